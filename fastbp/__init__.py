@@ -1,0 +1,26 @@
+"""fastbp: multilayer perceptrons trained by backpropagation, as explicit loops compiled by Numba.
+
+>>> import numpy as np, fastbp
+>>> net = fastbp.MLP([2, 8, 2], activation="tanh", seed=0)
+>>> X = np.random.default_rng(0).normal(size=(200, 2))
+>>> history = net.fit(X, (X[:, 0] * X[:, 1] > 0).astype(int), optimizer=fastbp.Adam(0.02), epochs=60, batch_size=20)
+>>> history["accuracy"][-1] > 0.9
+True
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from . import schedules
+from .callbacks import EarlyStopping
+from .history import History
+from .network import MLP
+from .optimizers import SGD, Adam, AdamW, DivergenceError, Optimizer, RMSprop
+from .storage import load
+
+try:
+    __version__ = version("fastbp")
+except PackageNotFoundError:  # used from a folder that was not installed
+    __version__ = "0+unknown"
+
+__all__ = ["MLP", "SGD", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History", "Optimizer", "RMSprop",
+           "load", "schedules"]

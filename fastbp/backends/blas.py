@@ -1,0 +1,145 @@
+"""Backpropagation on matrices: a chunk of samples at once, every product through `np.dot` and so through BLAS.
+
+With a row for each sample, H_0 = X and for the layers k = 1 … L
+
+    A_k = H_{k-1} W_kᵀ + b_k;  H_k = g_k(A_k);  Y = H_L
+    Δ_k = E_k ⊙ g'_k(A_k);  ∂E/∂W_k += Δ_kᵀ H_{k-1};  ∂E/∂b_k += Σ_s Δ_k;  E_{k-1} = Δ_k W_k
+
+Compiled code reaches BLAS through SciPy, which is an extra. How BLAS orders its sums, and so the last bits, is its own.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+try:
+    import scipy.linalg.cython_blas  # noqa: F401 - np.dot in compiled code takes its BLAS from here
+except ImportError as error:
+    raise ImportError("backend 'blas' needs SciPy, whose BLAS compiled code calls; "
+                      "install it with: pip install 'fastbp[blas]'") from error
+
+from ..activations import activate, activation_delta
+from ..compilation import inlined, kernel
+from ..layout import Layout, bias_vector, weight_matrix
+from ..losses import evaluate_loss
+from .sample import has_targets, load_target, lowest_error, sample_at, sample_weight_at
+from .training_loop import training_loop
+
+FLOPS = 2e10
+
+#: The workspace holds at most this many samples at once, and at most this many bytes.
+MAX_CHUNK, MAX_BYTES = 1024, 2**24
+
+
+class Workspace(NamedTuple):
+    """Every layer's values for a chunk of samples, layer after layer, and a weight matrix."""
+
+    a: np.ndarray      # (chunk · ΣN,) A_1, A_2, … one after another
+    h: np.ndarray      # (chunk · ΣN,) H_0, H_1, …
+    e: np.ndarray      # (chunk · ΣN,) E_0, E_1, …
+    delta: np.ndarray  # (chunk · ΣN,) Δ_1, …
+    d: np.ndarray      # (chunk, N_L) the targets
+    dW: np.ndarray     # (max N_k N_{k-1},) a chunk's ∂E/∂W_k
+
+
+def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
+    """The memory for calls with up to that many samples."""
+    units = int(layout.units[-1])
+    chunk = max(1, min(samples, MAX_CHUNK, MAX_BYTES // (4 * units * np.dtype(dtype).itemsize)))
+    a, h, e, delta = (np.zeros(chunk * units, dtype) for _ in range(4))
+    return Workspace(a, h, e, delta, np.zeros((chunk, int(layout.widths[-1])), dtype),
+                     np.zeros(int((layout.widths[1:] * layout.widths[:-1]).max()), dtype))
+
+
+@inlined
+def rows(values: Any, layout: Layout, k: int, count: int) -> Any:
+    """Layer k of the first `count` samples of a chunk, (count, N_k)."""
+    begin = layout.units[k] * (values.shape[0] // layout.units[layout.depth + 1])
+    return values[begin : begin + count * layout.widths[k]].reshape((count, layout.widths[k]))
+
+
+@kernel
+def forward_chunk(theta: Any, layout: Layout, count: int, work: Workspace) -> None:
+    """A_k = H_{k-1} W_kᵀ + b_k and H_k = g_k(A_k) for k = 1 … L, from H_0."""
+    for k in range(1, layout.depth + 1):
+        W, b = weight_matrix(theta, layout, k), bias_vector(theta, layout, k)
+        A, H = rows(work.a, layout, k, count), rows(work.h, layout, k, count)
+        np.dot(rows(work.h, layout, k - 1, count), W.T, A)
+        for s in range(count):
+            for i in range(b.shape[0]):
+                A[s, i] += b[i]
+            activate(layout.activations[k], A[s], H[s])
+
+
+@kernel
+def loss_chunk(layout: Layout, samples: Any, order: Any, start: int, count: int, work: Workspace) -> Any:
+    """E and the number of correct samples of a chunk; E_L = ∇_y E."""
+    Y, e = rows(work.h, layout, layout.depth, count), rows(work.e, layout, layout.depth, count)
+    total, total_correct = 0.0, 0
+    for s in range(count):
+        sample = sample_at(order, start + s)
+        load_target(samples, sample, work.d[s])
+        E, correct = evaluate_loss(layout.loss, Y[s], work.d[s], e[s])
+        weight = sample_weight_at(samples, sample)
+        for i in range(e.shape[1]):
+            e[s, i] *= weight
+        total += weight * E
+        total_correct += correct
+    return total, total_correct
+
+
+@kernel
+def backward_chunk(theta: Any, grad: Any, layout: Layout, count: int, lowest: int, work: Workspace) -> None:
+    """Δ_k = E_k ⊙ g'_k(A_k) and E_{k-1} = Δ_k W_k for k = L … 1, down to E_lowest, and the gradient where wanted."""
+    for k in range(layout.depth, 0, -1):
+        A, H = rows(work.a, layout, k, count), rows(work.h, layout, k, count)
+        e, delta = rows(work.e, layout, k, count), rows(work.delta, layout, k, count)
+        for s in range(count):
+            activation_delta(layout.activations[k], A[s], H[s], e[s], delta[s])
+        if grad.shape[0] > 0:
+            add_weight_gradient(grad, layout, k, delta, rows(work.h, layout, k - 1, count), work.dW)
+        if k > lowest:
+            np.dot(delta, weight_matrix(theta, layout, k), rows(work.e, layout, k - 1, count))
+
+
+@kernel
+def add_weight_gradient(grad: Any, layout: Layout, k: int, delta: Any, H_prev: Any, product: Any) -> None:
+    """∂E/∂W_k += Δ_kᵀ H_{k-1} and ∂E/∂b_k += Σ_s Δ_k."""
+    dW, db = weight_matrix(grad, layout, k), bias_vector(grad, layout, k)
+    chunk_dW = product[: dW.size].reshape(dW.shape)
+    np.dot(delta.T, H_prev, chunk_dW)
+    for i in range(dW.shape[0]):
+        for j in range(dW.shape[1]):
+            dW[i, j] += chunk_dW[i, j]
+    for s in range(delta.shape[0]):
+        for i in range(dW.shape[0]):
+            db[i] += delta[s, i]
+
+
+@kernel
+def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
+              work: Workspace) -> Any:
+    """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
+    lowest = lowest_error(layout, grad, E0)
+    chunk = work.d.shape[0]
+    total, correct = 0.0, 0
+    for first in range(start, stop, chunk):
+        count = min(chunk, stop - first)
+        H_0, H_L = rows(work.h, layout, 0, count), rows(work.h, layout, layout.depth, count)
+        for s in range(count):
+            H_0[s] = samples.X[sample_at(order, first + s)]
+        forward_chunk(theta, layout, count, work)
+        if has_targets(samples):
+            chunk_E, chunk_correct = loss_chunk(layout, samples, order, first, count, work)
+            total, correct = total + chunk_E, correct + chunk_correct
+        if lowest <= layout.depth:
+            backward_chunk(theta, grad, layout, count, lowest, work)
+        for s in range(count):
+            if Y.shape[0] > 0:
+                Y[sample_at(order, first + s)] = H_L[s]
+            if E0.shape[0] > 0:
+                E0[sample_at(order, first + s)] = rows(work.e, layout, 0, count)[s]
+    return total, correct
+
+
+train = training_loop("train_blas", propagate)

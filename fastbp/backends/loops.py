@@ -1,0 +1,159 @@
+"""Backpropagation as it is written: every formula a loop over its coordinates. Read this first.
+
+For one sample x with target d, and the layers k = 1 … L:
+
+    h_0 = x;  a_k = W_k h_{k-1} + b_k;  h_k = g_k(a_k);  y = h_L              `forward_sample`
+    E = L(y; d);  e_L = ∇_y E                                                  `evaluate_loss`
+    δ_k = e_k ⊙ g'_k(a_k);  e_{k-1} = W_kᵀ δ_k                                 `backward_sample`
+    ∂E/∂b_k = δ_k;  ∂E/∂w_ij = δ_i h_j                                         `add_unit_gradient`
+
+The gradient of a batch is the sum over its samples, added one after another to one running gradient; gradients of
+single samples are never stored. Threads share the samples while each goes forward and back, and the units i while their
+rows of ∂E/∂W are summed; so each coordinate is summed by one thread in the order of the samples, and the result
+has the same bits for any number of threads.
+
+Indices: s sample, i unit of layer k, j unit of layer k-1.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from ..activations import activate, activation_delta
+from ..compilation import kernel
+from ..layout import Layout, bias_vector, layer, weight_matrix
+from ..losses import evaluate_loss
+from .sample import has_targets, load_target, lowest_error, sample_at, sample_weight_at
+from .training_loop import training_loop
+
+FLOPS = 4e9
+
+#: The workspace holds at most this many samples at once, and at most this many bytes.
+MAX_CHUNK, MAX_BYTES = 256, 2**24
+
+
+class Workspace(NamedTuple):
+    """Every layer's values for a chunk of samples, a row of all units for each."""
+
+    a: np.ndarray        # (chunk, ΣN) a_k
+    h: np.ndarray        # (chunk, ΣN) h_k, with h_0 = x
+    e: np.ndarray        # (chunk, ΣN) e_k, down to e_0
+    delta: np.ndarray    # (chunk, ΣN) δ_k
+    d: np.ndarray        # (chunk, N_L) the targets
+    E: np.ndarray        # (chunk,) the loss of each sample
+    correct: np.ndarray  # (chunk,) 1 where it is classified correctly
+
+
+def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
+    """The memory for calls with up to that many samples."""
+    units = int(layout.units[-1])
+    chunk = max(1, min(samples, MAX_CHUNK, MAX_BYTES // (4 * units * np.dtype(dtype).itemsize)))
+    a, h, e, delta = (np.zeros((chunk, units), dtype) for _ in range(4))
+    return Workspace(a, h, e, delta, np.zeros((chunk, int(layout.widths[-1])), dtype),
+                     np.zeros(chunk), np.zeros(chunk, np.int64))
+
+
+@kernel
+def forward_sample(theta: Any, layout: Layout, a: Any, h: Any) -> None:
+    """a_k = W_k h_{k-1} + b_k and h_k = g_k(a_k) for k = 1 … L, from h_0.
+
+    a, h : (ΣN,) the units of one sample.
+    """
+    for k in range(1, layout.depth + 1):
+        W, b = weight_matrix(theta, layout, k), bias_vector(theta, layout, k)
+        h_prev, a_k, h_k = layer(h, layout, k - 1), layer(a, layout, k), layer(h, layout, k)
+        for i in range(W.shape[0]):
+            total = b[i]
+            for j in range(W.shape[1]):
+                total += W[i, j] * h_prev[j]
+            a_k[i] = total
+        activate(layout.activations[k], a_k, h_k)
+
+
+@kernel
+def backward_sample(theta: Any, layout: Layout, a: Any, h: Any, e: Any, delta: Any, lowest: int) -> None:
+    """δ_k = e_k ⊙ g'_k(a_k) and e_{k-1} = W_kᵀ δ_k for k = L … 1, from e_L down to e_lowest.
+
+    a, h, e, delta : (ΣN,) the units of one sample.
+    lowest : 0 where e_0 = ∇_x E is wanted, else 1.
+    """
+    for k in range(layout.depth, 0, -1):
+        W = weight_matrix(theta, layout, k)
+        e_k, delta_k, e_prev = layer(e, layout, k), layer(delta, layout, k), layer(e, layout, k - 1)
+        activation_delta(layout.activations[k], layer(a, layout, k), layer(h, layout, k), e_k, delta_k)
+        if k > lowest:
+            e_prev[:] = 0
+            for i in range(W.shape[0]):
+                delta_i = delta_k[i]
+                for j in range(W.shape[1]):
+                    e_prev[j] += W[i, j] * delta_i
+
+
+@kernel
+def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: int, lowest: int, Y: Any, E0: Any,
+                     work: Workspace) -> None:
+    """One sample forward, its loss if it has a target, and back to e_lowest (not at all if lowest > L).
+
+    s : the sample's row in the workspace.
+    """
+    a, h, e, d = work.a[s], work.h[s], work.e[s], work.d[s]
+    layer(h, layout, 0)[:] = samples.X[sample]
+    forward_sample(theta, layout, a, h)
+    y, e_L = layer(h, layout, layout.depth), layer(e, layout, layout.depth)
+    if Y.shape[0] > 0:
+        Y[sample] = y
+    if has_targets(samples):
+        load_target(samples, sample, d)
+        E, work.correct[s] = evaluate_loss(layout.loss, y, d, e_L)
+        weight = sample_weight_at(samples, sample)
+        work.E[s] = weight * E
+        for i in range(e_L.shape[0]):
+            e_L[i] *= weight
+    if lowest <= layout.depth:
+        backward_sample(theta, layout, a, h, e, work.delta[s], lowest)
+    if E0.shape[0] > 0:
+        E0[sample] = layer(e, layout, 0)
+
+
+@kernel
+def add_unit_gradient(grad: Any, layout: Layout, k: int, i: int, delta: Any, h: Any, count: int) -> None:
+    """∂E/∂b_i += δ_i and ∂E/∂w_ij += δ_i h_j for unit i of layer k, sample after sample.
+
+    delta, h : (chunk, ΣN), of which the first `count` rows.
+    """
+    dW, db = weight_matrix(grad, layout, k), bias_vector(grad, layout, k)
+    for s in range(count):
+        delta_i, h_prev = layer(delta[s], layout, k)[i], layer(h[s], layout, k - 1)
+        db[i] += delta_i
+        for j in range(dW.shape[1]):
+            dW[i, j] += delta_i * h_prev[j]
+
+
+# The body of a prange is one call, because Numba drops from it what is written to an array inside a named tuple: with
+# `work.E[s] = …` in the loop itself, E stays 0 (seen with Numba 0.68; every test of a loss would fail).
+
+
+@kernel(parallel=True)
+def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
+              work: Workspace) -> Any:
+    """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
+    lowest = lowest_error(layout, grad, E0)
+    chunk = work.E.shape[0]
+    total, correct = 0.0, 0
+    for first in range(start, stop, chunk):
+        count = min(chunk, stop - first)
+        for s in prange(count):
+            propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, work)
+        if grad.shape[0] > 0:
+            for k in range(1, layout.depth + 1):
+                for i in prange(layout.widths[k]):
+                    add_unit_gradient(grad, layout, k, i, work.delta, work.h, count)
+        if has_targets(samples):
+            for s in range(count):
+                total += work.E[s]
+                correct += work.correct[s]
+    return total, correct
+
+
+train = training_loop("train_loops", propagate)

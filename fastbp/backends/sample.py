@@ -1,0 +1,43 @@
+"""One sample of a call, as every backend's kernels take it: its place, target and weight."""
+
+from typing import Any
+
+from ..compilation import inlined
+from ..layout import Layout
+
+
+@inlined
+def sample_at(order: Any, s: Any) -> Any:
+    """The number of the sample at place s of an order; an empty order is that of X."""
+    return order[s] if order.shape[0] > 0 else s
+
+
+@inlined
+def load_target(samples: Any, sample: Any, d: Any) -> None:
+    """d (N_L,) = the target of one sample; a label becomes a one-hot row."""
+    if samples.labels.shape[0] > 0:
+        d[:] = 0
+        d[samples.labels[sample]] = 1
+    else:
+        d[:] = samples.targets[sample]
+
+
+@inlined
+def sample_weight_at(samples: Any, sample: Any) -> Any:
+    """The weight of one sample, 1 where none are given."""
+    T = samples.weights.dtype.type
+    return samples.weights[sample] if samples.weights.shape[0] > 0 else T(1)
+
+
+@inlined
+def has_targets(samples: Any) -> Any:
+    """Whether there is a loss to evaluate."""
+    return samples.labels.shape[0] > 0 or samples.targets.shape[0] > 0
+
+
+@inlined
+def lowest_error(layout: Layout, grad: Any, E0: Any) -> Any:
+    """How far back a call has to go: to e_0 for ∇_x E, to e_1 for ∇E(W), else nowhere, L + 1."""
+    if E0.shape[0] > 0:
+        return 0
+    return 1 if grad.shape[0] > 0 else layout.depth + 1

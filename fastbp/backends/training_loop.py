@@ -1,0 +1,91 @@
+"""The loop over batches and epochs, in compiled code, over any backend's `propagate`.
+
+It runs in slices: Python asks for about so many samples, and gets control back at the end of that many, of an epoch
+it wants to see, or of training. Where a slice ends is counted in pieces of fixed size and never in time, so that
+interrupting training, however often, does not change a bit of the result.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..compilation import kernel
+from ..layout import Layout
+from ..optimizers import update
+from ..sampling import draw_order
+
+RUNNING, DIVERGED = 0, 1
+
+#: The columns of Progress.counts and Progress.sums.
+EPOCH, POSITION, STEP, CORRECT = 0, 1, 2, 3
+BATCH_E, EPOCH_E = 0, 1
+
+
+class Plan(NamedTuple):
+    """What the loop is to do."""
+
+    batch_size: int
+    piece: int        # a batch is cut into pieces of that many samples between which training may be interrupted
+    sampling: int     # IN_ORDER, WITHOUT_REPLACEMENT or WITH_REPLACEMENT
+    seed: int         # of the order of samples, below 2^63
+
+
+class Progress(NamedTuple):
+    """How far it has come, and what it has seen; kept between slices."""
+
+    order: np.ndarray    # (n,) the samples of this epoch in their order, or (0,) for the order of X
+    counts: np.ndarray   # (4,) epochs done, samples done in this one, updates done in this one, correct ones so far
+    sums: np.ndarray     # (2,) E so far of this batch and of this epoch
+    loss: np.ndarray     # (epochs,) E / n of every epoch, each sample's loss as it was before its batch's update
+    correct: np.ndarray  # (epochs,) how many samples were classified correctly, likewise
+
+
+def start_progress(samples: int, epochs: int, in_order: bool) -> Progress:
+    """Nothing done yet."""
+    return Progress(np.zeros(0 if in_order else samples, np.int64), np.zeros(4, np.int64), np.zeros(2),
+                    np.full(epochs, np.nan), np.zeros(epochs, np.int64))
+
+
+def training_loop(name: str, propagate: Callable[..., Any]) -> Any:
+    """The compiled `train` of a backend, under a name of its own.
+
+    Its result is RUNNING or DIVERGED: then the loss of the batch that begins at or before the position, or its update,
+    was not finite, and theta is as it was before that update.
+    """
+
+    @kernel(name=name)
+    def train(theta: Any, grad: Any, layout: Layout, samples: Any, plan: Plan, optimizer: Any, state: Any,
+              progress: Progress, until_epoch: int, budget: int, work: Any) -> int:
+        n = samples.X.shape[0]
+        counts, sums = progress.counts, progress.sums
+        nothing = samples.X[:0]
+        while budget > 0 and counts[EPOCH] < until_epoch:
+            position = counts[POSITION]
+            if position == 0:
+                draw_order(progress.order, plan.sampling, plan.seed, counts[EPOCH])
+            batch_start = position - position % plan.batch_size
+            batch_stop = min(batch_start + plan.batch_size, n)
+            stop = min(position + plan.piece, batch_stop)
+            E, correct = propagate(theta, layout, samples, progress.order, position, stop, grad, nothing, nothing, work)
+            sums[BATCH_E] += E
+            counts[CORRECT] += correct
+            if stop == batch_stop:
+                if not (math.isfinite(sums[BATCH_E])
+                        and update(theta, grad, 1.0 / (batch_stop - batch_start), optimizer, state)):
+                    return DIVERGED
+                sums[EPOCH_E] += sums[BATCH_E]
+                sums[BATCH_E] = 0.0
+                counts[STEP] += 1
+            budget -= stop - position
+            counts[POSITION] = stop
+            if stop == n:
+                epoch = counts[EPOCH]
+                progress.loss[epoch] = sums[EPOCH_E] / n
+                progress.correct[epoch] = counts[CORRECT]
+                sums[EPOCH_E] = 0.0
+                counts[EPOCH], counts[POSITION], counts[STEP], counts[CORRECT] = epoch + 1, 0, 0, 0
+        return RUNNING
+
+    return train

@@ -1,0 +1,175 @@
+"""The equations: each activation g(a) with its derivative g'(a, h), and each componentwise loss with its gradient.
+
+This is their only copy. Every backend compiles these functions into its loops. Arguments are scalars of one dtype,
+float32 or float64; h is g(a), so that a derivative may use what the forward pass has computed.
+
+>>> from fastbp import formulas
+>>> round(formulas.tanh(0.5), 12)
+0.46211715726
+>>> formulas.relu_prime(-1.0, 0.0)
+0.0
+"""
+
+from .compilation import formula
+from .elementary import erfcx, exp, expm1, log1p
+
+
+@formula
+def identity(a):
+    """g(a) = a."""
+    return a
+
+
+@formula
+def identity_prime(a, h):
+    """g'(a) = 1."""
+    T = type(a)
+    return T(1.0)
+
+
+@formula
+def logistic(a):
+    """g(a) = 1 / (1 + e^-a), from e^-|a|, which cannot overflow."""
+    T = type(a)
+    z = exp(-abs(a))
+    return (T(1.0) if a >= T(0.0) else z) / (T(1.0) + z)
+
+
+@formula
+def logistic_prime(a, h):
+    """g'(a) = h (1 - h)."""
+    T = type(a)
+    return h * (T(1.0) - h)
+
+
+@formula
+def tanh(a):
+    """g(a) = (e^a - e^-a) / (e^a + e^-a) = -t / (2 + t) with t = e^(-2a) - 1, for a >= 0; odd."""
+    T = type(a)
+    t = expm1(T(-2.0) * abs(a))
+    h = t / (T(2.0) + t)
+    return h if a < T(0.0) else T(0.0) - h
+
+
+@formula
+def tanh_prime(a, h):
+    """g'(a) = 1 - h^2."""
+    T = type(a)
+    return T(1.0) - h * h
+
+
+@formula
+def relu(a):
+    """g(a) = max(a, 0)."""
+    T = type(a)
+    return T(0.0) if a < T(0.0) else a  # in this order NaN stays NaN
+
+
+@formula
+def relu_prime(a, h):
+    """g'(a) = 1 if a > 0 else 0."""
+    T = type(a)
+    return T(1.0) if a > T(0.0) else T(0.0)
+
+
+@formula
+def leaky_relu(a):
+    """g(a) = a if a > 0 else 0.01 a."""
+    T = type(a)
+    return a if a > T(0.0) else T(0.01) * a
+
+
+@formula
+def leaky_relu_prime(a, h):
+    """g'(a) = 1 if a > 0 else 0.01."""
+    T = type(a)
+    return T(1.0) if a > T(0.0) else T(0.01)
+
+
+@formula
+def elu(a):
+    """g(a) = a if a > 0 else e^a - 1. Clevert, Unterthiner & Hochreiter (2016), with alpha = 1."""
+    T = type(a)
+    negative = expm1(a if a < T(0.0) else T(0.0))
+    return a if a > T(0.0) else (negative if a <= T(0.0) else a)
+
+
+@formula
+def elu_prime(a, h):
+    """g'(a) = 1 if a > 0 else e^a = h + 1."""
+    T = type(a)
+    return T(1.0) if a > T(0.0) else h + T(1.0)
+
+
+@formula
+def softplus(a):
+    """g(a) = log(1 + e^a) = max(a, 0) + log(1 + e^-|a|)."""
+    T = type(a)
+    return relu(a) + log1p(exp(-abs(a)))
+
+
+@formula
+def softplus_prime(a, h):
+    """g'(a) = 1 / (1 + e^-a)."""
+    return logistic(a)
+
+
+@formula
+def silu(a):
+    """g(a) = a / (1 + e^-a). Elfwing, Uchibe & Doya (2018)."""
+    return a * logistic(a)
+
+
+@formula
+def silu_prime(a, h):
+    """g'(a) = s + h (1 - s) with s = 1 / (1 + e^-a)."""
+    T = type(a)
+    s = logistic(a)
+    return s + h * (T(1.0) - s)
+
+
+@formula
+def gelu(a):
+    """g(a) = a Phi(a), Phi the normal distribution function. Hendrycks & Gimpel (2016), the exact form."""
+    return a * normal_distribution(a)
+
+
+@formula
+def gelu_prime(a, h):
+    """g'(a) = Phi(a) + a phi(a), phi the normal density."""
+    T = type(a)
+    density = T(0.3989422804014327) * exp(T(-0.5) * a * a)
+    return normal_distribution(a) + a * density
+
+
+@formula
+def normal_distribution(a):
+    """Phi(a) = erfc(-a / sqrt 2) / 2, from erfc(x) = e^(-x^2) erfcx(x) for x >= 0. Used by gelu."""
+    T = type(a)
+    tail = T(0.5) * exp(T(-0.5) * a * a) * erfcx(abs(a) * T(0.7071067811865476))
+    return tail if a < T(0.0) else T(1.0) - tail
+
+
+@formula
+def squared_error(y, d):
+    """E = (y - d)^2 / 2."""
+    T = type(y)
+    return T(0.5) * (y - d) * (y - d)
+
+
+@formula
+def squared_error_prime(y, d):
+    """dE/dy = y - d."""
+    return y - d
+
+
+@formula
+def binary_cross_entropy(y, d):
+    """E = -d log p - (1 - d) log(1 - p), p = 1 / (1 + e^-y), in logits: max(y, 0) - y d + log(1 + e^-|y|)."""
+    return relu(y) - y * d + log1p(exp(-abs(y)))
+
+
+@formula
+def binary_cross_entropy_prime(y, d):
+    """dE/dy = p - d."""
+    return logistic(y) - d

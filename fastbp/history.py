@@ -1,0 +1,105 @@
+"""What training recorded, epoch by epoch."""
+
+from collections.abc import Iterator
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+
+class History:
+    """The losses and metrics of a training run.
+
+    Attributes
+    ----------
+    records : dict of str to list of float
+        One number for each epoch: "loss", the mean over the samples of w_i L_i as they were seen, each before its
+        batch's update; "accuracy" likewise where the loss classifies; "validation_loss" and "validation_accuracy"
+        after the epoch; the metrics asked for; and what callbacks record.
+    stop_reason : str
+        "epochs" when all were done, else "callback" or "interrupted".
+    seconds : float
+        How long training took.
+    samples : int
+        How many samples it went through.
+    optimizer_state : OptimizerState
+        Give it to the next `fit` to go on where this one ended.
+
+    Examples
+    --------
+    >>> history = History()
+    >>> history.record("loss", 0.5); history.record("loss", 0.25)
+    >>> history["loss"], history.epochs
+    ([0.5, 0.25], 2)
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[str, list[float]] = {}
+        self.stop_reason = "epochs"
+        self.seconds = 0.0
+        self.samples = 0
+        self.optimizer_state: Any = None
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were completed."""
+        return len(self.records.get("loss", ()))
+
+    def record(self, name: str, value: float) -> None:
+        """Append the value of one epoch."""
+        self.records.setdefault(name, []).append(float(value))
+
+    def __getitem__(self, name: str) -> list[float]:
+        if name not in self.records:
+            raise KeyError(f"{name!r} was not recorded; there are {', '.join(self.records) or 'no records'}")
+        return self.records[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.records
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.records)
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.records.items() if values)
+        return f"<History of {self.epochs} epochs: {last}; ended by {self.stop_reason}>"
+
+    def plot(self, path: "str | PathLike[str]") -> None:
+        """Draw loss, and accuracy where it was recorded, against epochs, and write the picture.
+
+        Parameters
+        ----------
+        path : path
+            The suffix says the format: .png, .svg, .pdf, …
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If no epoch was completed.
+        """
+        try:
+            from matplotlib.figure import Figure
+            from matplotlib.ticker import MaxNLocator
+        except ImportError as error:
+            raise ImportError("plotting needs matplotlib: pip install 'fastbp[plot]'") from error
+        if not self.epochs:
+            raise ValueError("history: expected at least one completed epoch to plot, found none")
+        quantities = [name for name in ("loss", "accuracy") if name in self.records]
+        figure = Figure(figsize=(5.0 * len(quantities), 3.8), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
+            epochs = np.arange(1, self.epochs + 1)
+            marker = "o" if self.epochs <= 30 else None
+            axes.plot(epochs, self.records[name], label="training", marker=marker, markersize=3)
+            validation = self.records.get(f"validation_{name}")
+            if validation:
+                axes.plot(epochs[: len(validation)], validation, label="validation", marker=marker, markersize=3)
+            if name == "loss" and min(self.records[name]) > 0:
+                axes.set_yscale("log")
+            axes.set_xlabel("epoch")
+            axes.set_ylabel("mean loss of a sample" if name == "loss" else "accuracy")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.grid(alpha=0.3)
+            axes.legend()
+        figure.savefig(path, dpi=150)

@@ -1,0 +1,228 @@
+"""From what users pass to what kernels may read: every check is made here, before any kernel runs.
+
+Kernels get C-contiguous, aligned arrays of one dtype, with finite numbers and labels inside the classes. Arrays that
+are so already are used without a copy, read-only and memory-mapped ones included; others are converted once.
+"""
+
+import math
+import numbers
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .compilation import kernel
+
+
+class Samples(NamedTuple):
+    """The samples of a call as kernels see them; arrays that do not apply are empty."""
+
+    X: np.ndarray        # (n, N_0)
+    labels: np.ndarray   # (n,) int64 class labels, or (0,)
+    targets: np.ndarray  # (n, N_L), or (0, N_L) where there are labels
+    weights: np.ndarray  # (n,) sample weights, or (0,) for all 1
+
+
+def require_number(name: str, value: Any, *, at_least: float | None = None, above: float | None = None,
+                   below: float | None = None) -> float:
+    """The finite real number passed as an argument.
+
+    Raises
+    ------
+    TypeError
+        If it is not a real number.
+    ValueError
+        If it is not finite or outside the bounds.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a number, found {value!r}")
+    bounds = [f"at least {at_least:g}"] if at_least is not None else []
+    bounds += [f"above {above:g}"] if above is not None else []
+    bounds += [f"below {below:g}"] if below is not None else []
+    wrong = (not math.isfinite(value) or (at_least is not None and value < at_least)
+             or (above is not None and value <= above) or (below is not None and value >= below))
+    if wrong:
+        raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, found {value!r}")
+    return float(value)
+
+
+def require_whole(name: str, value: Any, *, at_least: int) -> int:
+    """The whole number passed as an argument.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    ValueError
+        If it is too small.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: expected a whole number, found {value!r}")
+    if value < at_least:
+        raise ValueError(f"{name}: expected at least {at_least}, found {value}")
+    return int(value)
+
+
+def numeric_array(name: str, value: Any) -> np.ndarray:
+    """The argument as an array of real numbers, still in its own dtype.
+
+    Raises
+    ------
+    TypeError
+        If its dtype is not a real one (object, complex, string, …), or it is masked.
+    ValueError
+        If nested sequences have different lengths.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: found a masked array, whose mask would be lost; fill or drop the masked values first")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array of numbers, found rows of different length ({error})") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, found dtype {array.dtype}")
+    return array
+
+
+def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> np.ndarray:
+    """The argument as an array that kernels may read: C-contiguous, of the dtype, finite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `numeric_array`; or if it has another number of dimensions or holds NaN or infinity, which includes numbers
+        that are too large for the dtype.
+    """
+    given = numeric_array(name, value)
+    if given.ndim != ndim:
+        hint = " (one sample is X[None, :])" if ndim == 2 and given.ndim == 1 else ""
+        raise ValueError(f"{name}: expected {ndim} dimensions, found shape {given.shape}{hint}")
+    with np.errstate(over="ignore"):  # an overflow is found below, and named
+        array = readable(np.ascontiguousarray(given, dtype))
+    place = first_non_finite(array.reshape(-1))
+    if place >= 0:
+        index = tuple(int(i) for i in np.unravel_index(place, array.shape))
+        found = given[index]
+        reason = f"which is beyond {dtype}" if np.isfinite(found) else "expected finite numbers"
+        raise ValueError(f"{name}: found {found} at {list(index)}, {reason}")
+    return array
+
+
+def readable(array: np.ndarray) -> np.ndarray:
+    """The array, seen as a writable one by Numba's types, so that read-only input needs no kernels of its own.
+
+    No kernel writes to its input. Without this a read-only array would be another type and compile everything again.
+    """
+    if array.flags.writeable and array.flags.aligned and type(array) is np.ndarray:
+        return array
+    if not array.flags.aligned:
+        return array.copy()
+    return np.asarray(_Writable(array))
+
+
+class _Writable:
+    """An array's memory under an array interface that says it may be written."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array  # keeps the memory alive
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+
+
+def as_input(X: Any, dtype: np.dtype, features: int) -> np.ndarray:
+    """X as (n, features), n >= 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `kernel_array`; or if X is empty or has another number of features.
+    """
+    array = numeric_array("X", X)
+    if array.ndim == 2 and array.shape[1] != features:
+        raise ValueError(f"X: expected {features} features, found shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"X: expected at least one sample, found shape {array.shape}")
+    return kernel_array("X", array, dtype, ndim=2)
+
+
+def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int,
+               kind: str) -> Samples:
+    """The samples of one call, checked.
+
+    Parameters
+    ----------
+    X : array_like (n, features)
+    d : array_like
+        For kind "values", (n, outputs) numbers, or (n,) where there is one output. For "classes", (n,) integer labels
+        0 … outputs - 1, or (n, outputs) rows of non-negative numbers that sum to 1. For "bits", (n, outputs) numbers
+        from 0 to 1, or (n,) where there is one output.
+    sample_weight : array_like (n,) or None
+        Non-negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Named after the argument, with what was found and expected.
+    """
+    X = as_input(X, dtype, features)
+    n = len(X)
+    labels, targets = np.empty(0, np.int64), np.empty((0, outputs), dtype)
+    given = numeric_array("d", d)
+    if given.ndim == 0 or len(given) != n:
+        raise ValueError(f"d: expected as many targets as X has samples, {n}, found shape {given.shape}")
+    if kind == "classes" and given.ndim == 1:
+        labels = _as_labels(given, outputs)
+    else:
+        if given.ndim == 1 and outputs == 1:
+            given = given[:, None]
+        if given.shape != (n, outputs):
+            labels_hint = f" or ({n},) integer labels" if kind == "classes" else ""
+            raise ValueError(f"d: expected shape ({n}, {outputs}){labels_hint}, found {given.shape}")
+        targets = kernel_array("d", given, dtype, ndim=2)
+        if kind != "values":
+            _require_probabilities(targets, sum_to_one=kind == "classes")
+    weights = np.empty(0, dtype)
+    if sample_weight is not None:
+        weights = kernel_array("sample_weight", sample_weight, dtype, ndim=1)
+        if len(weights) != n:
+            raise ValueError(f"sample_weight: expected one for each of {n} samples, found shape {weights.shape}")
+        if weights.min() < 0:
+            raise ValueError(f"sample_weight: expected no negative weight, found {weights.min()} "
+                             f"at [{int(weights.argmin())}]")
+    return Samples(X, labels, targets, weights)
+
+
+def _as_labels(given: np.ndarray, classes: int) -> np.ndarray:
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"d: expected integer labels, found dtype {given.dtype}; use d.astype(int) if they are labels, "
+                        f"or rows of shape (n, {classes})")
+    for place in (int(given.argmin()), int(given.argmax())):
+        if not 0 <= given[place] < classes:
+            raise ValueError(f"d: expected labels from 0 to {classes - 1}, found {given[place]} at [{place}]")
+    return readable(np.ascontiguousarray(given, np.int64))
+
+
+def _require_probabilities(targets: np.ndarray, *, sum_to_one: bool) -> None:
+    if targets.min() < 0 or targets.max() > 1:
+        place = np.unravel_index(int(targets.argmin() if targets.min() < 0 else targets.argmax()), targets.shape)
+        raise ValueError(f"d: expected numbers from 0 to 1, found {targets[place]} at {[int(i) for i in place]}")
+    if sum_to_one:
+        sums = targets.sum(axis=1, dtype=np.float64)
+        wrong = int(np.abs(sums - 1.0).argmax())
+        if abs(sums[wrong] - 1.0) > 1e-3:
+            raise ValueError(f"d: expected rows that sum to 1, found {sums[wrong]:g} in row {wrong}")
+
+
+@kernel
+def first_non_finite(values: Any) -> Any:
+    """The place of the first NaN or infinity in values (n,), or -1."""
+    block = 4096  # the inner loop vectorises because it does not stop early
+    for begin in range(0, values.shape[0], block):
+        end = min(begin + block, values.shape[0])
+        wrong = 0
+        for i in range(begin, end):
+            wrong += not math.isfinite(values[i])
+        if wrong:
+            for i in range(begin, end):
+                if not math.isfinite(values[i]):
+                    return i
+    return -1

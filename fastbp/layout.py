@@ -1,0 +1,78 @@
+"""The network's shape as data: where each layer's parameters and units lie in flat vectors.
+
+Arrays are indexed by the layer k as in the formulas, k = 0 … L; entry 0 of `weights`, `biases` and `activations` is
+unused. A layout is a named tuple of integer arrays, which compiled code takes as it is, so that one compiled kernel
+serves every architecture.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .compilation import inlined
+
+
+class Layout(NamedTuple):
+    """Sizes and offsets of a network with layers k = 1 … L, for compiled code and for Python."""
+
+    widths: np.ndarray       # (L+1,) N_0 … N_L
+    weights: np.ndarray      # (L+1,) where W_k begins in theta, N_k · N_{k-1} numbers in row-major order
+    biases: np.ndarray       # (L+1,) where b_k begins in theta, N_k numbers
+    units: np.ndarray        # (L+2,) where layer k begins among all units of one sample; the last entry is their number
+    activations: np.ndarray  # (L+1,) the code of g_k
+    loss: int                # the code of the loss
+    depth: int               # L
+    size: int                # P, the number of parameters
+
+
+def make_layout(widths: Sequence[int], activations: Sequence[int], loss: int) -> Layout:
+    """Lay out W_1, b_1, …, W_L, b_L one after another.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        N_0 … N_L.
+    activations : sequence of int
+        The codes of g_1 … g_L.
+    loss : int
+        The code of the loss.
+
+    Examples
+    --------
+    >>> layout = make_layout([3, 2, 1], [0, 0], 0)
+    >>> layout.weights.tolist(), layout.biases.tolist(), layout.size
+    ([0, 0, 8], [0, 6, 10], 11)
+    """
+    depth = len(widths) - 1
+    weights, biases = np.zeros(depth + 1, np.int64), np.zeros(depth + 1, np.int64)
+    offset = 0
+    for k in range(1, depth + 1):
+        weights[k] = offset
+        biases[k] = offset + widths[k] * widths[k - 1]
+        offset = int(biases[k]) + widths[k]
+    return Layout(
+        widths=np.array(widths, np.int64), weights=weights, biases=biases,
+        units=np.concatenate([[0], np.cumsum(widths)]).astype(np.int64),
+        activations=np.array([0, *activations], np.int64), loss=loss, depth=depth, size=offset)
+
+
+@inlined
+def weight_matrix(theta, layout, k):  # type: ignore[no-untyped-def]
+    """W_k, a view of (N_k, N_{k-1}) into theta (or ∂E/∂W_k, a view into the gradient)."""
+    rows, columns = layout.widths[k], layout.widths[k - 1]
+    begin = layout.weights[k]
+    return theta[begin : begin + rows * columns].reshape((rows, columns))
+
+
+@inlined
+def bias_vector(theta, layout, k):  # type: ignore[no-untyped-def]
+    """b_k, a view of (N_k,) into theta (or ∂E/∂b_k, a view into the gradient)."""
+    begin = layout.biases[k]
+    return theta[begin : begin + layout.widths[k]]
+
+
+@inlined
+def layer(values, layout, k):  # type: ignore[no-untyped-def]
+    """Layer k of a vector over all units of one sample: h_k in h, δ_k in delta."""
+    return values[layout.units[k] : layout.units[k + 1]]

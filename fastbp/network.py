@@ -1,0 +1,369 @@
+"""The network: parameters, and the calls that take samples forward and errors back."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .activations import CODES as ACTIVATION_CODES
+from .activations import activation_named
+from .backends import backend_named
+from .initializers import INITIALIZERS, require_initializer
+from .inputs import Samples, as_input, as_samples, require_number, require_whole
+from .layout import Layout, bias_vector, make_layout, weight_matrix
+from .losses import CODES as LOSS_CODES
+from .losses import Loss, loss_named
+from .optimizers import SGD, DivergenceError, Optimizer, OptimizerState, update
+
+if TYPE_CHECKING:
+    from .history import History
+
+IN_ORDER = np.empty(0, np.int64)
+
+
+class MLP:
+    """A multilayer perceptron: a_k = W_k h_{k-1} + b_k, h_k = g_k(a_k) for k = 1 … L, with h_0 = x and y = h_L.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        N_0, N_1, …, N_L: the number of inputs, of units in each hidden layer, and of outputs.
+    activation : str or list of str
+        The activation of the hidden layers, or a list g_1 … g_L of all layers: "identity", "logistic", "tanh", "relu",
+        "leaky_relu", "elu", "softplus", "silu", "gelu"; "softmax" as the last layer.
+    output_activation : str
+        The activation of the last layer; ignored when `activation` is a list.
+    loss : str
+        "squared_error", E = ½‖y - d‖²; "softmax_cross_entropy" on logits, or "cross_entropy" after a softmax layer,
+        E = -Σ d log p; "binary_cross_entropy" on logits.
+    dtype : "float32" or "float64"
+        Of the parameters and of all computation. Input of any other real dtype is converted to it, float64 to a
+        float32 network too; numbers that do not fit are refused.
+    seed : int or None
+        Of the initial weights, and of the order in which `fit` draws samples. None takes fresh entropy.
+    backend : str
+        "loops", the formulas as they stand; "blas", through NumPy's `dot` (needs SciPy); "auto", the fastest.
+    initializer : str
+        "glorot", "he", "lecun" or "zeros"; "auto" chooses by the activation of each layer.
+
+    Attributes
+    ----------
+    theta : ndarray (P,)
+        All parameters: W_1, b_1, …, W_L, b_L. Yours to read and write in place.
+    grad : ndarray (P,)
+        The running gradient, laid out like theta.
+
+    Examples
+    --------
+    >>> net = MLP([2, 3, 1], activation="tanh", loss="squared_error", dtype="float64", seed=0)
+    >>> net.theta.size
+    13
+    >>> X, d = np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([[1.0], [0.0]])
+    >>> before = net.accumulate_gradient(X, d)
+    >>> net.step(0.1)
+    >>> net.loss_value(X, d) < before
+    True
+    """
+
+    def __init__(self, widths: Sequence[int], *, activation: str | Sequence[str] = "relu",
+                 output_activation: str = "identity", loss: str = "softmax_cross_entropy",
+                 dtype: Any = "float32", seed: int | None = None, backend: str = "auto",
+                 initializer: str = "auto") -> None:
+        self._widths = _checked_widths(widths)
+        self._activations = _checked_activations(activation, output_activation, len(self._widths) - 1)
+        self._loss = loss_named(loss, self._activations[-1], self._widths[-1])
+        self._dtype = _checked_dtype(dtype)
+        require_initializer(initializer)
+        if seed is not None:
+            require_whole("seed", seed, at_least=0)
+        self._rng = np.random.default_rng(seed)
+        self._backend_name, self._backend = backend_named(backend)
+        self._layout = make_layout(self._widths, [ACTIVATION_CODES[name] for name in self._activations],
+                                   LOSS_CODES[loss])
+        self._theta = np.zeros(self._layout.size, self._dtype)
+        self._grad = np.zeros(self._layout.size, self._dtype)
+        self._workspaces: list[tuple[int, Any]] = []
+        #: Anything that JSON can hold, kept with the network by `save`.
+        self.metadata: dict[str, Any] = {}
+        for W, name in zip(self.weights, self._activations, strict=True):
+            chosen = activation_named(name, "activation").initializer if initializer == "auto" else initializer
+            W[:] = INITIALIZERS[chosen](self._rng, W.shape[1], W.shape[0])
+
+    # ---- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """N_0 … N_L."""
+        return self._widths
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """The names of g_1 … g_L."""
+        return self._activations
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss."""
+        return self._loss.name
+
+    @property
+    def loss_record(self) -> Loss:
+        """What the loss takes as targets, and whether it classifies."""
+        return self._loss
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the parameters and of all computation."""
+        return self._dtype
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend that computes; "auto" has been replaced by what it stands for."""
+        return self._backend_name
+
+    @property
+    def layout(self) -> Layout:
+        """Where each layer lies in theta, for compiled code."""
+        return self._layout
+
+    @property
+    def theta(self) -> np.ndarray:
+        """All parameters, (P,); write in place, ``net.theta[:] = …``."""
+        return self._theta
+
+    @property
+    def grad(self) -> np.ndarray:
+        """The running gradient, (P,), laid out like theta."""
+        return self._grad
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """W_1 … W_L, views (N_k, N_{k-1}) into theta; weights[k-1] is W_k."""
+        return self._views(weight_matrix, self._theta)
+
+    @property
+    def biases(self) -> list[np.ndarray]:
+        """b_1 … b_L, views (N_k,) into theta."""
+        return self._views(bias_vector, self._theta)
+
+    @property
+    def weight_gradients(self) -> list[np.ndarray]:
+        """∂E/∂W_1 … ∂E/∂W_L, views (N_k, N_{k-1}) into grad."""
+        return self._views(weight_matrix, self._grad)
+
+    @property
+    def bias_gradients(self) -> list[np.ndarray]:
+        """∂E/∂b_1 … ∂E/∂b_L, views (N_k,) into grad."""
+        return self._views(bias_vector, self._grad)
+
+    def _views(self, view: Callable[..., np.ndarray], values: np.ndarray) -> list[np.ndarray]:
+        return [view(values, self._layout, k) for k in range(1, self._layout.depth + 1)]
+
+    def __repr__(self) -> str:
+        shape = "-".join(map(str, self._widths))
+        return (f"<MLP {shape}, {', '.join(self._activations)}, {self.loss}, {self._dtype}, "
+                f"{self._layout.size} parameters, backend {self.backend!r}>")
+
+    # ---- forward and back ------------------------------------------------------------------------------------------
+
+    def forward(self, X: Any) -> np.ndarray:
+        """y = h_L for every row of X.
+
+        Parameters
+        ----------
+        X : array_like (n, N_0)
+            Real numbers of any dtype, converted to the network's; all finite.
+
+        Returns
+        -------
+        Y : ndarray (n, N_L)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is not a finite, non-empty array of that shape.
+        """
+        X = as_input(X, self._dtype, self._widths[0])
+        Y = np.empty((len(X), self._widths[-1]), self._dtype)
+        no_targets = Samples(X, np.empty(0, np.int64), Y[:0], np.empty(0, self._dtype))
+        self._propagate(no_targets, Y=Y)
+        return Y
+
+    def loss_value(self, X: Any, d: Any, sample_weight: Any = None) -> float:
+        """E = Σ_i w_i L(y^i; d^i), the sum over the samples.
+
+        Parameters
+        ----------
+        X : array_like (n, N_0)
+        d : array_like
+            For the losses with softmax: integer labels (n,) from 0 to N_L - 1, or rows (n, N_L) that sum to 1. For
+            "binary_cross_entropy": (n, N_L) numbers from 0 to 1. For "squared_error": (n, N_L) numbers. With one
+            output, (n,) will do.
+        sample_weight : array_like (n,), optional
+            w_i, not negative; 1 if not given.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described; it is named.
+        """
+        return self._propagate(self._samples(X, d, sample_weight))[0]
+
+    def evaluate(self, X: Any, d: Any, sample_weight: Any = None) -> tuple[float, float]:
+        """E as `loss_value`, and the share of the samples that is classified correctly.
+
+        The share is NaN for "squared_error". A sample is correct when its largest output is that of its class, or for
+        "binary_cross_entropy" when every output is on the right side of 0.
+        """
+        return self.evaluate_samples(self._samples(X, d, sample_weight))
+
+    def evaluate_samples(self, samples: Samples) -> tuple[float, float]:
+        """`evaluate` on samples that were checked before."""
+        E, correct = self._propagate(samples)
+        return E, correct / len(samples.X) if self._loss.is_classification else float("nan")
+
+    def zero_grad(self) -> None:
+        """Set the running gradient to zero."""
+        self._grad[:] = 0
+
+    def accumulate_gradient(self, X: Any, d: Any, sample_weight: Any = None) -> float:
+        """Add ∇E to the running gradient, sample after sample; two calls on two halves of a batch equal one on both.
+
+        Parameters are those of `loss_value`, and so is what it raises; then the gradient is as it was.
+
+        Returns
+        -------
+        E : float
+        """
+        return self._propagate(self._samples(X, d, sample_weight), grad=self._grad)[0]
+
+    def input_gradient(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
+        """e_0 = ∇_x E, a row (N_0,) for every sample; the running gradient is not touched.
+
+        Parameters are those of `loss_value`, and so is what it raises.
+        """
+        samples = self._samples(X, d, sample_weight)
+        E0 = np.empty_like(samples.X)
+        self._propagate(samples, E0=E0)
+        return E0
+
+    def step(self, learning_rate: float) -> None:
+        """W ← W - γ ∂E/∂W for all parameters, then the running gradient is set to zero.
+
+        The gradient is the sum over the samples since it was last zero; divide the learning rate by their number for
+        the mean.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the learning rate is not a finite number, at least 0.
+        DivergenceError
+            If the step is not finite; theta is left as it was.
+        """
+        rate = require_number("learning_rate", learning_rate, at_least=0.0)
+        descent = SGD(rate)
+        if not update(self._theta, self._grad, 1.0, descent.spec(), descent.start(self._theta)):
+            raise DivergenceError("the gradient is not finite; theta is left as it was. zero_grad() and a smaller "
+                                  "learning rate, or clipping, start again")
+
+    def _samples(self, X: Any, d: Any, sample_weight: Any) -> Samples:
+        return as_samples(X, d, sample_weight, self._dtype, self._widths[0], self._widths[-1], self._loss.targets)
+
+    def _propagate(self, samples: Samples, *, grad: np.ndarray | None = None, Y: np.ndarray | None = None,
+                   E0: np.ndarray | None = None) -> tuple[float, int]:
+        """`Backend.propagate` over all samples; what is not given is not computed."""
+        n = len(samples.X)
+        grad = np.empty(0, self._dtype) if grad is None else grad
+        Y = np.empty((0, self._widths[-1]), self._dtype) if Y is None else Y
+        E0 = samples.X[:0] if E0 is None else E0
+        with self.workspace(n) as work:
+            E, correct = self._backend.propagate(self._theta, self._layout, samples, IN_ORDER, 0, n, grad, Y, E0, work)
+        return float(E), int(correct)
+
+    @contextmanager
+    def workspace(self, samples: int) -> Iterator[Any]:
+        """Memory for a kernel call, of its own for every thread that uses the network at the same time."""
+        room, work = self._workspaces.pop() if self._workspaces else (0, None)
+        if room < samples:
+            room, work = samples, self._backend.workspace(self._layout, self._dtype, samples)
+        try:
+            yield work
+        finally:
+            self._workspaces.append((room, work))
+
+    # ---- training, and files ---------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
+            shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
+            validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
+            callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
+            optimizer_state: OptimizerState | None = None) -> "History":
+        """Train on batches; see `fastbp.training.fit`, which this calls."""
+        from .training import fit  # training builds on the network
+
+        return fit(self, X, d, optimizer=optimizer, epochs=epochs, batch_size=batch_size, shuffle=shuffle,
+                   replacement=replacement, sample_weight=sample_weight, validation_data=validation_data,
+                   metrics=metrics, callbacks=callbacks, progress=progress, seed=seed,
+                   optimizer_state=optimizer_state)
+
+    def save(self, path: "str | PathLike[str]") -> None:
+        """Write the network to one .npz file; see `fastbp.storage.save`, which this calls."""
+        from .storage import save  # storage builds on the network
+
+        save(self, path)
+
+    @property
+    def backend_module(self) -> Any:
+        """The backend's functions."""
+        return self._backend
+
+    def draw_seed(self) -> int:
+        """A seed for the next `fit`, from the network's own generator."""
+        return int(self._rng.integers(2**63))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but compiled code and work memory."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_backend", "_workspaces")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._backend = backend_named(self._backend_name)[1]
+        self._workspaces = []
+
+
+def _checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(widths, str) or not hasattr(widths, "__iter__"):
+        raise TypeError(f"widths: expected a sequence of whole numbers N_0 … N_L, found {widths!r}")
+    checked = tuple(require_whole(f"widths[{k}]", width, at_least=1) for k, width in enumerate(widths))
+    if len(checked) < 2:
+        raise ValueError(f"widths: expected at least the number of inputs and of outputs, found {list(checked)}")
+    return checked
+
+
+def _checked_activations(activation: str | Sequence[str], output_activation: str, depth: int) -> tuple[str, ...]:
+    if isinstance(activation, str):
+        activation_named(activation, "activation")
+        activation_named(output_activation, "output_activation")
+        names = [activation] * (depth - 1) + [output_activation]
+    else:
+        names = list(activation)
+        if len(names) != depth:
+            raise ValueError(f"activation: expected one name, or one for each of {depth} layers, found {len(names)}")
+        for k, name in enumerate(names, 1):
+            activation_named(name, f"activation of layer {k}")
+    if "softmax" in names[:-1]:
+        raise ValueError(f"activation: softmax is for the last layer, found it at layer {names.index('softmax') + 1} "
+                         f"of {depth}")
+    return tuple(names)
+
+
+def _checked_dtype(dtype: Any) -> np.dtype:
+    try:
+        checked = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype: expected 'float32' or 'float64', found {dtype!r}") from None
+    if checked not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype: expected 'float32' or 'float64', found {dtype!r}")
+    return checked

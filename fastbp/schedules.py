@@ -1,0 +1,160 @@
+"""Learning-rate schedules γ(t), t = 0, 1, 2, … the number of updates made so far.
+
+A schedule is a small immutable object; compiled code sees it as a row of numbers and evaluates γ(t) before each update.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from .compilation import formula
+from .inputs import require_number, require_whole
+
+CONSTANT, STEP, COSINE, INVERSE_SCALING = 0, 1, 2, 3
+
+
+class Schedule(Protocol):
+    """What an optimizer takes as its learning rate."""
+
+    def spec(self) -> np.ndarray:
+        """(kind, γ_0, first parameter, second parameter, number of warm-up updates) as float64."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """γ(t) = γ_0.
+
+    >>> value_at(Constant(0.1), 1000)
+    0.1
+    """
+
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        require_number("learning_rate", self.learning_rate, at_least=0.0)
+
+    def spec(self) -> np.ndarray:
+        return np.array([CONSTANT, self.learning_rate, 0.0, 0.0, 0.0])
+
+
+@dataclass(frozen=True)
+class Step:
+    """γ(t) = γ_0 · factor^⌊t / every⌋.
+
+    >>> value_at(Step(0.1, every=100, factor=0.5), 250)
+    0.025
+    """
+
+    learning_rate: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_number("learning_rate", self.learning_rate, at_least=0.0)
+        require_whole("every", self.every, at_least=1)
+        require_number("factor", self.factor, at_least=0.0)
+
+    def spec(self) -> np.ndarray:
+        return np.array([STEP, self.learning_rate, self.every, self.factor, 0.0])
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """γ(t) = γ_end + (γ_0 - γ_end)(1 + cos(π t / updates)) / 2, and γ_end from t = updates on.
+
+    Loshchilov & Hutter, "SGDR" (2017), without restarts.
+
+    >>> value_at(Cosine(0.1, updates=100), 50)
+    0.05
+    """
+
+    learning_rate: float
+    updates: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("learning_rate", self.learning_rate, at_least=0.0)
+        require_whole("updates", self.updates, at_least=1)
+        require_number("final", self.final, at_least=0.0)
+
+    def spec(self) -> np.ndarray:
+        return np.array([COSINE, self.learning_rate, self.updates, self.final, 0.0])
+
+
+@dataclass(frozen=True)
+class InverseScaling:
+    """γ(t) = γ_0 / (t + 1)^power.
+
+    >>> value_at(InverseScaling(0.1, power=0.5), 99)
+    0.01
+    """
+
+    learning_rate: float
+    power: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_number("learning_rate", self.learning_rate, at_least=0.0)
+        require_number("power", self.power, at_least=0.0)
+
+    def spec(self) -> np.ndarray:
+        return np.array([INVERSE_SCALING, self.learning_rate, self.power, 0.0, 0.0])
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """γ(t) = γ_s(0) · (t + 1) / updates for the first updates, then the schedule s from its beginning.
+
+    >>> [value_at(WarmUp(Constant(0.4), updates=4), t) for t in range(6)]
+    [0.1, 0.2, 0.3, 0.4, 0.4, 0.4]
+    """
+
+    schedule: Schedule
+    updates: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.schedule, WarmUp) or not hasattr(self.schedule, "spec"):
+            raise TypeError(f"schedule: expected a schedule that is not itself a WarmUp, found {self.schedule!r}")
+        require_whole("updates", self.updates, at_least=1)
+
+    def spec(self) -> np.ndarray:
+        spec = self.schedule.spec().copy()
+        spec[4] = self.updates
+        return spec
+
+
+def as_schedule(learning_rate: "float | Schedule") -> Schedule:
+    """The schedule given, or the constant one of a number.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither a schedule nor a non-negative finite number.
+    """
+    if hasattr(learning_rate, "spec"):
+        return learning_rate
+    require_number("learning_rate", learning_rate, at_least=0.0)
+    return Constant(float(learning_rate))  # type: ignore[arg-type]
+
+
+def value_at(schedule: Schedule, t: int) -> float:
+    """γ(t)."""
+    return float(learning_rate_at(schedule.spec(), t))
+
+
+@formula
+def learning_rate_at(spec: Any, t: Any) -> Any:
+    """γ(t) of a schedule's spec, in compiled code."""
+    kind, rate, p, q, warm_up = spec[0], spec[1], spec[2], spec[3], spec[4]
+    if t < warm_up:
+        # The schedule's first rate is γ_0 for every kind.
+        return rate * (t + 1.0) / warm_up
+    t = t - warm_up
+    if kind == STEP:
+        return rate * q ** math.floor(t / p)
+    if kind == COSINE:
+        return q + (rate - q) * 0.5 * (1.0 + math.cos(math.pi * min(t / p, 1.0)))
+    if kind == INVERSE_SCALING:
+        return rate / (t + 1.0) ** p
+    return rate

@@ -1,0 +1,231 @@
+"""Training: batches, epochs, and what happens between them."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .backends.training_loop import DIVERGED, EPOCH, POSITION, STEP, Plan, Progress, start_progress
+from .history import History
+from .inputs import Samples, as_samples, require_whole
+from .network import MLP
+from .optimizers import SGD, DivergenceError, Optimizer, OptimizerState
+from .progress_bar import ProgressBar
+from .sampling import IN_ORDER, MAX_SAMPLES, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
+
+#: Compiled code is asked for slices of about this many seconds; half of what Ctrl-C may take.
+SLICE_SECONDS = 0.05
+
+#: Operations of a sample that do not depend on the network, to an order of magnitude.
+SAMPLE_OVERHEAD = 1000.0
+
+
+def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
+        shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
+        validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
+        callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
+        optimizer_state: OptimizerState | None = None) -> History:
+    """Train a network: for every batch S, θ moves against the mean gradient ∇E(W; S) / |S|.
+
+    Parameters
+    ----------
+    net : MLP
+        Its parameters are trained in place; its running gradient is zero afterwards.
+    X : array_like (n, N_0)
+        Converted once if it is not a C-contiguous array of the network's dtype; otherwise, memory-mapped or not, it is
+        read where it lies.
+    d : array_like
+        Labels (n,) or targets (n, N_L), as for `MLP.loss_value`.
+    optimizer : Optimizer
+        SGD(0.1) if not given.
+    epochs : int
+        How many times the data are gone through.
+    batch_size : int
+        |S|; the last batch of an epoch has what remains, and its gradient is divided by that.
+    shuffle : bool
+        Whether every epoch takes the samples in a new order, uniformly without replacement.
+    replacement : bool
+        Whether the n samples of an epoch are drawn independently instead.
+    sample_weight : array_like (n,), optional
+        The batch's gradient is Σ w_i ∇L_i / |S|, and the recorded loss Σ w_i L_i / n.
+    validation_data : (X, d) or (X, d, sample_weight), optional
+        Evaluated after every epoch.
+    metrics : mapping of str to callable, optional
+        Each function of (d, Y) is evaluated after every epoch on the training data, under its name, and on the
+        validation data, under "validation_…"; each data set costs a forward pass.
+    callbacks : sequence of callables
+        Called after every epoch as callback(net, history); training stops when one returns True. See
+        `fastbp.EarlyStopping`.
+    progress : bool or None
+        A progress bar on a terminal: None shows one if tqdm is installed, True insists, False shows none.
+    seed : int, optional
+        Of the order of samples; drawn from the network's generator if not given.
+    optimizer_state : OptimizerState, optional
+        Where an earlier training ended (`History.optimizer_state`), to go on from there; updated in place.
+
+    Returns
+    -------
+    History
+        Also after Ctrl-C, which ends training within 100 ms, with a warning.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; it is named, and the network is as it was.
+    DivergenceError
+        If a batch's loss or update is not finite; the last finite parameters are in place.
+
+    Examples
+    --------
+    >>> net = MLP([1, 8, 1], activation="tanh", loss="squared_error", seed=0)
+    >>> X = np.linspace(-1, 1, 64)[:, None]
+    >>> history = fit(net, X, X**2, epochs=200, batch_size=16)
+    >>> history["loss"][-1] < 0.01 * history["loss"][0]
+    True
+    """
+    run = _Run(net, _checked_samples(net, X, d, sample_weight), d, _checked_validation(net, validation_data),
+               dict(metrics or {}), list(callbacks))
+    epochs = require_whole("epochs", epochs, at_least=1)
+    batch_size = min(require_whole("batch_size", batch_size, at_least=1), len(run.samples.X))
+    optimizer = SGD(0.1) if optimizer is None else optimizer
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: expected SGD, RMSprop, Adam or AdamW with its settings, found {optimizer!r}")
+    for callback in run.callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks: expected callables, found {callback!r}")
+    state = optimizer.start(net.theta) if optimizer_state is None else optimizer_state
+    optimizer.require_state(state, net.theta)
+    if seed is not None:
+        require_whole("seed", seed, at_least=0)
+    if not np.isfinite(net.theta).all():
+        raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
+    sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
+    order_seed = (net.draw_seed() if seed is None else seed) % 2**63
+    plan = Plan(batch_size, _piece(net), sampling, order_seed)
+    return _train(run, plan, optimizer, state, epochs, progress)
+
+
+class _Run(NamedTuple):
+    """What stays the same from slice to slice."""
+
+    net: MLP
+    samples: Samples
+    d: Any
+    validation: tuple[Samples, Any] | None
+    metrics: dict[str, Callable[..., float]]
+    callbacks: list[Callable[..., Any]]
+
+
+def _checked_samples(net: MLP, X: Any, d: Any, sample_weight: Any) -> Samples:
+    samples = as_samples(X, d, sample_weight, net.dtype, net.widths[0], net.widths[-1], net.loss_record.targets)
+    if len(samples.X) > MAX_SAMPLES:
+        raise ValueError(f"X: expected at most {MAX_SAMPLES} samples, found {len(samples.X)}")
+    return samples
+
+
+def _checked_validation(net: MLP, validation_data: tuple[Any, ...] | None) -> tuple[Samples, Any] | None:
+    if validation_data is None:
+        return None
+    if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+        raise TypeError(f"validation_data: expected (X, d) or (X, d, sample_weight), found {type(validation_data)}")
+    X, d, weight = (*validation_data, None)[:3]
+    try:
+        return _checked_samples(net, X, d, weight), d
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation_data: {error}") from None
+
+
+def _piece(net: MLP) -> int:
+    """How many samples a batch may do between two chances to interrupt; a function of the network alone."""
+    operations = 6.0 * net.theta.size + SAMPLE_OVERHEAD  # three products of two operations for each parameter
+    return max(1, int(net.backend_module.FLOPS * SLICE_SECONDS / 2 / operations))
+
+
+def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, epochs: int,
+           progress_wanted: bool | None) -> History:
+    """Slices of compiled training until all epochs are done, a callback stops them, or Ctrl-C."""
+    net, n = run.net, len(run.samples.X)
+    progress = start_progress(n, epochs, in_order=plan.sampling == IN_ORDER)
+    history = History()
+    history.optimizer_state = state
+    observed = bool(run.validation or run.metrics or run.callbacks)
+    net.zero_grad()
+    begin = time.perf_counter()
+    budget = 1
+    try:
+        _call_if_there(run.callbacks, "start", net)
+        with ProgressBar(progress_wanted, epochs, n) as bar, net.workspace(min(plan.batch_size, plan.piece)) as work:
+            while history.epochs < epochs and history.stop_reason == "epochs":
+                slice_begin = time.perf_counter()
+                until = history.epochs + 1 if observed else epochs
+                before = _samples_done(progress, n)
+                status = net.backend_module.train(net.theta, net.grad, net.layout, run.samples, plan, optimizer.spec(),
+                                                  state, progress, until, budget, work)
+                done = _samples_done(progress, n) - before
+                seconds = time.perf_counter() - slice_begin
+                budget = min(4 * max(budget, done), max(1, int(SLICE_SECONDS / seconds * done)))
+                _record_epochs(run, progress, history)
+                history.samples = _samples_done(progress, n)
+                history.seconds = time.perf_counter() - begin
+                if status == DIVERGED:
+                    raise _divergence(progress, history)
+                bar.show(int(progress.counts[EPOCH]), int(progress.counts[POSITION]),
+                         history["loss"][-1] if history.epochs else None)
+    except KeyboardInterrupt:
+        history.stop_reason = "interrupted"
+        warnings.warn(f"training was interrupted in epoch {history.epochs}; the network and the history so far are "
+                      f"usable", RuntimeWarning, stacklevel=3)
+    finally:
+        net.zero_grad()
+    _call_if_there(run.callbacks, "finish", net)
+    history.seconds = time.perf_counter() - begin
+    return history
+
+
+def _samples_done(progress: Progress, n: int) -> int:
+    return int(progress.counts[EPOCH]) * n + int(progress.counts[POSITION])
+
+
+def _record_epochs(run: _Run, progress: Progress, history: History) -> None:
+    """Put the epochs completed since the last call into the history, and show them to the callbacks."""
+    net, n = run.net, len(run.samples.X)
+    for epoch in range(history.epochs, int(progress.counts[EPOCH])):
+        history.record("loss", progress.loss[epoch])
+        if net.loss_record.is_classification:
+            history.record("accuracy", progress.correct[epoch] / n)
+        if run.validation is not None:
+            validation, d = run.validation
+            E, accuracy = net.evaluate_samples(validation)
+            history.record("validation_loss", E / len(validation.X))
+            if net.loss_record.is_classification:
+                history.record("validation_accuracy", accuracy)
+            _record_metrics(run.metrics, "validation_", d, net, validation.X, history)
+        _record_metrics(run.metrics, "", run.d, net, run.samples.X, history)
+        # Every callback is called, also after one has asked to stop.
+        if any([callback(net, history) is True for callback in run.callbacks]):  # noqa: C419
+            history.stop_reason = "callback"
+
+
+def _record_metrics(metrics: Mapping[str, Callable[..., float]], prefix: str, d: Any, net: MLP, X: np.ndarray,
+                    history: History) -> None:
+    if metrics:
+        Y = net.forward(X)
+        for name, metric in metrics.items():
+            history.record(prefix + name, metric(d, Y))
+
+
+def _divergence(progress: Progress, history: History) -> DivergenceError:
+    epoch, step = int(progress.counts[EPOCH]), int(progress.counts[STEP])
+    reason = "loss" if not math.isfinite(progress.sums[0]) else "update"
+    return DivergenceError(
+        f"the {reason} is not finite in epoch {epoch}, step {step} (both counted from 0); the last finite parameters "
+        f"are in place. Try a smaller learning rate, clip_norm, or standardised inputs", epoch, step, history)
+
+
+def _call_if_there(callbacks: Sequence[Callable[..., Any]], method: str, net: MLP) -> None:
+    for callback in callbacks:
+        if hasattr(callback, method):
+            getattr(callback, method)(net)
