@@ -51,10 +51,10 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
         return functools.partial(kernel, name=name, parallel=parallel)
     if name is not None:
         function.__name__ = function.__qualname__ = name
-    only_prange = {"prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
+    only_prange: Any = {"prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
                    "setitem": False, "numpy": False, "stencil": False}
-    dispatcher = numba.njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH), nogil=True,
-                            parallel=only_prange if parallel else False)(function)
+    dispatcher: Any = numba.njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH), nogil=True,
+                                 parallel=only_prange if parallel else False)(function)
     if cache_folder() is not None:
         dispatcher._cache = _KernelCache(function)
     return dispatcher
@@ -101,8 +101,9 @@ def cache_folder() -> Path | None:
 
     It is ``fastbp/<digest of the package>`` in NUMBA_CACHE_DIR where that is set, else in the user's cache folder.
     """
-    base = os.environ.get("NUMBA_CACHE_DIR") or AppDirs("fastbp", appauthor=False).user_cache_dir
-    folder = Path(base) / "fastbp" / package_digest() if os.environ.get("NUMBA_CACHE_DIR") else Path(base, package_digest())
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    base = Path(given, "fastbp") if given else AppDirs("fastbp", appauthor=False).user_cache_dir
+    folder = Path(base) / package_digest()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -139,7 +140,7 @@ class _PackageLocator(_CacheLocator):
 
 
 class _KernelCacheImpl(CompileResultCacheImpl):
-    _locator_classes = [_PackageLocator]  # noqa: RUF012 - the base class spells it so
+    _locator_classes: Any = (_PackageLocator,)
 
 
 class _KernelCache(FunctionCache):

@@ -104,7 +104,6 @@ def elu_prime(a, h):
 @formula
 def softplus(a):
     """g(a) = log(1 + e^a) = max(a, 0) + log(1 + e^-|a|)."""
-    T = type(a)
     return relu(a) + log1p(exp(-abs(a)))
 
 

@@ -35,14 +35,15 @@ def require_number(name: str, value: Any, *, at_least: float | None = None, abov
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number, found {value!r}")
+    number = float(value)
     bounds = [f"at least {at_least:g}"] if at_least is not None else []
     bounds += [f"above {above:g}"] if above is not None else []
     bounds += [f"below {below:g}"] if below is not None else []
-    wrong = (not math.isfinite(value) or (at_least is not None and value < at_least)
-             or (above is not None and value <= above) or (below is not None and value >= below))
+    wrong = (not math.isfinite(number) or (at_least is not None and number < at_least)
+             or (above is not None and number <= above) or (below is not None and number >= below))
     if wrong:
         raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, found {value!r}")
-    return float(value)
+    return number
 
 
 def require_whole(name: str, value: Any, *, at_least: int) -> int:

@@ -19,7 +19,7 @@ class Loss(NamedTuple):
 
     name: str
     evaluate: Callable[..., Any]  # evaluate(y, d, e) -> E, correct; writes e = ∇_y E
-    targets: str                  # "values" (any real numbers), "classes" (labels or rows that sum to 1) or "bits" ([0, 1])
+    targets: str                  # "values" (real numbers), "classes" (labels, or rows of sum 1), or "bits" (0 to 1)
     requires: str | None          # the only output activation it is defined on
     refuses: tuple[str, ...]      # output activations that it already includes
 

@@ -134,8 +134,7 @@ def as_schedule(learning_rate: "float | Schedule") -> Schedule:
     """
     if hasattr(learning_rate, "spec"):
         return learning_rate
-    require_number("learning_rate", learning_rate, at_least=0.0)
-    return Constant(float(learning_rate))  # type: ignore[arg-type]
+    return Constant(require_number("learning_rate", learning_rate, at_least=0.0))
 
 
 def value_at(schedule: Schedule, t: int) -> float:

@@ -204,8 +204,8 @@ def _record_epochs(run: _Run, progress: Progress, history: History) -> None:
                 history.record("validation_accuracy", accuracy)
             _record_metrics(run.metrics, "validation_", d, net, validation.X, history)
         _record_metrics(run.metrics, "", run.d, net, run.samples.X, history)
-        # Every callback is called, also after one has asked to stop.
-        if any([callback(net, history) is True for callback in run.callbacks]):  # noqa: C419
+        wishes = [callback(net, history) for callback in run.callbacks]
+        if any(wish is True for wish in wishes):
             history.stop_reason = "callback"
 
 

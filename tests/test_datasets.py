@@ -97,7 +97,8 @@ def test_table(csv_file, name):
 
 @pytest.mark.parametrize(("text", "header", "features", "rows"), [
     ("1,2,x\n3,4,y\n", "auto", None, 2), ("a,b,c\n1,2,x\n3,4,y\n", "auto", ["a", "b"], 2),
-    ("\n\ufeffa, b ,c\n\n1, 2, x\n3,4,y\n\n".lstrip(), "auto", ["a", "b"], 2), ("7,8,c\n1,2,x\n3,4,y\n", "yes", ["7", "8"], 2),
+    ("\n\ufeffa, b ,c\n\n1, 2, x\n3,4,y\n\n".lstrip(), "auto", ["a", "b"], 2),
+    ("7,8,c\n1,2,x\n3,4,y\n", "yes", ["7", "8"], 2),
     ("7,8,c\n1,2,x\n3,4,y\n", "auto", None, 3), ('"a\nb",c,d\n1,2,x\n3,4,y\n', "auto", ["a\nb", "c"], 2)])
 def test_header(csv_file, text, header, features, rows):
     data = datasets.load(csv_file(text), header=header)

@@ -8,12 +8,13 @@ With a row for each sample, H_0 = X and for the layers k = 1 … L
 Compiled code reaches BLAS through SciPy, which is an extra. How BLAS orders its sums, and so the last bits, is its own.
 """
 
+import importlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
 try:
-    import scipy.linalg.cython_blas  # noqa: F401 - np.dot in compiled code takes its BLAS from here
+    importlib.import_module("scipy.linalg.cython_blas")  # where np.dot in compiled code takes its BLAS from
 except ImportError as error:
     raise ImportError("backend 'blas' needs SciPy, whose BLAS compiled code calls; "
                       "install it with: pip install 'fastbp[blas]'") from error
