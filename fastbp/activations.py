@@ -7,8 +7,6 @@ backend, test and benchmark takes it from there. Softmax works on whole rows and
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from . import formulas
 from .compilation import formula, inlined, switch
 from .elementary import exp

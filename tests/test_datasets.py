@@ -5,6 +5,7 @@ import re
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_table(csv_file, name):
 
 @pytest.mark.parametrize(("text", "header", "features", "rows"), [
     ("1,2,x\n3,4,y\n", "auto", None, 2), ("a,b,c\n1,2,x\n3,4,y\n", "auto", ["a", "b"], 2),
-    ("\n\ufeffa, b ,c\n\n1, 2, x\n3,4,y\n\n".lstrip(), "auto", ["a", "b"], 2),
+    ("\ufeffa, b ,c\n\n1, 2, x\n3,4,y\n\n", "auto", ["a", "b"], 2), ("\ufeff1,2,x\n3,4,y\n", "auto", None, 2),
     ("7,8,c\n1,2,x\n3,4,y\n", "yes", ["7", "8"], 2),
     ("7,8,c\n1,2,x\n3,4,y\n", "auto", None, 3), ('"a\nb",c,d\n1,2,x\n3,4,y\n', "auto", ["a\nb", "c"], 2)])
 def test_header(csv_file, text, header, features, rows):
@@ -161,6 +162,12 @@ def test_idx_of_training_images_alone(mnist):
     assert (data.X.shape, data.y, data.split) == ((3, 6), None, None)
 
 
+def test_idx_labels_are_classes_however_many(mnist):
+    labels = np.arange(60, dtype=np.uint8)
+    folder = mnist(train_images=idx(np.zeros((60, 2, 3), np.uint8)), train_labels=idx(labels))
+    assert datasets.load(folder).classes == list(range(60))
+
+
 @pytest.mark.parametrize(("text", "options", "message"), [
     ("", {}, "is empty"), ("a,b\n", {}, "is empty"), ("a,b\n1,x\n,y\n", {}, "row 2, column 'a' is missing"),
     ("a,b\n1,x\ninf,y\n", {}, "row 2, column 'a' is inf"), ("a,b\n1,x\n2,\n", {}, "row 2, column 'b' is missing"),
@@ -184,7 +191,7 @@ def test_refused_table(csv_file, text, options, message):
     ({"y": [0, 1]}, r"no array X, only \['y'\]"), ({"X": [[1.0], [2.0]]}, "no array y"),
     ({"X": [1.0, 2.0], "y": [0, 1]}, r"X has shape \(2,\), expected \(n, features\)"),
     ({"X": [["a"]], "y": [0]}, "X has dtype <U1, expected numbers"),
-    ({"X": np.array([[{}]]), "y": [0]}, "array X cannot be read.*not objects"),
+    ({"X": np.array([[{}]]), "y": [0]}, "cannot be read: Object arrays.*not objects"),
     ({"X": [[1.0], [2.0]], "y": [0]}, "X has 2 rows and y has 1"), ({"X": np.ones((0, 2)), "y": []}, "is empty"),
     ({"X": np.ones((2, 0)), "y": [0, 1]}, "is empty"), ({"X": [[1.0], [np.nan]], "y": [0, 1]}, r"X\[1, 0\] is missing"),
     ({"X": [[1.0], [2.0]], "y": [0, np.nan]}, r"y\[1\] is missing"),
@@ -195,9 +202,15 @@ def test_refused_npz(npz_file, arrays, message):
         datasets.load(npz_file(**arrays))
 
 
-def test_file_that_is_no_npz(csv_file):
-    with pytest.raises(ValueError, match=r"is no .npz archive"):
-        datasets.load(csv_file(TABLE, "data.npz"))
+@pytest.mark.parametrize(("damage", "message"), [
+    (lambda content: content[:-30], r"is no \.npz archive"),
+    (lambda content: content.replace(b"PK\x01\x02", b"PK\x01\x00"), "cannot be read: Bad magic number"),
+    (lambda content: content.replace(b"\x40", b"\x41"), "cannot be read: Bad CRC")])
+def test_damaged_npz(npz_file, damage, message):
+    file = Path(npz_file(X=np.full((3, 2), 2.0), y=np.arange(3)))
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ValueError, match=message):
+        datasets.load(str(file))
 
 
 @pytest.mark.parametrize(("changed", "message"), [
@@ -215,11 +228,12 @@ def test_refused_idx(mnist, changed, suffix, message):
         datasets.load(mnist(suffix, **changed))
 
 
-@pytest.mark.parametrize("cut", [slice(5), slice(-9), slice(1, None)])
-def test_damaged_gzip(mnist, tmp_path, cut):
+@pytest.mark.parametrize("damage", [lambda content: content[:5], lambda content: content[:-9],
+                                    lambda content: content[1:], lambda content: content[:10] + b"\xff" + content[11:]])
+def test_damaged_gzip(mnist, tmp_path, damage):
     folder = mnist(".gz")
     file = tmp_path / "train-labels-idx1-ubyte.gz"
-    file.write_bytes(file.read_bytes()[cut])
+    file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(ValueError, match=r"train-labels-idx1-ubyte\.gz is damaged"):
         datasets.load(folder)
 

@@ -33,6 +33,11 @@ FLOPS = 4e9
 MAX_CHUNK, MAX_BYTES = 256, 2**24
 
 
+#: Chunks of fewer operations (three products of two for each parameter and sample) stay on one thread: waking the
+#: others takes 2 to 100 µs, and on a busy machine waiting for them took 100 times as long as the chunk itself.
+SMALL_WORK = 2e6
+
+
 class Workspace(NamedTuple):
     """Every layer's values for a chunk of samples, a row of all units for each."""
 
@@ -143,12 +148,21 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
     total, correct = 0.0, 0
     for first in range(start, stop, chunk):
         count = min(chunk, stop - first)
-        for s in prange(count):
-            propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, work)
+        alone = 6 * layout.size * count < SMALL_WORK
+        if alone:
+            for s in range(count):
+                propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, work)
+        else:
+            for s in prange(count):
+                propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, work)
         if grad.shape[0] > 0:
             for k in range(1, layout.depth + 1):
-                for i in prange(layout.widths[k]):
-                    add_unit_gradient(grad, layout, k, i, work.delta, work.h, count)
+                if alone:
+                    for i in range(layout.widths[k]):
+                        add_unit_gradient(grad, layout, k, i, work.delta, work.h, count)
+                else:
+                    for i in prange(layout.widths[k]):
+                        add_unit_gradient(grad, layout, k, i, work.delta, work.h, count)
         if has_targets(samples):
             for s in range(count):
                 total += work.E[s]

@@ -1,0 +1,53 @@
+"""The command `fastbp`; each subcommand is a module in `fastbp.commands`.
+
+Results go to standard output, progress and messages to standard error.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+from .commands import doctor, predict, train
+from .optimizers import DivergenceError
+
+BAD_INPUT, MISSING_PACKAGE, DIVERGED, INTERRUPTED = 3, 4, 5, 130
+
+_EXIT_CODES = f"""exit status: 0 done; 2 wrong usage; {BAD_INPUT} a file or value cannot be used;
+{MISSING_PACKAGE} a package is missing; {DIVERGED} training diverged; {INTERRUPTED} interrupted"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(prog="fastbp", description="Train multilayer perceptrons by backpropagation.",
+                                     epilog=_EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in (train, predict, doctor):
+        module.add_command(commands)
+    chosen = parser.parse_args(arguments)
+    try:
+        ending = chosen.run(chosen)
+        sys.stdout.flush()
+        return INTERRUPTED if ending == "interrupted" else 0
+    except BrokenPipeError:  # what reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its exit
+        return 0
+    except DivergenceError as error:
+        return _fail(error, DIVERGED)
+    except (ValueError, TypeError, OSError) as error:
+        return _fail(error, BAD_INPUT)
+    except ImportError as error:
+        return _fail(error, MISSING_PACKAGE)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+
+
+def _fail(message: object, status: int) -> int:
+    print(f"fastbp: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""`fastbp doctor`: what fastbp runs on."""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+from typing import Any
+
+import llvmlite.binding
+import numba
+import numpy as np
+
+from .. import __version__
+from ..backends import NAMES, backend_named
+from ..compilation import cache_folder
+from ..network import MLP
+
+PACKAGES = ("numba", "llvmlite", "numpy", "scipy", "scikit-learn", "pandas", "tqdm", "matplotlib", "numba-cuda")
+
+
+def add_command(commands: Any) -> None:
+    """Add the parser of `fastbp doctor`."""
+    parser = commands.add_parser(
+        "doctor", help="say what fastbp runs on",
+        description="Print versions, threads, the kernel cache, the vector width, BLAS and CUDA as they are here.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> str:
+    """Print what was found."""
+    found = {"fastbp": __version__, "python": platform.python_version(), "platform": platform.platform(),
+             **{name: _version(name) for name in PACKAGES},
+             "processor": f"{llvmlite.binding.get_host_cpu_name()}, {os.cpu_count()} cores",
+             "vectors": vector_width(), "threads": numba.get_num_threads(),
+             "threading layer": _threading_layer(), "cache": str(cache_folder()), "BLAS": _blas(), "CUDA": _cuda(),
+             "backends": ", ".join(_backends()), "backend 'auto'": backend_named("auto")[0]}
+    if options.json:
+        print(json.dumps(found))
+    else:
+        for name, value in found.items():
+            print(f"{name:<16} {value}")
+    return "done"
+
+
+def vector_width() -> str:
+    """The widest vectors that compiled code may use here."""
+    features = llvmlite.binding.get_host_cpu_features()
+    for feature, bits in (("avx512f", 512), ("avx2", 256), ("avx", 256), ("sse2", 128), ("neon", 128)):
+        if features.get(feature):
+            return f"{feature}, {bits} bits, {bits // 32} float32"
+    return "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _threading_layer() -> str:
+    """Known only once a parallel kernel has run; so one does, and its result is looked at."""
+    net = MLP([2, 3, 1], activation="tanh", loss="squared_error", seed=0, backend="loops")
+    if not np.isfinite(net.forward(np.ones((4, 2)))).all():
+        return "a kernel gave a wrong result"
+    return str(numba.threading_layer())
+
+
+def _backends() -> list[str]:
+    usable = []
+    for name in NAMES[1:]:
+        try:
+            backend_named(name)
+            usable.append(name)
+        except ImportError:
+            continue
+    return usable
+
+
+def _blas() -> str:
+    try:
+        import scipy.linalg  # loads the BLAS that compiled code uses
+        from threadpoolctl import threadpool_info
+    except ImportError as error:
+        return f"not known: {error.name} is not installed"
+    libraries = [f"{info['internal_api']} {info['version']} ({info.get('architecture')}, {info['num_threads']} threads)"
+                 for info in threadpool_info() if info["user_api"] == "blas"]
+    return f"scipy {scipy.__version__} and numpy use " + ", ".join(sorted(set(libraries)))
+
+
+def _cuda() -> str:
+    try:
+        from numba import cuda
+
+        if cuda.is_available():
+            return ", ".join(device.name.decode() for device in cuda.gpus)
+    except Exception as error:  # drivers fail in many ways, and none of them is this command's
+        return f"not usable: {error}"
+    return "no device"

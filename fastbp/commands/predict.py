@@ -1,0 +1,51 @@
+"""`fastbp predict`: what a saved network says of new samples."""
+
+import argparse
+import csv
+import json
+import sys
+from typing import Any
+
+from .. import datasets
+from ..storage import load
+from .scaling import predictions
+
+
+def add_command(commands: Any) -> None:
+    """Add the parser of `fastbp predict`."""
+    parser = commands.add_parser(
+        "predict", help="predict with a trained network",
+        description="Print one prediction a line, as CSV: the class or the quantities of every row of the data.")
+    parser.add_argument("model", metavar="MODEL", help="a network that 'fastbp train' wrote")
+    parser.add_argument("--data", required=True, metavar="SOURCE", help="as for 'fastbp train'; targets are not needed")
+    parser.add_argument("--target", metavar="COLUMN", help="a column of the table to leave out, by name or index")
+    parser.add_argument("--header", choices=datasets.HEADERS, default="auto", help="whether a table begins with names")
+    parser.add_argument("--probabilities", action="store_true", help="add a column with the probability of each class")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> str:
+    """Predict as the options say."""
+    net = load(options.model)
+    dataset = datasets.load(options.data, target=options.target, header=options.header, with_targets=False)
+    found = predictions(net, dataset.X)
+    classes = net.metadata["classes"]
+    if options.probabilities and found.probabilities is None:
+        raise ValueError("--probabilities: the model predicts quantities, not classes")
+    values = [classes[label] for label in found.values] if classes is not None else found.values.tolist()
+    if options.json:
+        result = {"predictions": values}
+        if options.probabilities and found.probabilities is not None:
+            result |= {"classes": classes, "probabilities": found.probabilities.tolist()}
+        print(json.dumps(result))
+        return "done"
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if options.probabilities and found.probabilities is not None:
+        writer.writerow(["prediction", *classes])
+        writer.writerows([value, *row] for value, row in zip(values, found.probabilities.tolist(), strict=True))
+    else:
+        writer.writerow(["prediction"] if found.values.ndim == 1
+                        else [f"prediction {i}" for i in range(found.values.shape[1])])
+        writer.writerows(value if isinstance(value, list) else [value] for value in values)
+    return "done"

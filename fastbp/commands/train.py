@@ -1,0 +1,235 @@
+"""`fastbp train`: from a data set to a trained network, its test score, its file and its loss curve."""
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from .. import datasets
+from ..activations import CODES as ACTIVATIONS
+from ..backends import NAMES as BACKENDS
+from ..callbacks import EarlyStopping
+from ..history import History
+from ..inputs import require_number, require_whole
+from ..losses import CODES as LOSSES
+from ..network import MLP
+from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from .scaling import Scaling, predictions
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
+
+
+class Part(NamedTuple):
+    """Samples with their targets, as read."""
+
+    X: np.ndarray
+    y: np.ndarray
+
+
+def add_command(commands: Any) -> None:
+    """Add the parser of `fastbp train`."""
+    parser = commands.add_parser(
+        "train", help="train a network on a data set", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Train a network on standardised inputs, test it, and write the model and its loss curve.")
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", required=True, metavar="SOURCE",
+                      help="digits, iris, wine, breast_cancer or diabetes; a .csv or .tsv file; an .npz file with X "
+                           "and y; or a folder with IDX files of the MNIST family")
+    data.add_argument("--target", metavar="COLUMN", help="target column of a table, by name or index; the last if not "
+                                                         "given")
+    data.add_argument("--header", choices=datasets.HEADERS, default="auto", help="whether a table begins with names")
+    data.add_argument("--task", choices=datasets.TASKS, default="auto", help="what the targets are")
+    data.add_argument("--test-fraction", type=float, default=0.2, help="rows kept for the test, where the source does "
+                                                                       "not have its own")
+    data.add_argument("--validation-fraction", type=float, default=0.1, help="rows of the rest that only the curves "
+                                                                             "and early stopping see")
+    net = parser.add_argument_group("network")
+    net.add_argument("--layers", type=_widths, default="100", metavar="N[,N…]",
+                     help="widths of the hidden layers; 0 for none")
+    net.add_argument("--activation", choices=[name for name in ACTIVATIONS if name != "softmax"], default="relu",
+                     help="of the hidden layers")
+    net.add_argument("--loss", choices=LOSSES, help="softmax_cross_entropy for classes and squared_error for "
+                                                    "quantities if not given")
+    net.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of all computation")
+    net.add_argument("--backend", choices=BACKENDS, default="auto", help="what computes")
+    training = parser.add_argument_group("training")
+    training.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="how gradients become updates")
+    training.add_argument("--learning-rate", type=float, help="the optimizer's default if not given")
+    training.add_argument("--momentum", type=float, help="of sgd")
+    training.add_argument("--weight-decay", type=float, default=0.001, help="of all optimizers")
+    training.add_argument("--batch-size", type=int, default=32, help="samples in a batch")
+    training.add_argument("--epochs", type=int, default=100, help="how often the data are gone through")
+    training.add_argument("--early-stopping", type=int, metavar="PATIENCE",
+                          help="stop after so many epochs without a better validation loss, and keep the best weights")
+    training.add_argument("--threads", type=int, help="processor threads; all if not given")
+    training.add_argument("--seed", type=int, default=0, help="of the split, the weights and the order of samples")
+    output = parser.add_argument_group("output")
+    output.add_argument("--model", type=Path, metavar="FILE", help="where to write the network; NAME.npz if not given")
+    output.add_argument("--plot", type=Path, metavar="FILE", help="where to draw the curves; NAME.png if not given")
+    output.add_argument("--json", action="store_true", help="print the results as one JSON object")
+    output.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    parser.set_defaults(run=run)
+
+
+def _widths(text: str) -> list[int]:
+    try:
+        widths = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected whole numbers separated by commas, found {text!r}") from None
+    if widths == [0]:
+        return []
+    if min(widths) < 1:
+        raise argparse.ArgumentTypeError(f"expected widths of at least 1, found {text!r}")
+    return widths
+
+
+def run(options: argparse.Namespace) -> str:
+    """Train as the options say; returns how training ended."""
+    optimizer = _optimizer(options)
+    _require_options(options)
+    dataset = datasets.load(options.data, target=options.target, task=options.task, header=options.header)
+    model = options.model or Path(f"{dataset.name}.npz")
+    plot = options.plot or Path(f"{dataset.name}.png")
+    for name, path in (("--model", model), ("--plot", plot)):
+        if not path.parent.is_dir():
+            raise ValueError(f"{name}: there is no folder {path.parent} to write {path.name} into")
+    train, validation, test = _parts(dataset, options)
+    scaling = Scaling.of(train.X, train.y, classes=dataset.classes, features=dataset.features)
+    loss = options.loss or ("softmax_cross_entropy" if dataset.classes else "squared_error")
+    outputs, output_activation = _last_layer(loss, dataset)
+    net = MLP([train.X.shape[1], *options.layers, outputs], activation=options.activation,
+              output_activation=output_activation, loss=loss, dtype=options.dtype, seed=options.seed,
+              backend=options.backend)
+    net.metadata = scaling.as_metadata()
+    _set_threads(options.threads)
+    samples = [(scaling.inputs(part.X), scaling.targets(part.y)) for part in (train, validation, test) if len(part.X)]
+    compile_seconds = _compile(net, *samples[0], optimizer, options)
+    callbacks = [EarlyStopping(patience=options.early_stopping)] if options.early_stopping else []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "training was interrupted", RuntimeWarning)
+        history = net.fit(*samples[0], optimizer=optimizer, epochs=options.epochs, batch_size=options.batch_size,
+                          validation_data=samples[1] if len(validation.X) else None, callbacks=callbacks,
+                          progress=False if options.quiet else None)
+    scores = _scores(net, test)
+    net.save(model)
+    if history.epochs:
+        history.plot(plot)
+    _report(options, net, history, dataset, [len(part.X) for part in (train, validation, test)], scores,
+            {"model": str(model), "plot": str(plot) if history.epochs else None}, compile_seconds)
+    if history.stop_reason == "interrupted":
+        _say(options, f"interrupted after {history.epochs} epochs; what was trained so far is in {model}")
+    return history.stop_reason
+
+
+def _optimizer(options: argparse.Namespace) -> Optimizer:
+    settings = {name: value for name, value in (("learning_rate", options.learning_rate),
+                                                ("momentum", options.momentum)) if value is not None}
+    if options.momentum is not None and options.optimizer != "sgd":
+        raise ValueError(f"--momentum: it is a setting of sgd, found --optimizer {options.optimizer}")
+    return OPTIMIZERS[options.optimizer](weight_decay=options.weight_decay, **settings)
+
+
+def _require_options(options: argparse.Namespace) -> None:
+    require_whole("--epochs", options.epochs, at_least=1)
+    require_whole("--batch-size", options.batch_size, at_least=1)
+    require_whole("--seed", options.seed, at_least=0)
+    require_number("--test-fraction", options.test_fraction, above=0.0, below=1.0)
+    require_number("--validation-fraction", options.validation_fraction, at_least=0.0, below=1.0)
+    if options.early_stopping is not None:
+        require_whole("--early-stopping", options.early_stopping, at_least=1)
+        if options.validation_fraction == 0.0:
+            raise ValueError("--early-stopping: it watches the validation loss, found --validation-fraction 0")
+
+
+def _parts(dataset: datasets.Dataset, options: argparse.Namespace) -> tuple[Part, Part, Part]:
+    """Training, validation and test rows; the validation rows are taken from what is not the test's."""
+    X, y, X_test, y_test = datasets.split(dataset, options.test_fraction, options.seed)
+    rest, test = Part(X, y), Part(X_test, y_test)
+    if options.validation_fraction == 0.0:
+        return rest, Part(X[:0], y[:0]), test
+    X, y, X_validation, y_validation = datasets.split(dataset._replace(X=rest.X, y=rest.y, split=None),
+                                                      options.validation_fraction, options.seed + 1)
+    return Part(X, y), Part(X_validation, y_validation), test
+
+
+def _last_layer(loss: str, dataset: datasets.Dataset) -> tuple[int, str]:
+    """The width and activation of the last layer."""
+    targets = dataset.y if dataset.y is not None else np.empty(0)
+    if loss == "binary_cross_entropy":
+        if dataset.classes is None or len(dataset.classes) != 2:
+            raise ValueError(f"--loss: binary_cross_entropy needs two classes, found {dataset.classes}")
+        return 1, "identity"
+    if loss == "squared_error":
+        if dataset.classes is not None:
+            raise ValueError("--loss: squared_error is for quantities, found classes; use --task regression if the "
+                             "targets are numbers")
+        return targets.shape[1] if targets.ndim == 2 else 1, "identity"
+    if dataset.classes is None:
+        raise ValueError(f"--loss: {loss} is for classes, found quantities; use --task classification if they are not")
+    return len(dataset.classes), "softmax" if loss == "cross_entropy" else "identity"
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is None:
+        return
+    try:
+        numba.set_num_threads(threads)
+    except ValueError as error:
+        raise ValueError(f"--threads: {error}") from None
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return
+    threadpool_limits(threads)  # the threads of BLAS
+
+
+def _compile(net: MLP, X: np.ndarray, d: np.ndarray, optimizer: Optimizer, options: argparse.Namespace) -> float:
+    """Compile, or load from the cache, every kernel that training needs, so that training is timed alone."""
+    begin = time.perf_counter()
+    _say(options, "preparing kernels: compiled at the first run, read from disk later")
+    MLP(net.widths, activation=net.activations, loss=net.loss, dtype=net.dtype, backend=net.backend, seed=0).fit(
+        X[:1], d[:1], optimizer=optimizer, epochs=1, batch_size=1, validation_data=(X[:1], d[:1]), progress=False)
+    return time.perf_counter() - begin
+
+
+def _scores(net: MLP, test: Part) -> dict[str, float]:
+    found = predictions(net, test.X).values
+    if net.metadata["classes"] is not None:
+        return {"test_accuracy": float(np.mean(found == test.y))}
+    errors = (found - test.y.reshape(found.shape)) ** 2
+    spread = (test.y - test.y.mean(axis=0)) ** 2
+    return {"test_r2": float(1.0 - errors.sum() / spread.sum()), "test_rmse": float(np.sqrt(errors.mean()))}
+
+
+def _report(options: argparse.Namespace, net: MLP, history: History, dataset: datasets.Dataset, rows: list[int],
+            scores: dict[str, float], files: dict[str, str | None], compile_seconds: float) -> None:
+    rate = history.samples / history.seconds
+    if options.json:
+        print(json.dumps({
+            "data": dataset.name, "rows": dict(zip(("train", "validation", "test"), rows, strict=True)),
+            "widths": net.widths, "activations": net.activations, "loss": net.loss, "dtype": str(net.dtype),
+            "backend": net.backend, "parameters": net.theta.size, **scores, "epochs": history.epochs,
+            "stop_reason": history.stop_reason, "seconds": history.seconds, "samples_per_second": rate,
+            "compile_seconds": compile_seconds, **files, "history": history.records}))
+        return
+    kind = f"{len(dataset.classes)} classes" if dataset.classes else "quantities"
+    names = {"test_accuracy": "test accuracy", "test_r2": "test R²", "test_rmse": "test RMSE"}
+    lines = [("data", f"{dataset.name}: {rows[0]} training, {rows[1]} validation and {rows[2]} test rows, {kind}"),
+             ("network", f"{'-'.join(map(str, net.widths))}, {options.activation}, {net.loss}, {net.dtype}, "
+                         f"backend {net.backend}, {net.theta.size} parameters"),
+             *((names[name], f"{value:.4f}") for name, value in scores.items()),
+             ("time", f"{history.seconds:.2f} s for {history.epochs} epochs, {rate:,.0f} samples per second"),
+             ("model", str(files["model"])), ("curves", str(files["plot"]))]
+    for name, text in lines:
+        print(f"{name:<14} {text}")
+
+
+def _say(options: argparse.Namespace, message: str) -> None:
+    if not options.quiet:
+        print(f"fastbp: {message}", file=sys.stderr)

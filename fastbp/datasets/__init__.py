@@ -1,0 +1,223 @@
+"""Data sets by name or path: scikit-learn's bundled sets, CSV tables, NumPy archives and MNIST's IDX files.
+
+Every source is read into a `Table` as it stands (`sources.py`); `load` then checks the numbers and turns targets into
+labels, so that the rules about them are the same for all sources.
+"""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .sources import (
+    ACCEPTED,
+    BUNDLED,
+    TABLES,
+    Table,
+    existing,
+    imported,
+    read_bundled,
+    read_csv,
+    read_idx_folder,
+    read_npz,
+)
+
+TASKS = ("auto", "classification", "regression")
+HEADERS = ("auto", "yes", "no")
+MOST_CLASSES = 50  # with more distinct values than this, task="auto" takes whole numbers for quantities
+
+
+class Dataset(NamedTuple):
+    """Samples with their targets."""
+
+    name: str
+    X: np.ndarray                           # (n, features) float32 or float64, not scaled
+    y: np.ndarray | None                    # (n,) int64 labels, or (n,) or (n, outputs) floats; None without targets
+    classes: list[str] | list[int] | None   # the name of label k; None in regression and without targets
+    features: list[str] | None              # the columns' names where the source has them
+    split: int | None                       # rows [split:] are the source's own test set; None where it has none
+
+
+def load(source: str, *, target: str | None = None, task: str = "auto", header: str = "auto",
+         with_targets: bool = True) -> Dataset:
+    """Read a data set.
+
+    Parameters
+    ----------
+    source : str
+        One of
+
+        - `digits`, `iris`, `wine`, `breast_cancer` or `diabetes`, which scikit-learn brings along. A file or folder
+          with such a name is written `./digits`.
+        - A path to a table, `.csv` or `.tsv`, also with `.gz`: UTF-8, one sample per row, all features numbers (True
+          and False count as 1 and 0).
+        - A path to an `.npz` archive with the arrays X and y. X of more than two dimensions, such as (n, 28, 28)
+          images, is flattened to (n, features). Pickled objects are not read.
+        - A folder with the files of MNIST or a set of its family: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`
+          and, where there is a test set, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`; with or without `.gz`,
+          also `train-images.idx3-ubyte`. Pixels keep their values 0 … 255. The labels are always classes.
+    target : str, optional
+        The target column of a table: its name, or its index from 0, or from -1 backwards. The last column by default.
+    task : {"auto", "classification", "regression"}
+        What the targets are. "auto" takes names for classes, whole numbers with up to 50 distinct values for classes,
+        and other numbers for quantities.
+    header : {"auto", "yes", "no"}
+        Whether a table's first row names the columns. "auto" takes it for names if none of its fields is a number: a
+        sample has at least one number, its features, and columns are seldom called by numbers; where they are, pass
+        "yes".
+    with_targets : bool
+        False reads samples to predict: y is None, and no source needs targets. A table then loses the column `target`
+        if it is given and there; else every column is a feature.
+
+    Returns
+    -------
+    Dataset
+        In classification, y indexes the sorted `classes`.
+
+    Raises
+    ------
+    ValueError
+        If the source is of no known kind, or its content is empty, malformed, not numeric where numbers are needed, NaN
+        or infinite, or does not suit `task`.
+    FileNotFoundError
+        If a file is missing.
+    ImportError
+        If the source needs pandas or scikit-learn and that is not installed.
+
+    Examples
+    --------
+    >>> iris = load("iris")
+    >>> iris.X.shape, iris.y[:3].tolist(), iris.classes
+    ((150, 4), [0, 0, 0], ['setosa', 'versicolor', 'virginica'])
+    """
+    if task not in TASKS:
+        raise ValueError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
+    if header not in HEADERS:
+        raise ValueError(f"header is {header!r}, expected one of {', '.join(HEADERS)}")
+    path = Path(source)
+    tabular = source not in BUNDLED and path.name.lower().endswith(TABLES)
+    if target is not None and with_targets and not tabular:
+        raise ValueError(f"target is {target!r}, but source is {source!r}, and only a table ({', '.join(TABLES)}) "
+                         "has a target column to choose: leave target out")
+    if source in BUNDLED:
+        table = read_bundled(source)
+    elif path.is_dir():
+        table = read_idx_folder(path, with_targets)
+    elif tabular:
+        table = read_csv(existing(path), target, header, with_targets)
+    elif path.suffix.lower() == ".npz":
+        table = read_npz(existing(path), with_targets)
+    else:
+        if len(path.parts) > 1 or source.startswith("."):  # meant as a path, not as a name
+            existing(path)
+        raise ValueError(f"source is {source!r}, expected {ACCEPTED}")
+
+    X = _floats(table.X)
+    if 0 in X.shape:
+        raise ValueError(f"source {source!r} is empty: X has shape {X.shape}, expected a row and a feature at least")
+    if not (finite := np.isfinite(X)).all():
+        i, j = np.argwhere(~finite)[0]
+        raise _not_finite(source, table.cell(i, j), X[i, j])
+    y, classes = None, None
+    if with_targets and table.y is not None:
+        if len(table.y) != len(X):
+            raise ValueError(f"source {source!r}: X has {len(X)} rows and y has {len(table.y)}, expected as many")
+        y, classes = _targets(source, table, table.y, table.task if task == "auto" else task)
+    if classes is not None and table.classes is not None:
+        classes = table.classes
+    name = source if source in BUNDLED else Path(path.resolve().name.removesuffix(".gz")).stem
+    return Dataset(name, X, y, classes, table.features, table.split)
+
+
+def split(dataset: Dataset, test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Part a data set into training and test samples.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With targets. Where it has a test set of its own, that is taken and the other arguments have no effect.
+    test_fraction : float
+        The share of the rows to test on, between 0 and 1, drawn at random. Each class gives the same share as far as
+        every class has two rows and both parts have room for every class.
+    seed : int
+        The seed of the draw; equal seeds give equal parts.
+
+    Returns
+    -------
+    X_train, y_train, X_test, y_test : ndarray
+
+    Raises
+    ------
+    ValueError
+        If the data set has no targets, or one of the parts would be empty.
+    ImportError
+        If rows are to be drawn and scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> X_train, y_train, X_test, y_test = split(load("iris"), 0.2, seed=0)
+    >>> X_train.shape, X_test.shape, np.bincount(y_test).tolist()
+    ((120, 4), (30, 4), [10, 10, 10])
+    """
+    X, y = dataset.X, dataset.y
+    if y is None:
+        raise ValueError(f"dataset {dataset.name!r} has no targets: load it with_targets=True to split it")
+    if dataset.split is not None:
+        return X[: dataset.split], y[: dataset.split], X[dataset.split :], y[dataset.split :]
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction is {test_fraction}, expected a number between 0 and 1, such as 0.2")
+    test_rows = math.ceil(test_fraction * len(X))
+    smaller = min(test_rows, len(X) - test_rows)
+    if smaller == 0:
+        raise ValueError(f"dataset {dataset.name!r} has {len(X)} rows, and test_fraction {test_fraction} leaves none "
+                         "to train on: lower it or add rows")
+    stratified = dataset.classes is not None and np.bincount(y).min() >= 2 and smaller >= len(dataset.classes)
+    X_train, X_test, y_train, y_test = imported("sklearn.model_selection", "splitting a data set").train_test_split(
+        X, y, test_size=test_rows, random_state=seed, stratify=y if stratified else None)
+    return X_train, y_train, X_test, y_test
+
+
+def _not_finite(source: str, place: str, value: Any) -> ValueError:
+    found = "missing (nan)" if value != value else value
+    return ValueError(f"{source}: {place} is {found}, expected a finite number: fill it in or leave its row out")
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    """The values in native byte order and row-major, as float32 where that holds them exactly, else as float64."""
+    size = values.dtype.itemsize
+    narrow = size <= 4 if values.dtype.kind == "f" else size <= 2
+    return np.ascontiguousarray(values, np.float32 if narrow else np.float64)
+
+
+def _targets(source: str, table: Table, y: np.ndarray, task: str
+             ) -> tuple[np.ndarray, list[str] | list[int] | None]:
+    """Labels with their classes, or quantities with None."""
+    named = y.dtype.kind in "bSU"
+    if not named and not (finite := np.isfinite(y)).all():
+        place = tuple(np.argwhere(~finite)[0])
+        raise _not_finite(source, table.row(place[0]), y[place])
+    whole = y.dtype.kind != "f" or bool((y == np.rint(y)).all())
+    if task == "auto":
+        few = named or (whole and np.unique(y).size <= MOST_CLASSES)
+        task = "classification" if few else "regression"
+    if task == "regression":
+        if named:
+            raise ValueError(f"task is 'regression', but the targets of {source!r} are names, such as "
+                             f"{str(y.flat[0])!r}, expected numbers: choose another target, or task='classification'")
+        return _floats(y), None
+
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise ValueError(f"task is 'classification', but y of {source!r} has shape {y.shape}, expected (n,): store "
+                         "class labels (of one-hot rows, y.argmax(axis=1)), or pass task='regression'")
+    if not whole:
+        i = int(np.argmax(y != np.rint(y)))
+        raise ValueError(f"task is 'classification', but {table.row(i)} of {source!r} is {y[i]}, expected names or "
+                         "whole numbers: pass task='regression'")
+    values, labels = np.unique(y, return_inverse=True)
+    if len(values) < 2:
+        raise ValueError(f"source {source!r} has the one class {values[0].item()!r}, expected at least 2: choose "
+                         "another target or add samples of other classes")
+    return labels.astype(np.int64), values.astype(str).tolist() if named else [int(value) for value in values]

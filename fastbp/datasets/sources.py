@@ -1,0 +1,222 @@
+"""The readers of data sets: each takes a source as it stands into a `Table`, whose numbers are checked elsewhere.
+
+pandas and scikit-learn are imported only by the sources that need them.
+"""
+
+import csv
+import gzip
+import importlib
+import io
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+BUNDLED = {"digits": "classification", "iris": "classification", "wine": "classification",
+           "breast_cancer": "classification", "diabetes": "regression"}
+TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+ACCEPTED = (f"a bundled data set ({', '.join(BUNDLED)}), a path to a table ({', '.join(TABLES)}), a path to an .npz "
+             "archive with the arrays X and y, or a folder with MNIST's IDX files")
+_CORRUPT = (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError)
+
+
+class Table(NamedTuple):
+    """What a source holds, before its numbers are checked."""
+
+    X: np.ndarray                           # (n, features)
+    y: np.ndarray | None                    # (n,) or (n, outputs), numbers or names
+    features: list[str] | None = None
+    split: int | None = None
+    task: str = "auto"                      # what the source is for, where that is known
+    classes: list[str] | list[int] | None = None
+    cell: Callable[[int, int], str] = "X[{}, {}]".format  # the place of X[i, j] in words
+    row: Callable[[int], str] = "y[{}]".format            # the place of y[i]
+
+
+def imported(module: str, purpose: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = "pandas" if module == "pandas" else "scikit-learn"
+        raise ImportError(f"{purpose} needs {package}: pip install 'fastbp[train]'") from error
+
+
+def existing(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"source {str(path)!r} does not exist, expected {ACCEPTED}")
+    return path
+
+
+def read_bundled(name: str) -> Table:
+    bunch = getattr(imported("sklearn.datasets", f"the data set {name!r}"), f"load_{name}")()
+    classes = np.asarray(bunch.target_names).tolist() if "target_names" in bunch else None
+    return Table(bunch.data, bunch.target, [str(feature) for feature in bunch.feature_names], task=BUNDLED[name],
+                  classes=classes)
+
+
+def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb")
+
+
+def read_csv(path: Path, target: str | None, header: str, with_targets: bool) -> Table:
+    pd = imported("pandas", "reading CSV files")
+    separator = "\t" if ".tsv" in path.name.lower() else ","
+    try:
+        with io.TextIOWrapper(_open(path), encoding="utf-8-sig", newline="") as lines:
+            rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+            first = [field.strip() for field in next(filter(any, rows), [])]
+            named = header == "yes" or (header == "auto" and not any(map(_is_number, first)))
+            if not named:
+                lines.seek(0)
+            # The names are kept from pandas, which would rename the second of two equal ones and take the first column
+            # of rows longer than the header for an index.
+            frame = pd.read_csv(lines, header=None, sep=separator, skipinitialspace=True, low_memory=False)
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{path} is empty: expected at least one row of data") from None
+    except (*_CORRUPT, UnicodeDecodeError, csv.Error, pd.errors.ParserError) as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}; expected UTF-8 text, rows of the same number of "
+                         f"fields, separated by {separator!r}") from error
+
+    count = len(first)
+    names = first if named else [str(j) for j in range(count)]
+    if frame.shape[1] != count:
+        raise ValueError(f"{path} has {frame.shape[1]} fields in row 1, expected {count} as in its header: "
+                         "separate every field, and quote those with a separator inside")
+    for j, name in enumerate(names):
+        if not name:  # to learn from the row numbers of a sorted table would look like success
+            raise ValueError(f"{path}: column {j} has no name: name it, or leave it out where it only numbers the rows "
+                             "(pandas writes it without index=False)")
+        if name in names[:j]:
+            raise ValueError(f"{path} has two columns of the name {name!r}, expected distinct names: rename one")
+
+    chosen = _column(target, names, named) if with_targets or target is not None else None
+    if chosen is None and with_targets:
+        shown = ", ".join(map(repr, names[:20])) + (", …" if count > 20 else "")
+        raise ValueError(f"target is {target!r}, but {path} has no such column: choose one of {shown}, or an index "
+                         f"from {-count} to {count - 1}")
+    features = [j for j in range(count) if j != chosen]
+    if not features:
+        raise ValueError(f"{path} has the one column {names[0]!r}, expected features and a target separated by "
+                         f"{separator!r}")
+    for j in features:
+        if frame[j].dtype.kind not in "biuf":  # text, or whole numbers too long for int64
+            numbers = pd.to_numeric(frame[j], errors="coerce")
+            if (text := numbers.isna() & frame[j].notna()).any():
+                i = int(text.argmax())
+                raise ValueError(f"{path}: row {i + 1}, column {names[j]!r} is {frame[j][i]!r}, expected a number: "
+                                 "encode the column as numbers or leave it out")
+            frame[j] = numbers
+    y = None
+    if with_targets and chosen is not None:
+        y = frame[chosen].to_numpy()
+        if (missing := frame[chosen].isna()).any():
+            raise ValueError(f"{path}: row {int(missing.argmax()) + 1}, column {names[chosen]!r} is missing, expected "
+                             "a target: fill it in or leave out its row (pandas takes words such as NA and None for "
+                             "missing, too)")
+        if y.dtype.kind == "O":
+            y = y.astype(str)
+    return Table(frame[features].to_numpy(np.float64), y, [names[j] for j in features] if named else None,
+                  cell=lambda i, j: f"row {i + 1}, column {names[features[j]]!r}",
+                  row=lambda i: f"row {i + 1}, column {names[chosen or 0]!r}")
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _column(target: str | None, names: list[str], named: bool) -> int | None:
+    """The index of the target column, or None where there is no such column; a name goes before an index."""
+    if target is None:
+        return len(names) - 1
+    if named and target in names:
+        return names.index(target)
+    try:
+        return range(len(names))[int(target)]
+    except (ValueError, IndexError):
+        return None
+
+
+def read_npz(path: Path, with_targets: bool) -> Table:
+    if not zipfile.is_zipfile(path):  # np.load would take it for a pickle
+        raise ValueError(f"{path} is no .npz archive: write it with np.savez(path, X=X, y=y)")
+    needed = ("X", "y") if with_targets else ("X",)
+    try:
+        # np.load leaves a damaged file open that it has opened itself.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            found = archive.files
+            arrays = {name: np.asarray(archive[name]) for name in needed if name in found}
+    except (*_CORRUPT, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}; expected arrays of numbers, not objects, written by "
+                         "np.savez(path, X=X, y=y)") from error
+    for name in needed:
+        if name not in arrays:
+            raise ValueError(f"{path} has no array {name}, only {found}: write it with np.savez(path, X=X, y=y)")
+        if arrays[name].dtype.kind not in ("biuf" if name == "X" else "biufSU"):
+            raise ValueError(f"{path}: {name} has dtype {arrays[name].dtype}, expected numbers: convert it first")
+    X, y = arrays["X"], arrays.get("y")
+    if X.ndim < 2:
+        raise ValueError(f"{path}: X has shape {X.shape}, expected (n, features): reshape it, one row per sample")
+    if y is not None and y.ndim not in (1, 2):
+        raise ValueError(f"{path}: y has shape {y.shape}, expected (n,) or (n, outputs): reshape it")
+    return Table(X.reshape(len(X), math.prod(X.shape[1:])), y)
+
+
+def read_idx_folder(folder: Path, with_targets: bool) -> Table:
+    images, labels = [], []
+    for part in ("train", "t10k"):
+        x = _read_idx(folder, f"{part}-images", 3)
+        t = _read_idx(folder, f"{part}-labels", 1) if with_targets else None
+        if part == "t10k" and x is None and t is None:
+            break
+        if x is None or (t is None and with_targets):
+            missing = "images-idx3" if x is None else "labels-idx1"
+            raise FileNotFoundError(f"source {str(folder)!r} is a folder without {part}-{missing}-ubyte (or with .gz), "
+                                    "expected the IDX files of a set such as MNIST")
+        if t is not None and len(t) != len(x):
+            raise ValueError(f"{folder}: {part}-labels has {len(t)} labels, {part}-images {len(x)} images, expected as "
+                             "many: fetch both from the same place")
+        images.append(x)
+        labels.append(t)
+        if x.shape[1:] != images[0].shape[1:]:
+            raise ValueError(f"{folder}: t10k-images has images of {x.shape[1:]} pixels, expected "
+                             f"{images[0].shape[1:]} as in train-images: fetch both from the same place")
+    return Table(np.concatenate([x.reshape(len(x), -1) for x in images]),
+                  np.concatenate([t for t in labels if t is not None]) if with_targets else None,
+                  split=len(images[0]) if len(images) == 2 else None, task="classification")
+
+
+def _read_idx(folder: Path, part: str, dimensions: int) -> np.ndarray | None:
+    """The array of one IDX file, or None where there is no such file.
+
+    The format (http://yann.lecun.com/exdb/mnist): two zero bytes, the type (8: unsigned bytes), the number of
+    dimensions, each size as a big-endian uint32, then the values in row-major order.
+    """
+    names = [f"{part}{mark}idx{dimensions}-ubyte{gz}" for mark in "-." for gz in ("", ".gz")]
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
+        return None
+    try:
+        with _open(path) as file:
+            content = file.read()
+    except _CORRUPT as error:
+        raise ValueError(f"{path} is damaged: {error}; fetch it again") from error
+    magic, begin = bytes((0, 0, 8, dimensions)), 4 + 4 * dimensions
+    if content[:4] != magic or len(content) < begin:
+        raise ValueError(f"{path} begins with the bytes '{content[:begin].hex(' ')}', expected '{magic.hex(' ')}' and "
+                         f"{dimensions} sizes of 4 bytes: it is no IDX file of this kind, or truncated")
+    shape = struct.unpack(f">{dimensions}I", content[4:begin])
+    if len(content) - begin != math.prod(shape):
+        raise ValueError(f"{path} has {len(content) - begin} bytes of data, expected {math.prod(shape)} for the shape "
+                         f"{shape} in its header: fetch it again")
+    if 0 in shape:
+        raise ValueError(f"{path} is empty: its header has the shape {shape}, expected at least one sample")
+    return np.frombuffer(content, np.uint8, offset=begin).reshape(shape)

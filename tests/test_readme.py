@@ -1,0 +1,28 @@
+"""The README's examples run as they stand, and its files are where it says."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_python_blocks(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    assert len(blocks) == 2
+    names = {}
+    exec(blocks[0], names)
+    accuracy = float(capsys.readouterr().out.split("accuracy =")[1])
+    assert accuracy > 0.95
+    exec(blocks[1], names)
+    assert names["history"]["validation_accuracy"][-1] > 0.9
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+    assert np.isfinite(names["net"].theta).all()
+
+
+@pytest.mark.parametrize(("name", "file"), sorted(set(re.findall(r"`(\w+)` in `(\S+\.py)`", README))))
+def test_table_names_functions_that_exist(name, file):
+    assert f"def {name}(" in (Path(__file__).parents[1] / "fastbp" / file).read_text(encoding="utf-8")
