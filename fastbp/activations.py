@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import formulas
-from .compilation import formula, inlined, switch
+from .compilation import formula, inlined, named, switch
 from .elementary import exp
 
 
@@ -27,17 +27,16 @@ def _componentwise(name: str, initializer: str) -> Activation:
     """The record of an activation g that acts on each unit alone, from its two formulas."""
     g, g_prime = getattr(formulas, name), getattr(formulas, f"{name}_prime")
 
-    @inlined
     def apply(a: Any, h: Any) -> None:
         for i in range(a.shape[0]):
             h[i] = g(a[i])
 
-    @inlined
-    def backward(a: Any, h: Any, e: Any, delta: Any) -> None:
+    def delta(a: Any, h: Any, e: Any, delta: Any) -> None:
         for i in range(a.shape[0]):
             delta[i] = e[i] * g_prime(a[i], h[i])
 
-    return Activation(name, g, g_prime, apply, backward, initializer)
+    return Activation(name, g, g_prime, inlined(named(f"{name}_apply", apply)), inlined(named(f"{name}_delta", delta)),
+                      initializer)
 
 
 @formula

@@ -34,6 +34,16 @@ def formula(function: Callable[..., Any]) -> Any:
     return numba.njit(error_model="numpy", fastmath=set(FORMULA_FASTMATH), forceinline=True)(function)
 
 
+def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function that is made more than once a name of its own in the package, before it is compiled.
+
+    Compiled symbols and cached files carry this name. Two functions that share it could be taken for each other when a
+    kernel that was compiled in another process is loaded from the cache.
+    """
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
 def kernel(function: Callable[..., Any] | None = None, *, name: str | None = None, parallel: bool = False) -> Any:
     """Compile a kernel, cache it on disk, and release the GIL while it runs.
 
@@ -42,15 +52,14 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
     function : callable
         The loop.
     name : str, optional
-        A name unique in the package, for a function that a factory makes more than once: it names the cached file
-        and the compiled symbol, which otherwise would be the same for all of them.
+        As for `named`, where the function is made more than once.
     parallel : bool
         Whether `numba.prange` runs on threads. Only prange does: array expressions stay serial.
     """
     if function is None:
         return functools.partial(kernel, name=name, parallel=parallel)
     if name is not None:
-        function.__name__ = function.__qualname__ = name
+        named(name, function)
     only_prange: Any = {"prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
                    "setitem": False, "numpy": False, "stencil": False}
     dispatcher: Any = numba.njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH), nogil=True,
@@ -78,10 +87,7 @@ def switch(name: str, functions: Sequence[Callable[..., Any]]) -> Any:
             if code == 0:
                 return head(*arrays)
             return tail(code - 1, *arrays)
-    # Compiled symbols carry the qualified name: two levels of one chain must not share it, or a kernel loaded from
-    # the cache could be linked to another level's function.
-    choose.__name__ = choose.__qualname__ = name
-    return numba.njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH))(choose)
+    return numba.njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH))(named(name, choose))
 
 
 @functools.cache

@@ -287,7 +287,8 @@ class MLP:
         """Memory for a kernel call, of its own for every thread that uses the network at the same time."""
         room, work = self._workspaces.pop() if self._workspaces else (0, None)
         if room < samples:
-            room, work = samples, self._backend.workspace(self._layout, self._dtype, samples)
+            samples = room = 1 << (samples - 1).bit_length()  # or calls that grow by one would allocate every time
+            work = self._backend.workspace(self._layout, self._dtype, samples)
         try:
             yield work
         finally:

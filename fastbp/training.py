@@ -168,20 +168,20 @@ def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, e
                 seconds = time.perf_counter() - slice_begin
                 budget = min(4 * max(budget, done), max(1, int(SLICE_SECONDS / seconds * done)))
                 _record_epochs(run, progress, history)
-                history.samples = _samples_done(progress, n)
-                history.seconds = time.perf_counter() - begin
                 if status == DIVERGED:
                     raise _divergence(progress, history)
                 bar.show(int(progress.counts[EPOCH]), int(progress.counts[POSITION]),
                          history["loss"][-1] if history.epochs else None)
     except KeyboardInterrupt:
+        _record_losses(run, progress, history)
         history.stop_reason = "interrupted"
         warnings.warn(f"training was interrupted in epoch {history.epochs}; the network and the history so far are "
                       f"usable", RuntimeWarning, stacklevel=3)
     finally:
         net.zero_grad()
+        history.samples = _samples_done(progress, n)
+        history.seconds = time.perf_counter() - begin
     _call_if_there(run.callbacks, "finish", net)
-    history.seconds = time.perf_counter() - begin
     return history
 
 
@@ -190,23 +190,34 @@ def _samples_done(progress: Progress, n: int) -> int:
 
 
 def _record_epochs(run: _Run, progress: Progress, history: History) -> None:
-    """Put the epochs completed since the last call into the history, and show them to the callbacks."""
-    net, n = run.net, len(run.samples.X)
+    """Put the epochs completed since the last call into the history, and show the last to validation and callbacks.
+
+    Where there is something to show them to, a slice ends with its epoch, so that the last is the only one.
+    """
+    before = history.epochs
+    _record_losses(run, progress, history)
+    if history.epochs == before:
+        return
+    net = run.net
+    if run.validation is not None:
+        validation, d = run.validation
+        E, accuracy = net.evaluate_samples(validation)
+        history.record("validation_loss", E / len(validation.X))
+        if net.loss_record.is_classification:
+            history.record("validation_accuracy", accuracy)
+        _record_metrics(run.metrics, "validation_", d, net, validation.X, history)
+    _record_metrics(run.metrics, "", run.d, net, run.samples.X, history)
+    wishes = [callback(net, history) for callback in run.callbacks]
+    if any(wish is True for wish in wishes):
+        history.stop_reason = "callback"
+
+
+def _record_losses(run: _Run, progress: Progress, history: History) -> None:
+    """Put what compiled code saw of the epochs completed since the last call into the history."""
     for epoch in range(history.epochs, int(progress.counts[EPOCH])):
         history.record("loss", progress.loss[epoch])
-        if net.loss_record.is_classification:
-            history.record("accuracy", progress.correct[epoch] / n)
-        if run.validation is not None:
-            validation, d = run.validation
-            E, accuracy = net.evaluate_samples(validation)
-            history.record("validation_loss", E / len(validation.X))
-            if net.loss_record.is_classification:
-                history.record("validation_accuracy", accuracy)
-            _record_metrics(run.metrics, "validation_", d, net, validation.X, history)
-        _record_metrics(run.metrics, "", run.d, net, run.samples.X, history)
-        wishes = [callback(net, history) for callback in run.callbacks]
-        if any(wish is True for wish in wishes):
-            history.stop_reason = "callback"
+        if run.net.loss_record.is_classification:
+            history.record("accuracy", progress.correct[epoch] / len(run.samples.X))
 
 
 def _record_metrics(metrics: Mapping[str, Callable[..., float]], prefix: str, d: Any, net: MLP, X: np.ndarray,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numba
 import numpy as np
 import pytest
 
@@ -21,6 +22,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture(autouse=True)
 def _in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    threads = numba.get_num_threads()
+    yield
+    numba.set_num_threads(threads)  # --threads is for the whole process
 
 
 def run_json(capsys, *arguments):

@@ -1,0 +1,1 @@
+"""Benchmarks of fastbp, run by asv."""
