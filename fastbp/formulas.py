@@ -172,3 +172,12 @@ def binary_cross_entropy(y, d):
 def binary_cross_entropy_prime(y, d):
     """dE/dy = p - d."""
     return logistic(y) - d
+
+
+@formula
+def negative_log_softmax(y, largest, log_total):
+    """-log p = log_total - (y - m) with m = max y and log_total = log Σ_j e^(y_j - m), in exactly this order.
+
+    Reassociated to (log_total + m) - y, logits of 10^4 lose three digits.
+    """
+    return log_total - (y - largest)

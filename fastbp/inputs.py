@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .compilation import kernel
+from .elementary import is_finite
 
 
 class Samples(NamedTuple):
@@ -221,9 +222,9 @@ def first_non_finite(values: Any) -> Any:
         end = min(begin + block, values.shape[0])
         wrong = 0
         for i in range(begin, end):
-            wrong += not math.isfinite(values[i])
+            wrong += not is_finite(values[i])
         if wrong:
             for i in range(begin, end):
-                if not math.isfinite(values[i]):
+                if not is_finite(values[i]):
                     return i
     return -1

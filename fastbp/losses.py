@@ -67,7 +67,7 @@ def evaluate_softmax_cross_entropy(y: Any, d: Any, e: Any) -> Any:
     log_total = math.log(total)
     E = T(0.0)
     for i in range(y.shape[0]):
-        E += d[i] * (log_total - (y[i] - largest))
+        E += d[i] * formulas.negative_log_softmax(y[i], largest, log_total)
         e[i] = e[i] / total * mass - d[i]
     return E, _same_class(y, d)
 

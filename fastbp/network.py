@@ -348,6 +348,8 @@ def _checked_activations(activation: str | Sequence[str], output_activation: str
         activation_named(activation, "activation")
         activation_named(output_activation, "output_activation")
         names = [activation] * (depth - 1) + [output_activation]
+    elif not isinstance(activation, Sequence):
+        raise TypeError(f"activation: expected the name of an activation or a list of names, found {activation!r}")
     else:
         names = list(activation)
         if len(names) != depth:

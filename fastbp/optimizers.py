@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .compilation import kernel, switch
+from .elementary import is_finite
 from .inputs import require_number
 from .schedules import Schedule, as_schedule, learning_rate_at
 
@@ -269,7 +270,7 @@ def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state
     norm_squared = 0.0
     for p in range(grad.shape[0]):
         norm_squared += np.float64(grad[p]) * np.float64(grad[p])
-    if not math.isfinite(norm_squared):
+    if not is_finite(norm_squared):
         return False
     norm = factor * math.sqrt(norm_squared)
     if optimizer.clip_norm > 0.0 and norm > optimizer.clip_norm:
@@ -278,7 +279,7 @@ def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state
     change_of(optimizer.kind, theta, grad, factor, rate, state.updates[0] + 1, optimizer.settings, state.averages)
     beyond = 0
     for p in range(theta.shape[0]):
-        beyond += not math.isfinite(theta[p] - grad[p])
+        beyond += not is_finite(theta[p] - grad[p])
     if beyond:
         return False
     for p in range(theta.shape[0]):

@@ -3,7 +3,6 @@
 import json
 import os
 import tempfile
-import zipfile
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -88,11 +87,12 @@ def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None
     >>> bool((again.theta == net.theta).all())
     True
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: not a fastbp network ({error})") from None
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                content = {name: archive[name] for name in archive.files}
+        except Exception as error:  # what damaged archives raise has many types, from zipfile, zlib, struct and numpy
+            raise ValueError(f"{path}: not a fastbp network ({error})") from None
     if str(content.get("format")) != FORMAT:
         raise ValueError(f"{path}: not a fastbp network, its 'format' is {content.get('format')}")
     version = _integers(path, content, "version", ndim=0)
@@ -108,12 +108,14 @@ def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None
         size = sum((n_in + 1) * n_out for n_in, n_out in zip(widths.tolist()[:-1], widths.tolist()[1:], strict=True))
         if theta.size != size:
             raise ValueError(f"{theta.size} parameters for widths {widths.tolist()}, which have {size}")
-        net = MLP(widths.tolist(), activation=[str(name) for name in content["activations"]],
-                  loss=str(content["loss"]), dtype=theta.dtype, seed=seed, backend=backend, initializer="zeros")
+        shape: dict[str, Any] = {"widths": widths.tolist(), "loss": str(content["loss"]), "dtype": theta.dtype,
+                                 "activation": [str(name) for name in content["activations"]], "initializer": "zeros"}
+        MLP(**shape)  # an error here is the file's, one below that of an argument
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a whole network ({error})") from None
     if not np.isfinite(theta).all():
         raise ValueError(f"{path}: theta holds NaN or infinity")
+    net = MLP(**shape, seed=seed, backend=backend)
     net.theta[:] = theta
     net.metadata = metadata
     return net

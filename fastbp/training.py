@@ -87,15 +87,14 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
     True
     """
     run = _Run(net, _checked_samples(net, X, d, sample_weight), d, _checked_validation(net, validation_data),
-               dict(metrics or {}), list(callbacks))
+               _checked_metrics(metrics), _checked_callbacks(callbacks))
     epochs = require_whole("epochs", epochs, at_least=1)
     batch_size = min(require_whole("batch_size", batch_size, at_least=1), len(run.samples.X))
     optimizer = SGD(0.1) if optimizer is None else optimizer
-    if not isinstance(optimizer, Optimizer):
+    if not isinstance(optimizer, Optimizer) or type(optimizer) is Optimizer:
         raise TypeError(f"optimizer: expected SGD, RMSprop, Adam or AdamW with its settings, found {optimizer!r}")
-    for callback in run.callbacks:
-        if not callable(callback):
-            raise TypeError(f"callbacks: expected callables, found {callback!r}")
+    if not isinstance(optimizer_state, OptimizerState | None):
+        raise TypeError(f"optimizer_state: expected what History.optimizer_state holds, found {optimizer_state!r}")
     state = optimizer.start(net.theta) if optimizer_state is None else optimizer_state
     optimizer.require_state(state, net.theta)
     if seed is not None:
@@ -136,6 +135,26 @@ def _checked_validation(net: MLP, validation_data: tuple[Any, ...] | None) -> tu
         return _checked_samples(net, X, d, weight), d
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
+
+
+def _checked_metrics(metrics: Mapping[str, Callable[..., float]] | None) -> dict[str, Callable[..., float]]:
+    if not isinstance(metrics, Mapping | None):
+        raise TypeError(f"metrics: expected a mapping of names to callables, found {metrics!r}")
+    for name, metric in (metrics or {}).items():
+        if not callable(metric):
+            raise TypeError(f"metrics: expected a callable for {name!r}, found {metric!r}")
+        if name in ("loss", "accuracy") or name.startswith("validation_"):
+            raise ValueError(f"metrics: expected names that the history does not use itself, found {name!r}")
+    return dict(metrics or {})
+
+
+def _checked_callbacks(callbacks: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
+    if not isinstance(callbacks, Sequence):
+        raise TypeError(f"callbacks: expected a sequence of callables, found {callbacks!r}")
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks: expected callables, found {callback!r}")
+    return list(callbacks)
 
 
 def _piece(net: MLP) -> int:
@@ -210,6 +229,7 @@ def _record_epochs(run: _Run, progress: Progress, history: History) -> None:
     wishes = [callback(net, history) for callback in run.callbacks]
     if any(wish is True for wish in wishes):
         history.stop_reason = "callback"
+    net.zero_grad()  # a callback may have used the running gradient
 
 
 def _record_losses(run: _Run, progress: Progress, history: History) -> None:

@@ -5,13 +5,13 @@ it wants to see, or of training. Where a slice ends is counted in pieces of fixe
 interrupting training, however often, does not change a bit of the result.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..compilation import kernel
+from ..elementary import is_finite
 from ..layout import Layout
 from ..optimizers import update
 from ..sampling import draw_order
@@ -72,7 +72,7 @@ def training_loop(name: str, propagate: Callable[..., Any]) -> Any:
             sums[BATCH_E] += E
             counts[CORRECT] += correct
             if stop == batch_stop:
-                if not (math.isfinite(sums[BATCH_E])
+                if not (is_finite(sums[BATCH_E])
                         and update(theta, grad, 1.0 / (batch_stop - batch_start), optimizer, state)):
                     return DIVERGED
                 sums[EPOCH_E] += sums[BATCH_E]

@@ -1,0 +1,146 @@
+"""What is called after each epoch, what stops training, and which weights are in place afterwards."""
+
+import math
+
+import numpy as np
+import pytest
+
+import fastbp
+
+X, d = np.eye(3, dtype=np.float32), np.arange(3)
+
+
+def network():
+    return fastbp.MLP([3, 3], seed=0)
+
+
+class Watching:
+    """Records that it was called, and answers."""
+
+    def __init__(self, answer=None):
+        self.answer, self.calls = answer, []
+
+    def start(self, net):
+        self.calls.append("start")
+
+    def __call__(self, net, history):
+        self.calls.append(history.epochs)
+        return self.answer
+
+    def finish(self, net):
+        self.calls.append("finish")
+
+
+def test_true_stops_and_all_are_called():
+    before, after = Watching(True), Watching()
+    history = network().fit(X, d, epochs=5, callbacks=[before, after])
+    assert before.calls == after.calls == ["start", 1, "finish"]
+    assert (history.epochs, history.stop_reason) == (1, "callback")
+
+
+@pytest.mark.parametrize("answer", [None, False, 1, "stop", np.True_, [True]])
+def test_nothing_else_stops(answer):
+    watching = Watching(answer)
+    history = network().fit(X, d, epochs=4, callbacks=[watching])
+    assert watching.calls == ["start", 1, 2, 3, 4, "finish"]
+    assert (history.epochs, history.stop_reason) == (4, "epochs")
+
+
+def test_a_function_is_enough():
+    net, seen = network(), []
+    history = net.fit(X, d, epochs=9, callbacks=(lambda *of: seen.append(of), lambda net, history: history.epochs == 3))
+    assert seen == [(net, history)] * 3
+
+
+def test_an_error_in_a_callback_comes_through():
+    def broken(net, history):
+        raise RuntimeError("of mine")
+
+    net = network()
+    with pytest.raises(RuntimeError, match="of mine"):
+        net.fit(X, d, callbacks=[broken])
+    assert not net.grad.any()
+
+
+# ---- early stopping --------------------------------------------------------------------------------------------------
+
+def follow(values, name="validation_loss", **settings):
+    """Train with a script of recorded values while theta is the number of the epoch, from 1: what it is at the end."""
+    net, stopping, script = network(), fastbp.EarlyStopping(name, **settings), iter(values)
+
+    def play(net, history):
+        history.record(name, next(script))
+        net.theta[:] = history.epochs
+
+    history = net.fit(X, d, optimizer=fastbp.SGD(0.0), epochs=len(values), callbacks=[play, stopping])
+    assert (history.stop_reason == "callback") == (history.epochs < len(values))
+    return net.theta[0], history.epochs, stopping
+
+
+@pytest.mark.parametrize(("values", "settings", "epochs", "best"), [
+    ([5, 4, 3, 2, 1], {"patience": 1}, 5, 5),
+    ([5, 4, 6, 3, 2], {"patience": 1}, 3, 2),
+    ([5, 4, 6, 3, 2], {"patience": 2}, 5, 5),
+    ([5, 4, 6, 5, 3], {"patience": 2}, 4, 2),
+    ([5, 4, 6, 5, 7], {}, 5, 2),                                        # the end comes first
+    ([4, 4, 4, 4, 4], {"patience": 3}, 4, 1),                           # not worse is not better
+    ([5, 4.5, 4.2, 3.9, 9], {"patience": 3, "min_delta": 1.0}, 5, 4),   # small steps add up
+    ([5, 4.5, 4.2, 3.9, 9], {"patience": 2, "min_delta": 2.0}, 3, 1),
+    ([math.nan, 4, math.nan, 5, 6], {"patience": 2}, 4, 2),
+])
+def test_best_epoch(values, settings, epochs, best):
+    theta, found, stopping = follow(values, **settings)
+    assert (found, stopping.best_epoch + 1, stopping.best_value) == (epochs, best, values[best - 1])
+    assert theta == best
+    theta, found, stopping = follow(values, restore_best=False, **settings)
+    assert (found, stopping.best_epoch + 1) == (epochs, best)
+    assert theta == epochs
+
+
+@pytest.mark.parametrize("name", ["accuracy of mine", "my_accuracy"])
+def test_an_accuracy_should_grow(name):
+    values = [1, 2, 3, 2, 1]
+    assert follow(values, name, patience=1)[:2] == ((3, 4) if name.endswith("accuracy") else (1, 2))
+
+
+def test_never_a_number():
+    theta, epochs, stopping = follow([math.nan] * 5, patience=3)
+    assert (theta, epochs, stopping.best_epoch) == (3, 3, None)
+
+
+def test_early_stopping_on_validation_data():
+    """Labels that mean nothing: what is learned about them makes the validation loss worse."""
+    rng = np.random.default_rng(0)
+    data, noise = (rng.normal(size=(40, 3)), rng.integers(0, 2, 40)), (rng.normal(size=(40, 3)), rng.integers(0, 2, 40))
+    net, stopping = fastbp.MLP([3, 20, 2], seed=0), fastbp.EarlyStopping(patience=5)
+    history = net.fit(*data, optimizer=fastbp.Adam(0.01), epochs=500, validation_data=noise, callbacks=[stopping])
+    losses = history["validation_loss"]
+    assert history.stop_reason == "callback"
+    assert stopping.best_epoch == int(np.argmin(losses)) == len(losses) - 6
+    assert net.loss_value(*noise) / 40 == pytest.approx(min(losses))
+
+
+@pytest.mark.parametrize(("monitor", "message"), [
+    ("validation_loss", "^monitor: 'validation_loss' is not recorded, only loss, accuracy; give fit its validation"),
+    ("acuracy", "^monitor: 'acuracy' is not recorded, only loss, accuracy$")])
+def test_unknown_monitor(monitor, message):
+    with pytest.raises(ValueError, match=message):
+        network().fit(X, d, callbacks=[fastbp.EarlyStopping(monitor)])
+
+
+@pytest.mark.parametrize(("settings", "error"), [({"patience": 0}, ValueError), ({"patience": 1.5}, TypeError),
+                                                 ({"min_delta": -1}, ValueError), ({"min_delta": "0"}, TypeError)])
+def test_wrong_setting(settings, error):
+    with pytest.raises(error, match=f"^{next(iter(settings))}: expected"):
+        fastbp.EarlyStopping(**settings)
+
+
+def test_a_second_training_starts_afresh():
+    stopping = fastbp.EarlyStopping("loss", patience=1)
+    first, second = network(), network()
+    first.fit(X, d, epochs=20, callbacks=[stopping])
+    best = stopping.best_value
+    history = second.fit(X, 2 - d, optimizer=fastbp.SGD(0.001), epochs=3, callbacks=[stopping])  # far from that best
+    assert min(history["loss"]) > best
+    assert (history.epochs, stopping.best_value) == (3, min(history["loss"]))
+    assert not np.array_equal(second.theta, first.theta)

@@ -1,0 +1,140 @@
+"""What a network is made of: settings refused by name, initial weights, views into theta, copies."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp.activations import ACTIVATIONS
+from fastbp.initializers import INITIALIZERS
+from fastbp.losses import LOSSES
+
+NAMES = ", ".join(activation.name for activation in ACTIVATIONS)
+LOSS_NAMES = ", ".join(loss.name for loss in LOSSES)
+
+
+@pytest.mark.parametrize(("settings", "error", "message"), [
+    ({"widths": [3, 0, 2]}, ValueError, r"widths\[1\]: expected at least 1, found 0"),
+    ({"widths": [-3, 2]}, ValueError, r"widths\[0\]: expected at least 1, found -3"),
+    ({"widths": [3, 4.0, 2]}, TypeError, r"widths\[1\]: expected a whole number, found 4.0"),
+    ({"widths": [3, True]}, TypeError, r"widths\[1\]: expected a whole number, found True"),
+    ({"widths": [3]}, ValueError, r"widths: expected at least the number of inputs and of outputs, found \[3\]"),
+    ({"widths": []}, ValueError, "widths: "),
+    ({"widths": "32"}, TypeError, "widths: expected a sequence of whole numbers"),
+    ({"widths": 3}, TypeError, "widths: expected a sequence of whole numbers"),
+    ({"activation": "rleu"}, ValueError, f"activation: unknown activation 'rleu'; expected one of {NAMES}"),
+    ({"activation": np.tanh}, TypeError, "activation: "),
+    ({"output_activation": "sigmoid"}, ValueError, "output_activation: unknown activation 'sigmoid'; expected one of"),
+    ({"output_activation": None}, TypeError, "output_activation: expected the name of an activation, found None"),
+    ({"activation": ["tanh", "rleu"]}, ValueError, "activation of layer 2: unknown activation 'rleu'; expected one of"),
+    ({"activation": ["tanh"]}, ValueError, "activation: expected one name, or one for each of 2 layers, found 1"),
+    ({"activation": ["tanh"] * 3}, ValueError, "activation: expected one name, or one for each of 2 layers, found 3"),
+    ({"activation": "softmax"}, ValueError, "activation: softmax is for the last layer, found it at layer 1 of 2"),
+    ({"loss": "mse"}, ValueError, f"loss: unknown loss 'mse'; expected one of {LOSS_NAMES}"),
+    ({"loss": None}, TypeError, "loss: expected the name of a loss, found None"),
+    ({"initializer": "xavier"}, ValueError, f"initializer: unknown .* one of auto, {', '.join(INITIALIZERS)}"),
+    ({"initializer": 0}, TypeError, "initializer: "),
+    ({"backend": "gpu"}, ValueError, "backend: unknown backend 'gpu'; expected one of auto, .*loops, blas"),
+    ({"backend": None}, TypeError, "backend: expected one of auto"),
+    ({"dtype": "float16"}, ValueError, "dtype: expected 'float32' or 'float64', found 'float16'"),
+    ({"dtype": int}, ValueError, "dtype: expected 'float32' or 'float64'"),
+    ({"dtype": "single precision"}, TypeError, "dtype: expected 'float32' or 'float64'"),
+    ({"seed": -1}, ValueError, "seed: expected at least 0, found -1"),
+    ({"seed": 1.5}, TypeError, "seed: expected a whole number, found 1.5"),
+    ({"output_activation": "softmax"}, ValueError, "loss 'softmax_cross_entropy' includes the softmax"),
+    ({"loss": "cross_entropy"}, ValueError, "loss 'cross_entropy' is defined on a softmax layer, found .*'identity'"),
+    ({"loss": "binary_cross_entropy", "output_activation": "logistic"}, ValueError, "loss 'binary_.*' includes"),
+    ({"loss": "binary_cross_entropy", "output_activation": "softmax"}, ValueError, "loss 'binary_.*' includes"),
+    ({"widths": [3, 1]}, ValueError, "loss 'softmax_cross_entropy' needs at least 2 classes.* width 1"),
+    ({"widths": [3, 1], "loss": "cross_entropy", "output_activation": "softmax"}, ValueError, "loss .* at least 2"),
+])
+def test_wrong_setting(settings, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        fastbp.MLP(**{"widths": [3, 4, 2]} | settings)
+
+
+def test_same_seed_same_bits():
+    first, second, other, fresh, fresh_too = (fastbp.MLP([3, 4, 2], seed=seed) for seed in (7, 7, 8, None, None))
+    assert first.theta.tobytes() == second.theta.tobytes()
+    assert not np.isin(other.weights[0], first.weights[0]).any()
+    assert not np.isin(fresh.weights[0], fresh_too.weights[0]).any()
+
+
+@pytest.mark.parametrize(("name", "variance", "bound"), [
+    ("glorot", 2 / 700, np.sqrt(6 / 700)), ("he", 2 / 300, None), ("lecun", 1 / 300, None), ("zeros", 0, 0)])
+def test_initial_weights(name, variance, bound):
+    net = fastbp.MLP([300, 400, 2], initializer=name, seed=0)
+    W = net.weights[0].astype(float)
+    # 120,000 weights: the standard errors are below 0.5 % of the variance, and for the mean below 0.3 % of its root.
+    assert W.var() == pytest.approx(variance, rel=0.02)
+    assert abs(W.mean()) <= 0.015 * np.sqrt(variance)
+    if bound is None:  # a normal distribution: 4.55 % lie beyond 2 standard deviations
+        assert (abs(W) > 2 * np.sqrt(variance)).mean() == pytest.approx(0.0455, abs=0.005)
+    else:
+        assert 0.999 * bound <= abs(W).max() <= bound
+    assert not any(b.any() for b in net.biases)
+
+
+def test_initial_weights_that_suit_the_activation():
+    for activation in ACTIVATIONS:
+        suitable = "glorot" if activation.name in ("identity", "logistic", "tanh", "softmax") else "he"
+        auto, named = (fastbp.MLP([5, 4], activation=[activation.name], loss="squared_error", seed=0, initializer=name)
+                       for name in ("auto", suitable))
+        assert auto.theta.tobytes() == named.theta.tobytes(), activation.name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_views_lie_in_theta_and_grad(dtype):
+    net = fastbp.MLP([3, 4, 2], dtype=dtype, seed=0)
+    for flat, weights, biases in ((net.theta, net.weights, net.biases),
+                                  (net.grad, net.weight_gradients, net.bias_gradients)):
+        flat[:] = np.arange(26)
+        assert flat.dtype == dtype
+        assert flat.shape == (26,)
+        expected = np.arange(12).reshape(4, 3), np.arange(16, 24).reshape(2, 4), np.arange(12, 16), np.arange(24, 26)
+        for view, values in zip((*weights, *biases), expected, strict=True):
+            assert np.array_equal(view, values)
+            assert view.shape == values.shape
+            assert np.shares_memory(view, flat)
+        weights[1][1, 2] = -1
+        biases[0][3] = -2
+        assert (flat[22], flat[15]) == (-1, -2)
+
+
+def test_what_it_says_about_itself():
+    net = fastbp.MLP([3, 4, 2], activation="tanh", backend="loops")
+    assert repr(net) == "<MLP 3-4-2, tanh, identity, softmax_cross_entropy, float32, 26 parameters, backend 'loops'>"
+    assert (net.widths, net.activations, net.loss) == ((3, 4, 2), ("tanh", "identity"), "softmax_cross_entropy")
+    assert (net.dtype, net.backend, net.metadata) == (np.float32, "loops", {})
+    assert fastbp.MLP([3, 2], backend="auto").backend != "auto"
+
+
+@pytest.mark.parametrize("name", ["theta", "grad", "weights", "biases", "widths", "dtype", "backend"])
+def test_what_cannot_be_rebound(name):
+    net = fastbp.MLP([3, 4, 2])
+    with pytest.raises(AttributeError, match=name):
+        setattr(net, name, getattr(net, name))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("backend", ["loops", "blas"])
+def test_copies_are_independent(copied, backend):
+    X, d = np.random.default_rng(0).normal(size=(9, 3)), np.arange(9) % 2
+    net = fastbp.MLP([3, 4, 2], dtype="float64", seed=0, backend=backend)
+    net.metadata["name"] = "first"
+    net.accumulate_gradient(X, d)
+    other = copied(net)
+    assert repr(other) == repr(net)
+    assert other.metadata == net.metadata
+    assert other.theta.tobytes() == net.theta.tobytes()
+    assert other.grad.tobytes() == net.grad.tobytes()
+    assert other.forward(X).tobytes() == net.forward(X).tobytes()
+    before = net.theta.copy()
+    other.fit(X, d, epochs=2, batch_size=4)
+    other.metadata["name"] = "second"
+    assert np.array_equal(net.theta, before)
+    assert net.metadata["name"] == "first"
+    net.fit(X, d, epochs=2, batch_size=4)  # in the same orders, from the same generator
+    assert other.theta.tobytes() == net.theta.tobytes()

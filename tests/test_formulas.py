@@ -1,0 +1,111 @@
+"""Every activation and loss in the tables, compiled as the backends compile it, against mpmath and plain Python."""
+
+import mpmath
+import naive
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tolerances import DERIVATIVE_EPSILONS, DTYPES, FORMULA_EPSILONS, LOSS_EPSILONS, assert_close
+
+from fastbp import activations, losses
+
+COMPONENTWISE = [activation.name for activation in activations.ACTIVATIONS if activation.g is not None]
+EXACT = naive.activations(mpmath)
+
+MAGNITUDES = np.geomspace(1e-20, 1e4, 240)
+POINTS = np.concatenate([-MAGNITUDES[::-1], [0.0], MAGNITUDES, np.linspace(-20, 20, 403)])
+
+
+def activate(name, a):
+    """h = g(a), and delta for e = 1, which is g'(a) where g acts on each unit alone."""
+    h, delta = np.empty_like(a), np.empty_like(a)
+    activations.activate(activations.CODES[name], a, h)
+    activations.activation_delta(activations.CODES[name], a, h, np.ones_like(a), delta)
+    return h, delta
+
+
+def exact(function, a):
+    with mpmath.workdps(60):
+        return np.array([float(function(mpmath.mpf(float(x)))) for x in a])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", COMPONENTWISE)
+def test_activation_and_its_derivative(name, dtype):
+    a, epsilon, tiny = POINTS.astype(dtype), np.finfo(dtype).eps, np.finfo(dtype).tiny
+    h, derivative = activate(name, a)
+    g, g_prime = (exact(function, a) for function in EXACT[name])
+    # As good as g at an argument that was rounded; exp of the smallest numbers is 0, times the argument in silu, gelu.
+    assert (np.abs(h - g) <= FORMULA_EPSILONS * epsilon * (np.abs(g) + np.abs(a * g_prime)) + 1000 * tiny).all()
+    assert (np.abs(derivative - g_prime) <= DERIVATIVE_EPSILONS * epsilon * np.maximum(1, np.abs(g_prime))).all()
+
+
+@pytest.mark.parametrize("name", COMPONENTWISE)
+def test_derivative_in_the_reference_is_the_limit_of_differences(name):
+    def central_difference(a):
+        step = mpmath.mpf(10) ** -25
+        return (EXACT[name][0](a + step) - EXACT[name][0](a - step)) / (2 * step)
+
+    a = POINTS[POINTS != 0]  # the kink of some
+    assert exact(EXACT[name][1], a) == pytest.approx(exact(central_difference, a), rel=1e-15, abs=1e-15)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", activations.ACTIVATIONS, ids=lambda activation: activation.name)
+def test_nan_stays_nan(activation, dtype):
+    a = np.full(21, np.nan, dtype)
+    assert np.isnan(activate(activation.name, a)[0]).all()
+
+
+def target(loss, kind, rng, n):
+    return {"values": rng.normal(size=n), "bits": rng.integers(0, 2, n).astype(float) if kind else rng.uniform(size=n),
+            "classes": np.eye(n)[rng.integers(n)] if kind else rng.dirichlet(np.ones(n))}[loss.targets]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("magnitude", [0.1, 3, 50, 1e4])
+@pytest.mark.parametrize("loss", losses.LOSSES, ids=lambda loss: loss.name)
+def test_loss_its_gradient_and_whether_it_is_correct(loss, magnitude, dtype):
+    rng = np.random.default_rng(0)
+    for trial in range(100):
+        y = magnitude * rng.normal(size=rng.integers(2, 20))
+        if loss.requires == "softmax":
+            y = np.maximum(naive.softmax(y), 1e-30)
+        y, d = y.astype(dtype), target(loss, trial % 2, rng, len(y)).astype(dtype)
+        e = np.empty_like(y)
+        E, correct = losses.evaluate_loss(losses.CODES[loss.name], y, d, e)
+        expected_E, expected_e = naive.LOSSES[loss.name](y.astype(float), d.astype(float))
+        tolerance = LOSS_EPSILONS * np.finfo(dtype).eps
+        assert_close(E, expected_E, tolerance, scale=max(1, abs(expected_E)))
+        assert_close(e, expected_e, tolerance, scale=max(1, np.abs(expected_e).max()))
+        if loss.targets == "classes":
+            assert correct == (y.argmax() == d.argmax())
+        if loss.targets == "bits":
+            assert correct == ((y > 0) == (d > 0.5)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", losses.LOSSES, ids=lambda loss: loss.name)
+def test_loss_of_nan_is_nan(loss, dtype):
+    d = np.array([0, 1, 0], dtype)
+    for place in range(3):
+        y = np.array([0.2, 0.3, 0.5], dtype)
+        y[place] = np.nan
+        E, _ = losses.evaluate_loss(losses.CODES[loss.name], y, d, np.empty_like(y))
+        assert np.isnan(E) or (loss.requires == "softmax" and d[place] == 0)  # a softmax makes the whole row NaN
+
+
+logits = st.lists(st.integers(-1000, 1000), min_size=1, max_size=40).map(lambda values: np.array(values) / 16)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(a=logits, shift=st.integers(-10000, 10000))
+def test_softmax_is_a_distribution_that_no_shift_changes(dtype, a, shift):
+    a = a.astype(dtype)
+    h, _ = activate("softmax", a)
+    assert h.min() > 0
+    assert_close(h, naive.softmax(a), FORMULA_EPSILONS * np.finfo(dtype).eps, scale=1)
+    assert abs(h.sum(dtype=float) - 1) <= len(a) * np.finfo(dtype).eps
+    shifted, _ = activate("softmax", a + np.asarray(shift, dtype))  # sums of sixteenths are exact
+    assert shifted.tobytes() == h.tobytes()

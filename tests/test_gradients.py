@@ -1,0 +1,136 @@
+"""E, ∂E/∂theta and ∂E/∂x of every backend, against plain Python and against central differences.
+
+Errors are measured against the largest coordinate of the gradient they belong to.
+"""
+
+import functools
+
+import naive
+import numpy as np
+import pytest
+from tolerances import CENTRAL_DIFFERENCES, CPU_BACKENDS, DTYPES, ROUNDING, assert_close
+
+from fastbp import MLP
+from fastbp.activations import ACTIVATIONS
+from fastbp.losses import LOSSES
+
+HIDDEN = [activation.name for activation in ACTIVATIONS if activation.g is not None]
+DEPTH_WIDTHS = {1: (5, 3), 2: (3, 6, 4), 3: (4, 5, 1, 3), 4: (2, 5, 3, 4, 3)}
+
+
+def layer_names(activation, case, depth):
+    return [activation] * (depth - 1) + [naive.CASES[case][1] or activation]
+
+
+def make_network(theta, widths, names, loss, dtype, backend):
+    net = MLP(widths, activation=names, loss=loss, dtype=dtype, backend=backend)
+    net.theta[:] = theta
+    return net
+
+
+def gradients(net, X, d, weights=None):
+    """What `naive.gradients` gives."""
+    net.zero_grad()
+    E = net.accumulate_gradient(X, d, weights)
+    assert net.loss_value(X, d, weights) == E
+    return E, net.grad, net.input_gradient(X, d, weights)
+
+
+def central_differences(E, values, step=1e-5):
+    """∂E/∂values, where E() depends on the array; error step² E''' / 6 + epsilon E / step."""
+    result, flat = np.zeros(values.shape), values.reshape(-1)
+    for p, value in enumerate(flat.copy()):
+        flat[p] = value + step
+        above = E()
+        flat[p] = value - step
+        result.flat[p] = (above - E()) / (2 * step)
+        flat[p] = value
+    return result
+
+
+def inputs_without_kinks(widths, names):
+    """Drawn inputs whose pre-activations in float64 stay away from 0, where relu has no derivative."""
+    for seed in range(100):
+        inputs = naive.draw_inputs(widths, n=4, seed=seed)
+        a = [naive.forward(inputs["theta"], widths, names, x)[0] for x in inputs["X"]]
+        if min(np.abs(a_k).min() for sample in a for a_k in sample) > 1e-3:
+            return inputs
+    raise AssertionError("no inputs without kinks")
+
+
+def test_the_cases_hold_every_loss_and_every_activation():
+    assert {loss for loss, _, _ in naive.CASES.values()} == {loss.name for loss in LOSSES}
+    assert {*HIDDEN, "softmax"} == {activation.name for activation in ACTIVATIONS}
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("depth", DEPTH_WIDTHS)
+@pytest.mark.parametrize("case", naive.CASES)
+@pytest.mark.parametrize("activation", HIDDEN)
+def test_gradients_are_those_of_the_formulas_and_of_central_differences(activation, case, depth, backend):
+    widths, names, (loss, _, kind) = DEPTH_WIDTHS[depth], layer_names(activation, case, depth), naive.CASES[case]
+    inputs = inputs_without_kinks(widths, names)
+    X, d = inputs["X"], inputs[kind]
+    net = make_network(inputs["theta"], widths, names, loss, "float64", backend)
+
+    E, grad, E0 = gradients(net, X, d)
+    for actual, expected in zip((E, grad, E0), naive.gradients(net.theta, widths, names, loss, X, d), strict=True):
+        assert_close(actual, expected, ROUNDING["float64"])
+    for actual, values in ((grad, net.theta), (E0, X)):
+        assert_close(actual, central_differences(lambda: net.loss_value(X, d), values), CENTRAL_DIFFERENCES)
+
+
+RAGGED = [
+    ((1, 1), "identity", "squared_error"),
+    ((1, 1, 1), "tanh", "binary_cross_entropy"),
+    ((7, 5, 3), "silu", "cross_entropy"),
+    ((33, 17, 9), "elu", "softmax_cross_entropy"),
+    ((2, 1, 40, 3), "gelu", "squared_error_softmax"),
+]
+
+
+@functools.cache
+def ragged_reference(widths, activation, case, n, dtype):
+    inputs = naive.draw_inputs(widths, n, dtype=dtype)
+    loss, _, kind = naive.CASES[case]
+    names = layer_names(activation, case, len(widths) - 1)
+    Y = [naive.forward(inputs["theta"], widths, names, x)[1][-1] for x in inputs["X"]]
+    return inputs, Y, naive.gradients(inputs["theta"], widths, names, loss, inputs["X"], inputs[kind],
+                                      inputs["weights"])
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 257, 1030])  # one more than a chunk of some backend
+@pytest.mark.parametrize(("widths", "activation", "case"), RAGGED)
+def test_ragged_shapes_and_batches_with_sample_weights(widths, activation, case, n, dtype, backend):
+    loss, _, kind = naive.CASES[case]
+    inputs, Y, reference = ragged_reference(widths, activation, case, n, dtype)
+    net = make_network(inputs["theta"], widths, layer_names(activation, case, len(widths) - 1), loss, dtype, backend)
+    assert_close(net.forward(inputs["X"]), Y, ROUNDING[dtype])
+    for actual, expected in zip(gradients(net, inputs["X"], inputs[kind], inputs["weights"]), reference, strict=True):
+        assert_close(actual, expected, ROUNDING[dtype])
+
+
+EXTREME = np.array([[1e4, -1e4, 0.0, 1.0], [1e4, 1e4, 1e4, 1e4], [-1e4, -1e4, -1e4, -1e4], [1e4, 9999.0, -1e4, 0.5]])
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", ["cross_entropy", "softmax_cross_entropy", "binary_cross_entropy"])
+def test_logits_of_ten_thousand(case, dtype, backend):
+    loss, output_activation, kind = naive.CASES[case]
+    net = MLP((4, 4), output_activation=output_activation, loss=loss, dtype=dtype, backend=backend)
+    net.weights[0][:], net.biases[0][:] = np.eye(4), 0  # the logits are the inputs
+    # Softmax and cross-entropy apart are softmax_cross_entropy on logits.
+    reference = "softmax_cross_entropy" if kind == "labels" else loss
+    for label in range(4):
+        d = np.full(4, label) if kind == "labels" else np.roll([[1, 0, 1, 1]], label, axis=1).repeat(4, axis=0)
+        expected_E, *expected = naive.gradients(net.theta, (4, 4), ["identity"], reference, EXTREME, d)
+        E, *actual = gradients(net, EXTREME, d)
+        for gradient, expected_gradient in zip(actual, expected, strict=True):
+            assert_close(gradient, expected_gradient, ROUNDING[dtype])
+        if case == "cross_entropy":
+            assert 0 <= E <= expected_E * (1 + ROUNDING[dtype])  # finite: a softmax does not round to 0
+        else:
+            assert_close(E, expected_E, ROUNDING[dtype])

@@ -1,0 +1,226 @@
+"""Every optimizer against its equation in NumPy, schedules against theirs, and what is refused."""
+
+import math
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp.schedules import Constant, Cosine, InverseScaling, Step, WarmUp, value_at
+
+
+def sgd(theta, gradients, rate, momentum=0.0, nesterov=False, decay=0.0):
+    v = 0.0
+    for g in gradients:
+        g = g + decay * theta
+        v = momentum * v + g
+        theta = theta - rate * (g + momentum * v if nesterov else v)
+    return theta
+
+
+def rmsprop(theta, gradients, rate, rho, epsilon, decay=0.0):
+    s = 0.0
+    for g in gradients:
+        g = g + decay * theta
+        s = rho * s + (1 - rho) * g**2
+        theta = theta - rate * g / (np.sqrt(s) + epsilon)
+    return theta
+
+
+def adam(theta, gradients, rate, beta1, beta2, epsilon, decay=0.0, decoupled=0.0):
+    m = s = 0.0
+    for t, g in enumerate(gradients, 1):
+        g = g + decay * theta
+        m = beta1 * m + (1 - beta1) * g
+        s = beta2 * s + (1 - beta2) * g**2
+        m_hat, s_hat = m / (1 - beta1**t), s / (1 - beta2**t)
+        theta = theta - rate * (m_hat / (np.sqrt(s_hat) + epsilon) + decoupled * theta)
+    return theta
+
+
+SGD, RMSprop, Adam, AdamW = fastbp.SGD, fastbp.RMSprop, fastbp.Adam, fastbp.AdamW
+#: The class, its settings, and the equation with the same settings; ε is large enough to be seen.
+CASES = {
+    "SGD": (SGD, {"learning_rate": 0.3}, lambda *of: sgd(*of, 0.3)),
+    "SGD, weight decay": (SGD, {"learning_rate": 0.3, "weight_decay": 0.2}, lambda *of: sgd(*of, 0.3, decay=0.2)),
+    "momentum": (SGD, {"learning_rate": 0.1, "momentum": 0.9}, lambda *of: sgd(*of, 0.1, 0.9)),
+    "Nesterov": (SGD, {"learning_rate": 0.1, "momentum": 0.8, "nesterov": True}, lambda *of: sgd(*of, 0.1, 0.8, True)),
+    "Nesterov, weight decay": (SGD, {"momentum": 0.8, "nesterov": True, "weight_decay": 0.1},
+                               lambda *of: sgd(*of, 0.1, 0.8, True, 0.1)),
+    "RMSprop": (RMSprop, {"learning_rate": 0.1, "decay": 0.7, "epsilon": 0.05},
+                lambda *of: rmsprop(*of, 0.1, 0.7, 0.05)),
+    "RMSprop, defaults": (RMSprop, {}, lambda *of: rmsprop(*of, 0.001, 0.99, 1e-8)),
+    "RMSprop, weight decay": (RMSprop, {"weight_decay": 0.1}, lambda *of: rmsprop(*of, 0.001, 0.99, 1e-8, 0.1)),
+    "Adam": (Adam, {"learning_rate": 0.1, "beta1": 0.7, "beta2": 0.8, "epsilon": 0.05},
+             lambda *of: adam(*of, 0.1, 0.7, 0.8, 0.05)),
+    "Adam, defaults": (Adam, {}, lambda *of: adam(*of, 0.001, 0.9, 0.999, 1e-8)),
+    "Adam, weight decay": (Adam, {"weight_decay": 0.1}, lambda *of: adam(*of, 0.001, 0.9, 0.999, 1e-8, 0.1)),
+    "AdamW": (AdamW, {"learning_rate": 0.1, "beta1": 0.7, "beta2": 0.8, "epsilon": 0.05, "weight_decay": 0.3},
+              lambda *of: adam(*of, 0.1, 0.7, 0.8, 0.05, decoupled=0.3)),
+    "AdamW, defaults": (AdamW, {}, lambda *of: adam(*of, 0.001, 0.9, 0.999, 1e-8, decoupled=0.01)),
+}
+ALL = [SGD(), SGD(momentum=0.9), RMSprop(), Adam(), AdamW()]
+TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
+
+
+def clipped(gradients, bound):
+    return [g * min(1, bound / np.linalg.norm(g)) for g in gradients]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("clip_norm", [None, 2.0])
+@pytest.mark.parametrize(("kind", "settings", "equation"), CASES.values(), ids=CASES)
+def test_equation(kind, settings, equation, clip_norm, dtype):
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=7).astype(dtype)
+    gradients = rng.normal(size=(12, 7)).astype(dtype) * np.geomspace(0.1, 10, 12, dtype=dtype)[:, None]
+    exact = gradients.astype(float)
+    expected = equation(theta.astype(float), exact if clip_norm is None else clipped(exact, clip_norm))
+    optimizer = kind(**settings, clip_norm=clip_norm)
+    state = optimizer.start(theta)
+    for gradient in gradients:
+        grad = gradient.copy()
+        optimizer.step(theta, grad, state)
+        assert not grad.any()
+    assert state.updates[0] == 12
+    np.testing.assert_allclose(theta, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_step_of_a_network(dtype):
+    net = fastbp.MLP([2, 3, 2], seed=0, dtype=dtype)
+    net.accumulate_gradient([[1.0, 2.0], [3.0, 4.0]], [0, 1])
+    before, grad = net.theta.copy(), net.grad.copy()
+    net.step(0.25)
+    np.testing.assert_allclose(net.theta, before - grad.dtype.type(0.25) * grad, rtol=TOLERANCE[dtype])
+    assert grad.any()
+    assert not net.grad.any()
+
+
+def test_a_gradient_of_zero_can_be_clipped():
+    theta, grad = np.ones(3), np.zeros(3)
+    optimizer = SGD(clip_norm=1.0)
+    optimizer.step(theta, grad, optimizer.start(theta))
+    assert theta.tolist() == [1, 1, 1]
+
+
+# ---- schedules -------------------------------------------------------------------------------------------------------
+
+SCHEDULES = {
+    "constant": (Constant(0.3), lambda t: 0.3),
+    "step": (Step(0.3, every=4, factor=0.5), lambda t: 0.3 * 0.5 ** (t // 4)),
+    "step, default factor": (Step(0.3, every=1), lambda t: 0.3 / 10**t),
+    "cosine": (Cosine(0.3, updates=7), lambda t: 0.15 * (1 + math.cos(math.pi * t / 7)) if t < 7 else 0.0),
+    "cosine to": (Cosine(0.3, updates=7, final=0.1), lambda t: 0.1 + 0.1 * (1 + math.cos(math.pi * min(t, 7) / 7))),
+    "inverse": (InverseScaling(0.3, power=0.7), lambda t: 0.3 / (t + 1) ** 0.7),
+    "inverse root": (InverseScaling(0.3), lambda t: 0.3 / math.sqrt(t + 1)),
+    "warm-up": (WarmUp(Constant(0.3), updates=3), lambda t: 0.3 * min(1, (t + 1) / 3)),
+    "warm-up to step": (WarmUp(Step(0.3, every=2, factor=0.5), updates=3),
+                        lambda t: 0.1 * (t + 1) if t < 3 else 0.3 * 0.5 ** ((t - 3) // 2)),
+    "warm-up to cosine": (WarmUp(Cosine(0.3, updates=5), updates=4),
+                          lambda t: 0.075 * (t + 1) if t < 4 else 0.15 * (1 + math.cos(math.pi * min((t - 4) / 5, 1)))),
+}
+
+
+@pytest.mark.parametrize(("schedule", "rate"), SCHEDULES.values(), ids=SCHEDULES)
+def test_schedule(schedule, rate):
+    values = [value_at(schedule, t) for t in range(12)]
+    assert values == pytest.approx([rate(t) for t in range(12)], rel=1e-12, abs=1e-17)
+
+
+@pytest.mark.parametrize(("schedule", "rate"), SCHEDULES.values(), ids=SCHEDULES)
+def test_training_follows_the_schedule(schedule, rate):
+    """4 epochs of 3 batches, against 12 steps with the rate of each; the count goes on over epochs and fits."""
+    X, d = np.random.default_rng(0).normal(size=(6, 2)), np.arange(6) % 2
+    trained, stepped = (fastbp.MLP([2, 3, 2], dtype="float64", activation="tanh", seed=0) for _ in range(2))
+    history = trained.fit(X, d, optimizer=SGD(schedule), epochs=3, batch_size=2, shuffle=False)
+    trained.fit(X, d, optimizer=SGD(schedule), epochs=1, batch_size=2, shuffle=False,
+                optimizer_state=history.optimizer_state)
+    for t in range(12):
+        batch = slice(2 * t % 6, 2 * t % 6 + 2)
+        stepped.accumulate_gradient(X[batch], d[batch])
+        stepped.step(rate(t) / 2)
+    np.testing.assert_allclose(trained.theta, stepped.theta, rtol=1e-12)
+
+
+# ---- refused ---------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("make", "error", "name"), [
+    *((lambda kind=kind, rate=rate: kind(rate), error, "learning_rate") for kind in (SGD, RMSprop, Adam, AdamW)
+      for rate, error in ((-0.1, ValueError), (np.nan, ValueError), (np.inf, ValueError), ("0.1", TypeError),
+                          (None, TypeError), (True, TypeError))),
+    *((lambda kind=kind, key=key, value=value: kind(**{key: value}), ValueError, key) for kind, key, value in (
+        (SGD, "weight_decay", -0.1), (Adam, "weight_decay", np.nan), (SGD, "clip_norm", 0), (AdamW, "clip_norm", -1.0),
+        (SGD, "clip_norm", np.inf), (SGD, "momentum", 1), (SGD, "momentum", -0.1), (SGD, "nesterov", True),
+        (RMSprop, "decay", 1.0), (RMSprop, "decay", -0.1), (RMSprop, "epsilon", 0), (Adam, "beta1", 1),
+        (Adam, "beta1", -0.1), (Adam, "beta2", 1.0), (AdamW, "beta2", np.nan), (Adam, "epsilon", 0.0),
+        (AdamW, "epsilon", -1e-8))),
+    (lambda: SGD(momentum="0.9"), TypeError, "momentum"),
+    *((lambda kind=kind: kind(-0.1, updates=3) if kind is Cosine else kind(-0.1, 3), ValueError, "learning_rate")
+      for kind in (Step, Cosine, InverseScaling)),
+    (lambda: Constant("0.1"), TypeError, "learning_rate"),
+    (lambda: Step(0.1, every=0), ValueError, "every"),
+    (lambda: Step(0.1, every=2.5), TypeError, "every"),
+    (lambda: Step(0.1, every=2, factor=-1), ValueError, "factor"),
+    (lambda: Cosine(0.1, updates=0), ValueError, "updates"),
+    (lambda: Cosine(0.1, updates=5, final=-0.1), ValueError, "final"),
+    (lambda: InverseScaling(0.1, power=-1), ValueError, "power"),
+    (lambda: WarmUp(WarmUp(Constant(0.1), 3), 3), TypeError, "schedule"),
+    (lambda: WarmUp(0.1, 3), TypeError, "schedule"),
+    (lambda: WarmUp(Constant(0.1), updates=0), ValueError, "updates"),
+])
+def test_wrong_setting(make, error, name):
+    with pytest.raises(error, match=f"^{name}: expected"):
+        make()
+
+
+@pytest.mark.parametrize("optimizer", ALL, ids=repr)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_gradient_that_is_not_finite_changes_nothing(optimizer, value):
+    theta, grad = np.arange(5.0), np.array([1, 2, 3, value, 5])
+    state = optimizer.start(theta)
+    optimizer.step(theta, np.ones(5), state)
+    before = theta.copy(), state.averages.copy(), state.updates.copy()
+    with pytest.raises(fastbp.DivergenceError, match="theta is left as it was"):
+        optimizer.step(theta, grad, state)
+    for found, expected in zip((theta, *state[::-1]), before, strict=True):
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(1e38), SGD(1e38, momentum=0.5), RMSprop(1e38), Adam(3e38), AdamW(3e38)],
+                         ids=repr)
+def test_an_update_that_overflows_leaves_theta(optimizer):
+    theta, grad = np.array([1, -3e38, 3], np.float32), np.array([0, 1e3, 0], np.float32)
+    before = theta.copy()
+    with pytest.raises(fastbp.DivergenceError, match="theta is left as it was"):
+        optimizer.step(theta, grad, optimizer.start(theta))
+    assert np.array_equal(theta, before)
+
+
+def test_a_step_of_a_network_that_overflows_leaves_it():
+    net = fastbp.MLP([2, 2], seed=0)
+    before = net.theta.copy()
+    net.grad[:] = 1e3
+    with pytest.raises(fastbp.DivergenceError, match="theta is left as it was"):
+        net.step(1e38)
+    assert np.array_equal(net.theta, before)
+
+
+@pytest.mark.parametrize(("grad", "state", "name"), [
+    (np.ones(4), Adam().start(np.ones(5)), "grad"), (np.ones(5, np.float32), Adam().start(np.ones(5)), "grad"),
+    (np.ones((5, 1)), Adam().start(np.ones(5)), "grad"), (np.ones(5), Adam().start(np.ones(4)), "state"),
+    (np.ones(5), Adam().start(np.ones(5, np.float32)), "state"), (np.ones(5), SGD().start(np.ones(5)), "state"),
+    (np.ones(5), RMSprop().start(np.ones(5)), "state")])
+def test_what_does_not_go_with_theta(grad, state, name):
+    theta = np.arange(5.0)
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        Adam().step(theta, grad, state)
+    assert np.array_equal(theta, np.arange(5))
+
+
+@pytest.mark.parametrize("optimizer", [*ALL, *(schedule for schedule, _ in SCHEDULES.values())], ids=repr)
+def test_settings_are_immutable(optimizer):
+    name = "schedule" if isinstance(optimizer, WarmUp) else "learning_rate"
+    with pytest.raises(FrozenInstanceError):
+        setattr(optimizer, name, 0.5)

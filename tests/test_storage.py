@@ -1,0 +1,244 @@
+"""Networks in files: what is read is what was written, a failure leaves the old file, and no other file is believed."""
+
+import io
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+
+import fastbp
+
+METADATA = {"name": "Müller", "classes": ["a", "b"], "mean": [0.5, 1e-300], "nested": {"none": None, "yes": True}}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "net.npz"
+
+
+@pytest.fixture
+def saved(path):
+    fastbp.MLP([3, 4, 2], activation="tanh", seed=0).save(path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("settings", [
+    {}, {"activation": ["gelu", "softmax"], "loss": "cross_entropy"}, {"loss": "squared_error", "backend": "blas"},
+    {"widths": [1, 1], "loss": "binary_cross_entropy"}], ids=str)
+def test_round_trip(path, dtype, settings):
+    net = fastbp.MLP(**{"widths": [3, 4, 2], "dtype": dtype, "seed": 0} | settings)
+    net.metadata = METADATA
+    net.grad[:] = 1
+    net.save(path)
+    other = fastbp.load(path, backend=net.backend)
+    assert repr(other) == repr(net)
+    assert other.metadata == METADATA
+    assert other.theta.tobytes() == net.theta.tobytes()
+    assert not other.grad.any()
+    X = np.random.default_rng(0).normal(size=(5, net.widths[0]))
+    assert other.forward(X).tobytes() == net.forward(X).tobytes()
+
+
+def test_seed_of_later_training(saved):
+    X, d = np.random.default_rng(0).normal(size=(9, 3)), np.arange(9) % 2
+    first, second, other = (fastbp.load(str(saved), seed=seed) for seed in (1, 1, 2))
+    for net in (first, second, other):
+        net.fit(X, d, epochs=1, batch_size=2)
+    assert first.theta.tobytes() == second.theta.tobytes() != other.theta.tobytes()
+
+
+@pytest.mark.parametrize("name", ["net", "net.v1", "net.NPZ"])
+def test_the_path_is_taken_as_it_is(tmp_path, name):
+    for kind in (str, lambda path: path):
+        fastbp.MLP([3, 2], seed=0).save(kind(tmp_path / name))
+        assert os.listdir(tmp_path) == [name]
+        assert fastbp.load(kind(tmp_path / name)).widths == (3, 2)
+
+
+def test_no_pickle_in_the_file(saved):
+    with np.load(saved, allow_pickle=False) as file:
+        assert sorted(file) == ["activations", "format", "loss", "metadata", "theta", "version", "widths"]
+        assert not any(file[name].dtype.hasobject for name in file)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_permissions_follow_the_umask(path, umask):
+    before = os.umask(umask)
+    try:
+        fastbp.MLP([3, 2]).save(path)
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+
+
+# ---- saving that fails -----------------------------------------------------------------------------------------------
+
+def assert_save_fails(net, path, error, message):
+    before = {file: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
+    names = os.listdir(path.parent)
+    with pytest.raises(error, match=message):
+        net.save(path)
+    assert os.listdir(path.parent) == names
+    assert all(file.read_bytes() == content for file, content in before.items())
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt("Ctrl-C")])
+def test_overwriting_is_all_or_nothing(saved, monkeypatch, error):
+    def broken(file, **arrays):
+        file.write(b"half a file")
+        raise error
+
+    net = fastbp.load(saved)
+    monkeypatch.setattr(np, "savez", broken)
+    assert_save_fails(net, saved, type(error), str(error))
+
+
+def test_overwriting(saved):
+    net = fastbp.MLP([3, 2], seed=1)
+    net.save(saved)
+    assert fastbp.load(saved).theta.tobytes() == net.theta.tobytes()
+    assert os.listdir(saved.parent) == [saved.name]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_parameters_that_are_not_finite_are_not_saved(saved, value):
+    net = fastbp.load(saved)
+    net.theta[3] = value
+    assert_save_fails(net, saved, ValueError, "^theta: expected finite parameters")
+
+
+@pytest.mark.parametrize("value", [{1, 2}, np.ones(3), float("nan"), object()], ids=repr)
+def test_metadata_that_json_cannot_hold_is_not_saved(saved, value):
+    net = fastbp.load(saved)
+    net.metadata["mine"] = value
+    assert_save_fails(net, saved, ValueError, "^metadata: expected what JSON can hold")
+
+
+def test_saving_where_there_is_no_folder_or_no_file(saved):
+    net = fastbp.load(saved)
+    with pytest.raises(FileNotFoundError):
+        net.save(saved.parent / "missing" / "net.npz")
+    (saved.parent / "folder").mkdir()
+    assert_save_fails(net, saved.parent / "folder", OSError, "folder")
+
+
+# ---- files that are refused ------------------------------------------------------------------------------------------
+
+def assert_refused(path, message=""):
+    with pytest.raises(ValueError, match=f"net.npz: .*{message}"):
+        fastbp.load(path)
+
+
+def npy():
+    file = io.BytesIO()
+    np.save(file, np.ones(3))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"PK", b"\x80\x04]q\x00.", os.urandom(300), npy()],
+                         ids=["empty", "text", "PK", "pickle", "noise", "npy"])
+def test_other_files(path, content):
+    path.write_bytes(content)
+    assert_refused(path, "not a fastbp network")
+
+
+def test_a_file_cut_anywhere(saved):
+    content = saved.read_bytes()
+    for size in range(0, len(content), 41):
+        saved.write_bytes(content[:size])
+        assert_refused(saved)
+
+
+def test_a_file_with_a_changed_byte(saved):
+    """Either it is noticed, or it did not matter."""
+    content, net = saved.read_bytes(), fastbp.load(saved)
+    for place in range(len(content)):
+        saved.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        try:
+            found = fastbp.load(saved)
+        except ValueError as error:
+            assert "net.npz: " in str(error)  # noqa: PT017
+        else:
+            assert found.theta.tobytes() == net.theta.tobytes()
+            assert repr(found) == repr(net)
+
+
+@pytest.mark.parametrize(("settings", "error"), [({"backend": "gpu"}, ValueError), ({"seed": -1}, ValueError)])
+def test_a_wrong_argument_is_not_the_fault_of_the_file(saved, settings, error):
+    with pytest.raises(error, match=f"^{next(iter(settings))}: "):
+        fastbp.load(saved, **settings)
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fastbp.load(tmp_path / "net.npz")
+    with pytest.raises(OSError, match=str(tmp_path)):
+        fastbp.load(tmp_path)
+
+
+class Intruder:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+THETA = np.linspace(-1, 1, 26)
+WRONG = {
+    "other format": ({"format": "another network"}, "not a fastbp network, its 'format' is another network"),
+    "newer version": ({"version": 2}, "written in version 2; this fastbp reads version 1"),
+    "version 0": ({"version": 0}, "written in version 0"),
+    "version in words": ({"version": "one"}, "its 'version' is one"),
+    "float version": ({"version": 1.0}, "its 'version'"),
+    "theta too long": ({"theta": np.ones(27)}, "27 parameters for widths .*, which have 26"),
+    "theta too short": ({"theta": np.ones(25)}, "25 parameters"),
+    "theta empty": ({"theta": np.ones(0)}, "0 parameters"),
+    "NaN": ({"theta": np.where(THETA > 0.9, np.nan, THETA)}, "theta holds NaN or infinity"),
+    "inf": ({"theta": np.where(THETA > 0.9, np.inf, THETA)}, "theta holds NaN or infinity"),
+    "theta of integers": ({"theta": np.arange(26)}, "expected theta as a vector of float32 or float64"),
+    "theta of float16": ({"theta": THETA.astype(np.float16)}, "expected theta as a vector"),
+    "theta big-endian": ({"theta": THETA.astype(">f8")}, "expected theta as a vector"),
+    "theta complex": ({"theta": THETA.astype(complex)}, "expected theta as a vector"),
+    "theta a matrix": ({"theta": THETA[:, None]}, "expected theta as a vector"),
+    "float widths": ({"widths": [3.0, 4.0, 2.0]}, "its 'widths' is"),
+    "one width": ({"widths": [3], "theta": np.ones(0), "activations": []}, "widths"),
+    "no widths": ({"widths": np.zeros(0, int), "theta": np.ones(0), "activations": []}, "widths"),
+    "a matrix of widths": ({"widths": [[3, 4, 2]]}, "its 'widths' is"),
+    "negative width": ({"widths": [3, -4, 2]}, ""),
+    "zero width": ({"widths": [3, 0, 26]}, "widths"),
+    "huge widths": ({"widths": [2**31, 2**31, 2]}, "parameters for widths"),
+    "unknown activation": ({"activations": ["tanh", "sine"]}, "unknown activation 'sine'"),
+    "too many activations": ({"activations": ["tanh"] * 3}, "found 3"),
+    "softmax hidden": ({"activations": ["softmax", "identity"]}, "softmax is for the last layer"),
+    "activation without list": ({"activations": "tanh"}, ""),
+    "unknown loss": ({"loss": "mse"}, "unknown loss 'mse'"),
+    "impossible pair": ({"loss": "cross_entropy"}, "defined on a softmax layer"),
+    "metadata cut off": ({"metadata": json.dumps(METADATA)[:-1]}, "not a whole network"),
+    "metadata empty": ({"metadata": ""}, "not a whole network"),
+    **{f"no {name}": ({name: None}, "") for name in ("format", "version", "widths", "activations", "loss", "theta",
+                                                     "metadata")},
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG.values(), ids=WRONG)
+def test_a_network_that_is_not_whole(saved, changes, message):
+    with np.load(saved) as file:
+        content = {**file, **changes}
+    np.savez(saved, **{name: array for name, array in content.items() if array is not None})
+    assert_refused(saved, message)
+
+
+@pytest.mark.parametrize("name", ["theta", "metadata", "format", "extra"])
+def test_pickled_objects_are_not_unpickled(saved, name):
+    with np.load(saved) as file:
+        content = {**file, name: np.array([Intruder(str(saved.parent / "intruded"))], object)}
+    np.savez(saved, **content)
+    assert_refused(saved, "not a fastbp network")
+    assert os.listdir(saved.parent) == [saved.name]

@@ -1,0 +1,349 @@
+"""Training against a loop by hand, however it is sliced, until it ends, diverges or is stopped."""
+
+import copy
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import sampling, schedules, training
+from fastbp.backends import loops
+
+# 20 samples in batches of 8, 8 and 4: dividing by a power of two is exact, so a loop by hand must give the same bits.
+N, BATCH = 20, 8
+rng = np.random.default_rng(0)
+X = rng.normal(size=(N, 3))
+LABELS = rng.integers(0, 3, N)
+WEIGHT = rng.uniform(0, 2, N)
+ADAM = fastbp.Adam(0.05)
+
+
+def network(backend="loops", **settings):
+    return fastbp.MLP([3, 5, 3], **{"activation": "tanh", "dtype": "float64", "seed": 0, "backend": backend} | settings)
+
+
+def by_hand(net, X, d, optimizer, state, order, batch_size=BATCH, weight=None):
+    """One epoch: the mean loss."""
+    E = 0.0
+    for begin in range(0, len(order), batch_size):
+        S = order[begin : begin + batch_size]
+        E += net.accumulate_gradient(X[S], d[S], None if weight is None else weight[S])
+        net.grad[:] /= len(S)
+        optimizer.step(net.theta, net.grad, state)
+    return E / len(order)
+
+
+def same(net, other):
+    return net.theta.tobytes() == other.theta.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weighted"])
+@pytest.mark.parametrize("optimizer", [fastbp.SGD(0.5, momentum=0.9, nesterov=True, clip_norm=0.2), ADAM], ids=repr)
+@pytest.mark.parametrize("drawn", [{"shuffle": False}, {"shuffle": True}, {"replacement": True}], ids=str)
+def test_training_is_the_loop_by_hand(drawn, optimizer, weight, dtype):
+    trained, stepped = network(dtype=dtype), network(dtype=dtype)
+    trained.grad[:] = 1  # which training does not mind
+    history = trained.fit(X, LABELS, optimizer=optimizer, epochs=4, batch_size=BATCH, seed=5, sample_weight=weight,
+                          **drawn)
+    state = optimizer.start(stepped.theta)
+    kind = sampling.WITH_REPLACEMENT if "replacement" in drawn else sampling.WITHOUT_REPLACEMENT
+    for epoch in range(4):
+        order = np.arange(N)
+        if drawn != {"shuffle": False}:
+            sampling.draw_order(order, kind, 5, epoch)
+        loss = by_hand(stepped, X, LABELS, optimizer, state, order, weight=weight)
+        assert history["loss"][epoch] == pytest.approx(loss, rel=1e-12)
+    assert same(trained, stepped)
+    assert not trained.grad.any()
+    assert all(np.array_equal(*pair) for pair in zip(history.optimizer_state, state, strict=True))
+    assert (history.epochs, history.samples, history.stop_reason) == (4, 4 * N, "epochs")
+    assert history.seconds > 0
+
+
+@pytest.mark.parametrize("backend", ["loops", "blas"])
+@pytest.mark.parametrize("batch_size", [1, 7, 19, 20, 21, 10**12])
+def test_any_batch_size(backend, batch_size):
+    trained, stepped = network(backend), network()
+    trained.fit(X, LABELS, optimizer=ADAM, epochs=2, batch_size=batch_size, shuffle=False)
+    state = ADAM.start(stepped.theta)
+    for _ in range(2):
+        by_hand(stepped, X, LABELS, ADAM, state, np.arange(N), min(batch_size, N))
+    np.testing.assert_allclose(trained.theta, stepped.theta, rtol=1e-9, atol=1e-12)
+
+
+def test_every_sample_once_in_an_epoch():
+    """With y = 0 for good, sample i has the loss 4^i / 2, and the sum says which samples there were."""
+    net = fastbp.MLP([3, 1], loss="squared_error", dtype="float64", initializer="zeros", seed=0)
+    d = 2.0 ** np.arange(N)
+    once = net.fit(X, d, optimizer=fastbp.SGD(0.0), epochs=5, batch_size=3)
+    assert set(once["loss"]) == {(4**N - 1) / 6 / N}
+    drawn = net.fit(X, d, optimizer=fastbp.SGD(0.0), epochs=5, batch_size=3, replacement=True)
+    assert len(set(drawn["loss"])) == 5
+
+
+def test_seeds():
+    fit = {"epochs": 2, "batch_size": BATCH}
+    first, second, other = network(), network(), network()
+    for net, seed in ((first, 1), (second, 1), (other, 2)):
+        net.fit(X, LABELS, seed=seed, **fit)
+    assert same(first, second)
+    assert not same(first, other)
+
+
+def test_two_trainings_in_a_row_take_new_orders_from_the_seed_of_the_network():
+    first, second = network(), network()
+    start, ends = first.theta.copy(), []
+    for _ in range(2):
+        for net in (first, second):
+            net.theta[:] = start
+            net.fit(X, LABELS, epochs=1, batch_size=BATCH)
+        assert same(first, second)
+        ends.append(first.theta.copy())
+    assert not np.array_equal(*ends)
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, fastbp.SGD(schedules.Cosine(0.5, updates=25), momentum=0.9),
+                                       fastbp.RMSprop(schedules.WarmUp(schedules.Constant(0.01), 15))], ids=repr)
+def test_going_on_with_the_optimizer_state(optimizer):
+    fit = {"optimizer": optimizer, "batch_size": BATCH, "shuffle": False}
+    whole, parts, forgetful = network(), network(), network()
+    whole.fit(X, LABELS, epochs=10, **fit)
+    history = parts.fit(X, LABELS, epochs=4, **fit)
+    state = history.optimizer_state
+    again = parts.fit(X, LABELS, epochs=6, optimizer_state=state, **fit)
+    assert same(parts, whole)
+    assert again.optimizer_state is state
+    assert state.updates[0] == 30
+    for epochs in (4, 6):
+        forgetful.fit(X, LABELS, epochs=epochs, **fit)
+    assert not same(forgetful, whole)
+
+
+@pytest.mark.parametrize(("seconds", "slices"), [(1e-9, range(24, 25)), (1e9, range(2, 8))], ids=["24", "few"])
+def test_slices_do_not_change_a_bit(monkeypatch, seconds, slices):
+    """Batches in pieces of 3 samples, 24 in all, each in a slice of its own or in few slices, against whole batches."""
+    whole, sliced = network(), network()
+    fit = {"optimizer": ADAM, "epochs": 3, "batch_size": BATCH, "seed": 1, "sample_weight": WEIGHT}
+    expected = whole.fit(X, LABELS, **fit)
+    train, pieces = loops.train, []
+
+    def watched(*of):
+        pieces.append(of[4].piece)
+        return train(*of)
+
+    operations = 6 * sliced.theta.size + training.SAMPLE_OVERHEAD
+    monkeypatch.setattr(training, "SLICE_SECONDS", seconds)
+    monkeypatch.setattr(loops, "FLOPS", 3.5 * operations * 2 / seconds)
+    monkeypatch.setattr(loops, "train", watched)
+    history = sliced.fit(X, LABELS, **fit)
+    assert set(pieces) == {3}
+    assert len(pieces) in slices
+    assert same(sliced, whole)
+    assert history["accuracy"] == expected["accuracy"]
+    assert history["loss"] == pytest.approx(expected["loss"], rel=1e-14)  # pieces are added in another order
+
+
+@pytest.mark.parametrize("backend", ["loops", "blas"])
+def test_looking_on_does_not_change_a_bit(backend):
+    alone, watched = network(backend), network(backend)
+    fit = {"optimizer": ADAM, "epochs": 5, "batch_size": BATCH, "seed": 1}
+    expected = alone.fit(X, LABELS, **fit)
+    history = watched.fit(X, LABELS, validation_data=(X[:7], LABELS[:7]), metrics={"share": lambda d, Y: Y.mean()},
+                          callbacks=[lambda net, history: net.accumulate_gradient(X, LABELS)], **fit)
+    assert same(watched, alone)
+    assert [history[name] for name in expected] == [expected[name] for name in expected]
+
+
+# ---- what is recorded ------------------------------------------------------------------------------------------------
+
+def test_accuracy_and_metrics():
+    """y = x for good, so that the class is the place of the largest number; of 4 samples, 3 are of their class."""
+    net = fastbp.MLP([3, 3], initializer="zeros", dtype="float64")
+    net.weights[0][:] = np.eye(3)
+    rows, labels = np.eye(3)[[0, 1, 2, 2]], np.array([0, 1, 2, 0])
+    history = net.fit(rows, labels, optimizer=fastbp.SGD(0.0), epochs=2, batch_size=3,
+                      validation_data=[rows[2:], np.eye(3)[labels[2:]], np.array([1.0, 3.0])],
+                      metrics={"largest": lambda d, Y: Y.max() + len(d), "labels": lambda d, Y: d.size})
+    right, wrong = np.log(np.e + 2) - 1, np.log(np.e + 2)  # the losses of a sample
+    assert {name: values[0] for name, values in history.records.items()} == pytest.approx({
+        "loss": (3 * right + wrong) / 4, "accuracy": 0.75, "largest": 5, "labels": 4,
+        "validation_loss": (right + 3 * wrong) / 2, "validation_accuracy": 0.5, "validation_largest": 3,
+        "validation_labels": 6})
+    assert all(values[1] == values[0] for values in history.records.values())
+    E, accuracy = net.evaluate(rows, labels)
+    assert (E / 4, accuracy) == pytest.approx((history["loss"][0], 0.75))
+
+
+def test_regression_has_no_accuracy():
+    net = network(loss="squared_error")
+    history = net.fit(X, X, epochs=3, validation_data=(X, X))
+    assert list(history) == ["loss", "validation_loss"]
+    assert np.isnan(net.evaluate(X, X)[1])
+
+
+@pytest.mark.parametrize("backend", ["auto", "loops", "blas"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_it_learns(backend, dtype):
+    points = np.random.default_rng(1).normal(size=(200, 2))
+    inside = ((points**2).sum(axis=1) < 1).astype(int)
+    for loss, d in (("softmax_cross_entropy", inside), ("squared_error", np.stack([inside, 1 - inside], axis=1))):
+        net = fastbp.MLP([2, 16, 2], loss=loss, dtype=dtype, backend=backend, seed=0)
+        history = net.fit(points, d, optimizer=fastbp.Adam(0.05), epochs=100, batch_size=50)
+        assert history["loss"][-1] < 0.3 * history["loss"][0]
+        assert (net.forward(points).argmax(axis=1) == (inside if d is inside else 1 - inside)).mean() > 0.95
+
+
+# ---- divergence ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("dtype", "rate", "reason"), [
+    ("float32", 30.0, "loss"), ("float64", 1000.0, None), ("float32", 3e38, "update"), ("float64", 1e308, "update")])
+@pytest.mark.parametrize("backend", ["loops", "blas"])
+def test_divergence(backend, dtype, rate, reason):
+    data, d = 3 * X.astype(dtype), np.full((N, 3), 100, dtype)
+    optimizer = fastbp.SGD(rate)
+    diverging, stepped = (network(backend, loss="squared_error", dtype=dtype, activation="relu") for _ in range(2))
+    with pytest.raises(fastbp.DivergenceError, match=f"^the {reason or '.*'} is not finite in epoch") as caught:
+        diverging.fit(data, d, optimizer=optimizer, epochs=100, batch_size=BATCH, shuffle=False)
+    error, state, losses = caught.value, optimizer.start(stepped.theta), []
+    assert f"in epoch {error.epoch}, step {error.step} " in str(error)
+    for epoch in range(error.epoch + 1):
+        order = np.arange(N if epoch < error.epoch else BATCH * error.step)
+        if order.size:
+            losses.append(by_hand(stepped, data, d, optimizer, state, order))
+    assert np.isfinite(diverging.theta).all()
+    assert same(diverging, stepped)
+    assert not diverging.grad.any()
+    assert error.history["loss"] == pytest.approx(losses[: error.epoch]) if error.epoch else not error.history.epochs
+    S = np.arange(N)[BATCH * error.step :][:BATCH]  # and this batch cannot be done
+    E = stepped.accumulate_gradient(data[S], d[S])
+    stepped.grad[:] /= len(S)
+    assert np.isfinite(E) == ("the update" in str(error))
+    if np.isfinite(E):
+        with pytest.raises(fastbp.DivergenceError):
+            optimizer.step(stepped.theta, stepped.grad, state)
+        assert same(diverging, stepped)
+
+
+# ---- on a terminal, and Ctrl-C ---------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("progress", [None, True, False])
+def test_no_progress_bar_without_a_terminal(capfd, progress):
+    begin = time.monotonic()
+    network().fit(X, LABELS, epochs=10**5, progress=progress,
+                  callbacks=[lambda net, history: time.monotonic() > begin + 0.7])  # a bar comes after half a second
+    assert capfd.readouterr() == ("", "")
+
+
+def in_a_process(script, *of, **settings):
+    """A fresh Python that runs the script after one training, so that its kernels are compiled."""
+    warmed = ("import json, sys, time, warnings\nimport numpy as np\nimport fastbp\nfrom fastbp import MLP, Adam\n"
+              "MLP([3, 3], seed=0).fit(np.eye(3), np.arange(3), optimizer=Adam(), epochs=1)\n" + script)
+    path = os.pathsep.join([str(Path(fastbp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen([sys.executable, "-c", warmed, *of], env=os.environ | {"PYTHONPATH": path}, **settings)
+
+
+WATCHED = """
+begin = time.monotonic()
+MLP([3, 3], seed=0).fit(np.eye(3), np.arange(3), epochs=10**6, progress=json.loads(sys.argv[1]),
+                        callbacks=[lambda net, history: time.monotonic() > begin + 1.2])
+"""
+
+
+@pytest.mark.parametrize(("progress", "shown"), [(None, True), (True, True), (False, False)])
+def test_progress_bar_on_a_terminal(progress, shown):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    with in_a_process(WATCHED, json.dumps(progress), stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        output = b""
+        try:
+            while part := os.read(ours, 4096):
+                output += part
+        except OSError:  # Linux says so when the other side is closed
+            pass
+        os.close(ours)
+    assert process.returncode == 0
+    assert bool(re.search(rb"epoch \d+/1000000, loss ", output)) == bool(output) == shown
+
+
+INTERRUPTED = """
+class Watch:
+    begun = 0
+    def start(self, net):
+        if len(X) > 1000: print("started", flush=True)
+    def __call__(self, net, history):
+        self.begun += 1
+        if self.begun == 3: print("started", flush=True)
+    def finish(self, net):
+        print("finished", flush=True)
+big = sys.argv[1] == "one batch"
+X = np.random.default_rng(0).normal(size=(200_000 if big else 1000, 3)).astype("f")
+net = MLP([3, 300, 300, 3] if big else [3, 8, 3], seed=0)
+initial = net.theta.copy()
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    history = net.fit(X, np.arange(len(X)) % 3, optimizer=Adam(), batch_size=len(X) if big else 10, epochs=10**6,
+                      callbacks=[Watch()])
+print(json.dumps({
+    "reason": history.stop_reason, "warnings": [(w.category.__name__, str(w.message)) for w in caught],
+    "finite": bool(np.isfinite(net.theta).all()), "moved": bool((net.theta != initial).any()),
+    "grad": bool(net.grad.any()), "epochs": history.epochs, "losses": len(history.records.get("loss", ())),
+    "samples": history.samples / len(X), "updates": int(history.optimizer_state.updates[0]),
+    "usable": bool(np.isfinite(net.fit(X[:9], np.arange(9) % 3, epochs=1)["loss"]).all())}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("when", ["many epochs", "one batch"])
+def test_ctrl_c(when):
+    with in_a_process(INTERRUPTED, when, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "started\n"
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "finished\n"
+            found = json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+    [(category, message)] = found["warnings"]
+    assert (found["reason"], category) == ("interrupted", "RuntimeWarning")
+    assert f"training was interrupted in epoch {found['epochs']};" in message
+    assert found["finite"]
+    assert found["usable"]
+    assert not found["grad"]
+    assert found["losses"] == found["epochs"]
+    if when == "one batch":  # nothing was done that was not done whole
+        assert (found["epochs"], found["updates"], found["moved"]) == (0, 0, False)
+        assert found["samples"] < 1
+    else:
+        assert found["epochs"] <= found["samples"] < found["epochs"] + 1
+        assert found["updates"] == round(100 * found["samples"])
+        assert found["epochs"] >= 3
+        assert found["moved"]
+
+
+def test_interrupted_by_a_callback():
+    def interrupt(net, history):
+        if history.epochs == 2:
+            raise KeyboardInterrupt
+
+    net = network()
+    with pytest.warns(RuntimeWarning, match="training was interrupted in epoch 2"):
+        history = net.fit(X, LABELS, batch_size=BATCH, shuffle=False, callbacks=[interrupt])
+    expected = network()
+    expected.fit(X, LABELS, batch_size=BATCH, shuffle=False, epochs=2)
+    assert same(net, expected)
+    assert (history.epochs, history.stop_reason) == (2, "interrupted")
+    before = copy.deepcopy(history.records)
+    net.fit(X, LABELS, epochs=1)
+    assert history.records == before
