@@ -41,8 +41,10 @@ class EarlyStopping:
     >>> stopping.start(net)
     >>> for loss in (3.0, 1.0, 2.0):
     ...     history.record("loss", loss)
-    ...     print(stopping(net, history), end=" ")
-    False False True
+    ...     print(stopping(net, history))
+    False
+    False
+    True
     """
 
     def __init__(self, monitor: str = "validation_loss", *, patience: int = 10, min_delta: float = 0.0,

@@ -106,8 +106,8 @@ class InverseScaling:
 class WarmUp:
     """γ(t) = γ_s(0) · (t + 1) / updates for the first updates, then the schedule s from its beginning.
 
-    >>> [value_at(WarmUp(Constant(0.4), updates=4), t) for t in range(6)]
-    [0.1, 0.2, 0.3, 0.4, 0.4, 0.4]
+    >>> [value_at(WarmUp(Constant(0.5), updates=4), t) for t in range(6)]
+    [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
     """
 
     schedule: Schedule

@@ -80,9 +80,10 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
 
     Examples
     --------
+    >>> from fastbp import Adam
     >>> net = MLP([1, 8, 1], activation="tanh", loss="squared_error", seed=0)
     >>> X = np.linspace(-1, 1, 64)[:, None]
-    >>> history = fit(net, X, X**2, epochs=200, batch_size=16)
+    >>> history = fit(net, X, X**2, optimizer=Adam(0.01), epochs=200, batch_size=16)
     >>> history["loss"][-1] < 0.01 * history["loss"][0]
     True
     """
