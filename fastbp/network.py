@@ -15,7 +15,8 @@ from .inputs import Samples, as_input, as_samples, require_number, require_whole
 from .layout import Layout, bias_vector, make_layout, weight_matrix
 from .losses import CODES as LOSS_CODES
 from .losses import Loss, loss_named
-from .optimizers import SGD, DivergenceError, Optimizer, OptimizerState, update
+from .optimizers import SGD, DivergenceError, Optimizer
+from .updates import OptimizerState, update
 
 if TYPE_CHECKING:
     from .history import History

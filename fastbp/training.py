@@ -12,9 +12,10 @@ from .backends.training_loop import DIVERGED, EPOCH, POSITION, STEP, Plan, Progr
 from .history import History
 from .inputs import Samples, as_samples, require_whole
 from .network import MLP
-from .optimizers import SGD, DivergenceError, Optimizer, OptimizerState
+from .optimizers import SGD, DivergenceError, Optimizer
 from .progress_bar import ProgressBar
 from .sampling import IN_ORDER, MAX_SAMPLES, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
+from .updates import OptimizerState
 
 #: Compiled code is asked for slices of about this many seconds; half of what Ctrl-C may take.
 SLICE_SECONDS = 0.05

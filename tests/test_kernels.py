@@ -78,7 +78,7 @@ for depth in range(1, 7):
         net.fit(given, d, sample_weight=weight, batch_size=6, epochs=2, shuffle=kind == "rows", progress=False,
                 replacement=kind == "bits", optimizer=Adam(0.01) if kind == "weights" else SGD(0.1, clip_norm=1.0))
 module = sys.modules[f"fastbp.backends.{backend}"]
-for kernel in (module.propagate, module.train, fastbp.optimizers.update, fastbp.inputs.first_non_finite):
+for kernel in (module.propagate, module.train, fastbp.updates.update, fastbp.inputs.first_non_finite):
     print(len(kernel.signatures), sum(kernel.stats.cache_misses.values()))
 """
 

@@ -32,7 +32,6 @@ FLOPS = 4e9
 #: The workspace holds at most this many samples at once, and at most this many bytes.
 MAX_CHUNK, MAX_BYTES = 256, 2**24
 
-
 #: Chunks of fewer operations (three products of two for each parameter and sample) stay on one thread: waking the
 #: others takes 2 to 100 µs, and on a busy machine waiting for them took 100 times as long as the chunk itself.
 SMALL_WORK = 2e6

@@ -13,8 +13,8 @@ import numpy as np
 from ..compilation import kernel
 from ..elementary import is_finite
 from ..layout import Layout
-from ..optimizers import update
 from ..sampling import draw_order
+from ..updates import update
 
 RUNNING, DIVERGED = 0, 1
 

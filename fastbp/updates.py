@@ -1,0 +1,120 @@
+"""From a gradient to an update of theta, in compiled code on flat vectors.
+
+Every optimizer has one function that turns the gradient into the change of theta, in place; `update` clips before it
+and applies after it. To add an optimizer, write its function, add it to `_CHANGES`, and write a dataclass in
+`optimizers.py` that names its place there.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .compilation import kernel, switch
+from .elementary import is_finite
+from .schedules import learning_rate_at
+
+
+class OptimizerSpec(NamedTuple):
+    """An optimizer's settings as compiled code sees them."""
+
+    kind: int               # the place in _CHANGES
+    settings: np.ndarray    # (4,) float64, their meaning belongs to the kind
+    schedule: np.ndarray    # (5,) float64, the learning-rate schedule
+    clip_norm: float        # the largest norm of the gradient, or 0 for no clipping
+
+
+class OptimizerState(NamedTuple):
+    """What an optimizer remembers: the number of updates t, and its running averages in the shape of theta."""
+
+    updates: np.ndarray  # (1,) int64
+    averages: np.ndarray  # (slots, P)
+
+
+@kernel
+def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state: OptimizerState) -> bool:
+    """θ ← θ - change(factor · grad), then grad = 0; False, and θ as it was, where that is not finite.
+
+    theta, grad : (P,). The gradient becomes the change in place; θ is written only after the whole change is known to
+    be finite, so a diverging network keeps its last finite parameters.
+    """
+    T = theta.dtype.type
+    norm_squared = 0.0
+    for p in range(grad.shape[0]):
+        norm_squared += np.float64(grad[p]) * np.float64(grad[p])
+    if not is_finite(norm_squared):
+        return False
+    norm = factor * math.sqrt(norm_squared)
+    if optimizer.clip_norm > 0.0 and norm > optimizer.clip_norm:
+        factor = factor * optimizer.clip_norm / norm
+    rate = learning_rate_at(optimizer.schedule, state.updates[0])
+    change_of(optimizer.kind, theta, grad, factor, rate, state.updates[0] + 1, optimizer.settings, state.averages)
+    beyond = 0
+    for p in range(theta.shape[0]):
+        beyond += not is_finite(theta[p] - grad[p])
+    if beyond:
+        return False
+    for p in range(theta.shape[0]):
+        theta[p] -= grad[p]
+        grad[p] = T(0.0)
+    state.updates[0] += 1
+    return True
+
+
+def _sgd_change(theta: Any, grad: Any, factor: float, rate: float, t: int, settings: Any, averages: Any) -> None:
+    T = theta.dtype.type
+    momentum, nesterov, weight_decay = T(settings[0]), settings[1] != 0.0, T(settings[2])
+    scale, gamma = T(factor), T(rate)
+    if momentum == T(0.0):
+        for p in range(theta.shape[0]):
+            grad[p] = gamma * (scale * grad[p] + weight_decay * theta[p])
+        return
+    v = averages[0]
+    ahead, current = (T(1.0), momentum) if nesterov else (T(0.0), T(1.0))
+    for p in range(theta.shape[0]):
+        g = scale * grad[p] + weight_decay * theta[p]
+        v[p] = momentum * v[p] + g
+        grad[p] = gamma * (ahead * g + current * v[p])
+
+
+def _rmsprop_change(theta: Any, grad: Any, factor: float, rate: float, t: int, settings: Any, averages: Any) -> None:
+    T = theta.dtype.type
+    decay, epsilon, weight_decay = T(settings[0]), T(settings[1]), T(settings[2])
+    rest = T(1.0 - settings[0])
+    scale, gamma = T(factor), T(rate)
+    s = averages[0]
+    for p in range(theta.shape[0]):
+        g = scale * grad[p] + weight_decay * theta[p]
+        s[p] = decay * s[p] + rest * g * g
+        grad[p] = gamma * g / (math.sqrt(s[p]) + epsilon)
+
+
+def _adam_change(theta: Any, grad: Any, factor: float, rate: float, t: int, settings: Any, averages: Any) -> None:
+    _adam_moments(theta, grad, factor, rate, t, settings, averages, settings[3], 0.0)
+
+
+def _adamw_change(theta: Any, grad: Any, factor: float, rate: float, t: int, settings: Any, averages: Any) -> None:
+    _adam_moments(theta, grad, factor, rate, t, settings, averages, 0.0, settings[3])
+
+
+@kernel
+def _adam_moments(theta: Any, grad: Any, factor: float, rate: float, t: int, settings: Any, averages: Any,
+                  coupled: float, decoupled: float) -> None:
+    T = theta.dtype.type
+    beta1, beta2, epsilon = T(settings[0]), T(settings[1]), T(settings[2])
+    rest1, rest2 = T(1.0 - settings[0]), T(1.0 - settings[1])
+    # m̂ / (√ŝ + ε) = (m / (1 - β₁ᵗ)) / (√s / √(1 - β₂ᵗ) + ε): both corrections are one number per update.
+    correction1, correction2 = T(1.0 / (1.0 - settings[0] ** t)), T(1.0 / math.sqrt(1.0 - settings[1] ** t))
+    scale, gamma, weight_decay, shrink = T(factor), T(rate), T(coupled), T(rate * decoupled)
+    m, s = averages[0], averages[1]
+    for p in range(theta.shape[0]):
+        g = scale * grad[p] + weight_decay * theta[p]
+        m[p] = beta1 * m[p] + rest1 * g
+        s[p] = beta2 * s[p] + rest2 * g * g
+        grad[p] = gamma * (m[p] * correction1) / (math.sqrt(s[p]) * correction2 + epsilon) + shrink * theta[p]
+
+
+_CHANGES = (kernel(_sgd_change), kernel(_rmsprop_change), kernel(_adam_change), kernel(_adamw_change))
+
+#: change_of(kind, theta, grad, factor, rate, t, settings, averages): grad becomes the change of theta at update t.
+change_of = switch("change_of", _CHANGES)
