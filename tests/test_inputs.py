@@ -293,3 +293,11 @@ def test_memory_maps_and_read_only_arrays_are_used_where_they_lie(tmp_path):
             assert np.shares_memory(samples.targets if loss == SQUARED else samples.labels, forms[1])
             assert np.shares_memory(samples.weights, forms[2])
         assert_same(network(loss), plain, mapped)
+
+
+def test_what_a_kernel_cannot_read_is_copied():
+    for form in ("unaligned", "big-endian", "Fortran order", "every second row"):
+        array = as_input(FORMS[form](X), X.dtype, 3)
+        assert array.flags.aligned
+        assert array.flags.c_contiguous
+        assert array.dtype.isnative
