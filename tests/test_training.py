@@ -49,7 +49,7 @@ def same(net, other):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weighted"])
-@pytest.mark.parametrize("optimizer", [fastbp.SGD(0.5, momentum=0.9, nesterov=True, clip_norm=0.2), ADAM], ids=repr)
+@pytest.mark.parametrize("optimizer", [fastbp.SGD(0.5, momentum=0.9, nesterov=True, clip_norm=1.1), ADAM], ids=repr)
 @pytest.mark.parametrize("drawn", [{"shuffle": False}, {"shuffle": True}, {"replacement": True}], ids=str)
 def test_training_is_the_loop_by_hand(drawn, optimizer, weight, dtype):
     trained, stepped = network(dtype=dtype), network(dtype=dtype)
@@ -233,6 +233,13 @@ def test_divergence(backend, dtype, rate, reason):
         with pytest.raises(fastbp.DivergenceError):
             optimizer.step(stepped.theta, stepped.grad, state)
         assert same(diverging, stepped)
+
+
+def test_a_loss_that_overflows_where_the_update_would_not():
+    net = fastbp.MLP([1, 1], loss="squared_error", initializer="zeros")
+    with pytest.raises(fastbp.DivergenceError, match="^the loss is not finite in epoch 0, step 0 "):
+        net.fit([[0.0]], [[1e30]], optimizer=fastbp.SGD(clip_norm=1.0))
+    assert not net.theta.any()
 
 
 # ---- on a terminal, and Ctrl-C ---------------------------------------------------------------------------------------
