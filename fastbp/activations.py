@@ -41,12 +41,13 @@ def _componentwise(name: str, initializer: str) -> Activation:
 
 @formula
 def smallest_probability(a):  # type: ignore[no-untyped-def]
-    """The least value of a softmax: 1e-300, or 1e-30 in float32, whose reciprocal is far from overflow.
+    """The least value of a softmax: 1e-200, or 1e-20 in float32.
 
-    The exact value is positive for every logit; rounded to 0 it would make -log y infinite and its gradient NaN.
+    The exact value is positive for every logit; rounded to 0 it would make -log y infinite and its gradient NaN. The
+    reciprocal 1e20 leaves room for sample weights to 1e18.
     """
     T = type(a)
-    return T(1e-300) if T(1e-300) > T(0.0) else T(1e-30)  # 1e-300 is 0 in float32
+    return T(1e-200) if T(1e-200) > T(0.0) else T(1e-20)  # 1e-200 is 0 in float32
 
 
 @inlined

@@ -49,6 +49,8 @@ class EarlyStopping:
 
     def __init__(self, monitor: str = "validation_loss", *, patience: int = 10, min_delta: float = 0.0,
                  restore_best: bool = True) -> None:
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor: expected a name in the history, found {monitor!r}")
         self.monitor = monitor
         self.patience = require_whole("patience", patience, at_least=1)
         self.min_delta = require_number("min_delta", min_delta, at_least=0.0)

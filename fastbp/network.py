@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from .activations import CODES as ACTIVATION_CODES
 from .activations import activation_named
-from .backends import backend_named
+from .backends import backend_named, samples_in_a_piece
 from .initializers import INITIALIZERS, require_initializer
 from .inputs import Samples, as_input, as_samples, require_number, require_whole
 from .layout import Layout, bias_vector, make_layout, weight_matrix
@@ -131,13 +132,21 @@ class MLP:
 
     @property
     def theta(self) -> np.ndarray:
-        """All parameters, (P,); write in place, ``net.theta[:] = …``."""
+        """All parameters, (P,); write in place, ``net.theta[:] = …`` or ``net.theta -= …``."""
         return self._theta
+
+    @theta.setter
+    def theta(self, values: np.ndarray) -> None:
+        _require_same("theta", values, self._theta)
 
     @property
     def grad(self) -> np.ndarray:
-        """The running gradient, (P,), laid out like theta."""
+        """The running gradient, (P,), laid out like theta; write in place, ``net.grad[:] = …`` or ``net.grad /= …``."""
         return self._grad
+
+    @grad.setter
+    def grad(self, values: np.ndarray) -> None:
+        _require_same("grad", values, self._grad)
 
     @property
     def weights(self) -> list[np.ndarray]:
@@ -232,7 +241,8 @@ class MLP:
     def accumulate_gradient(self, X: Any, d: Any, sample_weight: Any = None) -> float:
         """Add ∇E to the running gradient, sample after sample; two calls on two halves of a batch equal one on both.
 
-        Parameters are those of `loss_value`, and so is what it raises; then the gradient is as it was.
+        Parameters are those of `loss_value`, and so is what it raises; then the gradient is as it was. (Ctrl-C ends a
+        long call within 100 ms, and leaves the samples added so far.)
 
         Returns
         -------
@@ -274,19 +284,26 @@ class MLP:
 
     def _propagate(self, samples: Samples, *, grad: np.ndarray | None = None, Y: np.ndarray | None = None,
                    E0: np.ndarray | None = None) -> tuple[float, int]:
-        """`Backend.propagate` over all samples; what is not given is not computed."""
-        n = len(samples.X)
+        """`Backend.propagate` over all samples, in pieces that Ctrl-C can end; what is not given is not computed."""
+        n, piece = len(samples.X), samples_in_a_piece(self._backend, self._layout)
         grad = np.empty(0, self._dtype) if grad is None else grad
         Y = np.empty((0, self._widths[-1]), self._dtype) if Y is None else Y
         E0 = samples.X[:0] if E0 is None else E0
-        with self.workspace(n) as work:
-            E, correct = self._backend.propagate(self._theta, self._layout, samples, IN_ORDER, 0, n, grad, Y, E0, work)
-        return float(E), int(correct)
+        E, correct = 0.0, 0
+        with self.workspace(min(n, piece)) as work:
+            for start in range(0, n, piece):
+                piece_E, piece_correct = self._backend.propagate(
+                    self._theta, self._layout, samples, IN_ORDER, start, min(start + piece, n), grad, Y, E0, work)
+                E, correct = E + float(piece_E), correct + int(piece_correct)
+        return E, correct
 
     @contextmanager
     def workspace(self, samples: int) -> Iterator[Any]:
         """Memory for a kernel call, of its own for every thread that uses the network at the same time."""
-        room, work = self._workspaces.pop() if self._workspaces else (0, None)
+        try:
+            room, work = self._workspaces.pop()
+        except IndexError:  # all are in use
+            room, work = 0, None
         if room < samples:
             samples = room = 1 << (samples - 1).bit_length()  # or calls that grow by one would allocate every time
             work = self._backend.workspace(self._layout, self._dtype, samples)
@@ -341,7 +358,16 @@ def _checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
     checked = tuple(require_whole(f"widths[{k}]", width, at_least=1) for k, width in enumerate(widths))
     if len(checked) < 2:
         raise ValueError(f"widths: expected at least the number of inputs and of outputs, found {list(checked)}")
+    if sum(n_out * (n_in + 1) for n_in, n_out in pairwise(checked)) >= 2**48:
+        raise ValueError(f"widths: expected fewer than 2^48 parameters, found {list(checked)}")
     return checked
+
+
+def _require_same(name: str, values: np.ndarray, own: np.ndarray) -> None:
+    """What ``net.theta += 1`` assigns is the array itself, which it has changed in place; nothing else may be."""
+    if values is not own:
+        raise AttributeError(f"{name} cannot be replaced, because weights and kernels refer to it; write in place: "
+                             f"net.{name}[:] = …")
 
 
 def _checked_activations(activation: str | Sequence[str], output_activation: str, depth: int) -> tuple[str, ...]:

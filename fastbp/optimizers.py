@@ -65,17 +65,24 @@ class Optimizer:
         ValueError
             If the shapes or dtypes do not go together.
         DivergenceError
-            If the update is not finite; theta is left as it was.
+            If the update is not finite; theta is left as it was. Start the state anew then.
         """
-        if grad.shape != theta.shape or grad.dtype != theta.dtype:
-            raise ValueError(f"grad: expected shape {theta.shape} and dtype {theta.dtype} as theta, "
-                             f"found {grad.shape} and {grad.dtype}")
+        for name, array in (("theta", theta), ("grad", grad)):
+            if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+                raise TypeError(f"{name}: expected an array of float32 or float64, found {array!r}")
+        if theta.ndim != 1 or not (theta.flags.c_contiguous and theta.flags.writeable):
+            raise ValueError(f"theta: expected a contiguous vector that can be written, found shape {theta.shape}, "
+                             f"strides {theta.strides}, writeable {theta.flags.writeable}")
+        if grad.shape != theta.shape or grad.dtype != theta.dtype \
+                or not (grad.flags.c_contiguous and grad.flags.writeable):
+            raise ValueError(f"grad: expected a contiguous, writeable vector of shape {theta.shape} and dtype "
+                             f"{theta.dtype} as theta, found {grad.shape} and {grad.dtype}")
         self.require_state(state, theta)
         if not update(theta, grad, 1.0, self.spec(), state):
             raise DivergenceError("the update is not finite; theta is left as it was")
 
     def require_state(self, state: OptimizerState, theta: np.ndarray) -> None:
-        """Refuse a state that was not started by this kind of optimizer for a theta of this size.
+        """Refuse a state that has not the shape that this optimizer starts with for such a theta.
 
         Raises
         ------

@@ -19,7 +19,7 @@ class ProgressBar:
     def __init__(self, wanted: bool | None, epochs: int, samples: int) -> None:
         self._epochs, self._samples = epochs, samples
         self._bar: Any = None
-        if wanted is False or (wanted is None and not sys.stderr.isatty()):
+        if wanted is False or sys.stderr is None or (wanted is None and not sys.stderr.isatty()):
             return
         try:
             from tqdm import tqdm

@@ -1,11 +1,12 @@
 """Learning-rate schedules γ(t), t = 0, 1, 2, … the number of updates made so far.
 
-A schedule is a small immutable object; compiled code sees it as a row of numbers and evaluates γ(t) before each update.
+A schedule is a small immutable object; compiled code sees it as five numbers and evaluates γ(t) before each update:
+its kind, γ_0, two parameters of the kind, and the number of warm-up updates.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +14,6 @@ from .compilation import formula
 from .inputs import require_number, require_whole
 
 CONSTANT, STEP, COSINE, INVERSE_SCALING = 0, 1, 2, 3
-
-
-class Schedule(Protocol):
-    """What an optimizer takes as its learning rate."""
-
-    def spec(self) -> np.ndarray:
-        """(kind, γ_0, first parameter, second parameter, number of warm-up updates) as float64."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +104,11 @@ class WarmUp:
     [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
     """
 
-    schedule: Schedule
+    schedule: Constant | Step | Cosine | InverseScaling
     updates: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.schedule, WarmUp) or not hasattr(self.schedule, "spec"):
+        if not isinstance(self.schedule, Constant | Step | Cosine | InverseScaling):
             raise TypeError(f"schedule: expected a schedule that is not itself a WarmUp, found {self.schedule!r}")
         require_whole("updates", self.updates, at_least=1)
 
@@ -124,7 +118,10 @@ class WarmUp:
         return spec
 
 
-def as_schedule(learning_rate: "float | Schedule") -> Schedule:
+Schedule = Constant | Step | Cosine | InverseScaling | WarmUp
+
+
+def as_schedule(learning_rate: float | Schedule) -> Schedule:
     """The schedule given, or the constant one of a number.
 
     Raises
@@ -132,7 +129,7 @@ def as_schedule(learning_rate: "float | Schedule") -> Schedule:
     TypeError, ValueError
         If it is neither a schedule nor a non-negative finite number.
     """
-    if hasattr(learning_rate, "spec"):
+    if isinstance(learning_rate, Schedule):
         return learning_rate
     return Constant(require_number("learning_rate", learning_rate, at_least=0.0))
 

@@ -34,6 +34,8 @@ def save(net: MLP, path: "str | PathLike[str]") -> None:
     path = Path(path)
     if not np.isfinite(net.theta).all():
         raise ValueError("theta: expected finite parameters, found NaN or infinity; the file would be refused by load")
+    if not isinstance(net.metadata, dict):
+        raise ValueError(f"metadata: expected a dict, found {net.metadata!r}")
     try:
         metadata = json.dumps(net.metadata, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -105,6 +107,8 @@ def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None
                          f"{None if theta is None else (theta.dtype, theta.shape)}")
     try:
         metadata = json.loads(str(content["metadata"]))
+        if not isinstance(metadata, dict):
+            raise ValueError(f"its metadata is {metadata!r}")
         size = sum((n_in + 1) * n_out for n_in, n_out in zip(widths.tolist()[:-1], widths.tolist()[1:], strict=True))
         if theta.size != size:
             raise ValueError(f"{theta.size} parameters for widths {widths.tolist()}, which have {size}")

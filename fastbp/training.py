@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import backends
+from .backends import samples_in_a_piece
 from .backends.training_loop import DIVERGED, EPOCH, POSITION, STEP, Plan, Progress, start_progress
 from .history import History
 from .inputs import Samples, as_samples, require_whole
@@ -16,12 +18,6 @@ from .optimizers import SGD, DivergenceError, Optimizer
 from .progress_bar import ProgressBar
 from .sampling import IN_ORDER, MAX_SAMPLES, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
 from .updates import OptimizerState
-
-#: Compiled code is asked for slices of about this many seconds; half of what Ctrl-C may take.
-SLICE_SECONDS = 0.05
-
-#: Operations of a sample that do not depend on the network, to an order of magnitude.
-SAMPLE_OVERHEAD = 1000.0
 
 
 def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
@@ -105,7 +101,7 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
         raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else seed) % 2**63
-    plan = Plan(batch_size, _piece(net), sampling, order_seed)
+    plan = Plan(batch_size, samples_in_a_piece(net.backend_module, net.layout), sampling, order_seed)
     return _train(run, plan, optimizer, state, epochs, progress)
 
 
@@ -159,12 +155,6 @@ def _checked_callbacks(callbacks: Sequence[Callable[..., Any]]) -> list[Callable
     return list(callbacks)
 
 
-def _piece(net: MLP) -> int:
-    """How many samples a batch may do between two chances to interrupt; a function of the network alone."""
-    operations = 6.0 * net.theta.size + SAMPLE_OVERHEAD  # three products of two operations for each parameter
-    return max(1, int(net.backend_module.FLOPS * SLICE_SECONDS / 2 / operations))
-
-
 def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, epochs: int,
            progress_wanted: bool | None) -> History:
     """Slices of compiled training until all epochs are done, a callback stops them, or Ctrl-C."""
@@ -187,7 +177,7 @@ def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, e
                                                   state, progress, until, budget, work)
                 done = _samples_done(progress, n) - before
                 seconds = time.perf_counter() - slice_begin
-                budget = min(4 * max(budget, done), max(1, int(SLICE_SECONDS / seconds * done)))
+                budget = min(4 * max(budget, done), max(1, int(backends.SLICE_SECONDS / seconds * done)))
                 _record_epochs(run, progress, history)
                 if status == DIVERGED:
                     raise _divergence(progress, history)
@@ -197,7 +187,7 @@ def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, e
         _record_losses(run, progress, history)
         history.stop_reason = "interrupted"
         warnings.warn(f"training was interrupted in epoch {history.epochs}; the network and the history so far are "
-                      f"usable", RuntimeWarning, stacklevel=3)
+                      f"usable", RuntimeWarning, stacklevel=4)
     finally:
         net.zero_grad()
         history.samples = _samples_done(progress, n)

@@ -39,17 +39,17 @@ def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state
     be finite, so a diverging network keeps its last finite parameters.
     """
     T = theta.dtype.type
-    norm_squared = 0.0
+    beyond = 0
     for p in range(grad.shape[0]):
-        norm_squared += np.float64(grad[p]) * np.float64(grad[p])
-    if not is_finite(norm_squared):
+        beyond += not is_finite(grad[p])
+    if beyond:
         return False
-    norm = factor * math.sqrt(norm_squared)
-    if optimizer.clip_norm > 0.0 and norm > optimizer.clip_norm:
-        factor = factor * optimizer.clip_norm / norm
+    if optimizer.clip_norm > 0.0:
+        norm = factor * norm_of(grad)
+        if norm > optimizer.clip_norm:
+            factor = factor * optimizer.clip_norm / norm
     rate = learning_rate_at(optimizer.schedule, state.updates[0])
     change_of(optimizer.kind, theta, grad, factor, rate, state.updates[0] + 1, optimizer.settings, state.averages)
-    beyond = 0
     for p in range(theta.shape[0]):
         beyond += not is_finite(theta[p] - grad[p])
     if beyond:
@@ -59,6 +59,21 @@ def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state
         grad[p] = T(0.0)
     state.updates[0] += 1
     return True
+
+
+@kernel
+def norm_of(grad: Any) -> float:
+    """‖grad‖ in float64, scaled by the largest coordinate, so that no square overflows or vanishes."""
+    largest = 0.0
+    for p in range(grad.shape[0]):
+        largest = max(largest, abs(np.float64(grad[p])))
+    if largest == 0.0:
+        return 0.0
+    total = 0.0
+    for p in range(grad.shape[0]):
+        ratio = np.float64(grad[p]) / largest
+        total += ratio * ratio
+    return largest * math.sqrt(total)
 
 
 def _sgd_change(theta: Any, grad: Any, factor: float, rate: float, t: int, settings: Any, averages: Any) -> None:

@@ -22,6 +22,7 @@ LOSS_NAMES = ", ".join(loss.name for loss in LOSSES)
     ({"widths": [3, True]}, TypeError, r"widths\[1\]: expected a whole number, found True"),
     ({"widths": [3]}, ValueError, r"widths: expected at least the number of inputs and of outputs, found \[3\]"),
     ({"widths": []}, ValueError, "widths: "),
+    ({"widths": [10**10, 10**10]}, ValueError, "widths: expected fewer than"),
     ({"widths": "32"}, TypeError, "widths: expected a sequence of whole numbers"),
     ({"widths": 3}, TypeError, "widths: expected a sequence of whole numbers"),
     ({"activation": "rleu"}, ValueError, f"activation: unknown activation 'rleu'; expected one of {NAMES}"),
@@ -115,7 +116,19 @@ def test_what_it_says_about_itself():
 def test_what_cannot_be_rebound(name):
     net = fastbp.MLP([3, 4, 2])
     with pytest.raises(AttributeError, match=name):
-        setattr(net, name, getattr(net, name))
+        setattr(net, name, copy.copy(getattr(net, name)))
+
+
+def test_operators_in_place():
+    net = fastbp.MLP([3, 4, 2], seed=0)
+    theta, grad = net.theta, net.grad
+    expected = theta + 1
+    net.theta += 1
+    net.grad -= 2
+    assert net.theta is theta
+    assert net.grad is grad
+    assert np.array_equal(theta, expected)
+    assert (grad == -2).all()
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["copy", "pickle"])

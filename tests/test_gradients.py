@@ -12,6 +12,7 @@ from tolerances import CENTRAL_DIFFERENCES, CPU_BACKENDS, DTYPES, ROUNDING, asse
 
 from fastbp import MLP
 from fastbp.activations import ACTIVATIONS
+from fastbp.backends import samples_in_a_piece
 from fastbp.losses import LOSSES
 
 HIDDEN = [activation.name for activation in ACTIVATIONS if activation.g is not None]
@@ -110,6 +111,30 @@ def test_ragged_shapes_and_batches_with_sample_weights(widths, activation, case,
     assert_close(net.forward(inputs["X"]), Y, ROUNDING[dtype])
     for actual, expected in zip(gradients(net, inputs["X"], inputs[kind], inputs["weights"]), reference, strict=True):
         assert_close(actual, expected, ROUNDING[dtype])
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+def test_pieces_between_interrupts_change_nothing(backend, monkeypatch):
+    inputs = naive.draw_inputs((7, 5, 3), n=50)
+    X, d, weights = inputs["X"], inputs["labels"], inputs["weights"]
+    net = make_network(inputs["theta"], (7, 5, 3), ["tanh", "identity"], "softmax_cross_entropy", "float64", backend)
+    Y, (E, grad, E0) = net.forward(X), gradients(net, X, d, weights)
+    grad = grad.copy()
+    monkeypatch.setattr(net.backend_module, "FLOPS", 1e6)
+    assert samples_in_a_piece(net.backend_module, net.layout) < 50
+    pieces = net.forward(X), *gradients(net, X, d, weights)
+    for actual, expected in zip(pieces, (Y, E, grad, E0), strict=True):
+        assert_close(actual, expected, ROUNDING["float64"])
+        assert backend != "loops" or np.ndim(actual) == 0 or np.array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_heavy_samples_of_no_probability(dtype):
+    net = MLP((2, 2), output_activation="softmax", loss="cross_entropy", dtype=dtype)
+    net.weights[0][:], net.biases[0][:] = np.eye(2), 0
+    E, grad, _ = gradients(net, [[1e4, -1e4]], [1], [1e15])
+    assert np.isfinite(E)
+    assert_close(grad[4:], [1e15, -1e15], ROUNDING[dtype])
 
 
 EXTREME = np.array([[1e4, -1e4, 0.0, 1.0], [1e4, 1e4, 1e4, 1e4], [-1e4, -1e4, -1e4, -1e4], [1e4, 9999.0, -1e4, 0.5]])

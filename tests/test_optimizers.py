@@ -168,6 +168,9 @@ def test_training_follows_the_schedule(schedule, rate):
     (lambda: InverseScaling(0.1, power=-1), ValueError, "power"),
     (lambda: WarmUp(WarmUp(Constant(0.1), 3), 3), TypeError, "schedule"),
     (lambda: WarmUp(0.1, 3), TypeError, "schedule"),
+    (lambda: WarmUp(SGD(0.1), 3), TypeError, "schedule"),
+    (lambda: SGD(SGD(0.1)), TypeError, "learning_rate"),
+    (lambda: SGD(Constant), TypeError, "learning_rate"),
     (lambda: WarmUp(Constant(0.1), updates=0), ValueError, "updates"),
 ])
 def test_wrong_setting(make, error, name):
@@ -196,6 +199,21 @@ def test_an_update_that_overflows_leaves_theta(optimizer):
     with pytest.raises(fastbp.DivergenceError, match="theta is left as it was"):
         optimizer.step(theta, grad, optimizer.start(theta))
     assert np.array_equal(theta, before)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_the_norm_of_a_gradient_neither_overflows_nor_vanishes(size):
+    theta, sgd = np.zeros(2), SGD(1.0, clip_norm=size)
+    sgd.step(theta, size * np.array([3.0, 4.0]), sgd.start(theta))
+    np.testing.assert_allclose(theta, [-0.6 * size, -0.8 * size], rtol=1e-14)
+
+
+@pytest.mark.parametrize(("theta", "error"), [
+    (np.zeros((2, 2)), ValueError), (np.zeros(8)[::2], ValueError), (np.broadcast_to(0.0, 4), ValueError),
+    (np.zeros(4, int), TypeError), ([0.0] * 4, TypeError)], ids=["2-D", "strided", "read-only", "integer", "list"])
+def test_theta_that_no_kernel_may_write(theta, error):
+    with pytest.raises(error, match=r"^theta: expected"):
+        SGD().step(theta, np.ones(4), SGD().start(np.zeros(4)))
 
 
 def test_a_step_of_a_network_that_overflows_leaves_it():

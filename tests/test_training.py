@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import sampling, schedules, training
+from fastbp import backends, sampling, schedules
 from fastbp.backends import loops
 
 # 20 samples in batches of 8, 8 and 4: dividing by a power of two is exact, so a loop by hand must give the same bits.
@@ -142,8 +142,8 @@ def test_slices_do_not_change_a_bit(monkeypatch, seconds, slices):
         pieces.append(of[4].piece)
         return train(*of)
 
-    operations = 6 * sliced.theta.size + training.SAMPLE_OVERHEAD
-    monkeypatch.setattr(training, "SLICE_SECONDS", seconds)
+    operations = 6 * sliced.theta.size + backends.SAMPLE_OVERHEAD
+    monkeypatch.setattr(backends, "SLICE_SECONDS", seconds)
     monkeypatch.setattr(loops, "FLOPS", 3.5 * operations * 2 / seconds)
     monkeypatch.setattr(loops, "train", watched)
     history = sliced.fit(X, LABELS, **fit)
@@ -237,7 +237,7 @@ def test_divergence(backend, dtype, rate, reason):
 
 def test_a_loss_that_overflows_where_the_update_would_not():
     net = fastbp.MLP([1, 1], loss="squared_error", initializer="zeros")
-    with pytest.raises(fastbp.DivergenceError, match="^the loss is not finite in epoch 0, step 0 "):
+    with pytest.raises(fastbp.DivergenceError, match=r"^the loss is not finite in epoch 0, step 0 "):
         net.fit([[0.0]], [[1e30]], optimizer=fastbp.SGD(clip_norm=1.0))
     assert not net.theta.any()
 

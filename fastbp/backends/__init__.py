@@ -16,8 +16,7 @@ from ..layout import Layout
 class Backend(Protocol):
     """The contract: what `loops.py` does sample by sample, whatever the schedule."""
 
-    #: Floating-point operations per second of a training step, to an order of magnitude. Large batches are cut into
-    #: pieces that take a few hundredths of a second at this rate, so that training can be interrupted.
+    #: Floating-point operations per second of a training step, at the least, to an order of magnitude.
     FLOPS: float
 
     def workspace(self, layout: Layout, dtype: np.dtype, samples: int) -> Any:
@@ -53,6 +52,22 @@ class Backend(Protocol):
     def train(self, theta: Any, grad: Any, layout: Layout, samples: Samples, plan: Any, optimizer: Any, state: Any,
               progress: Any, until_epoch: int, budget: int, work: Any) -> int:
         """Run the loop over batches and epochs for about `budget` samples; made by `training_loop`. Compiled."""
+
+
+#: Compiled code is asked for slices of about this many seconds; half of what Ctrl-C may take.
+SLICE_SECONDS = 0.05
+
+#: Operations of a sample that do not depend on the network, to an order of magnitude.
+SAMPLE_OVERHEAD = 1000.0
+
+
+def samples_in_a_piece(backend: Backend, layout: Layout) -> int:
+    """How many samples a call may take between two chances to interrupt it: half a slice at the backend's `FLOPS`.
+
+    A function of the backend and the network alone, so that results do not depend on the time.
+    """
+    operations = 6.0 * layout.size + SAMPLE_OVERHEAD  # three products of two operations for each parameter
+    return max(1, int(backend.FLOPS * SLICE_SECONDS / 2 / operations))
 
 
 NAMES = ("auto", "loops", "blas")

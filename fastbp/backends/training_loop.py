@@ -45,7 +45,7 @@ class Progress(NamedTuple):
 def start_progress(samples: int, epochs: int, in_order: bool) -> Progress:
     """Nothing done yet."""
     return Progress(np.zeros(0 if in_order else samples, np.int64), np.zeros(4, np.int64), np.zeros(2),
-                    np.full(epochs, np.nan), np.zeros(epochs, np.int64))
+                    np.zeros(epochs), np.zeros(epochs, np.int64))
 
 
 def training_loop(name: str, propagate: Callable[..., Any]) -> Any:
