@@ -95,8 +95,8 @@ class History:
             validation = self.records.get(f"validation_{name}")
             if validation:
                 axes.plot(epochs[: len(validation)], validation, label="validation", marker=marker, markersize=3)
-            if name == "loss" and min(self.records[name]) > 0:
-                axes.set_yscale("log")
+            if name == "loss" and 0 < 10 * min(self.records[name]) < max(self.records[name]):
+                axes.set_yscale("log")  # over less than a decade its labels would say less than plain numbers
             axes.set_xlabel("epoch")
             axes.set_ylabel("mean loss of a sample" if name == "loss" else "accuracy")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
