@@ -81,6 +81,8 @@ for depth in range(1, 7):
 module = sys.modules[f"fastbp.backends.{backend}"]
 for kernel in (module.propagate, module.train, fastbp.updates.update, fastbp.inputs.first_non_finite):
     print(len(kernel.signatures), sum(kernel.stats.cache_misses.values()))
+if backend == "loops" and module.propagate.stats.cache_misses:
+    assert {len(kernel.signatures) for kernel in (module.propagate_sample, module.add_unit_gradient)} == {1}
 """
 
 

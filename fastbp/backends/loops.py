@@ -135,7 +135,8 @@ def add_unit_gradient(grad: Any, layout: Layout, k: int, i: int, delta: Any, h: 
 
 
 # The body of a prange is one call, because Numba drops from it what is written to an array inside a named tuple: with
-# `work.E[s] = …` in the loop itself, E stays 0 (seen with Numba 0.68; every test of a loss would fail).
+# `work.E[s] = …` in the loop itself, E stays 0 (seen with Numba 0.68; every test of a loss would fail). The index of a
+# prange is unsigned; as it is, it would have everything compiled a second time.
 
 
 @kernel(parallel=True)
@@ -153,7 +154,8 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
                 propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, work)
         else:
             for s in prange(count):
-                propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, work)
+                row = np.int64(s)
+                propagate_sample(theta, layout, samples, sample_at(order, first + row), row, lowest, Y, E0, work)
         if grad.shape[0] > 0:
             for k in range(1, layout.depth + 1):
                 if alone:
@@ -161,7 +163,7 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
                         add_unit_gradient(grad, layout, k, i, work.delta, work.h, count)
                 else:
                     for i in prange(layout.widths[k]):
-                        add_unit_gradient(grad, layout, k, i, work.delta, work.h, count)
+                        add_unit_gradient(grad, layout, k, np.int64(i), work.delta, work.h, count)
         if has_targets(samples):
             for s in range(count):
                 total += work.E[s]
