@@ -23,7 +23,7 @@ from ..activations import activate, activation_delta
 from ..compilation import inlined, kernel
 from ..layout import Layout, bias_vector, weight_matrix
 from ..losses import evaluate_loss
-from .sample import has_targets, load_target, lowest_error, sample_at, sample_weight_at
+from .sample import copy_row, has_targets, load_target, lowest_error, sample_at, sample_weight_at
 from .training_loop import training_loop
 
 FLOPS = 2e10
@@ -128,7 +128,7 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
         count = min(chunk, stop - first)
         H_0, H_L = rows(work.h, layout, 0, count), rows(work.h, layout, layout.depth, count)
         for s in range(count):
-            H_0[s] = samples.X[sample_at(order, first + s)]
+            copy_row(samples.X[sample_at(order, first + s)], H_0[s])
         forward_chunk(theta, layout, count, work)
         if has_targets(samples):
             chunk_E, chunk_correct = loss_chunk(layout, samples, order, first, count, work)
@@ -137,9 +137,9 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
             backward_chunk(theta, grad, layout, count, lowest, work)
         for s in range(count):
             if Y.shape[0] > 0:
-                Y[sample_at(order, first + s)] = H_L[s]
+                copy_row(H_L[s], Y[sample_at(order, first + s)])
             if E0.shape[0] > 0:
-                E0[sample_at(order, first + s)] = rows(work.e, layout, 0, count)[s]
+                copy_row(rows(work.e, layout, 0, count)[s], E0[sample_at(order, first + s)])
     return total, correct
 
 

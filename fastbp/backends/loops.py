@@ -24,7 +24,7 @@ from ..activations import activate, activation_delta
 from ..compilation import kernel
 from ..layout import Layout, bias_vector, layer, weight_matrix
 from ..losses import evaluate_loss
-from .sample import has_targets, load_target, lowest_error, sample_at, sample_weight_at
+from .sample import copy_row, has_targets, load_target, lowest_error, sample_at, sample_weight_at
 from .training_loop import training_loop
 
 FLOPS = 4e9
@@ -102,11 +102,11 @@ def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: i
     s : the sample's row in the workspace.
     """
     a, h, e, d = work.a[s], work.h[s], work.e[s], work.d[s]
-    layer(h, layout, 0)[:] = samples.X[sample]
+    copy_row(samples.X[sample], layer(h, layout, 0))
     forward_sample(theta, layout, a, h)
     y, e_L = layer(h, layout, layout.depth), layer(e, layout, layout.depth)
     if Y.shape[0] > 0:
-        Y[sample] = y
+        copy_row(y, Y[sample])
     if has_targets(samples):
         load_target(samples, sample, d)
         E, work.correct[s] = evaluate_loss(layout.loss, y, d, e_L)
@@ -117,7 +117,7 @@ def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: i
     if lowest <= layout.depth:
         backward_sample(theta, layout, a, h, e, work.delta[s], lowest)
     if E0.shape[0] > 0:
-        E0[sample] = layer(e, layout, 0)
+        copy_row(layer(e, layout, 0), E0[sample])
 
 
 @kernel

@@ -7,6 +7,13 @@ from ..layout import Layout
 
 
 @inlined
+def copy_row(source: Any, target: Any) -> None:
+    """target = source, rows of one length. (`target[:] = source` takes Numba 1.5 s longer to compile.)"""
+    for i in range(target.shape[0]):
+        target[i] = source[i]
+
+
+@inlined
 def sample_at(order: Any, s: Any) -> Any:
     """The number of the sample at place s of an order; an empty order is that of X."""
     return order[s] if order.shape[0] > 0 else s
@@ -19,7 +26,7 @@ def load_target(samples: Any, sample: Any, d: Any) -> None:
         d[:] = 0
         d[samples.labels[sample]] = 1
     else:
-        d[:] = samples.targets[sample]
+        copy_row(samples.targets[sample], d)
 
 
 @inlined
