@@ -40,7 +40,7 @@ def _componentwise(name: str, initializer: str) -> Activation:
 
 
 @formula
-def smallest_probability(a):  # type: ignore[no-untyped-def]
+def smallest_probability(a: Any) -> Any:
     """The least value of a softmax: 1e-200, or 1e-20 in float32.
 
     The exact value is positive for every logit; rounded to 0 it would make -log y infinite and its gradient NaN. The

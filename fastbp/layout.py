@@ -6,7 +6,7 @@ serves every architecture.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def make_layout(widths: Sequence[int], activations: Sequence[int], loss: int) ->
 
 
 @inlined
-def weight_matrix(theta, layout, k):  # type: ignore[no-untyped-def]
+def weight_matrix(theta: Any, layout: Layout, k: Any) -> Any:
     """W_k, a view of (N_k, N_{k-1}) into theta (or ∂E/∂W_k, a view into the gradient)."""
     rows, columns = layout.widths[k], layout.widths[k - 1]
     begin = layout.weights[k]
@@ -66,13 +66,13 @@ def weight_matrix(theta, layout, k):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def bias_vector(theta, layout, k):  # type: ignore[no-untyped-def]
+def bias_vector(theta: Any, layout: Layout, k: Any) -> Any:
     """b_k, a view of (N_k,) into theta (or ∂E/∂b_k, a view into the gradient)."""
     begin = layout.biases[k]
     return theta[begin : begin + layout.widths[k]]
 
 
 @inlined
-def layer(values, layout, k):  # type: ignore[no-untyped-def]
+def layer(values: Any, layout: Layout, k: Any) -> Any:
     """Layer k of a vector over all units of one sample: h_k in h, δ_k in delta."""
     return values[layout.units[k] : layout.units[k + 1]]
