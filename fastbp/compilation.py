@@ -61,7 +61,7 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
     if name is not None:
         named(name, function)
     only_prange: Any = {"prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
-                   "setitem": False, "numpy": False, "stencil": False}
+                        "setitem": False, "numpy": False, "stencil": False}
     dispatcher: Any = numba.njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH), nogil=True,
                                  parallel=only_prange if parallel else False)(function)
     if cache_folder() is not None:

@@ -219,7 +219,7 @@ class MLP:
         TypeError, ValueError
             If an argument is not as described; it is named.
         """
-        return self._propagate(self._samples(X, d, sample_weight))[0]
+        return self._propagate(self.checked_samples(X, d, sample_weight))[0]
 
     def evaluate(self, X: Any, d: Any, sample_weight: Any = None) -> tuple[float, float]:
         """E as `loss_value`, and the share of the samples that is classified correctly.
@@ -227,7 +227,7 @@ class MLP:
         The share is NaN for "squared_error". A sample is correct when its largest output is that of its class, or for
         "binary_cross_entropy" when every output is on the right side of 0.
         """
-        return self.evaluate_samples(self._samples(X, d, sample_weight))
+        return self.evaluate_samples(self.checked_samples(X, d, sample_weight))
 
     def evaluate_samples(self, samples: Samples) -> tuple[float, float]:
         """`evaluate` on samples that were checked before."""
@@ -248,14 +248,14 @@ class MLP:
         -------
         E : float
         """
-        return self._propagate(self._samples(X, d, sample_weight), grad=self._grad)[0]
+        return self._propagate(self.checked_samples(X, d, sample_weight), grad=self._grad)[0]
 
     def input_gradient(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
         """e_0 = ∇_x E, a row (N_0,) for every sample; the running gradient is not touched.
 
         Parameters are those of `loss_value`, and so is what it raises.
         """
-        samples = self._samples(X, d, sample_weight)
+        samples = self.checked_samples(X, d, sample_weight)
         E0 = np.empty_like(samples.X)
         self._propagate(samples, E0=E0)
         return E0
@@ -279,7 +279,8 @@ class MLP:
             raise DivergenceError("the gradient is not finite; theta is left as it was. zero_grad() and a smaller "
                                   "learning rate, or clipping, start again")
 
-    def _samples(self, X: Any, d: Any, sample_weight: Any) -> Samples:
+    def checked_samples(self, X: Any, d: Any, sample_weight: Any) -> Samples:
+        """The samples of a call as kernels take them; raises what `loss_value` does."""
         return as_samples(X, d, sample_weight, self._dtype, self._widths[0], self._widths[-1], self._loss.targets)
 
     def _propagate(self, samples: Samples, *, grad: np.ndarray | None = None, Y: np.ndarray | None = None,

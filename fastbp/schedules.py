@@ -96,6 +96,9 @@ class InverseScaling:
         return np.array([INVERSE_SCALING, self.learning_rate, self.power, 0.0, 0.0])
 
 
+PlainSchedule = Constant | Step | Cosine | InverseScaling
+
+
 @dataclass(frozen=True)
 class WarmUp:
     """γ(t) = γ_s(0) · (t + 1) / updates for the first updates, then the schedule s from its beginning.
@@ -104,11 +107,11 @@ class WarmUp:
     [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
     """
 
-    schedule: Constant | Step | Cosine | InverseScaling
+    schedule: PlainSchedule
     updates: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.schedule, Constant | Step | Cosine | InverseScaling):
+        if not isinstance(self.schedule, PlainSchedule):
             raise TypeError(f"schedule: expected a schedule that is not itself a WarmUp, found {self.schedule!r}")
         require_whole("updates", self.updates, at_least=1)
 
@@ -118,7 +121,7 @@ class WarmUp:
         return spec
 
 
-Schedule = Constant | Step | Cosine | InverseScaling | WarmUp
+Schedule = PlainSchedule | WarmUp
 
 
 def as_schedule(learning_rate: float | Schedule) -> Schedule:

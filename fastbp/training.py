@@ -12,7 +12,7 @@ from . import backends
 from .backends import samples_in_a_piece
 from .backends.training_loop import DIVERGED, EPOCH, POSITION, STEP, Plan, Progress, start_progress
 from .history import History
-from .inputs import Samples, as_samples, require_whole
+from .inputs import Samples, require_whole
 from .network import MLP
 from .optimizers import SGD, DivergenceError, Optimizer
 from .progress_bar import ProgressBar
@@ -117,7 +117,7 @@ class _Run(NamedTuple):
 
 
 def _checked_samples(net: MLP, X: Any, d: Any, sample_weight: Any) -> Samples:
-    samples = as_samples(X, d, sample_weight, net.dtype, net.widths[0], net.widths[-1], net.loss_record.targets)
+    samples = net.checked_samples(X, d, sample_weight)
     if len(samples.X) > MAX_SAMPLES:
         raise ValueError(f"X: expected at most {MAX_SAMPLES} samples, found {len(samples.X)}")
     return samples
@@ -163,6 +163,7 @@ def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, e
     history = History()
     history.optimizer_state = state
     observed = bool(run.validation or run.metrics or run.callbacks)
+    spec = optimizer.spec()
     net.zero_grad()
     begin = time.perf_counter()
     budget = 1
@@ -173,8 +174,8 @@ def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, e
                 slice_begin = time.perf_counter()
                 until = history.epochs + 1 if observed else epochs
                 before = _samples_done(progress, n)
-                status = net.backend_module.train(net.theta, net.grad, net.layout, run.samples, plan, optimizer.spec(),
-                                                  state, progress, until, budget, work)
+                status = net.backend_module.train(net.theta, net.grad, net.layout, run.samples, plan, spec, state,
+                                                  progress, until, budget, work)
                 done = _samples_done(progress, n) - before
                 seconds = time.perf_counter() - slice_begin
                 budget = min(4 * max(budget, done), max(1, int(backends.SLICE_SECONDS / seconds * done)))

@@ -3,7 +3,8 @@
     python tests/make_pytorch_reference.py
 
 rewrites ``tests/data/pytorch_reference.npz``. It needs only torch and numpy; the tests read the stored file and need
-no torch. All inputs are drawn from seeded NumPy generators; another version of PyTorch may change the last bits.
+no torch. The cases are those of ``naive.py``. All inputs are drawn from seeded NumPy generators; another version of
+PyTorch may change the last bits.
 
 Parameters are one flat vector theta = (W_1, b_1, ..., W_L, b_L), each W_k of shape (N_k, N_{k-1}) in row-major order.
 E is a sum over samples, every gradient comes from autograd. Labels are int64, everything else float64. The keys:
@@ -28,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from naive import CASES
 
 OUTPUT_FILE = Path(__file__).parent / "data" / "pytorch_reference.npz"
 
@@ -52,15 +54,6 @@ LOSSES = {
     "binary_cross_entropy": lambda y, d: F.binary_cross_entropy_with_logits(y, d, reduction="none").sum(dim=1),
 }
 
-# case: (loss, output activation or None for the hidden one, input that serves as the target)
-LOSS_CASES = {
-    "squared_error": ("squared_error", "identity", "targets"),
-    "squared_error_output": ("squared_error", None, "targets"),
-    "squared_error_softmax": ("squared_error", "softmax", "targets"),
-    "cross_entropy": ("cross_entropy", "softmax", "labels"),
-    "softmax_cross_entropy": ("softmax_cross_entropy", "identity", "labels"),
-    "binary_cross_entropy": ("binary_cross_entropy", "identity", "bits"),
-}
 DEPTH_WIDTHS = {1: [4, 3], 2: [4, 5, 3], 3: [4, 5, 6, 3], 4: [4, 5, 6, 5, 3]}
 WEIGHTED_DEPTH = 2
 
@@ -124,7 +117,7 @@ def draw_inputs(widths, n=5):
 
 def gradients(inputs, widths, case, activation, weights):
     """Return E, dE/dtheta and dE/dX for E = sum_i weights_i E_i."""
-    loss, output_activation, target = LOSS_CASES[case]
+    loss, output_activation, target = CASES[case]
     theta = torch.tensor(inputs["theta"], requires_grad=True)
     X = torch.tensor(inputs["X"], requires_grad=True)
     y = forward(theta, X, widths, [activation] * (len(widths) - 2) + [output_activation or activation])
@@ -140,7 +133,7 @@ def gradient_values():
         inputs = draw_inputs(widths)
         values |= under(f"depth{depth}", inputs)
         ones = np.ones_like(inputs["weights"])
-        for case in LOSS_CASES:
+        for case in CASES:
             for activation in HIDDEN_ACTIVATIONS:
                 path = f"{case}/{activation}/{depth}"
                 values |= under(f"gradient/{path}", gradients(inputs, widths, case, activation, ones))

@@ -22,8 +22,7 @@ except ImportError as error:
 from ..activations import activate, activation_delta
 from ..compilation import inlined, kernel
 from ..layout import Layout, bias_vector, weight_matrix
-from ..losses import evaluate_loss
-from .sample import copy_row, has_targets, load_target, lowest_error, sample_at, sample_weight_at
+from .sample import copy_row, has_targets, lowest_error, sample_at, weighted_loss
 from .training_loop import training_loop
 
 FLOPS = 2e10
@@ -78,13 +77,8 @@ def loss_chunk(layout: Layout, samples: Any, order: Any, start: int, count: int,
     Y, e = rows(work.h, layout, layout.depth, count), rows(work.e, layout, layout.depth, count)
     total, total_correct = 0.0, 0
     for s in range(count):
-        sample = sample_at(order, start + s)
-        load_target(samples, sample, work.d[s])
-        E, correct = evaluate_loss(layout.loss, Y[s], work.d[s], e[s])
-        weight = sample_weight_at(samples, sample)
-        for i in range(e.shape[1]):
-            e[s, i] *= weight
-        total += weight * E
+        E, correct = weighted_loss(layout, samples, sample_at(order, start + s), Y[s], work.d[s], e[s])
+        total += E
         total_correct += correct
     return total, total_correct
 

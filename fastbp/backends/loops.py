@@ -3,7 +3,7 @@
 For one sample x with target d, and the layers k = 1 … L:
 
     h_0 = x;  a_k = W_k h_{k-1} + b_k;  h_k = g_k(a_k);  y = h_L              `forward_sample`
-    E = L(y; d);  e_L = ∇_y E                                                  `evaluate_loss`
+    E = L(y; d);  e_L = ∇_y E                                                  `weighted_loss`
     δ_k = e_k ⊙ g'_k(a_k);  e_{k-1} = W_kᵀ δ_k                                 `backward_sample`
     ∂E/∂b_k = δ_k;  ∂E/∂w_ij = δ_i h_j                                         `add_unit_gradient`
 
@@ -23,8 +23,7 @@ from numba import prange
 from ..activations import activate, activation_delta
 from ..compilation import kernel
 from ..layout import Layout, bias_vector, layer, weight_matrix
-from ..losses import evaluate_loss
-from .sample import copy_row, has_targets, load_target, lowest_error, sample_at, sample_weight_at
+from .sample import copy_row, has_targets, lowest_error, sample_at, weighted_loss
 from .training_loop import training_loop
 
 FLOPS = 4e9
@@ -108,12 +107,7 @@ def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: i
     if Y.shape[0] > 0:
         copy_row(y, Y[sample])
     if has_targets(samples):
-        load_target(samples, sample, d)
-        E, work.correct[s] = evaluate_loss(layout.loss, y, d, e_L)
-        weight = sample_weight_at(samples, sample)
-        work.E[s] = weight * E
-        for i in range(e_L.shape[0]):
-            e_L[i] *= weight
+        work.E[s], work.correct[s] = weighted_loss(layout, samples, sample, y, d, e_L)
     if lowest <= layout.depth:
         backward_sample(theta, layout, a, h, e, work.delta[s], lowest)
     if E0.shape[0] > 0:

@@ -4,6 +4,7 @@ from typing import Any
 
 from ..compilation import inlined
 from ..layout import Layout
+from ..losses import evaluate_loss
 
 
 @inlined
@@ -34,6 +35,17 @@ def sample_weight_at(samples: Any, sample: Any) -> Any:
     """The weight of one sample, 1 where none are given."""
     T = samples.weights.dtype.type
     return samples.weights[sample] if samples.weights.shape[0] > 0 else T(1)
+
+
+@inlined
+def weighted_loss(layout: Layout, samples: Any, sample: Any, y: Any, d: Any, e: Any) -> Any:
+    """E = w L(y; d) of one sample, and whether it is classified correctly; writes its target d and e = w ∇_y L."""
+    load_target(samples, sample, d)
+    E, correct = evaluate_loss(layout.loss, y, d, e)
+    weight = sample_weight_at(samples, sample)
+    for i in range(e.shape[0]):
+        e[i] *= weight
+    return weight * E, correct
 
 
 @inlined

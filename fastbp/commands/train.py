@@ -108,13 +108,14 @@ def run(options: argparse.Namespace) -> str:
               backend=options.backend)
     net.metadata = scaling.as_metadata()
     _set_threads(options.threads)
-    samples = [(scaling.inputs(part.X), scaling.targets(part.y)) for part in (train, validation, test) if len(part.X)]
-    compile_seconds = _compile(net, *samples[0], optimizer, options)
+    X, d = scaling.inputs(train.X), scaling.targets(train.y)
+    watched = (scaling.inputs(validation.X), scaling.targets(validation.y)) if len(validation.X) else None
+    compile_seconds = _compile(net, X, d, optimizer, options)
     callbacks = [EarlyStopping(patience=options.early_stopping)] if options.early_stopping else []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "training was interrupted", RuntimeWarning)
-        history = net.fit(*samples[0], optimizer=optimizer, epochs=options.epochs, batch_size=options.batch_size,
-                          validation_data=samples[1] if len(validation.X) else None, callbacks=callbacks,
+        history = net.fit(X, d, optimizer=optimizer, epochs=options.epochs, batch_size=options.batch_size,
+                          validation_data=watched, callbacks=callbacks,
                           progress=False if options.quiet else None)
     scores = _scores(net, test)
     net.save(model)
