@@ -10,12 +10,13 @@ True
 
 from importlib.metadata import PackageNotFoundError, version
 
-from . import schedules
+from . import schedules, training
 from .callbacks import EarlyStopping
 from .history import History
 from .network import MLP
 from .optimizers import SGD, Adam, AdamW, DivergenceError, Optimizer, RMSprop
 from .storage import load
+from .threads import get_num_threads, set_num_threads
 
 try:
     __version__ = version("fastbp")
@@ -23,4 +24,4 @@ except PackageNotFoundError:  # used from a folder that was not installed
     __version__ = "0+unknown"
 
 __all__ = ["MLP", "SGD", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History", "Optimizer", "RMSprop",
-           "load", "schedules"]
+           "get_num_threads", "load", "schedules", "set_num_threads", "training"]

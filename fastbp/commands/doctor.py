@@ -14,6 +14,7 @@ import numpy as np
 from .. import __version__
 from ..backends import NAMES, backend_named
 from ..compilation import cache_folder, kernel
+from ..threads import get_num_threads, threading_layer
 
 PACKAGES = ("numba", "llvmlite", "numpy", "scipy", "scikit-learn", "pandas", "tqdm", "matplotlib", "numba-cuda")
 
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> str:
     found = {"fastbp": __version__, "python": platform.python_version(), "platform": platform.platform(),
              **{name: _version(name) for name in PACKAGES},
              "processor": f"{llvmlite.binding.get_host_cpu_name()}, {os.cpu_count()} cores",
-             "vectors": vector_width(), "threads": numba.get_num_threads(),
+             "vectors": vector_width(), "threads": get_num_threads(),
              "threading layer": _threading_layer(), "cache": str(cache_folder()), "BLAS": _blas(), "CUDA": _cuda(),
              "backends": ", ".join(_backends()), "backend 'auto'": backend_named("auto")[0]}
     if options.json:
@@ -65,7 +66,7 @@ def _threading_layer() -> str:
     square_all(x)
     if not np.array_equal(x, np.arange(1000.0) ** 2):
         return "a parallel kernel gave a wrong result"
-    return str(numba.threading_layer())
+    return threading_layer()
 
 
 @kernel(parallel=True)

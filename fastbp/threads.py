@@ -1,0 +1,130 @@
+"""How many threads a kernel call may use, and where more than one would not be safe.
+
+A kernel that is told 1 enters no parallel region, and its results have the same bits. What was seen with Numba 0.68 on
+Linux, on two cores:
+
+- Two Python threads in parallel regions at once: omp and tbb give each a team of its own, workqueue aborts the process.
+  There one of them has the region, and the others run serial instead of waiting. (Regions of other libraries and of
+  users' own kernels are not seen.)
+- Three networks trained at once on omp took 45 ms with a team of all cores for each, 32 with one team and the others
+  serial, and 21 when each took its share of the cores. So the calls in progress share the threads; this also bounds
+  the threads of a program that predicts from a hundred Python threads.
+- A forked child after its parent started threads: GNU omp ends it, and lets it hang where another library in the
+  parent had used the same OpenMP library, which cannot be seen. tbb let 21 of 300 children hang that were forked while
+  another thread was in a region. On workqueue 300 of 300 did well. So forked children have threads there alone.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numba
+from llvmlite.binding import ffi as llvm
+from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc import parallel as numba_threads
+
+from .inputs import require_whole
+
+_config: Any = numba.config
+_masks: Any = numba_threads     # its functions are there once Numba has started its threads
+_limit: int | None = None       # what set_num_threads set
+_calling: set[int] = set()      # the Python threads that are in a context
+_region = threading.Lock()      # held by the one that may enter parallel regions of workqueue
+_forked = False                 # whether this process was forked from one that had imported fastbp
+
+
+def set_num_threads(n: int) -> None:
+    """Let fastbp's kernels use up to n threads, in every Python thread of this process.
+
+    A mask that ``numba.set_num_threads`` put on the calling thread holds too: the smaller number counts. Results have
+    the same bits for any number.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If n is not a whole number from 1 to ``numba.config.NUMBA_NUM_THREADS``: as many threads as Numba starts, the
+        usable cores if the environment variable NUMBA_NUM_THREADS does not say otherwise.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> before = fastbp.get_num_threads()
+    >>> fastbp.set_num_threads(1)
+    >>> fastbp.get_num_threads()
+    1
+    >>> fastbp.set_num_threads(before)
+    """
+    global _limit
+    checked, most = require_whole("n", n, at_least=1), _config.NUMBA_NUM_THREADS
+    if checked > most:
+        raise ValueError(f"n: expected at most the {most} threads that Numba starts, found {n}; for more, set the "
+                         f"environment variable NUMBA_NUM_THREADS before Python starts")
+    _limit = checked
+
+
+def get_num_threads() -> int:
+    """How many threads fastbp's kernels may use: what `set_num_threads` set, else as many as Numba starts."""
+    return _config.NUMBA_NUM_THREADS if _limit is None else _limit
+
+
+def threading_layer() -> str:
+    """The threading layer that Numba chose, "omp", "tbb" or "workqueue"; it starts its threads if it has not."""
+    try:
+        return numba.threading_layer()
+    except ValueError:  # not started
+        with global_compiler_lock:  # which a fork waits for
+            numba.get_num_threads()
+        return numba.threading_layer()
+
+
+@contextmanager
+def allowed() -> Iterator[int]:
+    """The number of threads for the kernel calls inside the context, on the calling Python thread."""
+    calling, region, this = _calling, _region, threading.get_ident()  # a fork inside the context replaces the first two
+    # Serial calls too need Numba's threads started: a cached kernel crashed without them if it had been compiled where
+    # the kernel with the prange that it calls came from the cache (Numba 0.68).
+    limit, layer = get_num_threads(), threading_layer()
+    if limit == 1 or (_forked and layer != "workqueue"):
+        yield 1
+        return
+    # Not numba.get_num_threads(): it takes a lock that forked processes share, and the third child that was killed in a
+    # loop of such calls left it locked for ever (Numba 0.68).
+    mask = _masks._get_num_threads()
+    locked = False
+    try:
+        calling.add(this)
+        count = max(1, min(limit, mask) // len(calling))
+        if count > 1 and layer == "workqueue":
+            locked = region.acquire(blocking=False)
+            count = count if locked else 1
+        if count > 1:
+            _masks._set_num_threads(count)
+        yield count
+    finally:
+        _masks._set_num_threads(mask)
+        if locked:
+            region.release()
+        calling.discard(this)
+
+
+def _before_fork() -> None:
+    """Wait for other threads that compile: in the child, which lacks them, their locks would never be released."""
+    global_compiler_lock.acquire()
+    llvm.lib._lock.__enter__()
+
+
+def _after_fork() -> None:
+    llvm.lib._lock.__exit__()
+    global_compiler_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _calling, _region, _forked
+    _after_fork()
+    _calling, _region, _forked = set(), threading.Lock(), True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
