@@ -1,19 +1,25 @@
-"""The activations: records that name formulas, and the compiled functions that apply the one with a given code.
+"""The activations: records that name formulas, compiled for panels of samples.
 
-To add one, write g and g' in `formulas.py` and add a line to `ACTIVATIONS`: its place there is its code, and every
-backend, test and benchmark takes it from there. Softmax works on whole rows and brings its own two functions.
+To add one, write g and g' in `formulas.py` and add a line to `ACTIVATIONS`; every backend, test and benchmark takes it
+from there. Softmax works on all units of a sample and brings its own two functions.
+
+A panel holds a layer's values of some samples, (units, samples); the loops over samples come last, so that they
+vectorise. Backends that take one sample at a time have panels of one.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from numba import carray
+
 from . import formulas
-from .compilation import formula, inlined, named, switch
+from .by_address import INTEGER, pointer_type
+from .compilation import formula, named, panel_loop
 from .elementary import exp
 
 
 class Activation(NamedTuple):
-    """One activation g of a layer, as functions on one sample's row of units."""
+    """One activation g of a layer, as functions on panels (units, samples)."""
 
     name: str
     g: Callable[..., Any] | None        # g(a), or None where h_i depends on more than a_i
@@ -29,14 +35,16 @@ def _componentwise(name: str, initializer: str) -> Activation:
 
     def apply(a: Any, h: Any) -> None:
         for i in range(a.shape[0]):
-            h[i] = g(a[i])
+            for s in range(a.shape[1]):
+                h[i, s] = g(a[i, s])
 
     def delta(a: Any, h: Any, e: Any, delta: Any) -> None:
         for i in range(a.shape[0]):
-            delta[i] = e[i] * g_prime(a[i], h[i])
+            for s in range(a.shape[1]):
+                delta[i, s] = e[i, s] * g_prime(a[i, s], h[i, s])
 
-    return Activation(name, g, g_prime, inlined(named(f"{name}_apply", apply)), inlined(named(f"{name}_delta", delta)),
-                      initializer)
+    return Activation(name, g, g_prime, panel_loop(named(f"{name}_apply", apply)),
+                      panel_loop(named(f"{name}_delta", delta)), initializer)
 
 
 @formula
@@ -50,30 +58,32 @@ def smallest_probability(a: Any) -> Any:
     return T(1e-200) if T(1e-200) > T(0.0) else T(1e-20)  # 1e-200 is 0 in float32
 
 
-@inlined
+@panel_loop
 def softmax(a: Any, h: Any) -> None:
     """h_i = exp(a_i - m) / Σ_j exp(a_j - m), m = max a."""
-    largest = a[0]
-    for i in range(1, a.shape[0]):
-        largest = max(largest, a[i])
-    T = type(largest)
-    total = T(0.0)
-    for i in range(a.shape[0]):
-        h[i] = exp(a[i] - largest)
-        total += h[i]
-    for i in range(a.shape[0]):
-        p = h[i] / total
-        h[i] = smallest_probability(p) if p < smallest_probability(p) else p
+    T = type(a[0, 0])
+    for s in range(a.shape[1]):
+        largest = a[0, s]
+        for i in range(1, a.shape[0]):
+            largest = max(largest, a[i, s])
+        total = T(0.0)
+        for i in range(a.shape[0]):
+            h[i, s] = exp(a[i, s] - largest)
+            total += h[i, s]
+        for i in range(a.shape[0]):
+            p = h[i, s] / total
+            h[i, s] = smallest_probability(p) if p < smallest_probability(p) else p
 
 
-@inlined
+@panel_loop
 def softmax_delta(a: Any, h: Any, e: Any, delta: Any) -> None:
     """δ = h ⊙ (e - ⟨e, h⟩)."""
-    inner = h[0] * e[0]
-    for i in range(1, h.shape[0]):
-        inner += h[i] * e[i]
-    for i in range(h.shape[0]):
-        delta[i] = h[i] * (e[i] - inner)
+    for s in range(h.shape[1]):
+        inner = h[0, s] * e[0, s]
+        for i in range(1, h.shape[0]):
+            inner += h[i, s] * e[i, s]
+        for i in range(h.shape[0]):
+            delta[i, s] = h[i, s] * (e[i, s] - inner)
 
 
 ACTIVATIONS = (
@@ -89,13 +99,28 @@ ACTIVATIONS = (
     Activation("softmax", None, None, softmax, softmax_delta, "glorot"),
 )
 
-CODES = {activation.name: code for code, activation in enumerate(ACTIVATIONS)}
+BY_NAME = {activation.name: activation for activation in ACTIVATIONS}
 
-#: activate(code, a, h): h = g(a) with the activation of that code, one row.
-activate = switch("activate", [activation.apply for activation in ACTIVATIONS])
 
-#: activation_delta(code, a, h, e, delta): δ = e ⊙ g'(a) with the activation of that code, one row.
-activation_delta = switch("activation_delta", [activation.delta for activation in ACTIVATIONS])
+def apply_panel(name: str, dtype: str, samples: int) -> Any:
+    """The function (a, h, units) that gives h = g(a) for a panel, for `address_of`."""
+    apply, numbers = BY_NAME[name].apply, pointer_type(dtype)
+
+    def panel(a: Any, h: Any, units: int) -> None:
+        apply(carray(a, (units, samples)), carray(h, (units, samples)))
+
+    return panel, (numbers, numbers, INTEGER)
+
+
+def delta_panel(name: str, dtype: str, samples: int) -> Any:
+    """The function (a, h, e, delta, units) that gives δ = e ⊙ g'(a) for a panel, for `address_of`."""
+    apply_delta, numbers = BY_NAME[name].delta, pointer_type(dtype)
+
+    def panel(a: Any, h: Any, e: Any, delta: Any, units: int) -> None:
+        shape = (units, samples)
+        apply_delta(carray(a, shape), carray(h, shape), carray(e, shape), carray(delta, shape))
+
+    return panel, (numbers, numbers, numbers, numbers, INTEGER)
 
 
 def activation_named(name: str, argument: str) -> Activation:
@@ -108,8 +133,8 @@ def activation_named(name: str, argument: str) -> Activation:
     """
     if not isinstance(name, str):
         raise TypeError(f"{argument}: expected the name of an activation, found {name!r}")
-    if name not in CODES:
-        raise ValueError(f"{argument}: unknown activation {name!r}; expected one of {', '.join(CODES)}")
-    return ACTIVATIONS[CODES[name]]
+    if name not in BY_NAME:
+        raise ValueError(f"{argument}: unknown activation {name!r}; expected one of {', '.join(BY_NAME)}")
+    return BY_NAME[name]
 
 

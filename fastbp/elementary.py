@@ -1,4 +1,4 @@
-"""Elementary functions as polynomials that LLVM vectorises: exp, expm1, log1p and erfcx; and a test for finiteness.
+"""Elementary functions that LLVM vectorises: exp, expm1, log, log1p, tanh and erfcx; and a test for finiteness.
 
 The C library's functions are calls, one element at a time, and Numba's vector library is not available with pip.
 These are straight-line code, about 0.3 ns per element in float32, for float32 and float64. Each docstring states
@@ -32,6 +32,13 @@ _EXPM1_64 = _constants(np.float64, 0.5, 0.1666666666666667, 0.04166666666666667,
                         0.0013888888888883711, 0.0001984126987500228, 2.480158732567746e-05,
                         2.755725517000089e-06, 2.755727347871858e-07, 2.5105312729622103e-08,
                         2.09147553258932e-09)
+
+# tanh x = x p(x^2) / q(x^2) on |x| <= 7.9053, with the coefficients of the library Eigen
+_TANH_NUMERATOR_32 = _constants(np.float32, 4.89352455891786e-03, 6.37261928875436e-04, 1.48572235717979e-05,
+                                5.12229709037114e-08, -8.60467152213735e-11, 2.00018790482477e-13,
+                                -2.76076847742355e-16)
+_TANH_DENOMINATOR_32 = _constants(np.float32, 4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04,
+                                  1.19825839466702e-06)
 
 # (2 artanh(z) - 2 z) / z^3 in z^2, on 0 <= z <= 1/3
 _ARTANH_32 = _constants(np.float32, 0.66666667323975, 0.3999970507900865, 0.28592426074668265, 0.21705427072838565,
@@ -76,6 +83,16 @@ def expm1(x):
 
 
 @formula
+def tanh(x):
+    """tanh x. Relative error below 5e-7 in float32, 7e-16 in float64.
+
+    In float32 a rational function of x on |x| < 7.9, beyond which tanh rounds to 1: half the latency of an exponential.
+    In float64 t / (2 + t) with t = e^(-2|x|) - 1, odd.
+    """
+    return _tanh(x)
+
+
+@formula
 def log1p(u):
     """log(1 + u) for 0 <= u <= 1. Relative error below 3e-7 in float32, 5e-16 in float64.
 
@@ -86,6 +103,20 @@ def log1p(u):
     # Where the higher terms are below rounding they would be subnormal numbers, which cost 20 ns each.
     c = z if z > T(1e-9) else T(0.0)
     return T(2.0) * z + c * c * c * _artanh_polynomial(c * c)
+
+
+@formula
+def log(x):
+    """log x for normal x > 0. Relative error below 3e-7 in float32, 5e-16 in float64; infinity and NaN stay.
+
+    x = 2^n m with m from √½ to √2, and log m = 2 artanh(z) with z = (m - 1) / (m + 1).
+    """
+    n, m = _split(x)
+    T = type(x)
+    z = (m - T(1.0)) / (m + T(1.0))
+    high, low = _log_two(x)
+    result = n * high + (n * low + (T(2.0) * z + z * z * z * _artanh_polynomial(z * z)))
+    return result if x <= largest_number(x) else x
 
 
 @formula
@@ -102,7 +133,7 @@ def is_finite(x):
 
     math.isfinite asks whether x - x is 0; for x = a - b in a kernel that may reassociate, LLVM finds that it always is.
     """
-    return abs(x) <= _largest_number(x)
+    return abs(x) <= largest_number(x)
 
 
 @formula
@@ -128,6 +159,31 @@ def _cubic(x, c0, c1, c2, c3):
 
 
 # What differs between the dtypes is chosen while compiling, by the overloads of these functions.
+
+
+def _tanh(x):
+    """tanh x by the way that suits the dtype."""
+    raise TypeError("runs in compiled code only")
+
+
+@overload(_tanh, jit_options=_OPTIONS)
+def _tanh_overload(x):
+    T = np.float32
+    if x == types.float32:
+        p, q = _TANH_NUMERATOR_32, _TANH_DENOMINATOR_32
+
+        def tanh(x):
+            largest = T(7.90531110763549805)
+            c = largest if x > largest else (-largest if x < -largest else x)  # NaN stays NaN
+            y = c * c
+            numerator = c * _cubic(y, p[0], p[1], p[2], _cubic(y, p[3], p[4], p[5], p[6]))
+            return numerator / _cubic(y, q[0], q[1], q[2], q[3])
+    else:
+        def tanh(x):
+            t = expm1(-2.0 * abs(x))
+            h = t / (2.0 + t)
+            return h if x < 0.0 else 0.0 - h
+    return tanh
 
 
 def _expm1_polynomial(r):
@@ -187,13 +243,13 @@ def _exp_range_overload(x):
     return lambda x: bounds
 
 
-def _largest_number(x):
+def largest_number(x):
     """The largest number of x's dtype."""
     raise TypeError("runs in compiled code only")
 
 
-@overload(_largest_number, jit_options=_OPTIONS)
-def _largest_number_overload(x):
+@overload(largest_number, jit_options=_OPTIONS)
+def largest_number_overload(x):
     largest = np.finfo(np.float32).max if x == types.float32 else float(np.finfo(np.float64).max)
     return lambda x: largest
 
@@ -222,3 +278,23 @@ def _power_of_two_overload(n):
     if n == types.float32:
         return lambda n: np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
     return lambda n: np.int64((np.int64(n) + np.int64(1023)) << np.int64(52)).view(np.float64)
+
+
+def _split(x):
+    """n and m of x = 2^n m with √½ <= m < √2 for a normal x > 0, from its bits."""
+    raise TypeError("runs in compiled code only")
+
+
+@overload(_split, jit_options=_OPTIONS)
+def _split_overload(x):
+    if x == types.float32:
+        def split(x):
+            bits = np.float32(x).view(np.int32)
+            n = np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23)
+            return np.float32(n), np.int32(bits - np.int32(n << np.int32(23))).view(np.float32)
+    else:
+        def split(x):
+            bits = np.float64(x).view(np.int64)
+            n = (bits - np.int64(0x3FE6A09E667F3BCD)) >> np.int64(52)
+            return np.float64(n), np.int64(bits - (n << np.int64(52))).view(np.float64)
+    return split

@@ -10,6 +10,7 @@ float32 or float64; h is g(a), so that a derivative may use what the forward pas
 0.0
 """
 
+from . import elementary
 from .compilation import formula
 from .elementary import erfcx, exp, expm1, log1p
 
@@ -44,11 +45,8 @@ def logistic_prime(a, h):
 
 @formula
 def tanh(a):
-    """g(a) = (e^a - e^-a) / (e^a + e^-a) = -t / (2 + t) with t = e^(-2a) - 1, for a >= 0; odd."""
-    T = type(a)
-    t = expm1(T(-2.0) * abs(a))
-    h = t / (T(2.0) + t)
-    return h if a < T(0.0) else T(0.0) - h
+    """g(a) = (e^a - e^-a) / (e^a + e^-a)."""
+    return elementary.tanh(a)
 
 
 @formula

@@ -9,9 +9,9 @@ import numbers
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import ma  # now: a child forked while another thread imports it would wait for ever
 
 from .compilation import kernel
-from .elementary import is_finite
 
 
 class Samples(NamedTuple):
@@ -21,6 +21,7 @@ class Samples(NamedTuple):
     labels: np.ndarray   # (n,) int64 class labels, or (0,)
     targets: np.ndarray  # (n, N_L), or (0, N_L) where there are labels
     weights: np.ndarray  # (n,) sample weights, or (0,) for all 1
+    largest: float       # the largest |x| in X
 
 
 def require_number(name: str, value: Any, *, at_least: float | None = None, above: float | None = None,
@@ -74,7 +75,7 @@ def numeric_array(name: str, value: Any) -> np.ndarray:
     ValueError
         If nested sequences have different lengths.
     """
-    if isinstance(value, np.ma.MaskedArray):
+    if isinstance(value, ma.MaskedArray):
         raise TypeError(f"{name}: found a masked array, whose mask would be lost; fill or drop the masked values first")
     try:
         array = np.asarray(value)
@@ -85,8 +86,8 @@ def numeric_array(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> np.ndarray:
-    """The argument as an array that kernels may read: C-contiguous, of the dtype, finite.
+def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> tuple[np.ndarray, float]:
+    """The argument as an array that kernels may read, C-contiguous, of the dtype, finite; and its largest magnitude.
 
     Raises
     ------
@@ -100,13 +101,13 @@ def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> np.nda
         raise ValueError(f"{name}: expected {ndim} dimensions, found shape {given.shape}{hint}")
     with np.errstate(over="ignore"):  # an overflow is found below, and named
         array = readable(np.ascontiguousarray(given, dtype))
-    place = first_non_finite(array.reshape(-1))
-    if place >= 0:
-        index = tuple(int(i) for i in np.unravel_index(place, array.shape))
+    largest = largest_magnitude(array)
+    if not math.isfinite(largest):
+        index = tuple(int(i) for i in np.unravel_index(_first_non_finite(array), array.shape))
         found = given[index]
         reason = f"which is beyond {dtype}" if np.isfinite(found) else "expected finite numbers"
         raise ValueError(f"{name}: found {found} at {list(index)}, {reason}")
-    return array
+    return array, largest
 
 
 def readable(array: np.ndarray) -> np.ndarray:
@@ -130,8 +131,8 @@ class _Writable:
         self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
 
 
-def as_input(X: Any, dtype: np.dtype, features: int) -> np.ndarray:
-    """X as (n, features), n >= 1.
+def as_input(X: Any, dtype: np.dtype, features: int) -> tuple[np.ndarray, float]:
+    """X as (n, features), n >= 1, and its largest magnitude.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: in
     TypeError, ValueError
         Named after the argument, with what was found and expected.
     """
-    X = as_input(X, dtype, features)
+    X, largest = as_input(X, dtype, features)
     n = len(X)
     labels, targets = np.empty(0, np.int64), np.empty((0, outputs), dtype)
     given = numeric_array("d", d)
@@ -179,18 +180,18 @@ def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: in
         if given.shape != (n, outputs):
             labels_hint = f" or ({n},) integer labels" if kind == "classes" else ""
             raise ValueError(f"d: expected shape ({n}, {outputs}){labels_hint}, found {given.shape}")
-        targets = kernel_array("d", given, dtype, ndim=2)
+        targets, _ = kernel_array("d", given, dtype, ndim=2)
         if kind != "values":
             _require_probabilities(targets, sum_to_one=kind == "classes")
     weights = np.empty(0, dtype)
     if sample_weight is not None:
-        weights = kernel_array("sample_weight", sample_weight, dtype, ndim=1)
+        weights, _ = kernel_array("sample_weight", sample_weight, dtype, ndim=1)
         if len(weights) != n:
             raise ValueError(f"sample_weight: expected one for each of {n} samples, found shape {weights.shape}")
         if weights.min() < 0:
             raise ValueError(f"sample_weight: expected no negative weight, found {weights.min()} "
                              f"at [{int(weights.argmin())}]")
-    return Samples(X, labels, targets, weights)
+    return Samples(X, labels, targets, weights, largest)
 
 
 def _as_labels(given: np.ndarray, classes: int) -> np.ndarray:
@@ -214,17 +215,32 @@ def _require_probabilities(targets: np.ndarray, *, sum_to_one: bool) -> None:
             raise ValueError(f"d: expected rows that sum to 1, found {sums[wrong]:g} in row {wrong}")
 
 
+def largest_magnitude(array: np.ndarray) -> float:
+    """max |x| over a C-contiguous array; NaN if there is one, else infinity if there is one."""
+    if array.size == 0:
+        return 0.0
+    bits = array.reshape(-1).view(f"u{array.itemsize}")
+    return float(np.array(largest_bits(bits), bits.dtype).view(array.dtype))
+
+
 @kernel
-def first_non_finite(values: Any) -> Any:
-    """The place of the first NaN or infinity in values (n,), or -1."""
-    block = 4096  # the inner loop vectorises because it does not stop early
-    for begin in range(0, values.shape[0], block):
-        end = min(begin + block, values.shape[0])
-        wrong = 0
-        for i in range(begin, end):
-            wrong += not is_finite(values[i])
-        if wrong:
-            for i in range(begin, end):
-                if not is_finite(values[i]):
-                    return i
-    return -1
+def largest_bits(bits: Any) -> Any:
+    """The largest of floats without their sign, as unsigned integers in their order; NaN is above infinity.
+
+    As integers the maximum vectorises, and no fast-math can take NaN out of it.
+    """
+    T = bits.dtype.type
+    one = T(1)
+    found = T(0)
+    for p in range(bits.shape[0]):
+        found = max(found, T(bits[p] << one))
+    return found >> one
+
+
+def _first_non_finite(array: np.ndarray) -> int:
+    flat = array.reshape(-1)
+    for begin in range(0, flat.size, 2**20):  # memory-mapped arrays may be larger than memory
+        wrong = ~np.isfinite(flat[begin : begin + 2**20])
+        if wrong.any():
+            return begin + int(wrong.argmax())
+    raise AssertionError("the array has only finite numbers")

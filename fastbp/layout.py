@@ -2,7 +2,7 @@
 
 Arrays are indexed by the layer k as in the formulas, k = 0 … L; entry 0 of `weights`, `biases` and `activations` is
 unused. A layout is a named tuple of integer arrays, which compiled code takes as it is, so that one compiled kernel
-serves every architecture.
+serves every architecture. Activations and the loss are addresses in it, filled in when the first kernel is to run.
 """
 
 from collections.abc import Sequence
@@ -20,27 +20,24 @@ class Layout(NamedTuple):
     weights: np.ndarray      # (L+1,) where W_k begins in theta, N_k · N_{k-1} numbers in row-major order
     biases: np.ndarray       # (L+1,) where b_k begins in theta, N_k numbers
     units: np.ndarray        # (L+2,) where layer k begins among all units of one sample; the last entry is their number
-    activations: np.ndarray  # (L+1,) the code of g_k
-    loss: int                # the code of the loss
+    apply: np.ndarray        # (L+1,) the address of what gives h_k = g_k(a_k), or 0; see `activations.apply_panel`
+    delta: np.ndarray        # (L+1,) the address of what gives δ_k = e_k ⊙ g'_k(a_k), or 0; see `delta_panel`
+    evaluate: int            # the address of the loss, or 0; see `losses.evaluate_panel`
     depth: int               # L
     size: int                # P, the number of parameters
 
 
-def make_layout(widths: Sequence[int], activations: Sequence[int], loss: int) -> Layout:
+def make_layout(widths: Sequence[int]) -> Layout:
     """Lay out W_1, b_1, …, W_L, b_L one after another.
 
     Parameters
     ----------
     widths : sequence of int
         N_0 … N_L.
-    activations : sequence of int
-        The codes of g_1 … g_L.
-    loss : int
-        The code of the loss.
 
     Examples
     --------
-    >>> layout = make_layout([3, 2, 1], [0, 0], 0)
+    >>> layout = make_layout([3, 2, 1])
     >>> layout.weights.tolist(), layout.biases.tolist(), layout.size
     ([0, 0, 8], [0, 6, 10], 11)
     """
@@ -54,7 +51,7 @@ def make_layout(widths: Sequence[int], activations: Sequence[int], loss: int) ->
     return Layout(
         widths=np.array(widths, np.int64), weights=weights, biases=biases,
         units=np.concatenate([[0], np.cumsum(widths)]).astype(np.int64),
-        activations=np.array([0, *activations], np.int64), loss=loss, depth=depth, size=offset)
+        apply=np.zeros(depth + 1, np.int64), delta=np.zeros(depth + 1, np.int64), evaluate=0, depth=depth, size=offset)
 
 
 @inlined

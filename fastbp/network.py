@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .activations import CODES as ACTIVATION_CODES
+from . import threads
 from .activations import activation_named
-from .backends import backend_named, samples_in_a_piece
+from .backends import backend_named, linked, samples_in_a_piece
 from .initializers import INITIALIZERS, require_initializer
 from .inputs import Samples, as_input, as_samples, require_number, require_whole
 from .layout import Layout, bias_vector, make_layout, weight_matrix
-from .losses import CODES as LOSS_CODES
 from .losses import Loss, loss_named
 from .optimizers import SGD, DivergenceError, Optimizer
 from .updates import OptimizerState, update
@@ -82,8 +81,7 @@ class MLP:
             require_whole("seed", seed, at_least=0)
         self._rng = np.random.default_rng(seed)
         self._backend_name, self._backend = backend_named(backend)
-        self._layout = make_layout(self._widths, [ACTIVATION_CODES[name] for name in self._activations],
-                                   LOSS_CODES[loss])
+        self._layout = make_layout(self._widths)
         self._theta = np.zeros(self._layout.size, self._dtype)
         self._grad = np.zeros(self._layout.size, self._dtype)
         self._workspaces: list[tuple[int, Any]] = []
@@ -127,7 +125,9 @@ class MLP:
 
     @property
     def layout(self) -> Layout:
-        """Where each layer lies in theta, for compiled code."""
+        """Where each layer lies in theta, and where its compiled functions are."""
+        if self._layout.evaluate == 0:  # nothing is compiled before it is needed
+            self._layout = linked(self._layout, self._activations, self._loss.name, self._dtype, self._backend)
         return self._layout
 
     @property
@@ -195,9 +195,9 @@ class MLP:
         TypeError, ValueError
             If X is not a finite, non-empty array of that shape.
         """
-        X = as_input(X, self._dtype, self._widths[0])
+        X, largest = as_input(X, self._dtype, self._widths[0])
         Y = np.empty((len(X), self._widths[-1]), self._dtype)
-        no_targets = Samples(X, np.empty(0, np.int64), Y[:0], np.empty(0, self._dtype))
+        no_targets = Samples(X, np.empty(0, np.int64), Y[:0], np.empty(0, self._dtype), largest)
         self._propagate(no_targets, Y=Y)
         return Y
 
@@ -286,15 +286,16 @@ class MLP:
     def _propagate(self, samples: Samples, *, grad: np.ndarray | None = None, Y: np.ndarray | None = None,
                    E0: np.ndarray | None = None) -> tuple[float, int]:
         """`Backend.propagate` over all samples, in pieces that Ctrl-C can end; what is not given is not computed."""
-        n, piece = len(samples.X), samples_in_a_piece(self._backend, self._layout)
+        n, piece = len(samples.X), samples_in_a_piece(self._backend, self._layout, self._dtype)
         grad = np.empty(0, self._dtype) if grad is None else grad
         Y = np.empty((0, self._widths[-1]), self._dtype) if Y is None else Y
         E0 = samples.X[:0] if E0 is None else E0
         E, correct = 0.0, 0
-        with self.workspace(min(n, piece)) as work:
+        with self.workspace(min(n, piece)) as work, threads.allowed() as count:
             for start in range(0, n, piece):
                 piece_E, piece_correct = self._backend.propagate(
-                    self._theta, self._layout, samples, IN_ORDER, start, min(start + piece, n), grad, Y, E0, work)
+                    self._theta, self.layout, samples, IN_ORDER, start, min(start + piece, n), grad, Y, E0, work,
+                    count)
                 E, correct = E + float(piece_E), correct + int(piece_correct)
         return E, correct
 
@@ -307,7 +308,7 @@ class MLP:
             room, work = 0, None
         if room < samples:
             samples = room = 1 << (samples - 1).bit_length()  # or calls that grow by one would allocate every time
-            work = self._backend.workspace(self._layout, self._dtype, samples)
+            work = self._backend.workspace(self.layout, self._dtype, samples)
         try:
             yield work
         finally:
@@ -345,11 +346,13 @@ class MLP:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but compiled code and work memory."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_backend", "_workspaces")}
+        compiled = ("_backend", "_layout", "_workspaces")
+        return {name: value for name, value in self.__dict__.items() if name not in compiled}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._backend = backend_named(self._backend_name)[1]
+        self._layout = make_layout(self._widths)
         self._workspaces = []
 
 

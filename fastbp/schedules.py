@@ -157,3 +157,9 @@ def learning_rate_at(spec: Any, t: Any) -> Any:
     if kind == INVERSE_SCALING:
         return rate / (t + 1.0) ** p
     return rate
+
+
+@formula
+def has_constant_rate(spec: Any, t: Any) -> Any:
+    """Whether γ is the same from t on, in compiled code."""
+    return spec[0] == CONSTANT and t >= spec[4]

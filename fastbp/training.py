@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import backends
+from . import backends, threads
 from .backends import samples_in_a_piece
 from .backends.training_loop import DIVERGED, EPOCH, POSITION, STEP, Plan, Progress, start_progress
 from .history import History
@@ -17,7 +17,7 @@ from .network import MLP
 from .optimizers import SGD, DivergenceError, Optimizer
 from .progress_bar import ProgressBar
 from .sampling import IN_ORDER, MAX_SAMPLES, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
-from .updates import OptimizerState
+from .updates import OptimizerState, is_plain_descent
 
 
 def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
@@ -101,7 +101,7 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
         raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else seed) % 2**63
-    plan = Plan(batch_size, samples_in_a_piece(net.backend_module, net.layout), sampling, order_seed)
+    plan = Plan(batch_size, samples_in_a_piece(net.backend_module, net.layout, net.dtype), sampling, order_seed)
     return _train(run, plan, optimizer, state, epochs, progress)
 
 
@@ -170,12 +170,16 @@ def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, e
     try:
         _call_if_there(run.callbacks, "start", net)
         with ProgressBar(progress_wanted, epochs, n) as bar, net.workspace(min(plan.batch_size, plan.piece)) as work:
+            steps = epochs * n // plan.batch_size if is_plain_descent(spec) else 0
+            work = net.backend_module.specialised(work, net.widths, net.activations, net.loss, net.dtype,
+                                                  plan.batch_size, steps)
             while history.epochs < epochs and history.stop_reason == "epochs":
                 slice_begin = time.perf_counter()
                 until = history.epochs + 1 if observed else epochs
                 before = _samples_done(progress, n)
-                status = net.backend_module.train(net.theta, net.grad, net.layout, run.samples, plan, spec, state,
-                                                  progress, until, budget, work)
+                with threads.allowed() as count:
+                    status = net.backend_module.train(net.theta, net.grad, net.layout, run.samples, plan, spec, state,
+                                                      progress, until, budget, work, count)
                 done = _samples_done(progress, n) - before
                 seconds = time.perf_counter() - slice_begin
                 budget = min(4 * max(budget, done), max(1, int(backends.SLICE_SECONDS / seconds * done)))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .compilation import kernel, switch
+from .compilation import inlined, kernel, switch
 from .elementary import is_finite
 from .schedules import learning_rate_at
 
@@ -61,12 +61,26 @@ def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state
     return True
 
 
+@inlined
+def is_plain_descent(optimizer: OptimizerSpec) -> bool:
+    """Whether an update is θ ← θ - γ g and nothing else."""
+    no_settings = optimizer.settings[0] == 0.0 and optimizer.settings[2] == 0.0  # momentum and weight decay
+    return optimizer.kind == 0 and no_settings and optimizer.clip_norm == 0.0
+
+
+@kernel
+def largest_of(values: Any) -> float:
+    """max |x|."""
+    largest = 0.0
+    for p in range(values.shape[0]):
+        largest = max(largest, abs(np.float64(values[p])))
+    return largest
+
+
 @kernel
 def norm_of(grad: Any) -> float:
     """‖grad‖ in float64, scaled by the largest coordinate, so that no square overflows or vanishes."""
-    largest = 0.0
-    for p in range(grad.shape[0]):
-        largest = max(largest, abs(np.float64(grad[p])))
+    largest = largest_of(grad)
     if largest == 0.0:
         return 0.0
     total = 0.0

@@ -1,4 +1,4 @@
-"""exp, expm1, log1p and erfcx in compiled loops, against mpmath with 50 digits."""
+"""exp, expm1, log, log1p, tanh and erfcx in compiled loops, against mpmath with 50 digits."""
 
 import math
 import re
@@ -21,6 +21,9 @@ CASES = {
         np.linspace(lowest, highest, 2500), np.linspace(-2, 2, 1500), NEAR_ZERO, -NEAR_ZERO])),
     "expm1": (mpmath.expm1, lambda lowest, highest: np.concatenate([
         np.linspace(lowest, 0, 1500), np.linspace(-3, 0, 1500), -LARGE])),
+    "log": (mpmath.log, lambda lowest, highest: np.concatenate([
+        LARGE, np.linspace(0.4, 3, 2500), 1 + 1e-3 * NEAR_ZERO])),
+    "tanh": (mpmath.tanh, lambda lowest, highest: np.concatenate([np.linspace(-10, 10, 2500), NEAR_ZERO, -LARGE])),
     "log1p": (mpmath.log1p, lambda lowest, highest: np.concatenate([np.linspace(0, 1, 2500), NEAR_ZERO])),
     "erfcx": (lambda x: mpmath.exp(x * x) * mpmath.erfc(x) if x < 1e10 else 1 / (x * mpmath.sqrt(mpmath.pi)),
               lambda lowest, highest: np.concatenate([np.linspace(0, 12, 2000), LARGE])),
@@ -73,6 +76,8 @@ def test_relative_error_is_below_the_stated_one(name, dtype, loops):
 @pytest.mark.parametrize(("name", "x", "expected"), [
     ("exp", [0, -np.inf, -1000, np.inf, 1000, np.nan], [1, 0, 0, np.inf, np.inf, np.nan]),
     ("expm1", [0, -np.inf, -1e4, np.nan], [0, -1, -1, np.nan]),
+    ("log", [1, 2, np.inf, np.nan], [0, math.log(2), np.inf, np.nan]),
+    ("tanh", [0, np.inf, -np.inf, np.nan], [0, 1, -1, np.nan]),
     ("log1p", [0, 1, np.nan], [0, math.log(2), np.nan]),
     ("erfcx", [0, 1e4, np.nan], [1, 1e-4 / math.pi**0.5, np.nan]),
 ])

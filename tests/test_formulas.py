@@ -2,6 +2,7 @@
 
 import mpmath
 import naive
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from tolerances import DERIVATIVE_EPSILONS, DTYPES, FORMULA_EPSILONS, LOSS_EPSILONS, assert_close
 
 from fastbp import activations, losses
+from fastbp.by_address import address_of, invoke
 
 COMPONENTWISE = [activation.name for activation in activations.ACTIVATIONS if activation.g is not None]
 EXACT = naive.activations(mpmath)
@@ -20,9 +22,26 @@ POINTS = np.concatenate([-MAGNITUDES[::-1], [0.0], MAGNITUDES, np.linspace(-20, 
 def activate(name, a):
     """h = g(a), and delta for e = 1, which is g'(a) where g acts on each unit alone."""
     h, delta = np.empty_like(a), np.empty_like(a)
-    activations.activate(activations.CODES[name], a, h)
-    activations.activation_delta(activations.CODES[name], a, h, np.ones_like(a), delta)
+    call(activations.apply_panel, name, a, h)
+    call(activations.delta_panel, name, a, h, np.ones_like(a), delta)
     return h, delta
+
+
+def call(panel, name, *arrays):
+    """The compiled function of a record on panels of one sample."""
+    call_address(address_of(panel, name, arrays[0].dtype.name, 1), arrays, len(arrays[0]))
+
+
+@numba.njit
+def call_address(address, arrays, units):
+    invoke(address, (*arrays, units))
+
+
+def evaluate(loss, y, d):
+    """E, whether y is correct, and e = ∇_y E."""
+    e, outcome = np.empty_like(y), np.empty(losses.OUTCOME_ROWS, y.dtype)
+    call(losses.evaluate_panel, loss.name, y, d, e, outcome)
+    return outcome[losses.SAMPLE_E], outcome[losses.SAMPLE_CORRECT], e
 
 
 def exact(function, a):
@@ -73,8 +92,7 @@ def test_loss_its_gradient_and_whether_it_is_correct(loss, magnitude, dtype):
         if loss.requires == "softmax":
             y = np.maximum(naive.softmax(y), 1e-30)
         y, d = y.astype(dtype), target(loss, trial % 2, rng, len(y)).astype(dtype)
-        e = np.empty_like(y)
-        E, correct = losses.evaluate_loss(losses.CODES[loss.name], y, d, e)
+        E, correct, e = evaluate(loss, y, d)
         expected_E, expected_e = naive.LOSSES[loss.name](y.astype(float), d.astype(float))
         tolerance = LOSS_EPSILONS * np.finfo(dtype).eps
         assert_close(E, expected_E, tolerance, scale=max(1, abs(expected_E)))
@@ -92,7 +110,7 @@ def test_loss_of_nan_is_nan(loss, dtype):
     for place in range(3):
         y = np.array([0.2, 0.3, 0.5], dtype)
         y[place] = np.nan
-        E, _ = losses.evaluate_loss(losses.CODES[loss.name], y, d, np.empty_like(y))
+        E = evaluate(loss, y, d)[0]
         assert np.isnan(E) or (loss.requires == "softmax" and d[place] == 0)  # a softmax makes the whole row NaN
 
 

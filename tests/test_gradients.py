@@ -120,8 +120,8 @@ def test_pieces_between_interrupts_change_nothing(backend, monkeypatch):
     net = make_network(inputs["theta"], (7, 5, 3), ["tanh", "identity"], "softmax_cross_entropy", "float64", backend)
     Y, (E, grad, E0) = net.forward(X), gradients(net, X, d, weights)
     grad = grad.copy()
-    monkeypatch.setattr(net.backend_module, "FLOPS", 1e6)
-    assert samples_in_a_piece(net.backend_module, net.layout) < 50
+    monkeypatch.setattr(net.backend_module, "flops", lambda dtype: 3e5)
+    assert samples_in_a_piece(net.backend_module, net.layout, net.dtype) < 50
     pieces = net.forward(X), *gradients(net, X, d, weights)
     for actual, expected in zip(pieces, (Y, E, grad, E0), strict=True):
         assert_close(actual, expected, ROUNDING["float64"])

@@ -288,7 +288,7 @@ def test_memory_maps_and_read_only_arrays_are_used_where_they_lie(tmp_path):
         mapped = [memory_mapped(array, tmp_path / f"{loss}{i}") for i, array in enumerate(plain)]
         for forms in (plain, mapped, [read_only(array) for array in plain]):
             samples = as_samples(*forms, X.dtype, 3, 2, "values" if loss == SQUARED else "classes")
-            assert np.shares_memory(as_input(forms[0], X.dtype, 3), forms[0])
+            assert np.shares_memory(as_input(forms[0], X.dtype, 3)[0], forms[0])
             assert np.shares_memory(samples.X, forms[0])
             assert np.shares_memory(samples.targets if loss == SQUARED else samples.labels, forms[1])
             assert np.shares_memory(samples.weights, forms[2])
@@ -297,7 +297,7 @@ def test_memory_maps_and_read_only_arrays_are_used_where_they_lie(tmp_path):
 
 def test_what_a_kernel_cannot_read_is_copied():
     for form in ("unaligned", "big-endian", "Fortran order", "every second row"):
-        array = as_input(FORMS[form](X), X.dtype, 3)
+        array, _ = as_input(FORMS[form](X), X.dtype, 3)
         assert array.flags.aligned
         assert array.flags.c_contiguous
         assert array.dtype.isnative

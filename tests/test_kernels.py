@@ -38,7 +38,8 @@ for threads in [1, 2, 3, 4] * 3:
     net.zero_grad()
     for s in range(0, 600, 10):  # so little at a time that one thread does it
         net.accumulate_gradient(X[s : s + 10], labels[s : s + 10])
-    assert np.array_equal(net.grad, results[-1])
+    if backend == "loops":  # it adds one sample after another, however they come
+        assert np.array_equal(net.grad, results[-1])
     history = net.fit(X, labels, optimizer=Adam(0.01), batch_size=60, epochs=1, progress=False)
     print(*(hash(np.asarray(result).tobytes()) for result in [*results, Es, history["loss"], net.theta]))
 """
@@ -79,7 +80,7 @@ for depth in range(1, 7):
         net.fit(given, d, sample_weight=weight, batch_size=6, epochs=2, shuffle=kind == "rows", progress=False,
                 replacement=kind == "bits", optimizer=Adam(0.01) if kind == "weights" else SGD(0.1, clip_norm=1.0))
 module = sys.modules[f"fastbp.backends.{backend}"]
-for kernel in (module.propagate, module.train, fastbp.updates.update, fastbp.inputs.first_non_finite):
+for kernel in (module.propagate, module.train, fastbp.updates.update, fastbp.inputs.largest_bits):
     print(len(kernel.signatures), sum(kernel.stats.cache_misses.values()))
 if backend == "loops" and module.propagate.stats.cache_misses:
     assert {len(kernel.signatures) for kernel in (module.propagate_sample, module.add_unit_gradient)} == {1}
@@ -119,7 +120,7 @@ LEAKY = """
 import numpy as np
 from fastbp import MLP
 from fastbp.backends import loops
-net = MLP([1, 1], activation=["leaky_relu"], loss="squared_error")
+net = MLP([1, 1], activation=["leaky_relu"], loss="squared_error", backend="loops")
 net.theta[:] = 1, 0
 a, h = np.array([0, 0], "float32"), np.array([-100, 0], "float32")
 loops.forward_sample(net.theta, net.layout, a, h)

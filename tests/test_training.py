@@ -144,7 +144,7 @@ def test_slices_do_not_change_a_bit(monkeypatch, seconds, slices):
 
     operations = 6 * sliced.theta.size + backends.SAMPLE_OVERHEAD
     monkeypatch.setattr(backends, "SLICE_SECONDS", seconds)
-    monkeypatch.setattr(loops, "FLOPS", 3.5 * operations * 2 / seconds)
+    monkeypatch.setattr(loops, "flops", lambda dtype: 3.5 * operations / backends.PIECE_SECONDS)
     monkeypatch.setattr(loops, "train", watched)
     history = sliced.fit(X, LABELS, **fit)
     assert set(pieces) == {3}
@@ -293,7 +293,7 @@ class Started:
         pass
 big = sys.argv[1] == "one batch"
 X = np.random.default_rng(0).normal(size=(200_000 if big else 100, 3)).astype("f")
-net = MLP([3, 300, 300, 3] if big else [3, 8, 3], seed=0)
+net = MLP([3, 1000, 1000, 3] if big else [3, 8, 3], seed=0)
 initial = net.theta.copy()
 if not big:
     threading.Timer(0.5, print, ["started"], {"flush": True}).start()

@@ -4,26 +4,37 @@ A backend is a module with the functions of `Backend`. All arrays are checked be
 allocates nothing but its workspace, raises nothing, and gives E as a sum over samples.
 """
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Protocol, cast
 
 import numpy as np
 
+from ..activations import apply_panel, delta_panel
+from ..by_address import address_of
 from ..inputs import Samples
 from ..layout import Layout
+from ..losses import evaluate_panel
 
 
 class Backend(Protocol):
     """The contract: what `loops.py` does sample by sample, whatever the schedule."""
 
-    #: Floating-point operations per second of a training step, at the least, to an order of magnitude.
-    FLOPS: float
+    def flops(self, dtype: np.dtype) -> float:
+        """Floating-point operations per second of a training step, at the least, to an order of magnitude."""
+
+    def lanes(self, dtype: np.dtype) -> int:
+        """How many samples a panel holds when activations and losses are applied."""
 
     def workspace(self, layout: Layout, dtype: np.dtype, samples: int) -> Any:
         """The memory for calls with up to that many samples; bounded, however many they are."""
 
+    def specialised(self, work: Any, widths: tuple[int, ...], activations: tuple[str, ...], loss: str,
+                    dtype: np.dtype, batch_size: int, steps: int) -> Any:
+        """The workspace, with whatever is worth compiling for that many plain steps of this very network."""
+
     def propagate(self, theta: Any, layout: Layout, samples: Samples, order: Any, start: int, stop: int, grad: Any,
-                  Y: Any, E0: Any, work: Any) -> tuple[float, int]:
+                  Y: Any, E0: Any, work: Any, threads: int) -> tuple[float, int]:
         """Take the samples order[start:stop] forward, evaluate their loss, and take their errors back. Compiled.
 
         Parameters
@@ -40,6 +51,8 @@ class Backend(Protocol):
         E0 : (n, N_0), or (0, N_0) where it is not wanted
             e_0 = ∇_x E of each sample, in the sample's own row.
         work : from `workspace`
+        threads : int
+            How many may work; with 1 no parallel region is entered.
 
         Returns
         -------
@@ -50,27 +63,39 @@ class Backend(Protocol):
         """
 
     def train(self, theta: Any, grad: Any, layout: Layout, samples: Samples, plan: Any, optimizer: Any, state: Any,
-              progress: Any, until_epoch: int, budget: int, work: Any) -> int:
+              progress: Any, until_epoch: int, budget: int, work: Any, threads: int) -> int:
         """Run the loop over batches and epochs for about `budget` samples; made by `training_loop`. Compiled."""
 
 
 #: Compiled code is asked for slices of about this many seconds; half of what Ctrl-C may take.
 SLICE_SECONDS = 0.05
 
+#: A slice ends with a piece of a batch, which should take no longer than this.
+PIECE_SECONDS = 0.09
+
 #: Operations of a sample that do not depend on the network, to an order of magnitude.
 SAMPLE_OVERHEAD = 1000.0
 
 
-def samples_in_a_piece(backend: Backend, layout: Layout) -> int:
-    """How many samples a call may take between two chances to interrupt it: half a slice at the backend's `FLOPS`.
+def linked(layout: Layout, activations: Sequence[str], loss: str, dtype: np.dtype, backend: Backend) -> Layout:
+    """The layout with the addresses of the activations and the loss, compiled for the backend's panels."""
+    made_for = dtype.name, backend.lanes(dtype)
+    return layout._replace(
+        apply=np.array([0, *(address_of(apply_panel, name, *made_for) for name in activations)]),
+        delta=np.array([0, *(address_of(delta_panel, name, *made_for) for name in activations)]),
+        evaluate=address_of(evaluate_panel, loss, *made_for))
+
+
+def samples_in_a_piece(backend: Backend, layout: Layout, dtype: np.dtype) -> int:
+    """How many samples a call may take between two chances to interrupt it: PIECE_SECONDS at the backend's `flops`.
 
     A function of the backend and the network alone, so that results do not depend on the time.
     """
     operations = 6.0 * layout.size + SAMPLE_OVERHEAD  # three products of two operations for each parameter
-    return max(1, int(backend.FLOPS * SLICE_SECONDS / 2 / operations))
+    return max(1, int(backend.flops(dtype) * PIECE_SECONDS / operations))
 
 
-NAMES = ("auto", "loops", "blas")
+NAMES = ("auto", "tiled", "loops", "blas")
 
 
 def backend_named(name: str) -> tuple[str, Backend]:
@@ -90,7 +115,9 @@ def backend_named(name: str) -> tuple[str, Backend]:
     module: ModuleType
     if name == "blas":
         from . import blas as module
-    else:
-        name = "loops"
+    elif name == "loops":
         from . import loops as module
+    else:
+        name = "tiled"
+        from . import tiled as module
     return name, cast(Backend, module)

@@ -19,13 +19,27 @@ except ImportError as error:
     raise ImportError("backend 'blas' needs SciPy, whose BLAS compiled code calls; "
                       "install it with: pip install 'fastbp[blas]'") from error
 
-from ..activations import activate, activation_delta
 from ..compilation import inlined, kernel
 from ..layout import Layout, bias_vector, weight_matrix
-from .sample import copy_row, has_targets, lowest_error, sample_at, weighted_loss
+from ..losses import OUTCOME_ROWS
+from .sample import activate, activation_delta, copy_row, has_targets, lowest_error, sample_at, weighted_loss
 from .training_loop import training_loop
 
-FLOPS = 2e10
+
+def flops(dtype: np.dtype) -> float:
+    """Operations per second, to an order of magnitude."""
+    return 2e10
+
+
+def lanes(dtype: np.dtype) -> int:
+    """Samples in a panel for activations and losses: they are taken one at a time."""
+    return 1
+
+
+def specialised(work: Any, *network: Any) -> Any:
+    """No network has kernels of its own."""
+    return work
+
 
 #: The workspace holds at most this many samples at once, and at most this many bytes.
 MAX_CHUNK, MAX_BYTES = 1024, 2**24
@@ -40,6 +54,7 @@ class Workspace(NamedTuple):
     delta: np.ndarray  # (chunk · ΣN,) Δ_1, …
     d: np.ndarray      # (chunk, N_L) the targets
     dW: np.ndarray     # (max N_k N_{k-1},) a chunk's ∂E/∂W_k
+    outcome: np.ndarray  # (OUTCOME_ROWS,) what the loss finds out about a sample
 
 
 def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
@@ -48,7 +63,8 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     chunk = max(1, min(samples, MAX_CHUNK, MAX_BYTES // (4 * units * np.dtype(dtype).itemsize)))
     a, h, e, delta = (np.zeros(chunk * units, dtype) for _ in range(4))
     return Workspace(a, h, e, delta, np.zeros((chunk, int(layout.widths[-1])), dtype),
-                     np.zeros(int((layout.widths[1:] * layout.widths[:-1]).max()), dtype))
+                     np.zeros(int((layout.widths[1:] * layout.widths[:-1]).max()), dtype),
+                     np.zeros(OUTCOME_ROWS, dtype))
 
 
 @inlined
@@ -68,7 +84,7 @@ def forward_chunk(theta: Any, layout: Layout, count: int, work: Workspace) -> No
         for s in range(count):
             for i in range(b.shape[0]):
                 A[s, i] += b[i]
-            activate(layout.activations[k], A[s], H[s])
+            activate(layout, k, A[s], H[s])
 
 
 @kernel
@@ -77,7 +93,8 @@ def loss_chunk(layout: Layout, samples: Any, order: Any, start: int, count: int,
     Y, e = rows(work.h, layout, layout.depth, count), rows(work.e, layout, layout.depth, count)
     total, total_correct = 0.0, 0
     for s in range(count):
-        E, correct = weighted_loss(layout, samples, sample_at(order, start + s), Y[s], work.d[s], e[s])
+        E, correct = weighted_loss(layout, samples, sample_at(order, start + s), Y[s], work.d[s], e[s],
+                                   work.outcome)
         total += E
         total_correct += correct
     return total, total_correct
@@ -90,7 +107,7 @@ def backward_chunk(theta: Any, grad: Any, layout: Layout, count: int, lowest: in
         A, H = rows(work.a, layout, k, count), rows(work.h, layout, k, count)
         e, delta = rows(work.e, layout, k, count), rows(work.delta, layout, k, count)
         for s in range(count):
-            activation_delta(layout.activations[k], A[s], H[s], e[s], delta[s])
+            activation_delta(layout, k, A[s], H[s], e[s], delta[s])
         if grad.shape[0] > 0:
             add_weight_gradient(grad, layout, k, delta, rows(work.h, layout, k - 1, count), work.dW)
         if k > lowest:
@@ -113,8 +130,8 @@ def add_weight_gradient(grad: Any, layout: Layout, k: int, delta: Any, H_prev: A
 
 @kernel
 def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
-              work: Workspace) -> Any:
-    """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
+              work: Workspace, threads: int) -> Any:
+    """Take the samples order[start:stop] through the network; see `Backend.propagate`. BLAS has its own threads."""
     lowest = lowest_error(layout, grad, E0)
     chunk = work.d.shape[0]
     total, correct = 0.0, 0

@@ -20,13 +20,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from ..activations import activate, activation_delta
 from ..compilation import kernel
 from ..layout import Layout, bias_vector, layer, weight_matrix
-from .sample import copy_row, has_targets, lowest_error, sample_at, weighted_loss
+from ..losses import OUTCOME_ROWS
+from .sample import activate, activation_delta, copy_row, has_targets, lowest_error, sample_at, weighted_loss
 from .training_loop import training_loop
 
-FLOPS = 4e9
+
+def flops(dtype: np.dtype) -> float:
+    """Operations per second, to an order of magnitude."""
+    return 4e9
+
+
+def lanes(dtype: np.dtype) -> int:
+    """Samples in a panel: they are taken one at a time."""
+    return 1
+
+
+def specialised(work: Any, *network: Any) -> Any:
+    """No network has kernels of its own."""
+    return work
+
 
 #: The workspace holds at most this many samples at once, and at most this many bytes.
 MAX_CHUNK, MAX_BYTES = 256, 2**24
@@ -46,6 +60,7 @@ class Workspace(NamedTuple):
     d: np.ndarray        # (chunk, N_L) the targets
     E: np.ndarray        # (chunk,) the loss of each sample
     correct: np.ndarray  # (chunk,) 1 where it is classified correctly
+    outcome: np.ndarray  # (chunk, OUTCOME_ROWS) what the loss finds out
 
 
 def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
@@ -54,7 +69,7 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     chunk = max(1, min(samples, MAX_CHUNK, MAX_BYTES // (4 * units * np.dtype(dtype).itemsize)))
     a, h, e, delta = (np.zeros((chunk, units), dtype) for _ in range(4))
     return Workspace(a, h, e, delta, np.zeros((chunk, int(layout.widths[-1])), dtype),
-                     np.zeros(chunk), np.zeros(chunk, np.int64))
+                     np.zeros(chunk), np.zeros(chunk, np.int64), np.zeros((chunk, OUTCOME_ROWS), dtype))
 
 
 @kernel
@@ -71,7 +86,7 @@ def forward_sample(theta: Any, layout: Layout, a: Any, h: Any) -> None:
             for j in range(W.shape[1]):
                 total += W[i, j] * h_prev[j]
             a_k[i] = total
-        activate(layout.activations[k], a_k, h_k)
+        activate(layout, k, a_k, h_k)
 
 
 @kernel
@@ -84,7 +99,7 @@ def backward_sample(theta: Any, layout: Layout, a: Any, h: Any, e: Any, delta: A
     for k in range(layout.depth, 0, -1):
         W = weight_matrix(theta, layout, k)
         e_k, delta_k, e_prev = layer(e, layout, k), layer(delta, layout, k), layer(e, layout, k - 1)
-        activation_delta(layout.activations[k], layer(a, layout, k), layer(h, layout, k), e_k, delta_k)
+        activation_delta(layout, k, layer(a, layout, k), layer(h, layout, k), e_k, delta_k)
         if k > lowest:
             e_prev[:] = 0
             for i in range(W.shape[0]):
@@ -107,7 +122,7 @@ def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: i
     if Y.shape[0] > 0:
         copy_row(y, Y[sample])
     if has_targets(samples):
-        work.E[s], work.correct[s] = weighted_loss(layout, samples, sample, y, d, e_L)
+        work.E[s], work.correct[s] = weighted_loss(layout, samples, sample, y, d, e_L, work.outcome[s])
     if lowest <= layout.depth:
         backward_sample(theta, layout, a, h, e, work.delta[s], lowest)
     if E0.shape[0] > 0:
@@ -135,14 +150,14 @@ def add_unit_gradient(grad: Any, layout: Layout, k: int, i: int, delta: Any, h: 
 
 @kernel(parallel=True)
 def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
-              work: Workspace) -> Any:
+              work: Workspace, threads: int) -> Any:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
     lowest = lowest_error(layout, grad, E0)
     chunk = work.E.shape[0]
     total, correct = 0.0, 0
     for first in range(start, stop, chunk):
         count = min(chunk, stop - first)
-        alone = 6 * layout.size * count < SMALL_WORK
+        alone = threads == 1 or 6 * layout.size * count < SMALL_WORK
         if alone:
             for s in range(count):
                 propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, work)

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
+from ..by_address import invoke
 from ..compilation import inlined
 from ..layout import Layout
-from ..losses import evaluate_loss
+from ..losses import SAMPLE_CORRECT, SAMPLE_E
 
 
 @inlined
@@ -38,14 +41,26 @@ def sample_weight_at(samples: Any, sample: Any) -> Any:
 
 
 @inlined
-def weighted_loss(layout: Layout, samples: Any, sample: Any, y: Any, d: Any, e: Any) -> Any:
+def activate(layout: Layout, k: Any, a: Any, h: Any) -> None:
+    """h = g_k(a), one sample: (N_k,)."""
+    invoke(layout.apply[k], (a, h, a.shape[0]))
+
+
+@inlined
+def activation_delta(layout: Layout, k: Any, a: Any, h: Any, e: Any, delta: Any) -> None:
+    """δ = e ⊙ g'_k(a), one sample: (N_k,)."""
+    invoke(layout.delta[k], (a, h, e, delta, a.shape[0]))
+
+
+@inlined
+def weighted_loss(layout: Layout, samples: Any, sample: Any, y: Any, d: Any, e: Any, outcome: Any) -> Any:
     """E = w L(y; d) of one sample, and whether it is classified correctly; writes its target d and e = w ∇_y L."""
     load_target(samples, sample, d)
-    E, correct = evaluate_loss(layout.loss, y, d, e)
+    invoke(layout.evaluate, (y, d, e, outcome, y.shape[0]))
     weight = sample_weight_at(samples, sample)
     for i in range(e.shape[0]):
         e[i] *= weight
-    return weight * E, correct
+    return weight * outcome[SAMPLE_E], np.int64(outcome[SAMPLE_CORRECT])
 
 
 @inlined

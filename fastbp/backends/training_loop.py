@@ -14,7 +14,8 @@ from ..compilation import kernel
 from ..elementary import is_finite
 from ..layout import Layout
 from ..sampling import draw_order
-from ..updates import update
+from ..schedules import has_constant_rate, learning_rate_at
+from ..updates import is_plain_descent, largest_of, update
 
 RUNNING, DIVERGED = 0, 1
 
@@ -48,8 +49,21 @@ def start_progress(samples: int, epochs: int, in_order: bool) -> Progress:
                     np.zeros(epochs), np.zeros(epochs, np.int64))
 
 
-def training_loop(name: str, propagate: Callable[..., Any]) -> Any:
+@kernel
+def never(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
+          reach: float, work: Any, threads: int) -> Any:
+    """For backends that do not descend at once; see `training_loop`."""
+    return 0.0, 0, 0, reach
+
+
+def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..., Any] = never) -> Any:
     """The compiled `train` of a backend, under a name of its own.
+
+    Where the optimizer is plain gradient descent, a backend may take the step while it computes the gradient, without
+    writing it down: ``descend(theta, layout, samples, order, start, stop, batches, rate, reach, work, threads)`` does
+    θ ← θ - rate ∇E for the batch from start to stop, if it can tell beforehand that θ stays finite where no parameter
+    is larger than `reach`. It may go on with as many as `batches` batches of that size in all. It returns the sum of
+    their E, how many samples were correct, how many batches it took, and the new bound; or 0 batches, with θ untouched.
 
     Its result is RUNNING or DIVERGED: then the loss of the batch that begins at or before the position, or its update,
     was not finite, and theta is as it was before that update.
@@ -57,9 +71,10 @@ def training_loop(name: str, propagate: Callable[..., Any]) -> Any:
 
     @kernel(name=name)
     def train(theta: Any, grad: Any, layout: Layout, samples: Any, plan: Plan, optimizer: Any, state: Any,
-              progress: Progress, until_epoch: int, budget: int, work: Any) -> int:
+              progress: Progress, until_epoch: int, budget: int, work: Any, threads: int) -> int:
         n = samples.X.shape[0]
         counts, sums = progress.counts, progress.sums
+        plain, reach = is_plain_descent(optimizer), -1.0
         nothing = samples.X[:0]
         while budget > 0 and counts[EPOCH] < until_epoch:
             position = counts[POSITION]
@@ -68,16 +83,30 @@ def training_loop(name: str, propagate: Callable[..., Any]) -> Any:
             batch_start = position - position % plan.batch_size
             batch_stop = min(batch_start + plan.batch_size, n)
             stop = min(position + plan.piece, batch_stop)
-            E, correct = propagate(theta, layout, samples, progress.order, position, stop, grad, nothing, nothing, work)
+            E, correct, taken = 0.0, 0, 0
+            if plain and position == batch_start and stop == batch_stop:
+                size = stop - position
+                batches = min(n - position, budget) // size if has_constant_rate(
+                    optimizer.schedule, state.updates[0]) else 1
+                rate = learning_rate_at(optimizer.schedule, state.updates[0]) / size
+                reach = largest_of(theta) if reach < 0.0 else reach
+                E, correct, taken, reach = descend(theta, layout, samples, progress.order, position, stop,
+                                                   max(1, batches), rate, reach, work, threads)
+                stop += max(0, taken - 1) * size
+            if taken == 0:
+                E, correct = propagate(theta, layout, samples, progress.order, position, stop, grad, nothing, nothing,
+                                       work, threads)
             sums[BATCH_E] += E
             counts[CORRECT] += correct
-            if stop == batch_stop:
-                if not (is_finite(sums[BATCH_E])
-                        and update(theta, grad, 1.0 / (batch_stop - batch_start), optimizer, state)):
+            if taken > 0 or stop == batch_stop:
+                if taken > 0:
+                    state.updates[0] += taken
+                elif not (is_finite(sums[BATCH_E])
+                          and update(theta, grad, 1.0 / (batch_stop - batch_start), optimizer, state)):
                     return DIVERGED
                 sums[EPOCH_E] += sums[BATCH_E]
                 sums[BATCH_E] = 0.0
-                counts[STEP] += 1
+                counts[STEP] += max(1, taken)
             budget -= stop - position
             counts[POSITION] = stop
             if stop == n:

@@ -12,12 +12,12 @@ import numba
 import numpy as np
 
 from .. import datasets
-from ..activations import CODES as ACTIVATIONS
+from ..activations import BY_NAME as ACTIVATIONS
 from ..backends import NAMES as BACKENDS
 from ..callbacks import EarlyStopping
 from ..history import History
 from ..inputs import require_number, require_whole
-from ..losses import CODES as LOSSES
+from ..losses import BY_NAME as LOSSES
 from ..network import MLP
 from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from .scaling import Scaling, predictions

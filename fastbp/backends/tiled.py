@@ -1,0 +1,279 @@
+"""Backpropagation on register tiles: the formulas of `loops` on a schedule that keeps the processor multiplying.
+
+All three products are sums of rank-1 updates, and one register tile (`tiles.product`) computes them all. Samples go
+through the network in panels, one vector wide, unit after unit. A batch takes two phases:
+
+1. Threads share the panels. A group of them goes through the whole network, forward and back:
+   rows of X turned over into panels; a_k = W_k h_{k-1} + b_k; h_k = g_k(a_k); E, e_L = ∇_y E;
+   δ_k = e_k ⊙ g'_k(a_k); e_{k-1} = W_kᵀ δ_k.                                                     `tiles.panels`
+2. Threads share the tiles of ∂E/∂W = Σ_s δ h_{k-1}ᵀ. Each tile sums over all samples in their order, in registers, and
+   is added to the gradient, or at once to W, one time.                                            `tiles.gradients`
+
+So no thread has a gradient of its own, nothing is reduced over threads, and every number is summed in one order: the
+result has the same bits for any number of threads. A batch beyond a chunk is taken chunk after chunk. Batches of a few
+samples have no panels to fill; there vectors run along the inputs of a layer (`tiles.rows`).
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..by_address import address_in_memory, address_of, invoke, pointer_to
+from ..compilation import inlined, kernel
+from ..elementary import is_finite, largest_number
+from ..layout import Layout
+from ..losses import OUTCOME_ROWS
+from .sample import has_targets, lowest_error
+from .tiles import job as jobs
+from .tiles.host import host
+from .tiles.magnitude import note_largest
+from .tiles.online import (
+    BLOCK,
+    MAX_PARAMETERS,
+    RESULT_SIZE,
+    TAKEN,
+    TOTAL_CORRECT,
+    TOTAL_E,
+    is_worth_compiling,
+    online_steps,
+    scratch_size,
+)
+from .tiles.phases import FEW, gradient_share, propagate_share
+from .tiles.product import affine_tile, gradient_tile
+from .tiles.row_products import add_outer, combine_rows, dot_rows
+from .tiles.sums import add_row_sums
+from .tiles.transpose import transpose_block
+from .training_loop import training_loop
+
+_config: Any = numba.config
+
+#: A chunk's δ and h, which phase 2 reads again, should stay in the second-level cache; but every chunk costs a pass
+#: over the gradient.
+CHUNK_BYTES, MIN_CHUNK, MAX_CHUNK = 2**19, 256, 4096
+
+#: The workspace has at most about this many bytes.
+MAX_BYTES = 5 * 2**23
+
+#: Weights of so many bytes stay in the second-level cache while one pair of panels after the other passes; larger ones
+#: are read once for a whole group of panels.
+RESIDENT_BYTES = 2**19
+
+#: Steps of fewer operations stay on one thread: see `threads_for`.
+SMALL_WORK = 4e6
+
+
+def flops(dtype: np.dtype) -> float:
+    """Operations per second to expect: two multiply-adds a cycle at 3 GHz, every lane used."""
+    return 12e9 * lanes(dtype)
+
+
+def lanes(dtype: np.dtype) -> int:
+    """How many samples a panel holds: one vector of them."""
+    return host().lanes(dtype.name)
+
+
+class Workspace(NamedTuple):
+    """A chunk of samples."""
+
+    job: np.ndarray        # what both phases need to know, addresses of the arrays here among it: `tiles.job`
+    E: np.ndarray          # (chunk,) the loss of each sample
+    correct: np.ndarray    # (chunk,) 1 where it is classified correctly
+    largest: np.ndarray    # (slots, 2, L+1) the largest |h_k| and |δ_k| of the panels that were in a slot
+    numbers: np.ndarray    # the memory of everything else
+    integers: np.ndarray
+    results: np.ndarray    # (RESULT_SIZE,) what the kernel of one-sample steps gives
+    propagate: int         # the address of phase 1
+    gradient: int          # the address of phase 2
+    online: int            # the address of one-sample steps for this list of widths, or 0
+
+
+def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
+    """The memory for calls with up to that many samples; the size of a chunk depends on the network alone."""
+    width, itemsize, depth, name = lanes(dtype), dtype.itemsize, layout.depth, dtype.name
+    places = np.concatenate([[0], np.cumsum(-(-layout.widths // width) * width)])
+    units, in_row, widest, outputs = int(layout.units[-1]), int(places[-1]), 0, int(layout.widths[-1])
+    widest = int(np.diff(places).max())
+    kept = (int(places[-2]) + units) * itemsize       # bytes of a sample in delta and h_rows
+    passing = (2 * in_row + widest) * itemsize        # and in a, h, e
+    resident = layout.size * itemsize <= RESIDENT_BYTES
+    chunk = min(max(CHUNK_BYTES // kept, MIN_CHUNK), MAX_CHUNK)
+    chunk = min(chunk, max(2 * width, MAX_BYTES // (kept if resident else kept + passing)), max(samples, 2 * width))
+    panels = 2 * -(-chunk // (2 * width))
+    chunk = panels * width
+    slots = min(panels, 2 * _config.NUMBA_NUM_THREADS) if resident else panels
+    scratch = scratch_size(layout.widths) if layout.size <= MAX_PARAMETERS else 0
+    sizes = {"scratch": scratch, "a": slots * in_row * width, "h": slots * in_row * width, "e": slots * widest * width,
+             "d": slots * outputs * width, "outcome": slots * OUTCOME_ROWS * width, "delta": panels * units * width,
+             "h_rows": int(places[-2]) * chunk, "a_panel": outputs * width, "h_panel": outputs * width,
+             "delta_rows": width * in_row}
+    numbers, places_in_memory = _shared(sizes, dtype)
+    integers = np.concatenate([np.zeros(slots * 2 * width, np.int64), np.arange(width) * width])
+    E, correct = np.zeros(chunk), np.zeros(chunk, np.int64)
+    largest = np.zeros((slots, 2, depth + 1), dtype)
+    tables = [np.resize(table, depth + 2).astype(np.int64) for table in (
+        layout.widths, layout.weights, layout.biases, layout.units, places, layout.apply, layout.delta)]
+    del places_in_memory["scratch"]  # it comes first, where `numbers` begins
+    job = jobs.make_job(
+        tables, **places_in_memory, rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * 2 * width,
+        largest=largest.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
+        affine_1=address_of(affine_tile, name, 1), affine_2=address_of(affine_tile, name, 2),
+        gradient_1=address_of(gradient_tile, name, 1), gradient_2=address_of(gradient_tile, name, 2),
+        transpose=address_of(transpose_block, name, False), gather=address_of(transpose_block, name, True),
+        note_largest=address_of(note_largest, name), add_row_sums=address_of(add_row_sums, name),
+        dot_rows=address_of(dot_rows, name), combine_rows=address_of(combine_rows, name),
+        add_outer=address_of(add_outer, name), evaluate=layout.evaluate, lanes=width, tile_rows=host().tile_rows,
+        group=2 if resident else 0, depth=depth, in_panel=in_row * width, in_error=widest * width,
+        in_target=outputs * width, in_delta=units * width, in_block=chunk * width, in_row=in_row)
+    return Workspace(job, E, correct, largest, numbers, integers, np.zeros(RESULT_SIZE),
+                     address_of(propagate_share, name), address_of(gradient_share, name), 0)
+
+
+def specialised(work: Workspace, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
+                batch_size: int, steps: int) -> Workspace:
+    """The workspace with a kernel for one-sample steps of this very network, where so many are worth compiling it."""
+    if not is_worth_compiling(widths, batch_size, steps):
+        return work
+    return work._replace(online=address_of(online_steps, dtype.name, widths, activations, loss))
+
+
+def _shared(sizes: dict[str, int], dtype: np.dtype) -> tuple[np.ndarray, dict[str, int]]:
+    """One array for all, and where each begins: at a cache line, because a vector across two lines costs twice."""
+    line = 64 // dtype.itemsize
+    begins = np.cumsum([0, *(-(-size // line) * line for size in sizes.values())])
+    numbers = np.zeros(int(begins[-1]) + line, dtype)
+    first = -(-numbers.ctypes.data // 64) * 64
+    return numbers, {name: first + int(begin) * dtype.itemsize for name, begin in zip(sizes, begins[:-1], strict=True)}
+
+
+@kernel(parallel=True)
+def on_threads(phase: int, job: Any, threads: int) -> None:
+    """A phase of a job on that many threads."""
+    for thread in prange(threads):
+        invoke(phase, (job, np.int64(thread), threads))
+
+
+@inlined
+def run(phase: Any, job: Any, threads: Any) -> None:
+    """A phase of a job, without waking threads where one is enough."""
+    if threads == 1:
+        invoke(phase, (job, 0, 1))
+    else:
+        on_threads(phase, job, threads)
+
+
+@inlined
+def threads_for(layout: Any, count: Any, threads: Any) -> Any:
+    """How many threads are worth waking for so many samples."""
+    return threads if count > FEW and 6 * layout.size * count >= SMALL_WORK else 1
+
+
+@inlined
+def begin_job(work: Any, theta: Any, samples: Any, order: Any, Y: Any, E0: Any, lowest: Any, keep: Any,
+              noted: Any) -> None:
+    """Write down what is to be done to which arrays."""
+    job = work.job
+    job[jobs.THETA], job[jobs.X] = address_in_memory(theta), address_in_memory(samples.X)
+    job[jobs.LABELS] = address_in_memory(samples.labels) if samples.labels.shape[0] > 0 else 0
+    job[jobs.TARGETS] = address_in_memory(samples.targets) if samples.targets.shape[0] > 0 else 0
+    job[jobs.WEIGHTS] = address_in_memory(samples.weights) if samples.weights.shape[0] > 0 else 0
+    job[jobs.ORDER] = address_in_memory(order) if order.shape[0] > 0 else 0
+    job[jobs.Y] = address_in_memory(Y) if Y.shape[0] > 0 else 0
+    job[jobs.E0] = address_in_memory(E0) if E0.shape[0] > 0 else 0
+    job[jobs.LOWEST], job[jobs.KEEP], job[jobs.NOTED] = lowest, keep, noted
+
+
+@inlined
+def propagate_chunk(work: Any, samples: Any, first: Any, count: Any, threads: Any) -> Any:
+    """Phase 1; E and the number of correct samples, summed in their order."""
+    work.job[jobs.FIRST], work.job[jobs.COUNT] = first, count
+    run(work.propagate, work.job, threads)
+    total, correct = 0.0, 0
+    if has_targets(samples):
+        for s in range(count):
+            total += work.E[s]
+            correct += work.correct[s]
+    return total, correct
+
+
+@inlined
+def add_gradient(work: Any, target: Any, alpha: Any, threads: Any) -> None:
+    """Phase 2: target += alpha ∂E/∂θ of the chunk."""
+    work.job[jobs.TARGET] = address_in_memory(target)
+    pointer_to(address_in_memory(work.job), np.float64)[jobs.ALPHA] = alpha
+    run(work.gradient, work.job, threads)
+
+
+@kernel
+def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
+              work: Workspace, threads: int) -> Any:
+    """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
+    begin_job(work, theta, samples, order, Y, E0, lowest_error(layout, grad, E0), 1 if grad.shape[0] > 0 else 0, 0)
+    chunk = work.E.shape[0]
+    total, correct = 0.0, 0
+    for first in range(start, stop, chunk):
+        count = min(chunk, stop - first)
+        team = threads_for(layout, count, threads)
+        chunk_E, chunk_correct = propagate_chunk(work, samples, first, count, team)
+        total, correct = total + chunk_E, correct + chunk_correct
+        if grad.shape[0] > 0:
+            add_gradient(work, grad, 1.0, team)
+    return total, correct
+
+
+@kernel(inline=True)
+def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
+            reach: float, work: Workspace, threads: int) -> Any:
+    """θ ← θ - rate ∇E in phase 2 itself, for a batch of at most one chunk; see `training_loop`."""
+    count = stop - start
+    if work.online != 0 and batches > 1:
+        return descend_online(theta, samples, order, start, min(batches, BLOCK), rate, reach, work)
+    if count > work.E.shape[0]:
+        return 0.0, 0, 0, reach
+    for slot in range(work.largest.shape[0]):
+        for k in range(layout.depth + 1):
+            work.largest[slot, 0, k], work.largest[slot, 1, k] = 0, 0
+    nothing = samples.X[:0]
+    begin_job(work, theta, samples, order, nothing, nothing, 1, 1, 1)
+    team = threads_for(layout, count, threads)
+    E, correct = propagate_chunk(work, samples, start, count, team)
+    change = largest_change(layout, samples.largest, count, work)
+    # Every partial sum and every new parameter is below this; NaN compares as false.
+    if is_finite(E) and reach + max(1.0, rate) * change < 0.25 * largest_number(theta[0]):
+        add_gradient(work, theta, -rate, team)
+        return E, correct, 1, reach + rate * change
+    return 0.0, 0, 0, reach
+
+
+@inlined
+def descend_online(theta: Any, samples: Any, order: Any, start: Any, count: Any, rate: Any, reach: Any,
+                   work: Any) -> Any:
+    """Steps of one sample each, by the kernel that was compiled for the widths of this network."""
+    flags = work.integers
+    flags[0] = samples.labels.shape[0] > 0
+    flags[1] = samples.weights.shape[0] > 0
+    flags[2] = order.shape[0] > 0
+    result = work.results
+    invoke(work.online, (theta, samples.X, samples.labels, samples.targets, samples.weights, order, flags, start, count,
+                         theta.dtype.type(rate), work.numbers, result))
+    taken = np.int64(result[TAKEN])
+    return result[TOTAL_E], np.int64(result[TOTAL_CORRECT]), taken, -1.0 if taken > 0 else reach
+
+
+@inlined
+def largest_change(layout: Any, largest_input: Any, count: Any, work: Any) -> Any:
+    """A bound on every |∂E/∂w|, |∂E/∂b| ≤ Σ_s |δ| max(|h|, 1), and on every part of such a sum."""
+    bound, largest_h = 0.0, largest_input
+    for k in range(1, layout.depth + 1):
+        largest_delta = 0.0
+        for slot in range(work.largest.shape[0]):  # a sum, because unlike a maximum it never loses NaN
+            largest_delta += np.float64(work.largest[slot, 1, k])
+        bound += count * largest_delta * max(1.0, largest_h)
+        largest_h = 0.0
+        for slot in range(work.largest.shape[0]):
+            largest_h += np.float64(work.largest[slot, 0, k])
+    return bound
+
+
+train = training_loop("train_tiled", propagate, descend)

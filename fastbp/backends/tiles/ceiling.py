@@ -1,0 +1,86 @@
+"""What the processor could do at most: fused multiply-adds alone, in registers."""
+
+import time
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from ...by_address import INTEGER, address_of, intrinsic, invoke, pointer_type
+from ...compilation import kernel
+from .host import host
+from .vectors import I64, Vectors
+
+#: Independent chains: enough for any latency times width, few enough for 16 registers with their factor.
+CHAINS = 12
+
+
+def fma_ceiling(dtype: str = "float32", seconds: float = 0.02, tries: int = 5) -> float:
+    """Floating-point operations per second of one core, the best of some tries; a multiply-add counts as two.
+
+    No memory is touched: 12 accumulators x ← x · a + b, over and over.
+    """
+    address, values = address_of(multiply_adds, dtype), np.full(host().lanes(dtype), 1.0, dtype)
+    steps, best = 1000, 0.0
+    _repeat(address, values, steps)
+    while True:
+        begin = time.perf_counter()
+        _repeat(address, values, steps)
+        taken = time.perf_counter() - begin
+        best = max(best, 2.0 * CHAINS * host().lanes(dtype) * steps / taken)
+        if taken < seconds:
+            steps = int(steps * min(10.0, 1.2 * seconds / taken))
+        else:
+            tries -= 1
+            if tries == 0:
+                return best
+
+
+@kernel
+def _repeat(address: Any, values: Any, steps: int) -> None:
+    """A call from compiled code, which releases the GIL."""
+    invoke(address, (values, steps))
+
+
+def multiply_adds(dtype: str) -> Any:
+    """The function (values, steps), for `address_of`: values (lanes,) is where the chains start and end."""
+    lanes = host().lanes(dtype)
+
+    def run(values, steps):
+        _multiply_adds(lanes, values, steps)
+
+    return run, (pointer_type(dtype), INTEGER)
+
+
+@intrinsic(prefer_literal=True)
+def _multiply_adds(typing_context, lanes, values, steps):
+    signature = types.void(lanes, values, steps)
+    pointer_to = values
+
+    def codegen(context, builder, signature, arguments):
+        _, values, steps = arguments
+        v = Vectors(builder, context.get_value_type(pointer_to.dtype), lanes.literal_value)
+        start, factor = v.load(values), v.splat(v.number(0.5))
+        # Chains that start alike would be found to be one.
+        starts = [builder.fmul(start, v.splat(v.number(1.0 + number))) for number in range(CHAINS)]
+        entry, body, done = builder.block, builder.append_basic_block("step"), builder.append_basic_block("done")
+        builder.branch(body)
+        builder.position_at_end(body)
+        t = builder.phi(I64)
+        chains = [builder.phi(v.type) for _ in range(CHAINS)]
+        results = [v.multiply_add(chain, factor, start) for chain in chains]
+        rest = builder.sub(t, I64(1))
+        t.add_incoming(steps, entry)
+        t.add_incoming(rest, body)
+        for chain, first, result in zip(chains, starts, results, strict=True):
+            chain.add_incoming(first, entry)
+            chain.add_incoming(result, body)
+        builder.cbranch(builder.icmp_signed(">", rest, I64(0)), body, done)
+        builder.position_at_end(done)
+        total = results[0]
+        for result in results[1:]:
+            total = builder.fadd(total, result)
+        v.store(total, values)
+        return context.get_dummy_value()
+
+    return signature, codegen

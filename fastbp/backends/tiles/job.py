@@ -1,0 +1,160 @@
+"""A job: all that a call of the compiled phases needs, in one vector of 64-bit integers.
+
+Sizes, addresses of arrays and of functions lie in it one after another, and it ends with the tables of the layout. So
+a phase takes one pointer, is compiled once for a dtype and called by its address, on one thread or on many. Tuples of
+arrays would do the same, but compiled code counts references to arrays with atomic operations, whenever it takes one
+out of a tuple or slices it: a group of panels of a small network spent half of its time so.
+
+`Shape`, `Data` and `Room` give the places their names.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...by_address import pointer, pointer_to
+from ...compilation import inlined
+from ...losses import OUTCOME_ROWS
+
+#: Set for every call: addresses, 0 where there is nothing; then numbers. ALPHA holds the bits of a float64.
+(THETA, TARGET, X, LABELS, TARGETS, WEIGHTS, ORDER, Y, E0,
+ FIRST, COUNT, LOWEST, KEEP, NOTED, ALPHA, CALL_SIZE) = range(16)
+
+#: Set with the workspace: addresses of memory, of functions, and sizes.
+_ROOM = ("a", "h", "e", "d", "outcome", "rows", "largest", "delta", "h_rows", "E", "correct", "steps", "a_panel",
+         "h_panel", "delta_rows",
+         "affine_1", "affine_2", "gradient_1", "gradient_2", "transpose", "gather", "note_largest", "add_row_sums",
+         "dot_rows", "combine_rows", "add_outer", "evaluate",
+         "lanes", "tile_rows", "group", "depth", "in_panel", "in_error", "in_target", "in_delta", "in_block", "in_row")
+(A, H, E, D, OUTCOME, ROWS, LARGEST, DELTA, H_ROWS, LOSSES, CORRECT, STEPS, A_PANEL,
+ H_PANEL, DELTA_ROWS,
+ AFFINE, _, GRADIENT, _, TRANSPOSE, GATHER, NOTE_LARGEST, ADD_ROW_SUMS,
+ DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE,
+ LANES, TILE_ROWS, GROUP, DEPTH, IN_PANEL, IN_ERROR, IN_TARGET, IN_DELTA, IN_BLOCK,
+ IN_ROW) = range(CALL_SIZE, CALL_SIZE + len(_ROOM))
+
+TABLES = CALL_SIZE + len(_ROOM)
+
+
+def make_job(tables: list[np.ndarray], **room: int) -> np.ndarray:
+    """A job for a workspace.
+
+    Parameters
+    ----------
+    tables : list of (L+2,) arrays
+        widths, weights, biases, units, places, apply, delta, each with an entry for every layer.
+    room : int
+        Every name in _ROOM.
+    """
+    fixed = [room[name] for name in _ROOM]
+    return np.concatenate([np.zeros(CALL_SIZE, np.int64), np.array(fixed, np.int64), *tables])
+
+
+class Shape(NamedTuple):
+    """The layout's tables, by the layer k."""
+
+    widths: Any
+    weights: Any
+    biases: Any
+    units: Any
+    places: Any      # where layer k begins among the units of a panel, each rounded up to whole vectors
+    apply: Any
+    delta: Any
+    depth: int
+
+
+class Data(NamedTuple):
+    """The samples of a chunk, and what is wanted of them."""
+
+    X: Any
+    labels: Any
+    targets: Any
+    weights: Any
+    order: Any
+    Y: Any
+    E0: Any
+    has_labels: bool
+    has_targets: bool
+    has_weights: bool
+    has_order: bool
+    has_Y: bool
+    has_E0: bool
+    first: int
+    samples: int     # how many
+    lowest: int      # how far back to go: to e_lowest, or not at all if beyond L
+    keep: bool       # whether phase 2 follows
+    noted: bool      # whether it needs to know the largest numbers
+
+
+class Room(NamedTuple):
+    """Where to work: of a, h, e, d, rows and largest the part of one slot; and the compiled pieces."""
+
+    a: Any           # panels of a_k, in_panel apart
+    h: Any           # panels of h_k, in_panel apart
+    e: Any           # panels of e_k of one layer, in_error apart
+    d: Any           # panels of targets, in_target apart
+    outcome: Any     # what the loss finds out, (OUTCOME_ROWS, lanes)
+    rows: Any        # for each panel, where rows of X, Y or E0 begin, and which samples they are; 2 · lanes
+    largest: Any     # the largest |h_k| and |δ_k|, (2, L+1)
+    delta: Any       # panels of δ_k of the whole chunk, in_delta apart
+    h_rows: Any      # h_{k-1} of the whole chunk, sample after sample, in blocks of `lanes` units, in_block apart
+    E: Any           # each sample's loss
+    correct: Any     # 1 where it is classified correctly
+    steps: Any       # 0, lanes, 2 lanes, …
+    a_panel: Any     # a_L and h_L of a few samples that otherwise go one by one
+    h_panel: Any
+    delta_rows: Any  # their δ_k, in_row apart
+    affine: Any      # the affine tile of one vector, and of two
+    gradient: Any    # the gradient tile of one vector, and of two
+    transpose: int
+    gather: int
+    note_largest: int
+    add_row_sums: int
+    dot_rows: int
+    combine_rows: int
+    add_outer: int
+    evaluate: int
+    lanes: int
+    tile_rows: int
+    in_panel: int
+    in_error: int
+    in_target: int
+    in_delta: int
+    in_block: int
+    in_row: int
+
+
+@inlined
+def shape_of(job: Any) -> Any:
+    """The tables of a job."""
+    rows = job[DEPTH] + 2
+    return Shape(pointer(job, TABLES), pointer(job, TABLES + rows), pointer(job, TABLES + 2 * rows),
+                 pointer(job, TABLES + 3 * rows), pointer(job, TABLES + 4 * rows), pointer(job, TABLES + 5 * rows),
+                 pointer(job, TABLES + 6 * rows), job[DEPTH])
+
+
+@inlined
+def data_of(job: Any, T: Any) -> Any:
+    """The samples of a job, of dtype T."""
+    return Data(pointer_to(job[X], T), pointer_to(job[LABELS], np.int64), pointer_to(job[TARGETS], T),
+                pointer_to(job[WEIGHTS], T), pointer_to(job[ORDER], np.int64), pointer_to(job[Y], T),
+                pointer_to(job[E0], T), job[LABELS] != 0, job[LABELS] != 0 or job[TARGETS] != 0, job[WEIGHTS] != 0,
+                job[ORDER] != 0, job[Y] != 0, job[E0] != 0, job[FIRST], job[COUNT], job[LOWEST], job[KEEP] != 0,
+                job[NOTED] != 0)
+
+
+@inlined
+def room_of(job: Any, T: Any, slot: Any) -> Any:
+    """The room of a job, of dtype T, for panels that begin at a slot."""
+    lanes = job[LANES]
+    return Room(
+        pointer(pointer_to(job[A], T), slot * job[IN_PANEL]), pointer(pointer_to(job[H], T), slot * job[IN_PANEL]),
+        pointer(pointer_to(job[E], T), slot * job[IN_ERROR]), pointer(pointer_to(job[D], T), slot * job[IN_TARGET]),
+        pointer(pointer_to(job[OUTCOME], T), slot * OUTCOME_ROWS * lanes),
+        pointer(pointer_to(job[ROWS], np.int64), slot * 2 * lanes),
+        pointer(pointer_to(job[LARGEST], T), slot * 2 * (job[DEPTH] + 1)), pointer_to(job[DELTA], T),
+        pointer_to(job[H_ROWS], T), pointer_to(job[LOSSES], np.float64), pointer_to(job[CORRECT], np.int64),
+        pointer_to(job[STEPS], np.int64), pointer_to(job[A_PANEL], T), pointer_to(job[H_PANEL], T),
+        pointer_to(job[DELTA_ROWS], T), pointer(job, AFFINE), pointer(job, GRADIENT), job[TRANSPOSE], job[GATHER],
+        job[NOTE_LARGEST], job[ADD_ROW_SUMS], job[DOT_ROWS], job[COMBINE_ROWS], job[ADD_OUTER], job[EVALUATE], lanes,
+        job[TILE_ROWS], job[IN_PANEL], job[IN_ERROR], job[IN_TARGET], job[IN_DELTA], job[IN_BLOCK], job[IN_ROW])

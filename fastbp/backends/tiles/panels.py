@@ -1,0 +1,181 @@
+"""Phase 1: groups of panels go through the network, forward and back.
+
+    rows of X, turned over into panels                    `gather_inputs`
+    a_k = W_k h_{k-1} + b_k;  e_{k-1} = W_kᵀ δ_k          `multiply`
+    h_k = g_k(a_k);  δ_k = e_k ⊙ g'_k(a_k)                by address, in `propagate_group`
+    E = w L(y; d), e_L = w ∇_y L                          `evaluate`
+
+Element (i, s) of layer k of a panel lies at (places[k] + i) · lanes + s, where places rounds every layer up to whole
+vectors. All arguments are pointers and numbers: see `job`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ...by_address import invoke, pointer
+from ...compilation import inlined, kernel
+from ...losses import SAMPLE_CORRECT, SAMPLE_E
+from .job import Data, Room, Shape
+from .product import FROM_BIAS, FROM_C, FROM_ZERO
+
+#: Steps of one tile. The rows of W_k that W_kᵀ δ_k goes down are far apart in memory; so many of them are used again by
+#: the next columns before they leave the cache, even where they lie a power of two apart and share a few places in it.
+COLUMN_STEPS, ROW_STEPS = 128, 1024
+
+
+@kernel
+def multiply(room: Room, rows: int, start: int, bias: Any, C: Any, c_panel: int, A: Any, a_row: int, a_step: int,
+             B: Any, b_panel: int, steps: int, panels: int, block: int) -> None:
+    """C = start + A B for some panels, tile by tile; A (rows, steps) with any strides, `block` steps at a time."""
+    tiles = (rows + room.tile_rows - 1) // room.tile_rows
+    for t in range(0, steps, block):
+        here = min(block, steps - t)
+        begin = start if t == 0 else FROM_C
+        r = 0
+        for tile in range(tiles):
+            count = (rows - r) // (tiles - tile)
+            for p in range(0, panels, 2):
+                invoke(room.affine[min(1, panels - p - 1)],
+                       (count, begin, pointer(bias, r), pointer(C, p * c_panel + r * room.lanes), c_panel,
+                        pointer(A, r * a_row + t * a_step), a_row, a_step,
+                        pointer(B, p * b_panel + t * room.lanes), b_panel, here))
+            r += count
+
+
+@inlined
+def slot_rows(room: Any, p: Any) -> Any:
+    """Of the p-th panel of a group: where the rows of its samples begin, and the numbers of its samples."""
+    return pointer(room.rows, 2 * p * room.lanes), pointer(room.rows, (2 * p + 1) * room.lanes)
+
+
+@kernel
+def gather_inputs(shape: Shape, data: Data, room: Room, panel: int, p: int) -> None:
+    """h_0 of a panel from rows of X; the lanes beyond the last sample repeat it. Kept for phase 2 where wanted."""
+    width, inputs = room.lanes, shape.widths[0]
+    begins, numbers = slot_rows(room, p)
+    begin = panel * width
+    last = min(width, data.samples - begin) - 1
+    for s in range(width):
+        sample = data.first + begin + min(s, last)
+        if data.has_order:
+            sample = data.order[sample]
+        numbers[s] = sample
+        begins[s] = sample * inputs
+    address = room.gather if data.keep else room.transpose
+    for j in range(0, inputs, width):
+        invoke(address, (pointer(data.X, j), begins, min(width, inputs - j),
+                         pointer(room.h, p * room.in_panel + j * width), room.steps, width,
+                         pointer(room.h_rows, j // width * room.in_block + begin * width)))
+
+
+@kernel
+def keep_rows(shape: Shape, room: Room, k: int, panel: int, p: int) -> None:
+    """h_k of a panel, sample after sample, for phase 2."""
+    width = room.lanes
+    for i in range(shape.places[k], shape.places[k] + shape.widths[k], width):
+        invoke(room.transpose, (pointer(room.h, p * room.in_panel + i * width), room.steps, width,
+                                pointer(room.h_rows, i // width * room.in_block + panel * width * width), room.steps,
+                                width, room.h))
+
+
+@kernel
+def scatter(values: Any, units: int, target: Any, room: Room, p: int) -> None:
+    """Rows of target (n, units) from a panel, each sample to its own."""
+    width = room.lanes
+    begins, numbers = slot_rows(room, p)
+    for s in range(width):
+        begins[s] = numbers[s] * units
+    for i in range(0, units, width):
+        invoke(room.transpose, (pointer(values, i * width), room.steps, width, pointer(target, i), begins,
+                                min(width, units - i), values))
+
+
+@kernel
+def evaluate(shape: Shape, data: Data, room: Room, y: Any, panel: int, p: int) -> None:
+    """E of every sample of a panel with outputs y, and e_L = w ∇_y L."""
+    width, outputs = room.lanes, shape.widths[shape.depth]
+    numbers = slot_rows(room, p)[1]
+    d, e = pointer(room.d, p * room.in_target), pointer(room.e, p * room.in_error)
+    outcome = room.outcome
+    if data.has_labels:
+        for i in range(outputs * width):
+            d[i] = 0
+        for s in range(width):
+            d[data.labels[numbers[s]] * width + s] = 1
+    else:
+        for s in range(width):
+            row = numbers[s] * outputs
+            for i in range(outputs):
+                d[i * width + s] = data.targets[row + i]
+    invoke(room.evaluate, (y, d, e, outcome, outputs))
+    if data.has_weights:
+        for s in range(width):
+            weight = data.weights[numbers[s]]
+            outcome[SAMPLE_E * width + s] *= weight
+            for i in range(outputs):
+                e[i * width + s] *= weight
+    begin = panel * width
+    for s in range(min(width, data.samples - begin)):
+        room.E[begin + s] = outcome[SAMPLE_E * width + s]
+        room.correct[begin + s] = np.int64(outcome[SAMPLE_CORRECT * width + s])
+
+
+@kernel
+def propagate_group(theta: Any, shape: Shape, data: Data, room: Room, panel: int, panels: int) -> None:
+    """Some panels forward, their loss if they have targets, and back to e_lowest.
+
+    panel, panels : the first and their number.
+    """
+    width, depth = room.lanes, shape.depth
+    for p in range(panels):
+        gather_inputs(shape, data, room, panel + p, p)
+    for k in range(1, depth + 1):
+        forward_layer(theta, shape, data, room, k, panel, panels)
+    for p in range(panels):
+        y = pointer(room.h, p * room.in_panel + shape.places[depth] * width)
+        if data.has_Y:
+            scatter(y, shape.widths[depth], data.Y, room, p)
+        if data.has_targets:
+            evaluate(shape, data, room, y, panel + p, p)
+    if data.lowest > depth:
+        return
+    for k in range(depth, 0, -1):
+        backward_layer(theta, shape, data, room, k, panel, panels)
+    if data.has_E0:
+        for p in range(panels):
+            scatter(pointer(room.e, p * room.in_error), shape.widths[0], data.E0, room, p)
+
+
+@inlined
+def forward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: Any, panels: Any) -> None:
+    """a_k = W_k h_{k-1} + b_k and h_k = g_k(a_k) of some panels."""
+    width, units, inputs = room.lanes, shape.widths[k], shape.widths[k - 1]
+    here = shape.places[k] * width
+    multiply(room, units, FROM_BIAS, pointer(theta, shape.biases[k]), pointer(room.a, here), room.in_panel,
+             pointer(theta, shape.weights[k]), inputs, 1, pointer(room.h, shape.places[k - 1] * width), room.in_panel,
+             inputs, panels, ROW_STEPS)
+    for p in range(panels):
+        h_k = pointer(room.h, p * room.in_panel + here)
+        invoke(shape.apply[k], (pointer(room.a, p * room.in_panel + here), h_k, units))
+        if k < shape.depth and data.keep:
+            keep_rows(shape, room, k, panel + p, p)
+            if data.noted:
+                invoke(room.note_largest, (h_k, units * width, pointer(room.largest, k)))
+
+
+@inlined
+def backward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: Any, panels: Any) -> None:
+    """δ_k = e_k ⊙ g'_k(a_k) and, where it is wanted, e_{k-1} = W_kᵀ δ_k of some panels."""
+    width, units, inputs = room.lanes, shape.widths[k], shape.widths[k - 1]
+    here = shape.units[k] * width
+    for p in range(panels):
+        delta_k = pointer(room.delta, (panel + p) * room.in_delta + here)
+        values = p * room.in_panel + shape.places[k] * width
+        invoke(shape.delta[k], (pointer(room.a, values), pointer(room.h, values), pointer(room.e, p * room.in_error),
+                                delta_k, units))
+        if data.noted:
+            invoke(room.note_largest, (delta_k, units * width, pointer(room.largest, shape.depth + 1 + k)))
+    if k > data.lowest:
+        multiply(room, inputs, FROM_ZERO, theta, room.e, room.in_error, pointer(theta, shape.weights[k]), 1, inputs,
+                 pointer(room.delta, panel * room.in_delta + here), room.in_delta, units, panels, COLUMN_STEPS)

@@ -1,0 +1,51 @@
+"""The two phases of a job as functions that are called by address: (job, thread, threads)."""
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from ...by_address import INTEGER, address_in_memory, pointer_to
+from .gradients import add_tiles
+from .job import ALPHA, COUNT, GROUP, LANES, TARGET, THETA, data_of, room_of, shape_of
+from .panels import propagate_group
+from .rows import add_outer_products, propagate_rows
+
+#: Up to so many samples go through the network one by one.
+FEW = 4
+
+_ARGUMENTS = (types.CPointer(INTEGER), INTEGER, INTEGER)
+
+
+def propagate_share(dtype: str) -> Any:
+    """Phase 1: a thread's share of the panels of a chunk, group after group."""
+    T = np.dtype(dtype).type
+
+    def share(job: Any, thread: int, threads: int) -> None:
+        theta, shape, data, group = pointer_to(job[THETA], T), shape_of(job), data_of(job, T), job[GROUP]
+        panels = (data.samples + job[LANES] - 1) // job[LANES]
+        begin, end = panels * thread // threads, panels * (thread + 1) // threads
+        if data.samples <= FEW:
+            propagate_rows(theta, shape, data, room_of(job, T, 0))
+        elif group > 0:  # a thread has a few slots, which stay in its cache
+            for panel in range(begin, end, group):
+                propagate_group(theta, shape, data, room_of(job, T, thread * group), panel, min(group, end - panel))
+        elif end > begin:  # every panel has a slot of its own
+            propagate_group(theta, shape, data, room_of(job, T, begin), begin, end - begin)
+
+    return share, _ARGUMENTS
+
+
+def gradient_share(dtype: str) -> Any:
+    """Phase 2: TARGET += ALPHA ∂E/∂θ of a chunk, in a thread's share of the tiles; TARGET is the gradient, or theta."""
+    T = np.dtype(dtype).type
+
+    def share(job: Any, thread: int, threads: int) -> None:
+        target, shape, room = pointer_to(job[TARGET], T), shape_of(job), room_of(job, T, 0)
+        alpha = T(pointer_to(address_in_memory(job), np.float64)[ALPHA])
+        if job[COUNT] <= FEW:
+            add_outer_products(target, shape, data_of(job, T), room, alpha)
+        else:
+            add_tiles(target, shape, room, alpha, job[COUNT], thread, threads)
+
+    return share, _ARGUMENTS

@@ -1,0 +1,105 @@
+"""Batches of a few samples: each goes through the network alone, and vectors run along the inputs of a layer.
+
+Unit i of layer k of sample s lies at s · in_row + places[k] + i. The last layer is the exception: its outputs are put
+into one panel, because a softmax and the losses take panels.
+"""
+
+from typing import Any
+
+from ...by_address import invoke, pointer
+from ...compilation import inlined, kernel
+from .job import Data, Room, Shape
+from .panels import evaluate
+from .row_products import MAX_ROWS
+
+
+@inlined
+def input_row(shape: Any, data: Any, room: Any, s: Any, k: Any) -> Any:
+    """h_k of a sample: a row of X, or a row of the workspace."""
+    if k == 0:
+        return pointer(data.X, room.rows[room.lanes + s] * shape.widths[0])
+    return pointer(room.h, s * room.in_row + shape.places[k])
+
+
+@kernel
+def propagate_rows(theta: Any, shape: Shape, data: Data, room: Room) -> None:
+    """What `propagate_group` does, for a few samples one by one."""
+    depth, width, outputs = shape.depth, room.lanes, shape.widths[shape.depth]
+    last = shape.places[depth]
+    for s in range(width):  # the panel of the outputs has a sample in every lane
+        sample = data.first + min(s, data.samples - 1)
+        room.rows[width + s] = data.order[sample] if data.has_order else sample
+    for s in range(data.samples):
+        for k in range(1, depth + 1):
+            forward_row(theta, shape, data, room, s, k)
+            if k < depth:
+                units, here = shape.widths[k], s * room.in_row + shape.places[k]
+                h_k = pointer(room.h, here)
+                invoke(shape.apply[k], (pointer(room.a, here), h_k, (units + width - 1) // width))
+                if data.noted:
+                    invoke(room.note_largest, (h_k, units, pointer(room.largest, k)))
+    a_L, h_L = room.a_panel, room.h_panel
+    for s in range(width):
+        row = pointer(room.a, min(s, data.samples - 1) * room.in_row + last)
+        for i in range(outputs):
+            a_L[i * width + s] = row[i]
+    invoke(shape.apply[depth], (a_L, h_L, outputs))
+    if data.has_Y:
+        for s in range(data.samples):
+            for i in range(outputs):
+                data.Y[room.rows[width + s] * outputs + i] = h_L[i * width + s]
+    if data.has_targets:
+        evaluate(shape, data, room, h_L, 0, 0)
+    if data.lowest > depth:
+        return
+    invoke(shape.delta[depth], (a_L, h_L, room.e, room.delta, outputs))
+    for s in range(data.samples):
+        delta = pointer(room.delta_rows, s * room.in_row)
+        for i in range(outputs):
+            delta[last + i] = room.delta[i * width + s]
+        for k in range(depth, 0, -1):
+            delta_k = pointer(delta, shape.places[k])
+            if data.noted:
+                invoke(room.note_largest, (delta_k, shape.widths[k], pointer(room.largest, depth + 1 + k)))
+            if k > data.lowest:
+                backward_row(theta, shape, room, delta, s, k)
+        if data.has_E0:
+            for j in range(shape.widths[0]):
+                data.E0[room.rows[width + s] * shape.widths[0] + j] = room.e[j]
+
+
+@inlined
+def forward_row(theta: Any, shape: Any, data: Any, room: Any, s: Any, k: Any) -> None:
+    """a_k = W_k h_{k-1} + b_k."""
+    inputs, here = shape.widths[k - 1], s * room.in_row + shape.places[k]
+    h_prev = input_row(shape, data, room, s, k - 1)
+    for i in range(0, shape.widths[k], MAX_ROWS):
+        invoke(room.dot_rows, (min(MAX_ROWS, shape.widths[k] - i), pointer(theta, shape.biases[k] + i),
+                               pointer(room.a, here + i), pointer(theta, shape.weights[k] + i * inputs), inputs,
+                               h_prev, inputs))
+
+
+@inlined
+def backward_row(theta: Any, shape: Any, room: Any, delta: Any, s: Any, k: Any) -> None:
+    """e_{k-1} = W_kᵀ δ_k, and δ_{k-1} = e_{k-1} ⊙ g'_{k-1}(a_{k-1}) below the first layer's."""
+    inputs, width = shape.widths[k - 1], room.lanes
+    invoke(room.combine_rows, (shape.widths[k], pointer(delta, shape.places[k]), pointer(theta, shape.weights[k]),
+                               inputs, room.e, inputs))
+    if k > 1:
+        here = s * room.in_row + shape.places[k - 1]
+        invoke(shape.delta[k - 1], (pointer(room.a, here), pointer(room.h, here), room.e,
+                                    pointer(delta, shape.places[k - 1]), (inputs + width - 1) // width))
+
+
+@kernel
+def add_outer_products(target: Any, shape: Shape, data: Data, room: Room, alpha: Any) -> None:
+    """target += alpha ∂E/∂W and alpha ∂E/∂b, sample after sample."""
+    for s in range(data.samples):
+        for k in range(1, shape.depth + 1):
+            units, inputs = shape.widths[k], shape.widths[k - 1]
+            delta_k = pointer(room.delta_rows, s * room.in_row + shape.places[k])
+            invoke(room.add_outer, (units, alpha, delta_k, input_row(shape, data, room, s, k - 1), inputs,
+                                    pointer(target, shape.weights[k]), inputs))
+            b = pointer(target, shape.biases[k])
+            for i in range(units):
+                b[i] += alpha * delta_k[i]

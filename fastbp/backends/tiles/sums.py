@@ -1,0 +1,57 @@
+"""Σ_s δ(s) of single units: a vector of partial sums over the panels, and at last the sum of its lanes."""
+
+from typing import Any
+
+from numba import types
+
+from ...by_address import INTEGER, intrinsic, pointer_type
+from .host import host
+from .vectors import I64, Vectors
+
+
+def add_row_sums(dtype: str) -> Any:
+    """The function (target, alpha, delta, rows, in_panel, count), for `address_of`.
+
+    target[r] += alpha Σ_s δ_r(s) over `count` samples, whose panels lie in_panel apart; element (r, s) of a panel at
+    r · lanes + s.
+    """
+    lanes, numbers = host().lanes(dtype), pointer_type(dtype)
+
+    def add(target, alpha, delta, rows, in_panel, count):
+        for r in range(rows):
+            _add_row_sum(lanes, target, r, alpha, delta, in_panel, count)
+
+    return add, (numbers, numbers.dtype, numbers, INTEGER, INTEGER, INTEGER)
+
+
+@intrinsic(prefer_literal=True)
+def _add_row_sum(typing_context, lanes, target, r, alpha, delta, in_panel, count):
+    signature = types.void(lanes, target, r, alpha, delta, in_panel, count)
+    numbers = target
+
+    def codegen(context, builder, signature, values):
+        _, target, r, alpha, delta, in_panel, count = values
+        v = Vectors(builder, context.get_value_type(numbers.dtype), lanes.literal_value)
+        first = v.at(delta, builder.mul(r, I64(v.lanes)))
+        entry, body, done = builder.block, builder.append_basic_block("panel"), builder.append_basic_block("summed")
+        builder.cbranch(builder.icmp_signed(">=", count, I64(v.lanes)), body, done)
+        builder.position_at_end(body)
+        left, place, total = builder.phi(I64), builder.phi(first.type), builder.phi(v.type)
+        rest, further = builder.sub(left, I64(v.lanes)), v.at(place, in_panel)
+        added = builder.fadd(total, v.load(place))
+        for phi, start, following in ((left, count, rest), (place, first, further), (total, v.zero, added)):
+            phi.add_incoming(start, entry)
+            phi.add_incoming(following, body)
+        builder.cbranch(builder.icmp_signed(">=", rest, I64(v.lanes)), body, done)
+        builder.position_at_end(done)
+        last, at_last, sums = builder.phi(I64), builder.phi(first.type), builder.phi(v.type)
+        for phi, start, following in ((last, count, rest), (at_last, first, further), (sums, v.zero, added)):
+            phi.add_incoming(start, entry)
+            phi.add_incoming(following, body)
+        # The lanes of the last panel that have no sample count as 0; their memory exists.
+        sums = builder.fadd(sums, builder.select(v.lanes_below(last), v.load(at_last), v.zero))
+        place = v.at(target, r)
+        builder.store(v.builder.fadd(builder.load(place), builder.fmul(alpha, v.sum(sums))), place)
+        return context.get_dummy_value()
+
+    return signature, codegen

@@ -1,0 +1,106 @@
+"""Blocks of lanes × lanes numbers turned over in registers: samples into panels, and panels into samples.
+
+A transpose of 2^m × 2^m numbers takes m rounds; round d exchanges, in rows r and r + d, the elements of columns c + d
+and c (bit d of r and c clear). Element by element it took eight times as long (0.65 against 0.08 ns, AVX-512).
+"""
+
+from typing import Any
+
+from numba import types
+
+from ...by_address import INTEGER, intrinsic, pointer_type
+from .host import host
+from .vectors import I64, Vectors
+
+
+def transpose_block(dtype: str, copies: bool) -> Any:
+    """The function (source, source_rows, columns, target, target_rows, rows, copy), for `address_of`.
+
+    It loads row r = 0 … lanes - 1 of the block from source + source_rows[r], of which `columns` numbers are there (the
+    others are taken as 0), and writes its column c to target + target_rows[c], of which `rows` are there; memory
+    of what is not there is not touched. All 2 · lanes places must exist; one may be given more than once. With `copies`,
+    the rows are also written as they are, one after another, at copy.
+
+    source, target, copy : numbers
+    source_rows, target_rows : (lanes,) int64, counted in numbers
+    """
+    lanes = host().lanes(dtype)
+
+    def transpose(source, source_rows, columns, target, target_rows, rows, copy):
+        _transpose(lanes, copies, source, source_rows, columns, target, target_rows, rows, copy)
+
+    numbers, places = pointer_type(dtype), types.CPointer(INTEGER)
+    return transpose, (numbers, places, INTEGER, numbers, places, INTEGER, numbers)
+
+
+@intrinsic(prefer_literal=True)
+def _transpose(typing_context, lanes, copies, source, source_rows, columns, target, target_rows, rows, copy):
+    signature = types.void(lanes, copies, source, source_rows, columns, target, target_rows, rows, copy)
+
+    def codegen(context, builder, signature, values):
+        _, _, source, source_rows, columns, target, target_rows, rows, copy = values
+        v = Vectors(builder, context.get_value_type(source_type.dtype), lanes.literal_value)
+        block = _load_rows(builder, v, [_place(builder, v, source, source_rows, r) for r in range(v.lanes)], columns)
+        if copies.literal_value:
+            for r, row in enumerate(block):
+                v.store(row, v.at(copy, r * v.lanes))
+        targets = [_place(builder, v, target, target_rows, c) for c in range(v.lanes)]
+        _store_rows(builder, v, _transposed(v, block), targets, rows)
+        return context.get_dummy_value()
+
+    source_type = source
+    return signature, codegen
+
+
+def _place(builder, v, base, places, number):
+    return v.at(base, builder.load(builder.gep(places, [I64(number)])))
+
+
+def _transposed(v, block):
+    """The rows of the transposed block, in log2(lanes) rounds."""
+    rows, columns, d = list(block), range(v.lanes), v.lanes // 2
+    while d:
+        for r in range(v.lanes):
+            if not r & d:
+                a, b = rows[r], rows[r + d]
+                rows[r] = v.shuffle(a, b, [v.lanes + c - d if c & d else c for c in columns])
+                rows[r + d] = v.shuffle(a, b, [v.lanes + c if c & d else c + d for c in columns])
+        d //= 2
+    return rows
+
+
+def _load_rows(builder, v, places, columns):
+    full, ragged = builder.append_basic_block("load_full"), builder.append_basic_block("load_ragged")
+    joined = builder.append_basic_block("loaded")
+    builder.cbranch(builder.icmp_signed(">=", columns, I64(v.lanes)), full, ragged)
+    builder.position_at_end(full)
+    whole = [v.load(place) for place in places]
+    builder.branch(joined)
+    builder.position_at_end(ragged)
+    mask = v.lanes_below(columns)
+    part = [v.masked_load(place, mask) for place in places]
+    builder.branch(joined)
+    builder.position_at_end(joined)
+    rows = []
+    for a, b in zip(whole, part, strict=True):
+        phi = builder.phi(v.type)
+        phi.add_incoming(a, full)
+        phi.add_incoming(b, ragged)
+        rows.append(phi)
+    return rows
+
+
+def _store_rows(builder, v, rows, places, count):
+    full, ragged = builder.append_basic_block("store_full"), builder.append_basic_block("store_ragged")
+    end = builder.append_basic_block("stored")
+    builder.cbranch(builder.icmp_signed(">=", count, I64(v.lanes)), full, ragged)
+    builder.position_at_end(full)
+    for row, place in zip(rows, places, strict=True):
+        v.store(row, place)
+    builder.branch(end)
+    builder.position_at_end(ragged)
+    mask = v.lanes_below(count)
+    for row, place in zip(rows, places, strict=True):
+        v.masked_store(row, place, mask)
+    builder.branch(end)
+    builder.position_at_end(end)

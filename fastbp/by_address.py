@@ -1,0 +1,121 @@
+"""Functions that are compiled once for a dtype and then called by their address.
+
+A kernel that calls another by name contains all of it, compiled and optimised once more. What is called by address is
+compiled once: a network compiles only the activations and the loss that it uses, kernels stay small, and which function
+runs is data. Such a function takes pointers, which must not overlap, and numbers, and returns nothing.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import ccallback, compiler
+from numba.extending import intrinsic as _intrinsic
+
+from .compilation import KERNEL_FASTMATH, cache_folder, kernel_cache, named
+
+INTEGER = types.int64
+
+_ccallback: Any = ccallback
+intrinsic: Any = _intrinsic  # what it makes takes fewer arguments than the function that describes it
+
+
+def pointer_type(dtype: Any) -> Any:
+    """The type of a pointer to numbers of a dtype."""
+    return types.CPointer(numba.from_dtype(np.dtype(dtype)))
+
+
+@functools.cache
+def address_of(make: Callable[..., Any], *settings: Any) -> int:
+    """The address of the compiled function that ``make(*settings)`` describes, compiled or read from the cache once.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the function, and the types of its arguments.
+    settings : hashable
+        Whatever the function is made for; they become part of its name, and with it of its place in the cache.
+    """
+    function, arguments = make(*settings)
+    named("_".join([make.__name__, *(str(setting) for setting in settings)]), function)
+    options = {"error_model": "numpy", "fastmath": set(KERNEL_FASTMATH)}
+    compiled = _ccallback.CFunc(function, (tuple(arguments), types.void), locals={}, options=options)
+    compiled._compiler = _Compiler(function, compiled._targetdescr, options, {}, compiler.Compiler)
+    if cache_folder() is not None:
+        compiled._cache = kernel_cache(function)
+    compiled.compile()
+    _KEPT.append(compiled)
+    return int(compiled.address)
+
+
+class _Compiler(_ccallback._CFuncCompiler):
+    """Pointers that a function gets do not overlap: loops over them vectorise without looking."""
+
+    def _customize_flags(self, flags: Any) -> Any:
+        flags.noalias = True
+        return super()._customize_flags(flags)
+
+
+_KEPT: list[Any] = []  # compiled code lives as long as its CFunc
+
+
+@intrinsic
+def invoke(typing_context: Any, address: Any, arguments: Any) -> Any:
+    """Call the function at an address with a tuple of pointers, arrays (their first element) and numbers."""
+    signature = types.void(address, arguments)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        passed = []
+        for place, kind in enumerate(arguments):
+            value = builder.extract_value(values[1], place)
+            if isinstance(kind, types.Array):
+                value = context.make_array(kind)(context, builder, value).data
+            passed.append(value)
+        function_type = ir.FunctionType(ir.VoidType(), [value.type for value in passed])
+        builder.call(builder.inttoptr(values[0], function_type.as_pointer()), passed)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def pointer(typing_context: Any, base: Any, offset: Any) -> Any:
+    """The address of an element, counted from the first one of an array or from a pointer."""
+    signature = types.CPointer(base.dtype)(base, INTEGER)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        data = values[0]
+        if isinstance(base, types.Array):
+            data = context.make_array(base)(context, builder, data).data
+        return builder.gep(data, [values[1]])
+
+    return signature, codegen
+
+
+@intrinsic
+def pointer_to(typing_context: Any, address: Any, number: Any) -> Any:
+    """An address as a pointer to numbers of a type, such as np.float32."""
+    signature = types.CPointer(number.instance_type)(address, number)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+
+    return signature, codegen
+
+
+@intrinsic
+def address_in_memory(typing_context: Any, base: Any) -> Any:
+    """The address of an array's first element, or a pointer's, as a number."""
+    signature = types.int64(base)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        data = values[0]
+        if isinstance(base, types.Array):
+            data = context.make_array(base)(context, builder, data).data
+        return builder.ptrtoint(data, ir.IntType(64))
+
+    return signature, codegen
