@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import ccallback, compiler
+from numba.core import ccallback, cgutils, compiler
 from numba.extending import intrinsic as _intrinsic
 
 from .compilation import KERNEL_FASTMATH, cache_folder, kernel_cache, named
@@ -49,7 +49,8 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
         compiled._cache = kernel_cache(function)
     compiled.compile()
     _KEPT.append(compiled)
-    return int(compiled.address)
+    # The function itself, not the C function around it, which passes all arguments once more.
+    return int(compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
 
 
 class _Compiler(_ccallback._CFuncCompiler):
@@ -75,8 +76,11 @@ def invoke(typing_context: Any, address: Any, arguments: Any) -> Any:
             if isinstance(kind, types.Array):
                 value = context.make_array(kind)(context, builder, value).data
             passed.append(value)
-        function_type = ir.FunctionType(ir.VoidType(), [value.type for value in passed])
-        builder.call(builder.inttoptr(values[0], function_type.as_pointer()), passed)
+        # Numba's convention: a status comes back, places for a result and an exception come first; there are none.
+        anything = ir.IntType(8).as_pointer()
+        places = [cgutils.alloca_once(builder, anything), cgutils.alloca_once(builder, anything)]
+        function_type = ir.FunctionType(ir.IntType(32), [value.type for value in [*places, *passed]])
+        builder.call(builder.inttoptr(values[0], function_type.as_pointer()), [*places, *passed])
         return context.get_dummy_value()
 
     return signature, codegen

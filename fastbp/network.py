@@ -13,7 +13,7 @@ from .activations import activation_named
 from .backends import backend_named, linked, samples_in_a_piece
 from .initializers import INITIALIZERS, require_initializer
 from .inputs import Samples, as_input, as_samples, require_number, require_whole
-from .layout import Layout, bias_vector, make_layout, weight_matrix
+from .layout import Layout, aligned_zeros, bias_vector, make_layout, weight_matrix
 from .losses import Loss, loss_named
 from .optimizers import SGD, DivergenceError, Optimizer
 from .updates import OptimizerState, update
@@ -82,8 +82,8 @@ class MLP:
         self._rng = np.random.default_rng(seed)
         self._backend_name, self._backend = backend_named(backend)
         self._layout = make_layout(self._widths)
-        self._theta = np.zeros(self._layout.size, self._dtype)
-        self._grad = np.zeros(self._layout.size, self._dtype)
+        self._theta = aligned_zeros(self._layout.size, self._dtype)
+        self._grad = aligned_zeros(self._layout.size, self._dtype)
         self._workspaces: list[tuple[int, Any]] = []
         #: Anything that JSON can hold, kept with the network by `save`.
         self.metadata: dict[str, Any] = {}

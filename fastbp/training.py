@@ -10,11 +10,12 @@ import numpy as np
 
 from . import backends, threads
 from .backends import samples_in_a_piece
-from .backends.training_loop import DIVERGED, EPOCH, POSITION, STEP, Plan, Progress, start_progress
+from .backends.training_loop import DIVERGED, EPOCH, POSITION, REACH, STEP, Plan, Progress, start_progress
 from .history import History
 from .inputs import Samples, require_whole
 from .network import MLP
 from .optimizers import SGD, DivergenceError, Optimizer
+from .pace import Pace
 from .progress_bar import ProgressBar
 from .sampling import IN_ORDER, MAX_SAMPLES, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
 from .updates import OptimizerState, is_plain_descent
@@ -166,7 +167,7 @@ def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, e
     spec = optimizer.spec()
     net.zero_grad()
     begin = time.perf_counter()
-    budget = 1
+    pace = Pace(backends.SLICE_SECONDS)
     try:
         _call_if_there(run.callbacks, "start", net)
         with ProgressBar(progress_wanted, epochs, n) as bar, net.workspace(min(plan.batch_size, plan.piece)) as work:
@@ -178,11 +179,10 @@ def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, e
                 until = history.epochs + 1 if observed else epochs
                 before = _samples_done(progress, n)
                 with threads.allowed() as count:
+                    team, budget = pace.next_slice(count)
                     status = net.backend_module.train(net.theta, net.grad, net.layout, run.samples, plan, spec, state,
-                                                      progress, until, budget, work, count)
-                done = _samples_done(progress, n) - before
-                seconds = time.perf_counter() - slice_begin
-                budget = min(4 * max(budget, done), max(1, int(backends.SLICE_SECONDS / seconds * done)))
+                                                      progress, until, budget, work, team)
+                pace.learn(team, time.perf_counter() - slice_begin, _samples_done(progress, n) - before)
                 _record_epochs(run, progress, history)
                 if status == DIVERGED:
                     raise _divergence(progress, history)
@@ -226,7 +226,8 @@ def _record_epochs(run: _Run, progress: Progress, history: History) -> None:
     wishes = [callback(net, history) for callback in run.callbacks]
     if any(wish is True for wish in wishes):
         history.stop_reason = "callback"
-    net.zero_grad()  # a callback may have used the running gradient
+    net.zero_grad()  # a callback may have used the running gradient,
+    progress.sums[REACH] = -1.0  # and written to theta
 
 
 def _record_losses(run: _Run, progress: Progress, history: History) -> None:

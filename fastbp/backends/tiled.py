@@ -23,7 +23,7 @@ from numba import prange
 from ..by_address import address_in_memory, address_of, invoke, pointer_to
 from ..compilation import inlined, kernel
 from ..elementary import is_finite, largest_number
-from ..layout import Layout
+from ..layout import Layout, aligned_zeros
 from ..losses import OUTCOME_ROWS
 from .sample import has_targets, lowest_error
 from .tiles import job as jobs
@@ -60,6 +60,9 @@ MAX_BYTES = 5 * 2**23
 #: are read once for a whole group of panels.
 RESIDENT_BYTES = 2**19
 
+#: Panels that go through such a network together.
+GROUP = 2
+
 #: Steps of fewer operations stay on one thread: see `threads_for`.
 SMALL_WORK = 4e6
 
@@ -80,7 +83,7 @@ class Workspace(NamedTuple):
     job: np.ndarray        # what both phases need to know, addresses of the arrays here among it: `tiles.job`
     E: np.ndarray          # (chunk,) the loss of each sample
     correct: np.ndarray    # (chunk,) 1 where it is classified correctly
-    largest: np.ndarray    # (slots, 2, L+1) the largest |h_k| and |δ_k| of the panels that were in a slot
+    largest: np.ndarray    # (slots, 2, ≥ L+1) the largest |h_k| and |δ_k| of the panels that were in a slot
     numbers: np.ndarray    # the memory of everything else
     integers: np.ndarray
     results: np.ndarray    # (RESULT_SIZE,) what the kernel of one-sample steps gives
@@ -93,7 +96,7 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     """The memory for calls with up to that many samples; the size of a chunk depends on the network alone."""
     width, itemsize, depth, name = lanes(dtype), dtype.itemsize, layout.depth, dtype.name
     places = np.concatenate([[0], np.cumsum(-(-layout.widths // width) * width)])
-    units, in_row, widest, outputs = int(layout.units[-1]), int(places[-1]), 0, int(layout.widths[-1])
+    units, in_row, outputs = int(layout.units[-1]), int(places[-1]), int(layout.widths[-1])
     widest = int(np.diff(places).max())
     kept = (int(places[-2]) + units) * itemsize       # bytes of a sample in delta and h_rows
     passing = (2 * in_row + widest) * itemsize        # and in a, h, e
@@ -102,30 +105,36 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     chunk = min(chunk, max(2 * width, MAX_BYTES // (kept if resident else kept + passing)), max(samples, 2 * width))
     panels = 2 * -(-chunk // (2 * width))
     chunk = panels * width
-    slots = min(panels, 2 * _config.NUMBA_NUM_THREADS) if resident else panels
+    slots = GROUP * _config.NUMBA_NUM_THREADS if resident else panels
+    line, in_rows, in_largest = 64 // itemsize, _apart(2 * width, 8), _apart(depth + 1, 32 // itemsize)
+    in_panel, in_error = _apart(in_row * width, line), _apart(widest * width, line)
+    in_target, in_outcome = _apart(outputs * width, line), _apart(OUTCOME_ROWS * width, line)
     scratch = scratch_size(layout.widths) if layout.size <= MAX_PARAMETERS else 0
-    sizes = {"scratch": scratch, "a": slots * in_row * width, "h": slots * in_row * width, "e": slots * widest * width,
-             "d": slots * outputs * width, "outcome": slots * OUTCOME_ROWS * width, "delta": panels * units * width,
+    sizes = {"scratch": scratch, "a": slots * in_panel, "h": slots * in_panel, "e": slots * in_error,
+             "d": slots * in_target, "outcome": slots * in_outcome, "delta": panels * units * width,
              "h_rows": int(places[-2]) * chunk, "a_panel": outputs * width, "h_panel": outputs * width,
              "delta_rows": width * in_row}
     numbers, places_in_memory = _shared(sizes, dtype)
-    integers = np.concatenate([np.zeros(slots * 2 * width, np.int64), np.arange(width) * width])
-    E, correct = np.zeros(chunk), np.zeros(chunk, np.int64)
-    largest = np.zeros((slots, 2, depth + 1), dtype)
+    integers = aligned_zeros(slots * in_rows + width, np.dtype(np.int64))
+    integers[slots * in_rows :] = np.arange(width) * width
+    E, correct = aligned_zeros(chunk, np.dtype(np.float64)), aligned_zeros(chunk, np.dtype(np.int64))
+    largest = aligned_zeros(slots * 2 * in_largest, dtype).reshape(slots, 2, in_largest)
     tables = [np.resize(table, depth + 2).astype(np.int64) for table in (
         layout.widths, layout.weights, layout.biases, layout.units, places, layout.apply, layout.delta)]
     del places_in_memory["scratch"]  # it comes first, where `numbers` begins
     job = jobs.make_job(
-        tables, **places_in_memory, rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * 2 * width,
+        tables, **places_in_memory, rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
         largest=largest.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
-        affine_1=address_of(affine_tile, name, 1), affine_2=address_of(affine_tile, name, 2),
+        affine_1=address_of(affine_tile, name, 1, not resident),
+        affine_2=address_of(affine_tile, name, 2, not resident),
         gradient_1=address_of(gradient_tile, name, 1), gradient_2=address_of(gradient_tile, name, 2),
         transpose=address_of(transpose_block, name, False), gather=address_of(transpose_block, name, True),
         note_largest=address_of(note_largest, name), add_row_sums=address_of(add_row_sums, name),
         dot_rows=address_of(dot_rows, name), combine_rows=address_of(combine_rows, name),
-        add_outer=address_of(add_outer, name), evaluate=layout.evaluate, lanes=width, tile_rows=host().tile_rows,
-        group=2 if resident else 0, depth=depth, in_panel=in_row * width, in_error=widest * width,
-        in_target=outputs * width, in_delta=units * width, in_block=chunk * width, in_row=in_row)
+        add_outer=address_of(add_outer, name), evaluate=layout.evaluate, lanes=width, itemsize=itemsize,
+        tile_rows=host().tile_rows, group=GROUP if resident else 0, depth=depth, in_panel=in_panel, in_error=in_error,
+        in_target=in_target, in_outcome=in_outcome, in_rows=in_rows, in_largest=in_largest, in_delta=units * width,
+        in_block=chunk * width, in_row=in_row)
     return Workspace(job, E, correct, largest, numbers, integers, np.zeros(RESULT_SIZE),
                      address_of(propagate_share, name), address_of(gradient_share, name), 0)
 
@@ -138,10 +147,19 @@ def specialised(work: Workspace, widths: tuple[int, ...], activations: tuple[str
     return work._replace(online=address_of(online_steps, dtype.name, widths, activations, loss))
 
 
+def _apart(size: int, line: int) -> int:
+    """Whole lines of the cache, and a page between the memory of one thread and another's.
+
+    Reading on towards the end of an array, the processor fetches lines beyond it. They had to be taken back from the
+    other core at the next write: two threads together took 1.4 times as long for their half as alone.
+    """
+    return (-(-size // line) + 64) * line
+
+
 def _shared(sizes: dict[str, int], dtype: np.dtype) -> tuple[np.ndarray, dict[str, int]]:
     """One array for all, and where each begins: at a cache line, because a vector across two lines costs twice."""
     line = 64 // dtype.itemsize
-    begins = np.cumsum([0, *(-(-size // line) * line for size in sizes.values())])
+    begins = np.cumsum([0, *(_apart(size, line) for size in sizes.values())])
     numbers = np.zeros(int(begins[-1]) + line, dtype)
     first = -(-numbers.ctypes.data // 64) * 64
     return numbers, {name: first + int(begin) * dtype.itemsize for name, begin in zip(sizes, begins[:-1], strict=True)}
@@ -167,6 +185,13 @@ def run(phase: Any, job: Any, threads: Any) -> None:
 def threads_for(layout: Any, count: Any, threads: Any) -> Any:
     """How many threads are worth waking for so many samples."""
     return threads if count > FEW and 6 * layout.size * count >= SMALL_WORK else 1
+
+
+@inlined
+def slots_of(work: Any, count: Any, threads: Any) -> Any:
+    """How many slots so many samples on so many threads may use."""
+    job = work.job
+    return threads * job[jobs.GROUP] if job[jobs.GROUP] > 0 else (count + job[jobs.LANES] - 1) // job[jobs.LANES]
 
 
 @inlined
@@ -231,14 +256,15 @@ def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, st
         return descend_online(theta, samples, order, start, min(batches, BLOCK), rate, reach, work)
     if count > work.E.shape[0]:
         return 0.0, 0, 0, reach
-    for slot in range(work.largest.shape[0]):
+    team = threads_for(layout, count, threads)
+    slots = slots_of(work, count, team)
+    for slot in range(slots):
         for k in range(layout.depth + 1):
             work.largest[slot, 0, k], work.largest[slot, 1, k] = 0, 0
     nothing = samples.X[:0]
     begin_job(work, theta, samples, order, nothing, nothing, 1, 1, 1)
-    team = threads_for(layout, count, threads)
     E, correct = propagate_chunk(work, samples, start, count, team)
-    change = largest_change(layout, samples.largest, count, work)
+    change = largest_change(layout, samples.largest, count, slots, work)
     # Every partial sum and every new parameter is below this; NaN compares as false.
     if is_finite(E) and reach + max(1.0, rate) * change < 0.25 * largest_number(theta[0]):
         add_gradient(work, theta, -rate, team)
@@ -262,16 +288,16 @@ def descend_online(theta: Any, samples: Any, order: Any, start: Any, count: Any,
 
 
 @inlined
-def largest_change(layout: Any, largest_input: Any, count: Any, work: Any) -> Any:
+def largest_change(layout: Any, largest_input: Any, count: Any, slots: Any, work: Any) -> Any:
     """A bound on every |∂E/∂w|, |∂E/∂b| ≤ Σ_s |δ| max(|h|, 1), and on every part of such a sum."""
     bound, largest_h = 0.0, largest_input
     for k in range(1, layout.depth + 1):
         largest_delta = 0.0
-        for slot in range(work.largest.shape[0]):  # a sum, because unlike a maximum it never loses NaN
+        for slot in range(slots):  # a sum, because unlike a maximum it never loses NaN
             largest_delta += np.float64(work.largest[slot, 1, k])
         bound += count * largest_delta * max(1.0, largest_h)
         largest_h = 0.0
-        for slot in range(work.largest.shape[0]):
+        for slot in range(slots):
             largest_h += np.float64(work.largest[slot, 0, k])
     return bound
 

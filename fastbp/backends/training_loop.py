@@ -21,7 +21,7 @@ RUNNING, DIVERGED = 0, 1
 
 #: The columns of Progress.counts and Progress.sums.
 EPOCH, POSITION, STEP, CORRECT = 0, 1, 2, 3
-BATCH_E, EPOCH_E = 0, 1
+BATCH_E, EPOCH_E, REACH = 0, 1, 2
 
 
 class Plan(NamedTuple):
@@ -38,14 +38,14 @@ class Progress(NamedTuple):
 
     order: np.ndarray    # (n,) the samples of this epoch in their order, or (0,) for the order of X
     counts: np.ndarray   # (4,) epochs done, samples done in this one, updates done in this one, correct ones so far
-    sums: np.ndarray     # (2,) E so far of this batch and of this epoch
+    sums: np.ndarray     # (3,) E so far of this batch and of this epoch; a bound on |θ|, negative where none is known
     loss: np.ndarray     # (epochs,) E / n of every epoch, each sample's loss as it was before its batch's update
     correct: np.ndarray  # (epochs,) how many samples were classified correctly, likewise
 
 
 def start_progress(samples: int, epochs: int, in_order: bool) -> Progress:
     """Nothing done yet."""
-    return Progress(np.zeros(0 if in_order else samples, np.int64), np.zeros(4, np.int64), np.zeros(2),
+    return Progress(np.zeros(0 if in_order else samples, np.int64), np.zeros(4, np.int64), np.array([0.0, 0.0, -1.0]),
                     np.zeros(epochs), np.zeros(epochs, np.int64))
 
 
@@ -74,7 +74,7 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
               progress: Progress, until_epoch: int, budget: int, work: Any, threads: int) -> int:
         n = samples.X.shape[0]
         counts, sums = progress.counts, progress.sums
-        plain, reach = is_plain_descent(optimizer), -1.0
+        plain = is_plain_descent(optimizer)
         nothing = samples.X[:0]
         while budget > 0 and counts[EPOCH] < until_epoch:
             position = counts[POSITION]
@@ -89,8 +89,8 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
                 batches = min(n - position, budget) // size if has_constant_rate(
                     optimizer.schedule, state.updates[0]) else 1
                 rate = learning_rate_at(optimizer.schedule, state.updates[0]) / size
-                reach = largest_of(theta) if reach < 0.0 else reach
-                E, correct, taken, reach = descend(theta, layout, samples, progress.order, position, stop,
+                reach = largest_of(theta) if sums[REACH] < 0.0 else sums[REACH]
+                E, correct, taken, sums[REACH] = descend(theta, layout, samples, progress.order, position, stop,
                                                    max(1, batches), rate, reach, work, threads)
                 stop += max(0, taken - 1) * size
             if taken == 0:
@@ -104,6 +104,8 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
                 elif not (is_finite(sums[BATCH_E])
                           and update(theta, grad, 1.0 / (batch_stop - batch_start), optimizer, state)):
                     return DIVERGED
+                else:
+                    sums[REACH] = -1.0
                 sums[EPOCH_E] += sums[BATCH_E]
                 sums[BATCH_E] = 0.0
                 counts[STEP] += max(1, taken)

@@ -14,7 +14,6 @@ import numpy as np
 
 from ...by_address import pointer, pointer_to
 from ...compilation import inlined
-from ...losses import OUTCOME_ROWS
 
 #: Set for every call: addresses, 0 where there is nothing; then numbers. ALPHA holds the bits of a float64.
 (THETA, TARGET, X, LABELS, TARGETS, WEIGHTS, ORDER, Y, E0,
@@ -25,13 +24,14 @@ _ROOM = ("a", "h", "e", "d", "outcome", "rows", "largest", "delta", "h_rows", "E
          "h_panel", "delta_rows",
          "affine_1", "affine_2", "gradient_1", "gradient_2", "transpose", "gather", "note_largest", "add_row_sums",
          "dot_rows", "combine_rows", "add_outer", "evaluate",
-         "lanes", "tile_rows", "group", "depth", "in_panel", "in_error", "in_target", "in_delta", "in_block", "in_row")
+         "lanes", "itemsize", "tile_rows", "group", "depth", "in_panel", "in_error", "in_target", "in_outcome",
+         "in_rows", "in_largest", "in_delta", "in_block", "in_row")
 (A, H, E, D, OUTCOME, ROWS, LARGEST, DELTA, H_ROWS, LOSSES, CORRECT, STEPS, A_PANEL,
  H_PANEL, DELTA_ROWS,
  AFFINE, _, GRADIENT, _, TRANSPOSE, GATHER, NOTE_LARGEST, ADD_ROW_SUMS,
  DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE,
- LANES, TILE_ROWS, GROUP, DEPTH, IN_PANEL, IN_ERROR, IN_TARGET, IN_DELTA, IN_BLOCK,
- IN_ROW) = range(CALL_SIZE, CALL_SIZE + len(_ROOM))
+ LANES, ITEMSIZE, TILE_ROWS, GROUP, DEPTH, IN_PANEL, IN_ERROR, IN_TARGET, IN_OUTCOME,
+ IN_ROWS, IN_LARGEST, IN_DELTA, IN_BLOCK, IN_ROW) = range(CALL_SIZE, CALL_SIZE + len(_ROOM))
 
 TABLES = CALL_SIZE + len(_ROOM)
 
@@ -94,8 +94,8 @@ class Room(NamedTuple):
     e: Any           # panels of e_k of one layer, in_error apart
     d: Any           # panels of targets, in_target apart
     outcome: Any     # what the loss finds out, (OUTCOME_ROWS, lanes)
-    rows: Any        # for each panel, where rows of X, Y or E0 begin, and which samples they are; 2 · lanes
-    largest: Any     # the largest |h_k| and |δ_k|, (2, L+1)
+    rows: Any        # for each panel, where rows of X, Y or E0 begin, and which samples they are; in_rows apart
+    largest: Any     # the largest |h_k| and |δ_k|
     delta: Any       # panels of δ_k of the whole chunk, in_delta apart
     h_rows: Any      # h_{k-1} of the whole chunk, sample after sample, in blocks of `lanes` units, in_block apart
     E: Any           # each sample's loss
@@ -115,10 +115,13 @@ class Room(NamedTuple):
     add_outer: int
     evaluate: int
     lanes: int
+    itemsize: int
     tile_rows: int
     in_panel: int
     in_error: int
     in_target: int
+    in_rows: int
+    in_largest: int  # from the largest |h_k| to the largest |δ_k|
     in_delta: int
     in_block: int
     in_row: int
@@ -150,11 +153,12 @@ def room_of(job: Any, T: Any, slot: Any) -> Any:
     return Room(
         pointer(pointer_to(job[A], T), slot * job[IN_PANEL]), pointer(pointer_to(job[H], T), slot * job[IN_PANEL]),
         pointer(pointer_to(job[E], T), slot * job[IN_ERROR]), pointer(pointer_to(job[D], T), slot * job[IN_TARGET]),
-        pointer(pointer_to(job[OUTCOME], T), slot * OUTCOME_ROWS * lanes),
-        pointer(pointer_to(job[ROWS], np.int64), slot * 2 * lanes),
-        pointer(pointer_to(job[LARGEST], T), slot * 2 * (job[DEPTH] + 1)), pointer_to(job[DELTA], T),
+        pointer(pointer_to(job[OUTCOME], T), slot * job[IN_OUTCOME]),
+        pointer(pointer_to(job[ROWS], np.int64), slot * job[IN_ROWS]),
+        pointer(pointer_to(job[LARGEST], T), slot * 2 * job[IN_LARGEST]), pointer_to(job[DELTA], T),
         pointer_to(job[H_ROWS], T), pointer_to(job[LOSSES], np.float64), pointer_to(job[CORRECT], np.int64),
         pointer_to(job[STEPS], np.int64), pointer_to(job[A_PANEL], T), pointer_to(job[H_PANEL], T),
         pointer_to(job[DELTA_ROWS], T), pointer(job, AFFINE), pointer(job, GRADIENT), job[TRANSPOSE], job[GATHER],
         job[NOTE_LARGEST], job[ADD_ROW_SUMS], job[DOT_ROWS], job[COMBINE_ROWS], job[ADD_OUTER], job[EVALUATE], lanes,
-        job[TILE_ROWS], job[IN_PANEL], job[IN_ERROR], job[IN_TARGET], job[IN_DELTA], job[IN_BLOCK], job[IN_ROW])
+        job[ITEMSIZE], job[TILE_ROWS], job[IN_PANEL], job[IN_ERROR], job[IN_TARGET], job[IN_ROWS],
+        job[IN_LARGEST], job[IN_DELTA], job[IN_BLOCK], job[IN_ROW])

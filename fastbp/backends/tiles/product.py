@@ -29,20 +29,26 @@ from .vectors import I64, Vectors
 FROM_ZERO, FROM_BIAS, FROM_C = 0, 1, 2
 
 
-def affine_tile(dtype: str, vectors: int) -> Any:
-    """The function (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps), for `address_of`.
+def affine_tile(dtype: str, vectors: int, fetches: bool) -> Any:
+    """The function (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row).
+
+    For `address_of`.
 
     C, B : panels, `vectors` of them, c_panel and b_panel apart; a row of C and a step of B are `lanes` apart.
     A : element (r, t) at r · a_row + t · a_step.
     bias : (rows,), read if start is FROM_BIAS.
+    ahead : with A's a_step, what of A will be needed next: if it `fetches`, step t asks for it, and for what lies
+        ahead_row further.
     """
     lanes = host().lanes(dtype)
 
-    def tile(rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps):
-        _affine_tile(lanes, vectors, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps)
+    def tile(rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row):
+        _affine_tile(lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps,
+                     ahead, ahead_row)
 
     numbers = pointer_type(dtype)
-    return tile, (INTEGER, INTEGER, numbers, numbers, INTEGER, numbers, INTEGER, INTEGER, numbers, INTEGER, INTEGER)
+    return tile, (INTEGER, INTEGER, numbers, numbers, INTEGER, numbers, INTEGER, INTEGER, numbers, INTEGER, INTEGER,
+                  numbers, INTEGER)
 
 
 def gradient_tile(dtype: str, vectors: int) -> Any:
@@ -62,19 +68,21 @@ def gradient_tile(dtype: str, vectors: int) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def _affine_tile(typing_context, lanes, vectors, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps):
-    signature = types.void(lanes, vectors, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps)
+def _affine_tile(typing_context, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel,
+                 steps, ahead, ahead_row):
+    signature = types.void(lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps,
+                           ahead, ahead_row)
 
     def codegen(context, builder, signature, values):
-        _, _, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps = values
+        _, _, _, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row = values
 
         def body(tile):
             C_at = tile.corners(C, c_row=I64(tile.v.lanes), c_vector=c_panel)
             tile.begin(start, bias, C_at)
-            tile.loop(A, a_row, a_step, B, b_panel, steps)
+            tile.loop(A, a_row, a_step, B, b_panel, steps, ahead if fetches.literal_value else None, ahead_row)
             tile.end(C_at)
 
-        _for_every_number_of_rows(context, builder, C_type=signature.args[5], lanes=lanes.literal_value,
+        _for_every_number_of_rows(context, builder, C_type=signature.args[6], lanes=lanes.literal_value,
                                   vectors=vectors.literal_value, rows=rows, body=body)
         return context.get_dummy_value()
 
@@ -152,8 +160,8 @@ class _Tile:
         self.sums = [[self._phi([(values[code][r][v], block) for code, block in enumerate(blocks)])
                       for v in self.vectors] for r in self.rows]
 
-    def loop(self, A, a_row, a_step, B, b_vector, steps):
-        """sums[r][v] += A[r, t] B[t, v] for all steps, at least one."""
+    def loop(self, A, a_row, a_step, B, b_vector, steps, ahead=None, ahead_row=None):
+        """sums[r][v] += A[r, t] B[t, v] for all steps, at least one; each asks for two numbers ahead."""
         builder, v = self.builder, self.v
         # Three rows share a pointer, and reach theirs by an address of base + row · {0, 1, 2}: with a pointer for
         # each of 14 rows, the 16 general registers would not do.
@@ -164,12 +172,17 @@ class _Tile:
         t, b = self._phi([(I64(0), entry)]), self._phi([(B, entry)])
         a = [self._phi([(base, entry)]) for base in bases]
         sums = [[self._phi([(value, entry)]) for value in row] for row in self.sums]
+        later = self._phi([(ahead, entry)]) if ahead is not None else None
         vectors = [v.load(v.at(b, builder.mul(b_vector, I64(n)))) for n in self.vectors]
+        if later is not None:
+            v.prefetch(later)
+            v.prefetch(v.at(later, ahead_row))
         added = []
         for r in self.rows:
             factor = v.splat(builder.load(v.at(a[r // 3], builder.mul(a_row, I64(r % 3)))))
             added.append([v.multiply_add(factor, vectors[n], sums[r][n]) for n in self.vectors])
         advanced = [(t, builder.add(t, I64(1))), (b, v.at(b, v.lanes)), *((p, v.at(p, a_step)) for p in a)]
+        advanced += [(later, v.at(later, a_step))] if later is not None else []
         advanced += [(sums[r][n], added[r][n]) for r in self.rows for n in self.vectors]
         for phi, value in advanced:
             phi.add_incoming(value, body)

@@ -60,7 +60,7 @@ def propagate_rows(theta: Any, shape: Shape, data: Data, room: Room) -> None:
         for k in range(depth, 0, -1):
             delta_k = pointer(delta, shape.places[k])
             if data.noted:
-                invoke(room.note_largest, (delta_k, shape.widths[k], pointer(room.largest, depth + 1 + k)))
+                invoke(room.note_largest, (delta_k, shape.widths[k], pointer(room.largest, room.in_largest + k)))
             if k > data.lowest:
                 backward_row(theta, shape, room, delta, s, k)
         if data.has_E0:

@@ -13,13 +13,17 @@ from .host import host
 from .vectors import I64, Vectors
 
 
+#: Rows of X come from memory; so many blocks further on they are asked for.
+AHEAD = 6
+
+
 def transpose_block(dtype: str, copies: bool) -> Any:
     """The function (source, source_rows, columns, target, target_rows, rows, copy), for `address_of`.
 
     It loads row r = 0 … lanes - 1 of the block from source + source_rows[r], of which `columns` numbers are there (the
-    others are taken as 0), and writes its column c to target + target_rows[c], of which `rows` are there; memory
-    of what is not there is not touched. All 2 · lanes places must exist; one may be given more than once. With `copies`,
-    the rows are also written as they are, one after another, at copy.
+    others are taken as 0), and writes its column c to target + target_rows[c], of which `rows` are there. Memory
+    of what is not there is not touched. All 2 · lanes places must exist, and may be given more than once. With
+    `copies`, the rows are also written as they are, one after another, at copy.
 
     source, target, copy : numbers
     source_rows, target_rows : (lanes,) int64, counted in numbers
@@ -40,7 +44,11 @@ def _transpose(typing_context, lanes, copies, source, source_rows, columns, targ
     def codegen(context, builder, signature, values):
         _, _, source, source_rows, columns, target, target_rows, rows, copy = values
         v = Vectors(builder, context.get_value_type(source_type.dtype), lanes.literal_value)
-        block = _load_rows(builder, v, [_place(builder, v, source, source_rows, r) for r in range(v.lanes)], columns)
+        places = [_place(builder, v, source, source_rows, r) for r in range(v.lanes)]
+        if copies.literal_value:
+            for place in places:
+                v.prefetch(v.at(place, AHEAD * v.lanes))
+        block = _load_rows(builder, v, places, columns)
         if copies.literal_value:
             for r, row in enumerate(block):
                 v.store(row, v.at(copy, r * v.lanes))
