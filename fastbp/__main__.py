@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import compare, doctor, predict, train
+from .commands import compare, doctor, predict, train, warmup
 from .optimizers import DivergenceError
 
 BAD_INPUT, MISSING_PACKAGE, DIVERGED, INTERRUPTED = 3, 4, 5, 130
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                      epilog=_EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (train, predict, compare, doctor):
+    for module in (train, predict, compare, doctor, warmup):
         module.add_command(commands)
     chosen = parser.parse_args(arguments)
     try:

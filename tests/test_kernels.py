@@ -152,6 +152,32 @@ def test_an_edited_formula_is_never_served_from_the_cache(tmp_path):
     assert evaluate() == -2.0
 
 
+TILED = """
+from fastbp import MLP
+net = MLP([1, 1], activation=["leaky_relu"], loss="squared_error", backend="tiled")
+net.theta[:] = 1, 0
+print(net.forward([[-100.0]])[0, 0])
+"""
+
+
+def test_edited_code_that_is_called_by_address_is_never_served_from_the_cache(tmp_path):
+    """A formula, and then a function in `tiles`, whose callers are in other files and hold only their addresses."""
+    package = tmp_path / "fastbp"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    edits = [("formulas.py", "T(0.01) * a", "T(0.02) * a", -2.0),
+             ("backends/tiles/rows.py", "] = h_L[", "] = -h_L[", 2.0)]
+
+    def evaluate():
+        return float(run(TILED, path=tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache")))
+
+    assert evaluate() == -1.0
+    for file, old, new, expected in edits:
+        text = (package / file).read_text(encoding="utf-8")
+        assert text.count(old) == 1
+        (package / file).write_text(text.replace(old, new), encoding="utf-8")
+        assert evaluate() == expected
+
+
 UNWRITABLE = """
 import warnings
 import numpy as np

@@ -100,10 +100,9 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     widest = int(np.diff(places).max())
     kept = (int(places[-2]) + units) * itemsize       # bytes of a sample in delta and h_rows
     passing = (2 * in_row + widest) * itemsize        # and in a, h, e
-    resident = layout.size * itemsize <= RESIDENT_BYTES
-    chunk = min(max(CHUNK_BYTES // kept, MIN_CHUNK), MAX_CHUNK)
-    chunk = min(chunk, max(2 * width, MAX_BYTES // (kept if resident else kept + passing)), max(samples, 2 * width))
-    panels = 2 * -(-chunk // (2 * width))
+    resident = layout.size * itemsize <= RESIDENT_BYTES and passing * width <= RESIDENT_BYTES // 2
+    chunk = min(max(CHUNK_BYTES // kept, MIN_CHUNK), MAX_CHUNK, MAX_BYTES // (kept if resident else kept + passing))
+    panels = max(1, min(chunk // width, -(-samples // width)))
     chunk = panels * width
     slots = GROUP * _config.NUMBA_NUM_THREADS if resident else panels
     line, in_rows, in_largest = 64 // itemsize, _apart(2 * width, 8), _apart(depth + 1, 32 // itemsize)

@@ -25,7 +25,7 @@ def propagate_share(dtype: str) -> Any:
         theta, shape, data, group = pointer_to(job[THETA], T), shape_of(job), data_of(job, T), job[GROUP]
         panels = (data.samples + job[LANES] - 1) // job[LANES]
         begin, end = panels * thread // threads, panels * (thread + 1) // threads
-        if data.samples <= FEW:
+        if data.samples <= min(FEW, job[LANES]):
             propagate_rows(theta, shape, data, room_of(job, T, 0))
         elif group > 0:  # a thread has a few slots, which stay in its cache
             for panel in range(begin, end, group):
@@ -43,7 +43,7 @@ def gradient_share(dtype: str) -> Any:
     def share(job: Any, thread: int, threads: int) -> None:
         target, shape, room = pointer_to(job[TARGET], T), shape_of(job), room_of(job, T, 0)
         alpha = T(pointer_to(address_in_memory(job), np.float64)[ALPHA])
-        if job[COUNT] <= FEW:
+        if job[COUNT] <= min(FEW, job[LANES]):
             add_outer_products(target, shape, data_of(job, T), room, alpha)
         else:
             add_tiles(target, shape, room, alpha, job[COUNT], thread, threads)

@@ -12,7 +12,6 @@ from ...by_address import INTEGER, intrinsic, pointer_type
 from .host import host
 from .vectors import I64, Vectors
 
-
 #: Rows of X come from memory; so many blocks further on they are asked for.
 AHEAD = 6
 

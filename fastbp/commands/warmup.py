@@ -1,0 +1,200 @@
+"""`fastbp warmup`: compile now what would else be compiled when it is first used."""
+
+import argparse
+import importlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..activations import ACTIVATIONS
+from ..backends import NAMES, backend_named
+from ..compilation import cache_folder
+from ..losses import BY_NAME as LOSSES
+from ..network import MLP
+from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+
+DTYPES = ("float32", "float64")
+OPTIMIZERS: tuple[Optimizer, ...] = (SGD(), RMSprop(), Adam(), AdamW())
+
+#: One sample, which goes through a network alone, and more than any backend's vectors hold.
+BATCHES = (1, 40)
+
+#: Caches of other versions are removed when nothing has been written to them for so long.
+UNUSED_DAYS = 30
+
+# The names that `compilation.cache_folder` and Numba give: anything else is not ours to remove.
+_DIGEST = re.compile(r"[0-9a-f]{16}")
+_CACHED = re.compile(r".+\.(nbi|nbc)(\.tmp\.[0-9a-f]+)?")
+
+
+class Network(NamedTuple):
+    """What a network is compiled for: one combination of names."""
+
+    backend: str
+    dtype: str
+    activation: str  # of the hidden layer
+    output: str      # of the last layer
+    loss: str
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.dtype}: {self.activation}, {self.loss}"
+
+
+def add_command(commands: Any) -> None:
+    """Add the parser of `fastbp warmup`."""
+    parser = commands.add_parser(
+        "warmup", help="compile all kernels now",
+        description="Fill the kernel cache, so that no first call and no first training has to wait for the compiler, "
+                    f"and remove caches of other versions of fastbp that are {UNUSED_DAYS} days old. What long "
+                    "trainings with batches of one sample compile for their own list of widths is not in it.")
+    parser.add_argument("--dtype", type=_names_of(DTYPES), default=",".join(DTYPES), metavar="NAME[,NAME…]",
+                        help="float32, float64; both if not given")
+    parser.add_argument("--backends", type=_names_of(NAMES), default="auto", metavar="NAME[,NAME…]",
+                        help=f"{', '.join(NAMES)}; auto if not given")
+    parser.add_argument("--activations", type=_names_of([record.name for record in ACTIVATIONS]),
+                        default=",".join(record.name for record in ACTIVATIONS), metavar="NAME[,NAME…]",
+                        help="all if not given")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> str:
+    """Compile, tidy up, and print one line."""
+    folder = cache_folder()
+    if folder is None:
+        raise OSError("the kernel cache cannot be written, and without it nothing stays compiled")
+    before, begin = _kernels_in(folder), time.perf_counter()
+    networks = networks_to_warm(options.dtype, options.backends, options.activations)
+    with _progress(len(networks)) as move:
+        for network in networks:
+            move(str(network))
+            call_everything(network)
+    found = {"kernels": _kernels_in(folder), "compiled": _kernels_in(folder) - before, "cache": str(folder),
+             "seconds": round(time.perf_counter() - begin, 1), "removed": len(_remove_old_caches(folder))}
+    if options.json:
+        print(json.dumps(found))
+    else:
+        print("{kernels} kernels in {cache}, {compiled} of them compiled now, in {seconds} s; "
+              "{removed} unused caches of other versions removed".format(**found))
+    return "done"
+
+
+def networks_to_warm(dtypes: Sequence[str], backends: Sequence[str], activations: Sequence[str]) -> list[Network]:
+    """The networks that together use every one of these activations, and every loss.
+
+    An activation and a loss are compiled apart, so not every pair is needed.
+    """
+    networks = []
+    for backend in dict.fromkeys(backend_named(name)[0] for name in backends):
+        for dtype in dtypes:
+            hidden = [name for name in activations if name != "softmax"] or ["identity"]
+            pairs = [(name, "squared_error") for name in hidden] + [(hidden[0], loss) for loss in LOSSES]
+            if "softmax" not in activations:
+                pairs = [(name, loss) for name, loss in pairs if LOSSES[loss].requires != "softmax"]
+            networks += [Network(backend, dtype, name, _output_activation(name, loss), loss)
+                         for name, loss in dict.fromkeys(pairs)]
+    return networks
+
+
+def _output_activation(activation: str, loss: str) -> str:
+    """That of the hidden layer, where the loss goes with it."""
+    return LOSSES[loss].requires or ("identity" if activation in LOSSES[loss].refuses else activation)
+
+
+def call_everything(network: Network) -> None:
+    """Every call of the public interface that compiles something, on a tiny network."""
+    rng = np.random.default_rng(0)
+    for n in BATCHES:
+        X = rng.standard_normal((n, 3)).astype(network.dtype)
+        d = np.zeros(n, np.int64) if LOSSES[network.loss].targets == "classes" else np.zeros((n, 2), network.dtype)
+        net = MLP([3, 4, 2], activation=network.activation, output_activation=network.output, loss=network.loss,
+                  dtype=network.dtype, backend=network.backend, seed=0)
+        net.forward(X)
+        net.evaluate(X, d)
+        net.input_gradient(X, d)
+        net.accumulate_gradient(X, d)
+        net.step(0.01)
+        for optimizer in OPTIMIZERS:
+            for batch_size in {1, n}:
+                net.fit(X, d, optimizer=optimizer, epochs=1, batch_size=batch_size, progress=False)
+
+
+def unused_caches(base: Path, keep: Path, now: float) -> list[Path]:
+    """The folders of compiled kernels in a folder, other than `keep`, whose newest file is older than UNUSED_DAYS.
+
+    Only what has the name of a digest, and holds nothing but cached kernels, is such a folder.
+    """
+    found = []
+    for folder in sorted(base.iterdir()):
+        if folder == keep or folder.is_symlink() or not folder.is_dir() or not _DIGEST.fullmatch(folder.name):
+            continue
+        files = list(folder.iterdir())
+        if not all(_CACHED.fullmatch(file.name) and file.is_file() and not file.is_symlink() for file in files):
+            continue
+        newest = max((file.stat().st_mtime for file in files), default=folder.stat().st_mtime)
+        if now - newest > UNUSED_DAYS * 86400:
+            found.append(folder)
+    return found
+
+
+def _remove_old_caches(keep: Path) -> list[Path]:
+    """What was removed of `unused_caches` beside the cache in use, if that is the user's own.
+
+    A folder in NUMBA_CACHE_DIR may be shared, and others may have chosen to keep what they compiled.
+    """
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return []
+    removed = []
+    for folder in unused_caches(keep.parent, keep, time.time()):
+        try:
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()  # fails where another process has written a file in the meantime
+        except OSError:
+            continue
+        removed.append(folder)
+    return removed
+
+
+def _kernels_in(folder: Path) -> int:
+    return len(list(folder.glob("*.nbc")))
+
+
+def _names_of(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """A parser of names in a row."""
+    def names(text: str) -> list[str]:
+        chosen = [name.strip() for name in text.split(",")]
+        for name in chosen:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"expected some of {', '.join(known)}, found {name!r}")
+        return list(dict.fromkeys(chosen))
+
+    return names
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    """What to call before each part of the work: it moves a bar on a terminal, if tqdm is installed."""
+    tqdm: Any = None
+    if sys.stderr is not None and sys.stderr.isatty():
+        try:
+            tqdm = importlib.import_module("tqdm").tqdm
+        except ImportError:
+            tqdm = None
+    if tqdm is None:
+        yield lambda text: None
+        return
+    with tqdm(total=total, unit="", leave=False) as bar:
+        def move(text: str) -> None:
+            bar.set_description_str(text)
+            bar.update(1)
+
+        yield move
