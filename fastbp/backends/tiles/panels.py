@@ -24,8 +24,8 @@ from .product import FROM_BIAS, FROM_C, FROM_ZERO
 COLUMN_STEPS, ROW_STEPS = 128, 1024
 
 #: Rows of W_k so many bytes apart share one set of the first-level cache, of 8 or 12 places: tiles of 14 rows of 2048
-#: floats ran at 0.91 of the ceiling, of 11 rows at 0.96.
-PERIOD, PERIODIC_ROWS = 4096, 11
+#: floats from memory ran at 0.86 of the ceiling, of 10 rows at 0.95.
+PERIOD, PERIODIC_ROWS = 4096, 10
 
 
 @kernel
