@@ -45,7 +45,8 @@ class MLP:
     seed : int or None
         Of the initial weights, and of the order in which `fit` draws samples. None takes fresh entropy.
     backend : str
-        "loops", the formulas as they stand; "blas", through NumPy's `dot` (needs SciPy); "auto", the fastest.
+        "tiled", on register tiles; "loops", the formulas as they stand; "blas", through NumPy's `dot` (needs SciPy);
+        "auto", the fastest, which was "tiled" on every network that was measured.
     initializer : str
         "glorot", "he", "lecun" or "zeros"; "auto" chooses by the activation of each layer.
 

@@ -27,6 +27,9 @@ OPTIMIZERS: tuple[Optimizer, ...] = (SGD(), RMSprop(), Adam(), AdamW())
 #: One sample, which goes through a network alone, and more than any backend's vectors hold.
 BATCHES = (1, 40)
 
+#: Weights that no second-level cache holds have tiles of their own.
+LARGE = (1024, 1024)
+
 #: Caches of other versions are removed when nothing has been written to them for so long.
 UNUSED_DAYS = 30
 
@@ -110,8 +113,11 @@ def _output_activation(activation: str, loss: str) -> str:
 
 
 def call_everything(network: Network) -> None:
-    """Every call of the public interface that compiles something, on a tiny network."""
+    """Every call of the public interface that compiles something, on a tiny network, and the first on a large one."""
     rng = np.random.default_rng(0)
+    large = MLP(LARGE, activation=network.activation, output_activation=network.output, loss=network.loss,
+                dtype=network.dtype, backend=network.backend, initializer="zeros")
+    large.forward(np.zeros((1, LARGE[0]), network.dtype))
     for n in BATCHES:
         X = rng.standard_normal((n, 3)).astype(network.dtype)
         d = np.zeros(n, np.int64) if LOSSES[network.loss].targets == "classes" else np.zeros((n, 2), network.dtype)

@@ -68,9 +68,7 @@ class Worker:
             found.append((taken / epochs, first, variant, trainer))
         each, first, self.variant, self.trainer = min(found, key=lambda entry: entry[0])
         self.epochs = max(1, math.ceil(seconds / each))
-        if not 0.5 < self._time(self.trainer, self.epochs) / seconds < 2.0:  # it compiled something for a long training
-            each = self._time(self.trainer, self.epochs) / self.epochs
-            self.epochs = max(self.epochs, math.ceil(seconds / each))
+        self._time(self.trainer, self.epochs)  # a long training may compile what a short one did not need
         return {"variant": self.trainer.variant, "first_seconds": first, "epochs": self.epochs}
 
     def check(self, steps: int, to: str) -> dict:
