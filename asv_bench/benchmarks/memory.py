@@ -11,7 +11,7 @@ class Propagation:
     What may grow with the samples is X (80 bytes each), its labels (8), and Y (40) in the forward pass.
     """
 
-    params = (["loops", "blas"], [1_000, 10_000, 100_000])
+    params = (["tiled", "loops", "blas"], [1_000, 10_000, 100_000])
     param_names = ("backend", "samples")
 
     def setup(self, backend: str, samples: int) -> None:
