@@ -233,7 +233,8 @@ def add_gradient(work: Any, target: Any, alpha: Any, threads: Any) -> None:
 def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
               work: Workspace, threads: int) -> Any:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
-    begin_job(work, theta, samples, order, Y, E0, lowest_error(layout, grad, E0), 1 if grad.shape[0] > 0 else 0, 0)
+    begin_job(work, theta, samples, order, Y, E0, np.int64(lowest_error(layout, grad, E0)),
+              np.int64(grad.shape[0] > 0), np.int64(0))
     chunk = work.E.shape[0]
     total, correct = 0.0, 0
     for first in range(start, stop, chunk):
@@ -261,7 +262,7 @@ def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, st
         for k in range(layout.depth + 1):
             work.largest[slot, 0, k], work.largest[slot, 1, k] = 0, 0
     nothing = samples.X[:0]
-    begin_job(work, theta, samples, order, nothing, nothing, 1, 1, 1)
+    begin_job(work, theta, samples, order, nothing, nothing, np.int64(1), np.int64(1), np.int64(1))
     E, correct = propagate_chunk(work, samples, start, count, team)
     change = largest_change(layout, samples.largest, count, slots, work)
     # Every partial sum and every new parameter is below this; NaN compares as false.

@@ -166,9 +166,9 @@ def forward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: A
     """a_k = W_k h_{k-1} + b_k and h_k = g_k(a_k) of some panels."""
     width, units, inputs = room.lanes, shape.widths[k], shape.widths[k - 1]
     here = shape.places[k] * width
-    multiply(room, units, FROM_BIAS, pointer(theta, shape.biases[k]), pointer(room.a, here), room.in_panel,
-             pointer(theta, shape.weights[k]), inputs, 1, pointer(room.h, shape.places[k - 1] * width), room.in_panel,
-             inputs, panels, ROW_STEPS)
+    multiply(room, units, np.int64(FROM_BIAS), pointer(theta, shape.biases[k]), pointer(room.a, here), room.in_panel,
+             pointer(theta, shape.weights[k]), inputs, np.int64(1), pointer(room.h, shape.places[k - 1] * width),
+             room.in_panel, inputs, panels, np.int64(ROW_STEPS))
     for p in range(panels):
         h_k = pointer(room.h, p * room.in_panel + here)
         invoke(shape.apply[k], (pointer(room.a, p * room.in_panel + here), h_k, units))
@@ -191,5 +191,6 @@ def backward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: 
         if data.noted:
             invoke(room.note_largest, (delta_k, units * width, pointer(room.largest, room.in_largest + k)))
     if k > data.lowest:
-        multiply(room, inputs, FROM_ZERO, theta, room.e, room.in_error, pointer(theta, shape.weights[k]), 1, inputs,
-                 pointer(room.delta, panel * room.in_delta + here), room.in_delta, units, panels, COLUMN_STEPS)
+        multiply(room, inputs, np.int64(FROM_ZERO), theta, room.e, room.in_error, pointer(theta, shape.weights[k]),
+                 np.int64(1), inputs, pointer(room.delta, panel * room.in_delta + here), room.in_delta, units, panels,
+                 np.int64(COLUMN_STEPS))

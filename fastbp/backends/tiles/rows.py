@@ -6,6 +6,8 @@ into one panel, because a softmax and the losses take panels.
 
 from typing import Any
 
+import numpy as np
+
 from ...by_address import invoke, pointer
 from ...compilation import inlined, kernel
 from .job import Data, Room, Shape
@@ -49,7 +51,7 @@ def propagate_rows(theta: Any, shape: Shape, data: Data, room: Room) -> None:
             for i in range(outputs):
                 data.Y[room.rows[width + s] * outputs + i] = h_L[i * width + s]
     if data.has_targets:
-        evaluate(shape, data, room, h_L, 0, 0)
+        evaluate(shape, data, room, h_L, np.int64(0), np.int64(0))  # a literal would be a type of its own
     if data.lowest > depth:
         return
     invoke(shape.delta[depth], (a_L, h_L, room.e, room.delta, outputs))
