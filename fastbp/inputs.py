@@ -223,7 +223,7 @@ def largest_magnitude(array: np.ndarray) -> float:
     return float(np.array(largest_bits(bits), bits.dtype).view(array.dtype))
 
 
-@kernel
+@kernel(inline=True)
 def largest_bits(bits: Any) -> Any:
     """The largest of floats without their sign, as unsigned integers in their order; NaN is above infinity.
 

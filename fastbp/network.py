@@ -46,7 +46,7 @@ class MLP:
         Of the initial weights, and of the order in which `fit` draws samples. None takes fresh entropy.
     backend : str
         "tiled", on register tiles; "loops", the formulas as they stand; "blas", through NumPy's `dot` (needs SciPy);
-        "auto", the fastest, which was "tiled" on every network that was measured.
+        "auto", the fastest, which was "tiled" on all workloads of `fastbp compare`.
     initializer : str
         "glorot", "he", "lecun" or "zeros"; "auto" chooses by the activation of each layer.
 

@@ -159,9 +159,9 @@ def _shared(sizes: dict[str, int], dtype: np.dtype) -> tuple[np.ndarray, dict[st
     """One array for all, and where each begins: at a cache line, because a vector across two lines costs twice."""
     line = 64 // dtype.itemsize
     begins = np.cumsum([0, *(_apart(size, line) for size in sizes.values())])
-    numbers = np.zeros(int(begins[-1]) + line, dtype)
-    first = -(-numbers.ctypes.data // 64) * 64
-    return numbers, {name: first + int(begin) * dtype.itemsize for name, begin in zip(sizes, begins[:-1], strict=True)}
+    numbers = aligned_zeros(int(begins[-1]), dtype)
+    return numbers, {name: numbers.ctypes.data + int(begin) * dtype.itemsize
+                     for name, begin in zip(sizes, begins[:-1], strict=True)}
 
 
 @kernel(parallel=True)
