@@ -35,7 +35,9 @@ class Backend(Protocol):
 
     def propagate(self, theta: Any, layout: Layout, samples: Samples, order: Any, start: int, stop: int, grad: Any,
                   Y: Any, E0: Any, work: Any, threads: int) -> tuple[float, int]:
-        """Take the samples order[start:stop] forward, evaluate their loss, and take their errors back. Compiled.
+        """Take the samples order[start:stop] forward, evaluate their loss, and take their errors back.
+
+        It is called from Python, and in compiled code from `train`.
 
         Parameters
         ----------

@@ -25,15 +25,12 @@ from ..compilation import inlined, kernel
 from ..elementary import is_finite, largest_number
 from ..layout import Layout, aligned_zeros
 from ..losses import OUTCOME_ROWS
-from .sample import has_targets, lowest_error
 from .tiles import job as jobs
 from .tiles.host import host
 from .tiles.magnitude import note_largest
 from .tiles.online import (
-    BLOCK,
     MAX_PARAMETERS,
     RESULT_SIZE,
-    TAKEN,
     TOTAL_CORRECT,
     TOTAL_E,
     is_worth_compiling,
@@ -41,7 +38,7 @@ from .tiles.online import (
     scratch_size,
 )
 from .tiles.phases import FEW, gradient_share, propagate_share
-from .tiles.product import affine_tile, gradient_tile
+from .tiles.product import affine_product, gradient_tile
 from .tiles.row_products import add_outer, combine_rows, dot_rows
 from .tiles.sums import add_row_sums
 from .tiles.transpose import transpose_block
@@ -62,6 +59,11 @@ RESIDENT_BYTES = 2**19
 
 #: Panels that go through such a network together.
 GROUP = 2
+
+#: Steps of plain gradient descent are taken up to so many at once; then it is seen whether θ is still finite, and if
+#: not, they are taken back. Where there are fewer in a row, or more parameters, copying θ costs more than a bound on
+#: its change that tells beforehand: a quarter of a step of 2-16-1, but nothing that could be measured of 784-128-10.
+MAX_BLOCK, MIN_BLOCK, MAX_COPIED = 256, 8, 2**14
 
 #: Steps of fewer operations stay on one thread: see `threads_for`.
 SMALL_WORK = 4e6
@@ -86,9 +88,8 @@ class Workspace(NamedTuple):
     largest: np.ndarray    # (slots, 2, ≥ L+1) the largest |h_k| and |δ_k| of the panels that were in a slot
     numbers: np.ndarray    # the memory of everything else
     integers: np.ndarray
+    before: np.ndarray     # (P,) θ before a block of steps, or (0,)
     results: np.ndarray    # (RESULT_SIZE,) what the kernel of one-sample steps gives
-    propagate: int         # the address of phase 1
-    gradient: int          # the address of phase 2
     online: int            # the address of one-sample steps for this list of widths, or 0
 
 
@@ -124,18 +125,18 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     job = jobs.make_job(
         tables, **places_in_memory, rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
         largest=largest.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
-        affine_1=address_of(affine_tile, name, 1, not resident),
-        affine_2=address_of(affine_tile, name, 2, not resident),
+        affine=address_of(affine_product, name, not resident),
         gradient_1=address_of(gradient_tile, name, 1), gradient_2=address_of(gradient_tile, name, 2),
         transpose=address_of(transpose_block, name, False), gather=address_of(transpose_block, name, True),
         note_largest=address_of(note_largest, name), add_row_sums=address_of(add_row_sums, name),
         dot_rows=address_of(dot_rows, name), combine_rows=address_of(combine_rows, name),
-        add_outer=address_of(add_outer, name), evaluate=layout.evaluate, lanes=width, itemsize=itemsize,
-        tile_rows=host().tile_rows, group=GROUP if resident else 0, depth=depth, in_panel=in_panel, in_error=in_error,
-        in_target=in_target, in_outcome=in_outcome, in_rows=in_rows, in_largest=in_largest, in_delta=units * width,
-        in_block=chunk * width, in_row=in_row)
-    return Workspace(job, E, correct, largest, numbers, integers, np.zeros(RESULT_SIZE),
-                     address_of(propagate_share, name), address_of(gradient_share, name), 0)
+        add_outer=address_of(add_outer, name), evaluate=layout.evaluate,
+        propagate_phase=address_of(propagate_share, name), gradient_phase=address_of(gradient_share, name),
+        chunk=chunk, parameters=layout.size, lanes=width, tile_rows=host().tile_rows, group=GROUP if resident else 0,
+        depth=depth, in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
+        in_largest=in_largest, in_delta=units * width, in_block=chunk * width, in_row=in_row)
+    before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
+    return Workspace(job, E, correct, largest, numbers, integers, before, np.zeros(RESULT_SIZE), 0)
 
 
 def specialised(work: Workspace, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
@@ -181,27 +182,25 @@ def run(phase: Any, job: Any, threads: Any) -> None:
 
 
 @inlined
-def threads_for(layout: Any, count: Any, threads: Any) -> Any:
+def threads_for(job: Any, count: Any, threads: Any) -> Any:
     """How many threads are worth waking for so many samples."""
-    return threads if count > FEW and 6 * layout.size * count >= SMALL_WORK else 1
+    return threads if count > FEW and 6 * job[jobs.PARAMETERS] * count >= SMALL_WORK else 1
 
 
 @inlined
-def slots_of(work: Any, count: Any, threads: Any) -> Any:
+def slots_of(job: Any, count: Any, threads: Any) -> Any:
     """How many slots so many samples on so many threads may use."""
-    job = work.job
     return threads * job[jobs.GROUP] if job[jobs.GROUP] > 0 else (count + job[jobs.LANES] - 1) // job[jobs.LANES]
 
 
 @inlined
-def begin_job(work: Any, theta: Any, samples: Any, order: Any, Y: Any, E0: Any, lowest: Any, keep: Any,
-              noted: Any) -> None:
+def begin_job(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, Y: Any, E0: Any,
+              lowest: Any, keep: Any, noted: Any) -> None:
     """Write down what is to be done to which arrays."""
-    job = work.job
-    job[jobs.THETA], job[jobs.X] = address_in_memory(theta), address_in_memory(samples.X)
-    job[jobs.LABELS] = address_in_memory(samples.labels) if samples.labels.shape[0] > 0 else 0
-    job[jobs.TARGETS] = address_in_memory(samples.targets) if samples.targets.shape[0] > 0 else 0
-    job[jobs.WEIGHTS] = address_in_memory(samples.weights) if samples.weights.shape[0] > 0 else 0
+    job[jobs.THETA], job[jobs.X] = address_in_memory(theta), address_in_memory(X)
+    job[jobs.LABELS] = address_in_memory(labels) if labels.shape[0] > 0 else 0
+    job[jobs.TARGETS] = address_in_memory(targets) if targets.shape[0] > 0 else 0
+    job[jobs.WEIGHTS] = address_in_memory(weights) if weights.shape[0] > 0 else 0
     job[jobs.ORDER] = address_in_memory(order) if order.shape[0] > 0 else 0
     job[jobs.Y] = address_in_memory(Y) if Y.shape[0] > 0 else 0
     job[jobs.E0] = address_in_memory(E0) if E0.shape[0] > 0 else 0
@@ -209,82 +208,137 @@ def begin_job(work: Any, theta: Any, samples: Any, order: Any, Y: Any, E0: Any, 
 
 
 @inlined
-def propagate_chunk(work: Any, samples: Any, first: Any, count: Any, threads: Any) -> Any:
+def propagate_chunk(job: Any, first: Any, count: Any, threads: Any) -> Any:
     """Phase 1; E and the number of correct samples, summed in their order."""
-    work.job[jobs.FIRST], work.job[jobs.COUNT] = first, count
-    run(work.propagate, work.job, threads)
+    job[jobs.FIRST], job[jobs.COUNT] = first, count
+    run(job[jobs.PROPAGATE_PHASE], job, threads)
     total, correct = 0.0, 0
-    if has_targets(samples):
+    if job[jobs.LABELS] != 0 or job[jobs.TARGETS] != 0:
+        losses, correct_ones = pointer_to(job[jobs.LOSSES], np.float64), pointer_to(job[jobs.CORRECT], np.int64)
         for s in range(count):
-            total += work.E[s]
-            correct += work.correct[s]
+            total += losses[s]
+            correct += correct_ones[s]
     return total, correct
 
 
 @inlined
-def add_gradient(work: Any, target: Any, alpha: Any, threads: Any) -> None:
+def add_gradient(job: Any, target: Any, alpha: Any, threads: Any) -> None:
     """Phase 2: target += alpha ∂E/∂θ of the chunk."""
-    work.job[jobs.TARGET] = address_in_memory(target)
-    pointer_to(address_in_memory(work.job), np.float64)[jobs.ALPHA] = alpha
-    run(work.gradient, work.job, threads)
+    job[jobs.TARGET] = address_in_memory(target)
+    pointer_to(address_in_memory(job), np.float64)[jobs.ALPHA] = alpha
+    run(job[jobs.GRADIENT_PHASE], job, threads)
 
 
 @kernel
-def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
-              work: Workspace, threads: int) -> Any:
-    """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
-    begin_job(work, theta, samples, order, Y, E0, np.int64(lowest_error(layout, grad, E0)),
-              np.int64(grad.shape[0] > 0), np.int64(0))
-    chunk = work.E.shape[0]
+def propagate_arrays(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, start: int,
+                     stop: int, grad: Any, Y: Any, E0: Any, threads: int) -> Any:
+    """What `propagate` does, of arrays alone."""
+    wanted, chunk = grad.shape[0] > 0, job[jobs.CHUNK]
+    lowest = 0 if E0.shape[0] > 0 else (1 if wanted else job[jobs.DEPTH] + 1)
+    begin_job(job, theta, X, labels, targets, weights, order, Y, E0, np.int64(lowest), np.int64(wanted), np.int64(0))
     total, correct = 0.0, 0
     for first in range(start, stop, chunk):
         count = min(chunk, stop - first)
-        team = threads_for(layout, count, threads)
-        chunk_E, chunk_correct = propagate_chunk(work, samples, first, count, team)
+        team = threads_for(job, count, threads)
+        chunk_E, chunk_correct = propagate_chunk(job, first, count, team)
         total, correct = total + chunk_E, correct + chunk_correct
-        if grad.shape[0] > 0:
-            add_gradient(work, grad, 1.0, team)
+        if wanted:
+            add_gradient(job, grad, 1.0, team)
     return total, correct
+
+
+@inlined
+def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
+              work: Workspace, threads: int) -> Any:
+    """Take the samples order[start:stop] through the network; see `Backend.propagate`.
+
+    Called from Python it takes the tuples apart itself: Numba needs 3 µs for that, as long as a sample in 784-128-10.
+    """
+    return propagate_arrays(work.job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, start,
+                            stop, grad, Y, E0, threads)
 
 
 @kernel(inline=True)
 def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
             reach: float, work: Workspace, threads: int) -> Any:
-    """θ ← θ - rate ∇E in phase 2 itself, for a batch of at most one chunk; see `training_loop`."""
+    """θ ← θ - rate ∇E in phase 2 itself, for batches of at most one chunk; see `training_loop`."""
     count = stop - start
-    if work.online != 0 and batches > 1:
-        return descend_online(theta, samples, order, start, min(batches, BLOCK), rate, reach, work)
     if count > work.E.shape[0]:
         return 0.0, 0, 0, reach
-    team = threads_for(layout, count, threads)
-    slots = slots_of(work, count, team)
+    if (work.before.shape[0] > 0 and batches >= MIN_BLOCK) or (work.online != 0 and batches > 1):
+        E, correct, taken = descend_block(theta, samples, order, start, count, min(batches, MAX_BLOCK), rate, work,
+                                          threads)
+        return E, correct, taken, -1.0 if taken > 0 else reach
+    job = work.job
+    team = threads_for(job, count, threads)
+    slots = slots_of(job, count, team)
     for slot in range(slots):
         for k in range(layout.depth + 1):
             work.largest[slot, 0, k], work.largest[slot, 1, k] = 0, 0
-    nothing = samples.X[:0]
-    begin_job(work, theta, samples, order, nothing, nothing, np.int64(1), np.int64(1), np.int64(1))
-    E, correct = propagate_chunk(work, samples, start, count, team)
+    begin_descent(job, theta, samples, order, np.int64(1))
+    E, correct = propagate_chunk(job, start, count, team)
     change = largest_change(layout, samples.largest, count, slots, work)
     # Every partial sum and every new parameter is below this; NaN compares as false.
     if is_finite(E) and reach + max(1.0, rate) * change < 0.25 * largest_number(theta[0]):
-        add_gradient(work, theta, -rate, team)
+        add_gradient(job, theta, -rate, team)
         return E, correct, 1, reach + rate * change
     return 0.0, 0, 0, reach
 
 
 @inlined
-def descend_online(theta: Any, samples: Any, order: Any, start: Any, count: Any, rate: Any, reach: Any,
-                   work: Any) -> Any:
+def begin_descent(job: Any, theta: Any, samples: Any, order: Any, noted: Any) -> None:
+    """Write down that δ of every layer and what phase 2 needs is wanted of batches."""
+    nothing = samples.X[:0]
+    begin_job(job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, nothing, nothing,
+              np.int64(1), np.int64(1), noted)
+
+
+@inlined
+def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any, work: Any,
+                  threads: Any) -> Any:
+    """Batches of `count` samples one after another: all, or half of them, or a quarter, …: as leave θ and E finite."""
+    while batches > 0:
+        for p in range(theta.shape[0]):
+            work.before[p] = theta[p]
+        if work.online != 0:
+            E, correct = descend_online(theta, samples, order, start, batches, rate, work)
+        else:
+            E, correct = descend_in_order(theta, samples, order, start, count, batches, rate, work.job, threads)
+        beyond = 0
+        for p in range(theta.shape[0]):
+            beyond += not is_finite(theta[p])
+        if is_finite(E) and beyond == 0:
+            return E, correct, batches
+        for p in range(theta.shape[0]):
+            theta[p] = work.before[p]
+        batches //= 2
+    return 0.0, 0, 0
+
+
+@inlined
+def descend_in_order(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any, job: Any,
+                     threads: Any) -> Any:
+    """So many steps; E of their batches, and how many samples were correct."""
+    team = threads_for(job, count, threads)
+    begin_descent(job, theta, samples, order, np.int64(0))
+    total, correct = 0.0, 0
+    for batch in range(batches):
+        batch_E, batch_correct = propagate_chunk(job, start + batch * count, count, team)
+        add_gradient(job, theta, -rate, team)
+        total, correct = total + batch_E, correct + batch_correct
+    return total, correct
+
+
+@inlined
+def descend_online(theta: Any, samples: Any, order: Any, start: Any, count: Any, rate: Any, work: Any) -> Any:
     """Steps of one sample each, by the kernel that was compiled for the widths of this network."""
-    flags = work.integers
+    flags, result = work.integers, work.results
     flags[0] = samples.labels.shape[0] > 0
     flags[1] = samples.weights.shape[0] > 0
     flags[2] = order.shape[0] > 0
-    result = work.results
     invoke(work.online, (theta, samples.X, samples.labels, samples.targets, samples.weights, order, flags, start, count,
                          theta.dtype.type(rate), work.numbers, result))
-    taken = np.int64(result[TAKEN])
-    return result[TOTAL_E], np.int64(result[TOTAL_CORRECT]), taken, -1.0 if taken > 0 else reach
+    return result[TOTAL_E], np.int64(result[TOTAL_CORRECT])
 
 
 @inlined

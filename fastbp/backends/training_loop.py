@@ -61,9 +61,10 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
 
     Where the optimizer is plain gradient descent, a backend may take the step while it computes the gradient, without
     writing it down: ``descend(theta, layout, samples, order, start, stop, batches, rate, reach, work, threads)`` does
-    θ ← θ - rate ∇E for the batch from start to stop, if it can tell beforehand that θ stays finite where no parameter
-    is larger than `reach`. It may go on with as many as `batches` batches of that size in all. It returns the sum of
-    their E, how many samples were correct, how many batches it took, and the new bound; or 0 batches, with θ untouched.
+    θ ← θ - rate ∇E for the batch from start to stop, and may go on with as many as `batches` batches of that size in
+    all, if θ stays finite; no parameter is larger than `reach` when it begins. It returns the sum of their E, how many
+    samples were correct, how many batches it took, and the new bound, negative if not known; or 0 batches, with θ as it
+    was.
 
     Its result is RUNNING or DIVERGED: then the loss of the batch that begins at or before the position, or its update,
     was not finite, and theta is as it was before that update.

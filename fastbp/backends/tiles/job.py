@@ -22,15 +22,17 @@ from ...compilation import inlined
 #: Set with the workspace: addresses of memory, of functions, and sizes.
 _ROOM = ("a", "h", "e", "d", "outcome", "rows", "largest", "delta", "h_rows", "E", "correct", "steps", "a_panel",
          "h_panel", "delta_rows",
-         "affine_1", "affine_2", "gradient_1", "gradient_2", "transpose", "gather", "note_largest", "add_row_sums",
+         "affine", "gradient_1", "gradient_2", "transpose", "gather", "note_largest", "add_row_sums",
          "dot_rows", "combine_rows", "add_outer", "evaluate",
-         "lanes", "itemsize", "tile_rows", "group", "depth", "in_panel", "in_error", "in_target", "in_outcome",
+         "propagate_phase", "gradient_phase", "chunk", "parameters",
+         "lanes", "tile_rows", "group", "depth", "in_panel", "in_error", "in_target", "in_outcome",
          "in_rows", "in_largest", "in_delta", "in_block", "in_row")
 (A, H, E, D, OUTCOME, ROWS, LARGEST, DELTA, H_ROWS, LOSSES, CORRECT, STEPS, A_PANEL,
  H_PANEL, DELTA_ROWS,
- AFFINE, _, GRADIENT, _, TRANSPOSE, GATHER, NOTE_LARGEST, ADD_ROW_SUMS,
+ AFFINE, GRADIENT, _, TRANSPOSE, GATHER, NOTE_LARGEST, ADD_ROW_SUMS,
  DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE,
- LANES, ITEMSIZE, TILE_ROWS, GROUP, DEPTH, IN_PANEL, IN_ERROR, IN_TARGET, IN_OUTCOME,
+ PROPAGATE_PHASE, GRADIENT_PHASE, CHUNK, PARAMETERS,
+ LANES, TILE_ROWS, GROUP, DEPTH, IN_PANEL, IN_ERROR, IN_TARGET, IN_OUTCOME,
  IN_ROWS, IN_LARGEST, IN_DELTA, IN_BLOCK, IN_ROW) = range(CALL_SIZE, CALL_SIZE + len(_ROOM))
 
 TABLES = CALL_SIZE + len(_ROOM)
@@ -104,7 +106,7 @@ class Room(NamedTuple):
     a_panel: Any     # a_L and h_L of a few samples that otherwise go one by one
     h_panel: Any
     delta_rows: Any  # their δ_k, in_row apart
-    affine: Any      # the affine tile of one vector, and of two
+    affine: int
     gradient: Any    # the gradient tile of one vector, and of two
     transpose: int
     gather: int
@@ -115,7 +117,6 @@ class Room(NamedTuple):
     add_outer: int
     evaluate: int
     lanes: int
-    itemsize: int
     tile_rows: int
     in_panel: int
     in_error: int
@@ -158,7 +159,7 @@ def room_of(job: Any, T: Any, slot: Any) -> Any:
         pointer(pointer_to(job[LARGEST], T), slot * 2 * job[IN_LARGEST]), pointer_to(job[DELTA], T),
         pointer_to(job[H_ROWS], T), pointer_to(job[LOSSES], np.float64), pointer_to(job[CORRECT], np.int64),
         pointer_to(job[STEPS], np.int64), pointer_to(job[A_PANEL], T), pointer_to(job[H_PANEL], T),
-        pointer_to(job[DELTA_ROWS], T), pointer(job, AFFINE), pointer(job, GRADIENT), job[TRANSPOSE], job[GATHER],
+        pointer_to(job[DELTA_ROWS], T), job[AFFINE], pointer(job, GRADIENT), job[TRANSPOSE], job[GATHER],
         job[NOTE_LARGEST], job[ADD_ROW_SUMS], job[DOT_ROWS], job[COMBINE_ROWS], job[ADD_OUTER], job[EVALUATE], lanes,
-        job[ITEMSIZE], job[TILE_ROWS], job[IN_PANEL], job[IN_ERROR], job[IN_TARGET], job[IN_ROWS],
+        job[TILE_ROWS], job[IN_PANEL], job[IN_ERROR], job[IN_TARGET], job[IN_ROWS],
         job[IN_LARGEST], job[IN_DELTA], job[IN_BLOCK], job[IN_ROW])

@@ -19,17 +19,13 @@ from numba import carray, types
 from ... import activations, losses
 from ...by_address import INTEGER, pointer, pointer_type
 from ...compilation import panel_loop
-from ...elementary import is_finite
 from ...layout import make_layout
 
 #: The widest layer, the most parameters, and the fewest steps, for which it is worth compiling.
 MAX_WIDTH, MAX_PARAMETERS, MIN_STEPS = 16, 400, 2**18
 
-#: So many steps are taken at once; then it is seen whether θ is still finite, and if not, they are taken back.
-BLOCK = 256
-
-#: What the function gives, in a vector of float64: E, how many samples were correct, how many steps were taken.
-TOTAL_E, TOTAL_CORRECT, TAKEN, RESULT_SIZE = range(4)
+#: What the function gives, in a vector of float64: E, and how many samples were correct.
+TOTAL_E, TOTAL_CORRECT, RESULT_SIZE = range(3)
 
 
 def is_worth_compiling(widths: Sequence[int], batch_size: int, steps: int) -> bool:
@@ -40,7 +36,7 @@ def is_worth_compiling(widths: Sequence[int], batch_size: int, steps: int) -> bo
 
 def scratch_size(widths: Any) -> int:
     """How many numbers of scratch memory the function needs."""
-    return 4 * sum(widths) + losses.OUTCOME_ROWS + make_layout(widths).size
+    return 4 * sum(widths) + losses.OUTCOME_ROWS
 
 
 def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], loss: str) -> Any:
@@ -52,7 +48,6 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
     scratch : (scratch_size(widths),); result : (RESULT_SIZE,) float64.
     """
     T, units, inputs, outputs = np.dtype(dtype).type, sum(widths), widths[0], widths[-1]
-    size = make_layout(widths).size
     step = _loss_of(loss, outputs)
     for k in range(len(widths) - 1, 0, -1):
         step = _layer(T, widths, names[k - 1], k, step)
@@ -60,10 +55,8 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
     def run(theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, flags: Any, first: int,
             count: int, rate: Any, scratch: Any, result: Any) -> None:
         h, e, a, d = scratch, pointer(scratch, units), pointer(scratch, 2 * units), pointer(scratch, 3 * units)
-        outcome, before = pointer(scratch, 4 * units), pointer(scratch, 4 * units + losses.OUTCOME_ROWS)
+        outcome = pointer(scratch, 4 * units)
         has_labels, has_weights, has_order = flags[0], flags[1], flags[2]
-        for p in range(size):
-            before[p] = theta[p]
         total, correct = 0.0, T(0.0)
         for s in range(first, first + count):
             sample = order[s] if has_order else s
@@ -79,13 +72,7 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
             step(theta, h, e, a, d, weight, rate, outcome)
             total += weight * outcome[losses.SAMPLE_E]
             correct += outcome[losses.SAMPLE_CORRECT]
-        beyond = not is_finite(total)
-        for p in range(size):
-            beyond = beyond or not is_finite(theta[p])
-        if beyond:
-            for p in range(size):
-                theta[p] = before[p]
-        result[TOTAL_E], result[TOTAL_CORRECT], result[TAKEN] = total, correct, 0 if beyond else count
+        result[TOTAL_E], result[TOTAL_CORRECT] = total, correct
 
     numbers, integers = pointer_type(dtype), types.CPointer(INTEGER)
     return run, (numbers, numbers, integers, numbers, numbers, integers, integers, INTEGER, INTEGER, numbers.dtype,

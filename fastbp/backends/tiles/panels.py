@@ -1,7 +1,7 @@
 """Phase 1: groups of panels go through the network, forward and back.
 
     rows of X, turned over into panels                    `gather_inputs`
-    a_k = W_k h_{k-1} + b_k;  e_{k-1} = W_kᵀ δ_k          `multiply`
+    a_k = W_k h_{k-1} + b_k;  e_{k-1} = W_kᵀ δ_k          `affine_product`
     h_k = g_k(a_k);  δ_k = e_k ⊙ g'_k(a_k)                by address, in `propagate_group`
     E = w L(y; d), e_L = w ∇_y L                          `evaluate`
 
@@ -17,44 +17,11 @@ from ...by_address import invoke, pointer
 from ...compilation import inlined, kernel
 from ...losses import SAMPLE_CORRECT, SAMPLE_E
 from .job import Data, Room, Shape
-from .product import FROM_BIAS, FROM_C, FROM_ZERO
+from .product import FROM_BIAS, FROM_ZERO
 
 #: Steps of one tile. The rows of W_k that W_kᵀ δ_k goes down are far apart in memory; so many of them are used again by
 #: the next columns before they leave the cache, even where they lie a power of two apart and share a few places in it.
 COLUMN_STEPS, ROW_STEPS = 128, 1024
-
-#: Rows of W_k so many bytes apart share one set of the first-level cache, of 8 or 12 places: tiles of 14 rows of 2048
-#: floats from memory ran at 0.86 of the ceiling, of 10 rows at 0.95.
-PERIOD, PERIODIC_ROWS = 4096, 10
-
-
-@kernel
-def multiply(room: Room, rows: int, start: int, bias: Any, C: Any, c_panel: int, A: Any, a_row: int, a_step: int,
-             B: Any, b_panel: int, steps: int, panels: int, block: int) -> None:
-    """C = start + A B for some panels, tile by tile; A (rows, steps) with any strides, `block` steps at a time.
-
-    While one tile goes over the panels, the next tile's part of A is asked for: where steps follow each other in
-    memory, two rows with each pair of panels, else the first and the last row. So large W come from memory in time.
-    """
-    most = room.tile_rows
-    if a_step == 1 and a_row * room.itemsize % PERIOD == 0:
-        most = min(most, PERIODIC_ROWS)
-    tiles = (rows + most - 1) // most
-    for t in range(0, steps, block):
-        here = min(block, steps - t)
-        begin = start if t == 0 else FROM_C
-        r = 0
-        for tile in range(tiles):
-            count = (rows - r) // (tiles - tile)
-            next_tile = pointer(A, (r + count) * a_row + t * a_step)
-            for p in range(0, panels, 2):
-                ahead = pointer(next_tile, p % most * a_row if a_step == 1 else 0)
-                ahead_row = a_row if a_step == 1 else (count - 1) * a_row
-                invoke(room.affine[min(1, panels - p - 1)],
-                       (count, begin, pointer(bias, r), pointer(C, p * c_panel + r * room.lanes), c_panel,
-                        pointer(A, r * a_row + t * a_step), a_row, a_step,
-                        pointer(B, p * b_panel + t * room.lanes), b_panel, here, ahead, ahead_row))
-            r += count
 
 
 @inlined
@@ -166,9 +133,9 @@ def forward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: A
     """a_k = W_k h_{k-1} + b_k and h_k = g_k(a_k) of some panels."""
     width, units, inputs = room.lanes, shape.widths[k], shape.widths[k - 1]
     here = shape.places[k] * width
-    multiply(room, units, np.int64(FROM_BIAS), pointer(theta, shape.biases[k]), pointer(room.a, here), room.in_panel,
-             pointer(theta, shape.weights[k]), inputs, np.int64(1), pointer(room.h, shape.places[k - 1] * width),
-             room.in_panel, inputs, panels, np.int64(ROW_STEPS))
+    invoke(room.affine, (units, FROM_BIAS, pointer(theta, shape.biases[k]), pointer(room.a, here), room.in_panel,
+                         pointer(theta, shape.weights[k]), inputs, 1, pointer(room.h, shape.places[k - 1] * width),
+                         room.in_panel, inputs, panels, ROW_STEPS))
     for p in range(panels):
         h_k = pointer(room.h, p * room.in_panel + here)
         invoke(shape.apply[k], (pointer(room.a, p * room.in_panel + here), h_k, units))
@@ -191,6 +158,6 @@ def backward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: 
         if data.noted:
             invoke(room.note_largest, (delta_k, units * width, pointer(room.largest, room.in_largest + k)))
     if k > data.lowest:
-        multiply(room, inputs, np.int64(FROM_ZERO), theta, room.e, room.in_error, pointer(theta, shape.weights[k]),
-                 np.int64(1), inputs, pointer(room.delta, panel * room.in_delta + here), room.in_delta, units, panels,
-                 np.int64(COLUMN_STEPS))
+        invoke(room.affine, (inputs, FROM_ZERO, theta, room.e, room.in_error, pointer(theta, shape.weights[k]), 1,
+                             inputs, pointer(room.delta, panel * room.in_delta + here), room.in_delta, units, panels,
+                             COLUMN_STEPS))

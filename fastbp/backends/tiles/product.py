@@ -5,11 +5,12 @@
 A is read number by number where it lies, with any strides, and B vector by vector. So one tile serves the three
 products of backpropagation, with W in place in all of them:
 
-    a_k = W_k h_{k-1} + b_k      r is a unit i, t is j;  A = W_k, B = panels of h_{k-1}     `affine_tile`
-    e_{k-1} = W_kᵀ δ_k           r is a unit j, t is i;  A = W_kᵀ, B = panels of δ_k        `affine_tile`
+    a_k = W_k h_{k-1} + b_k      r is a unit i, t is j;  A = W_k, B = panels of h_{k-1}     `affine_product`
+    e_{k-1} = W_kᵀ δ_k           r is a unit j, t is i;  A = W_kᵀ, B = panels of δ_k        `affine_product`
     C + α Σ_s δ_k h_{k-1}ᵀ       r is a unit i, t is s;  A = panels of δ_k, B = h_{k-1}     `gradient_tile`
 
-Every element is one chain of fused multiply-adds in the order of t, whatever the tile's shape.
+Every element is one chain of fused multiply-adds in the order of t; in tiles of a few numbers it is two or four, of
+every second or fourth t. Which tile an element belongs to depends on the network alone.
 
 A tile of 14 rows and two vectors of 16 floats keeps 28 accumulators in the 32 registers of AVX-512 and ran all three
 products at 0.95 of the rate of multiply-adds alone or more (Zen 5). There is code for every number of rows, chosen by a
@@ -19,36 +20,63 @@ is written as LLVM code and not typed by Numba.
 
 from typing import Any
 
+import numpy as np
 from numba import types
 
-from ...by_address import INTEGER, intrinsic, pointer_type
+from ...by_address import INTEGER, intrinsic, pointer, pointer_type
 from .host import host
 from .vectors import I64, Vectors
 
 #: What an affine tile starts from: nothing, the bias of each row, or what C holds.
 FROM_ZERO, FROM_BIAS, FROM_C = 0, 1, 2
 
+#: Rows of W_k so many bytes apart share one set of the first-level cache, of 8 or 12 places: tiles of 14 rows of 2048
+#: floats from memory ran at 0.86 of the ceiling, of 10 rows at 0.95.
+PERIOD, PERIODIC_ROWS = 4096, 10
 
-def affine_tile(dtype: str, vectors: int, fetches: bool) -> Any:
-    """The function (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row).
 
-    For `address_of`.
+def affine_product(dtype: str, fetches: bool) -> Any:
+    """The function (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, panels, block).
 
-    C, B : panels, `vectors` of them, c_panel and b_panel apart; a row of C and a step of B are `lanes` apart.
+    C = start + A B for some panels, tile by tile, `block` steps at a time; for `address_of`.
+
+    C, B : panels, c_panel and b_panel apart; a row of C and a step of B are `lanes` apart.
     A : element (r, t) at r · a_row + t · a_step.
     bias : (rows,), read if start is FROM_BIAS.
-    ahead : with A's a_step, what of A will be needed next: if it `fetches`, step t asks for it, and for what lies
-        ahead_row further.
-    """
-    lanes = host().lanes(dtype)
 
-    def tile(rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row):
-        _affine_tile(lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps,
-                     ahead, ahead_row)
+    If it `fetches`, the next tile's part of A is asked for while one tile goes over the panels: where steps follow each
+    other in memory, two rows with each pair of panels, else the first and the last row. So large W come from memory in
+    time.
+    """
+    itemsize, lanes, tile_rows = np.dtype(dtype).itemsize, host().lanes(dtype), host().tile_rows
+    periodic_rows = min(tile_rows, PERIODIC_ROWS)
+
+    def product(rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, panels, block):
+        most = periodic_rows if a_step == 1 and a_row * itemsize % PERIOD == 0 else tile_rows
+        tiles = (rows + most - 1) // most
+        for t in range(0, steps, block):
+            here = min(block, steps - t)
+            begin = start if t == 0 else FROM_C
+            r = 0
+            for tile in range(tiles):
+                count = (rows - r) // (tiles - tile)
+                next_tile = pointer(A, (r + count) * a_row + t * a_step)
+                ahead_row = a_row if a_step == 1 else (count - 1) * a_row
+                for p in range(0, panels, 2):
+                    ahead = pointer(next_tile, p % most * a_row if a_step == 1 else 0)
+                    C_tile, A_tile = pointer(C, p * c_panel + r * lanes), pointer(A, r * a_row + t * a_step)
+                    B_tile, tile_bias = pointer(B, p * b_panel + t * lanes), pointer(bias, r)
+                    if panels - p > 1:
+                        _affine_tile(lanes, 2, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row, a_step,
+                                     B_tile, b_panel, here, ahead, ahead_row)
+                    else:
+                        _affine_tile(lanes, 1, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row, a_step,
+                                     B_tile, b_panel, here, ahead, ahead_row)
+                r += count
 
     numbers = pointer_type(dtype)
-    return tile, (INTEGER, INTEGER, numbers, numbers, INTEGER, numbers, INTEGER, INTEGER, numbers, INTEGER, INTEGER,
-                  numbers, INTEGER)
+    return product, (INTEGER, INTEGER, numbers, numbers, INTEGER, numbers, INTEGER, INTEGER, numbers, INTEGER, INTEGER,
+                     INTEGER, INTEGER)
 
 
 def gradient_tile(dtype: str, vectors: int) -> Any:
@@ -161,34 +189,70 @@ class _Tile:
                       for v in self.vectors] for r in self.rows]
 
     def loop(self, A, a_row, a_step, B, b_vector, steps, ahead=None, ahead_row=None):
-        """sums[r][v] += A[r, t] B[t, v] for all steps, at least one; each asks for two numbers ahead."""
+        """sums[r][v] += A[r, t] B[t, v] for all steps, at least one; each asks for two numbers ahead.
+
+        A sum waits four cycles for the one before it, in which two multiply-adds begin every cycle. Tiles with fewer
+        sums than that take several steps at once, into sums of their own that are added up at last.
+        """
         builder, v = self.builder, self.v
         # Three rows share a pointer, and reach theirs by an address of base + row · {0, 1, 2}: with a pointer for
         # each of 14 rows, the 16 general registers would not do.
         bases = [v.at(A, builder.mul(a_row, I64(r))) for r in self.rows if r % 3 == 0]
+        places = [I64(0), B, *bases, *([] if ahead is None else [ahead])]
+        ahead_row = None if ahead is None else ahead_row
+        at_once = min(4, 8 // (len(self.rows) * len(self.vectors)))
+        if at_once > 1:
+            nothing = [[v.zero for _ in self.vectors] for _ in self.rows]
+            places, sums = self._steps(at_once, places, [self.sums, *([nothing] * (at_once - 1))], a_row, a_step,
+                                       b_vector, steps, ahead_row)
+            for other in sums[1:]:
+                sums[0] = [[builder.fadd(x, y) for x, y in zip(*pair, strict=True)]
+                           for pair in zip(sums[0], other, strict=True)]
+            self.sums = sums[0]
+        _, [self.sums] = self._steps(1, places, [self.sums], a_row, a_step, b_vector, steps, ahead_row,
+                                     certain=at_once <= 1)
+
+    def _steps(self, at_once, places, sums, a_row, a_step, b_vector, steps, ahead_row, certain=False):
+        """As many steps as there are left, `at_once` of them in a turn; `certain` if there is one turn at least.
+
+        places : t, and the pointers of step t into B, A, and ahead if there is an ahead_row; sums : for each step of a
+        turn.
+        Returns both as they are at the end.
+        """
+        builder, v = self.builder, self.v
+        last = builder.sub(steps, I64(at_once))
         entry, body, done = builder.block, builder.append_basic_block("step"), builder.append_basic_block("stepped")
-        builder.branch(body)
+        if certain:
+            builder.branch(body)
+        else:
+            builder.cbranch(builder.icmp_signed("<=", places[0], last), body, done)
         builder.position_at_end(body)
-        t, b = self._phi([(I64(0), entry)]), self._phi([(B, entry)])
-        a = [self._phi([(base, entry)]) for base in bases]
-        sums = [[self._phi([(value, entry)]) for value in row] for row in self.sums]
-        later = self._phi([(ahead, entry)]) if ahead is not None else None
-        vectors = [v.load(v.at(b, builder.mul(b_vector, I64(n)))) for n in self.vectors]
-        if later is not None:
-            v.prefetch(later)
-            v.prefetch(v.at(later, ahead_row))
-        added = []
-        for r in self.rows:
-            factor = v.splat(builder.load(v.at(a[r // 3], builder.mul(a_row, I64(r % 3)))))
-            added.append([v.multiply_add(factor, vectors[n], sums[r][n]) for n in self.vectors])
-        advanced = [(t, builder.add(t, I64(1))), (b, v.at(b, v.lanes)), *((p, v.at(p, a_step)) for p in a)]
-        advanced += [(later, v.at(later, a_step))] if later is not None else []
-        advanced += [(sums[r][n], added[r][n]) for r in self.rows for n in self.vectors]
-        for phi, value in advanced:
+        flat = [value for one in sums for row in one for value in row]
+        phis = [self._phi([(value, entry)]) for value in [*places, *flat]]
+        t, *pointers = phis[: len(places)]
+        added = phis[len(places) :]
+        for step in range(at_once):
+            b, *a = pointers
+            vectors = [v.load(v.at(b, builder.mul(b_vector, I64(n)))) for n in self.vectors]
+            if ahead_row is not None:
+                v.prefetch(a[-1])
+                v.prefetch(v.at(a[-1], ahead_row))
+            for r in self.rows:
+                factor = v.splat(builder.load(v.at(a[r // 3], builder.mul(a_row, I64(r % 3)))))
+                for n in self.vectors:
+                    place = (step * len(self.rows) + r) * len(self.vectors) + n
+                    added[place] = v.multiply_add(factor, vectors[n], added[place])
+            pointers = [v.at(b, v.lanes), *(v.at(p, a_step) for p in a)]
+        after = [builder.add(t, I64(at_once)), *pointers, *added]
+        for phi, value in zip(phis, after, strict=True):
             phi.add_incoming(value, body)
-        builder.cbranch(builder.icmp_signed("<", advanced[0][1], steps), body, done)
+        builder.cbranch(builder.icmp_signed("<=", after[0], last), body, done)
         builder.position_at_end(done)
-        self.sums = added
+        if not certain:
+            after = [self._phi([(before, entry), (value, body)])
+                     for before, value in zip([*places, *flat], after, strict=True)]
+        rest = iter(after[len(places) :])
+        return after[: len(places)], [[[next(rest) for _ in self.vectors] for _ in self.rows] for _ in sums]
 
     def loop_over_panels(self, A, a_panel, B, b_block, steps, C, c_row):
         """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one, where A lies in panels of `lanes` steps.
