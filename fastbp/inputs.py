@@ -99,8 +99,12 @@ def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> tuple[
     if given.ndim != ndim:
         hint = " (one sample is X[None, :])" if ndim == 2 and given.ndim == 1 else ""
         raise ValueError(f"{name}: expected {ndim} dimensions, found shape {given.shape}{hint}")
-    with np.errstate(over="ignore"):  # an overflow is found below, and named
-        array = readable(np.ascontiguousarray(given, dtype))
+    if given.dtype == dtype:
+        array = np.ascontiguousarray(given)
+    else:
+        with np.errstate(over="ignore"):  # an overflow is found below, and named
+            array = np.ascontiguousarray(given, dtype)
+    array = readable(array)
     largest = largest_magnitude(array)
     if not math.isfinite(largest):
         index = tuple(int(i) for i in np.unravel_index(_first_non_finite(array), array.shape))
@@ -217,10 +221,7 @@ def _require_probabilities(targets: np.ndarray, *, sum_to_one: bool) -> None:
 
 def largest_magnitude(array: np.ndarray) -> float:
     """max |x| over a C-contiguous array; NaN if there is one, else infinity if there is one."""
-    if array.size == 0:
-        return 0.0
-    bits = array.reshape(-1).view(f"u{array.itemsize}")
-    return float(np.array(largest_bits(bits), bits.dtype).view(array.dtype))
+    return float(LARGEST[array.dtype](array.reshape(-1)))
 
 
 @kernel(inline=True)
@@ -235,6 +236,19 @@ def largest_bits(bits: Any) -> Any:
     for p in range(bits.shape[0]):
         found = max(found, T(bits[p] << one))
     return found >> one
+
+
+def _largest_of(number: Any, unsigned: Any) -> Any:
+    @kernel(name=f"largest_magnitude_{number.__name__}")
+    def largest_magnitude(flat: Any) -> float:
+        return np.float64(unsigned(largest_bits(flat.view(unsigned))).view(number))
+
+    return largest_magnitude
+
+
+#: The kernel under `largest_magnitude`, for a flat array of each dtype.
+LARGEST = {np.dtype(number): _largest_of(number, unsigned)
+            for number, unsigned in ((np.float32, np.uint32), (np.float64, np.uint64))}
 
 
 def _first_non_finite(array: np.ndarray) -> int:

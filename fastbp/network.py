@@ -85,7 +85,7 @@ class MLP:
         self._layout = make_layout(self._widths)
         self._theta = aligned_zeros(self._layout.size, self._dtype)
         self._grad = aligned_zeros(self._layout.size, self._dtype)
-        self._workspaces: list[tuple[int, Any]] = []
+        self._rooms: list[tuple[int, Any]] = []
         #: Anything that JSON can hold, kept with the network by `save`.
         self.metadata: dict[str, Any] = {}
         for W, name in zip(self.weights, self._activations, strict=True):
@@ -292,28 +292,37 @@ class MLP:
         Y = np.empty((0, self._widths[-1]), self._dtype) if Y is None else Y
         E0 = samples.X[:0] if E0 is None else E0
         E, correct = 0.0, 0
-        with self.workspace(min(n, piece)) as work, threads.allowed() as count:
-            for start in range(0, n, piece):
-                piece_E, piece_correct = self._backend.propagate(
-                    self._theta, self.layout, samples, IN_ORDER, start, min(start + piece, n), grad, Y, E0, work,
-                    count)
-                E, correct = E + float(piece_E), correct + int(piece_correct)
+        layout, room = self.layout, self._take_room(min(n, piece))
+        try:
+            with threads.allowed(6.0 * layout.size * n) as count:
+                for start in range(0, n, piece):
+                    piece_E, piece_correct = self._backend.propagate(
+                        self._theta, layout, samples, IN_ORDER, start, min(start + piece, n), grad, Y, E0, room[1],
+                        count)
+                    E, correct = E + float(piece_E), correct + int(piece_correct)
+        finally:
+            self._rooms.append(room)
         return E, correct
 
     @contextmanager
     def workspace(self, samples: int) -> Iterator[Any]:
         """Memory for a kernel call, of its own for every thread that uses the network at the same time."""
+        room = self._take_room(samples)
         try:
-            room, work = self._workspaces.pop()
-        except IndexError:  # all are in use
-            room, work = 0, None
-        if room < samples:
-            samples = room = 1 << (samples - 1).bit_length()  # or calls that grow by one would allocate every time
-            work = self._backend.workspace(self.layout, self._dtype, samples)
-        try:
-            yield work
+            yield room[1]
         finally:
-            self._workspaces.append((room, work))
+            self._rooms.append(room)
+
+    def _take_room(self, samples: int) -> tuple[int, Any]:
+        """A workspace that no other thread has, and for how many samples it is."""
+        try:
+            room = self._rooms.pop()
+        except IndexError:  # all are in use
+            room = 0, None
+        if room[0] < samples:
+            samples = 1 << (samples - 1).bit_length()  # or calls that grow by one would allocate every time
+            room = samples, self._backend.workspace(self.layout, self._dtype, samples)
+        return room
 
     # ---- training, and files ---------------------------------------------------------------------------------------
 
@@ -347,14 +356,14 @@ class MLP:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but compiled code and work memory."""
-        compiled = ("_backend", "_layout", "_workspaces")
+        compiled = ("_backend", "_layout", "_rooms")
         return {name: value for name, value in self.__dict__.items() if name not in compiled}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._backend = backend_named(self._backend_name)[1]
         self._layout = make_layout(self._widths)
-        self._workspaces = []
+        self._rooms = []
 
 
 def _checked_widths(widths: Sequence[int]) -> tuple[int, ...]:

@@ -14,10 +14,9 @@ Linux, on two cores:
   another thread was in a region. On workqueue 300 of 300 did well. So forked children have threads there alone.
 """
 
+import math
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -26,6 +25,9 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
 from .inputs import require_whole
+
+#: No backend wakes threads for calls of fewer operations, and to ask how many there are takes half a microsecond.
+SMALL_CALL = 1e6
 
 _config: Any = numba.config
 _masks: Any = numba_threads     # its functions are there once Numba has started its threads
@@ -79,34 +81,52 @@ def threading_layer() -> str:
         return numba.threading_layer()
 
 
-@contextmanager
-def allowed() -> Iterator[int]:
-    """The number of threads for the kernel calls inside the context, on the calling Python thread."""
-    calling, region, this = _calling, _region, threading.get_ident()  # a fork inside the context replaces the first two
-    # Serial calls too need Numba's threads started: a cached kernel crashed without them if it had been compiled where
-    # the kernel with the prange that it calls came from the cache (Numba 0.68).
-    limit, layer = get_num_threads(), threading_layer()
-    if limit == 1 or (_forked and layer != "workqueue"):
-        yield 1
-        return
-    # Not numba.get_num_threads(): it takes a lock that forked processes share, and the third child that was killed in a
-    # loop of such calls left it locked for ever (Numba 0.68).
-    mask = _masks._get_num_threads()
-    locked = False
-    try:
-        calling.add(this)
-        count = max(1, min(limit, mask) // len(calling))
-        if count > 1 and layer == "workqueue":
-            locked = region.acquire(blocking=False)
-            count = count if locked else 1
-        if count > 1:
-            _masks._set_num_threads(count)
-        yield count
-    finally:
-        _masks._set_num_threads(mask)
-        if locked:
-            region.release()
-        calling.discard(this)
+class allowed:
+    """A context that gives the number of threads for the kernel calls inside it, on the calling Python thread.
+
+    Parameters
+    ----------
+    operations : float
+        What the calls do; fewer than SMALL_CALL are for one thread.
+    """
+
+    __slots__ = ("_calling", "_locked", "_mask", "_operations", "_region", "_this")
+
+    def __init__(self, operations: float = math.inf) -> None:
+        self._operations = operations
+
+    def __enter__(self) -> int:
+        self._mask, self._locked = None, False
+        # Serial calls too need Numba's threads started: a cached kernel crashed without them if it had been compiled
+        # where the kernel with the prange that it calls came from the cache (Numba 0.68).
+        limit, layer = get_num_threads(), threading_layer()
+        if self._operations < SMALL_CALL or limit == 1 or (_forked and layer != "workqueue"):
+            return 1
+        # A fork inside the context replaces the first two.
+        self._calling, self._region, self._this = _calling, _region, threading.get_ident()
+        try:
+            # Not numba.get_num_threads(): it takes a lock that forked processes share, and the third child that was
+            # killed in a loop of such calls left it locked for ever (Numba 0.68).
+            self._mask = mask = _masks._get_num_threads()
+            self._calling.add(self._this)
+            count = max(1, min(limit, mask) // len(self._calling))
+            if count > 1 and layer == "workqueue":
+                self._locked = self._region.acquire(blocking=False)
+                count = count if self._locked else 1
+            if count > 1:
+                _masks._set_num_threads(count)
+            return count
+        except BaseException:  # Ctrl-C
+            self.__exit__()
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        if self._mask is None:
+            return
+        _masks._set_num_threads(self._mask)
+        if self._locked:
+            self._region.release()
+        self._calling.discard(self._this)
 
 
 def _before_fork() -> None:

@@ -80,7 +80,9 @@ for depth in range(1, 7):
         net.fit(given, d, sample_weight=weight, batch_size=6, epochs=2, shuffle=kind == "rows", progress=False,
                 replacement=kind == "bits", optimizer=Adam(0.01) if kind == "weights" else SGD(0.1, clip_norm=1.0))
 module = sys.modules[f"fastbp.backends.{backend}"]
-for kernel in (module.propagate, module.train, fastbp.updates.update, fastbp.inputs.largest_bits):
+propagate = module.propagate_arrays if backend == "tiled" else module.propagate
+largest_magnitude = fastbp.inputs.LARGEST[np.dtype("float32")]
+for kernel in (propagate, module.train, fastbp.updates.update, largest_magnitude):
     print(len(kernel.signatures), sum(kernel.stats.cache_misses.values()))
 if backend == "loops" and module.propagate.stats.cache_misses:
     assert {len(kernel.signatures) for kernel in (module.propagate_sample, module.add_unit_gradient)} == {1}

@@ -81,8 +81,8 @@ X, labels = rng.normal(size=(600, 37)).astype("float32"), rng.integers(0, 7, 600
 allowed, counts = threads.allowed, set()
 
 @contextmanager
-def watched():
-    with allowed() as count:
+def watched(*operations):
+    with allowed(*operations) as count:
         counts.add(count)
         assert count == 1 or count == numba.get_num_threads()  # what a prange takes
         yield count
