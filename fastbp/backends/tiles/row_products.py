@@ -11,20 +11,22 @@ from typing import Any
 
 from numba import types
 
-from ...by_address import INTEGER, intrinsic, pointer_type
+from ...by_address import INTEGER, intrinsic, pointer, pointer_type
 from .host import host
 from .vectors import I64, Vectors
 
-#: Rows of one call of `dot_rows`, vectors of one call of `combine_rows`.
+#: Rows that `dot_rows` takes at once, and vectors of `combine_rows`.
 MAX_ROWS, MAX_VECTORS = 8, 4
 
 
 def dot_rows(dtype: str) -> Any:
-    """The function (rows, bias, a, W, w_row, h, columns) for up to MAX_ROWS rows, for `address_of`."""
+    """The function (rows, bias, a, W, w_row, h, columns), for `address_of`."""
     lanes, numbers = host().lanes(dtype), pointer_type(dtype)
 
     def dots(rows, bias, a, W, w_row, h, columns):
-        _dot_rows(lanes, rows, bias, a, W, w_row, h, columns)
+        for i in range(0, rows, MAX_ROWS):
+            _dot_rows(lanes, min(MAX_ROWS, rows - i), pointer(bias, i), pointer(a, i), pointer(W, i * w_row), w_row, h,
+                      columns)
 
     return dots, (INTEGER, numbers, numbers, numbers, INTEGER, numbers, INTEGER)
 
@@ -109,16 +111,38 @@ def _dot_rows(typing_context, lanes, rows, bias, a, W, w_row, h, columns):
             x = v.load(v.at(h, loop.place))
             place, sums = loop.end([v.multiply_add(v.load(v.at(row, loop.place)), x, total)
                                     for row, total in zip(starts, loop.phis, strict=True)])
-            mask = v.lanes_below(builder.sub(columns, place))
-            x = v.masked_load(v.at(h, place), mask)
-            for r, (row, total) in enumerate(zip(starts, sums, strict=True)):
-                total = v.multiply_add(v.masked_load(v.at(row, place), mask), x, total)
-                builder.store(builder.fadd(v.sum(total), builder.load(v.at(bias, r))), v.at(a, r))
+            sums = _with_the_rest(v, columns, place, starts, h, sums)
+            for r in range(0, count, v.lanes):
+                there = v.lanes_below(I64(count - r))
+                total = builder.fadd(v.sums(sums[r : r + v.lanes]), v.masked_load(v.at(bias, r), there))
+                v.masked_store(total, v.at(a, r), there)
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _with_the_rest(v, columns, place, rows, h, sums):
+    """Sums over the columns before a place, with what comes from there on: less than a vector, often nothing."""
+    builder = v.builder
+    entry, ragged, end = builder.block, builder.append_basic_block("ragged"), builder.append_basic_block("summed")
+    rest = builder.sub(columns, place)
+    builder.cbranch(builder.icmp_signed(">", rest, I64(0)), ragged, end)
+    builder.position_at_end(ragged)
+    mask = v.lanes_below(rest)
+    x = v.masked_load(v.at(h, place), mask)
+    added = [v.multiply_add(v.masked_load(v.at(row, place), mask), x, total)
+             for row, total in zip(rows, sums, strict=True)]
+    builder.branch(end)
+    builder.position_at_end(end)
+    whole = []
+    for before, after in zip(sums, added, strict=True):
+        phi = builder.phi(v.type)
+        phi.add_incoming(before, entry)
+        phi.add_incoming(after, ragged)
+        whole.append(phi)
+    return whole
 
 
 @intrinsic(prefer_literal=True)

@@ -12,7 +12,6 @@ from ...by_address import invoke, pointer
 from ...compilation import inlined, kernel
 from .job import Data, Room, Shape
 from .panels import evaluate
-from .row_products import MAX_ROWS
 
 
 @inlined
@@ -41,8 +40,8 @@ def propagate_rows(theta: Any, shape: Shape, data: Data, room: Room) -> None:
                 if data.noted:
                     invoke(room.note_largest, (h_k, units, pointer(room.largest, k)))
     a_L, h_L = room.a_panel, room.h_panel
-    for s in range(width):
-        row = pointer(room.a, min(s, data.samples - 1) * room.in_row + last)
+    for s in range(data.samples):  # what the other lanes hold is computed with, and not used
+        row = pointer(room.a, s * room.in_row + last)
         for i in range(outputs):
             a_L[i * width + s] = row[i]
     invoke(shape.apply[depth], (a_L, h_L, outputs))
@@ -75,10 +74,8 @@ def forward_row(theta: Any, shape: Any, data: Any, room: Any, s: Any, k: Any) ->
     """a_k = W_k h_{k-1} + b_k."""
     inputs, here = shape.widths[k - 1], s * room.in_row + shape.places[k]
     h_prev = input_row(shape, data, room, s, k - 1)
-    for i in range(0, shape.widths[k], MAX_ROWS):
-        invoke(room.dot_rows, (min(MAX_ROWS, shape.widths[k] - i), pointer(theta, shape.biases[k] + i),
-                               pointer(room.a, here + i), pointer(theta, shape.weights[k] + i * inputs), inputs,
-                               h_prev, inputs))
+    invoke(room.dot_rows, (shape.widths[k], pointer(theta, shape.biases[k]), pointer(room.a, here),
+                           pointer(theta, shape.weights[k]), inputs, h_prev, inputs))
 
 
 @inlined

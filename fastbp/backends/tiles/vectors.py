@@ -58,6 +58,30 @@ class Vectors:
             half //= 2
         return self.builder.extract_element(vector, I32(0))
 
+    def sums(self, vectors: Sequence[Any]) -> Any:
+        """A vector that begins with the sum of all lanes of each of some vectors, at most `lanes`.
+
+        Two vectors become one that holds half as many partial sums of each, until one vector is left: 8 vectors of 16
+        lanes take 8 additions, and 32 if each is summed alone.
+        """
+        left, each = list(vectors), self.lanes
+        while len(left) > 1:
+            left += [self.zero] * (len(left) % 2)
+            groups = range(0, 2 * self.lanes, each)
+            each //= 2
+            first = [begin + p for begin in groups for p in range(each)]
+            left = [self._folded(pair, first, each) for pair in zip(left[::2], left[1::2], strict=True)]
+        while each > 1:
+            groups = range(0, self.lanes, each)
+            each //= 2
+            first = [begin + p for begin in groups for p in range(each)]
+            left = [self._folded((left[0], self.undefined), (first * 2)[: self.lanes], each)]
+        return left[0]
+
+    def _folded(self, pair: tuple[Any, Any], first: Sequence[int], each: int) -> Any:
+        second = [place + each for place in first]
+        return self.builder.fadd(self.shuffle(*pair, first), self.shuffle(*pair, second))
+
     def lanes_below(self, count: Any) -> Any:
         """A mask of the lanes whose number is below count."""
         numbers = ir.VectorType(I64, self.lanes)
