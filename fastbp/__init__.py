@@ -8,7 +8,9 @@
 True
 """
 
+import importlib
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from . import schedules, training
 from .callbacks import EarlyStopping
@@ -25,3 +27,9 @@ except PackageNotFoundError:  # used from a folder that was not installed
 
 __all__ = ["MLP", "SGD", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History", "Optimizer", "RMSprop",
            "get_num_threads", "load", "schedules", "set_num_threads", "training"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "jit":  # imported when it is asked for, because it brings a backend with it
+        return importlib.import_module(".jit", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,6 +25,9 @@ class Layout(NamedTuple):
     evaluate: int            # the address of the loss, or 0; see `losses.evaluate_panel`
     depth: int               # L
     size: int                # P, the number of parameters
+    itemsize: int            # the bytes of a number, 0 where no function is filled in yet
+    lanes: int               # how many samples the functions take at once
+    takes_labels: bool       # whether the loss takes labels
 
 
 def make_layout(widths: Sequence[int]) -> Layout:
@@ -51,7 +54,8 @@ def make_layout(widths: Sequence[int]) -> Layout:
     return Layout(
         widths=np.array(widths, np.int64), weights=weights, biases=biases,
         units=np.concatenate([[0], np.cumsum(widths)]).astype(np.int64),
-        apply=np.zeros(depth + 1, np.int64), delta=np.zeros(depth + 1, np.int64), evaluate=0, depth=depth, size=offset)
+        apply=np.zeros(depth + 1, np.int64), delta=np.zeros(depth + 1, np.int64), evaluate=0, depth=depth, size=offset,
+        itemsize=0, lanes=0, takes_labels=False)
 
 
 def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:

@@ -38,7 +38,6 @@ def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state
     theta, grad : (P,). The gradient becomes the change in place; θ is written only after the whole change is known to
     be finite, so a diverging network keeps its last finite parameters.
     """
-    T = theta.dtype.type
     beyond = 0
     for p in range(grad.shape[0]):
         beyond += not is_finite(grad[p])
@@ -50,14 +49,24 @@ def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state
             factor = factor * optimizer.clip_norm / norm
     rate = learning_rate_at(optimizer.schedule, state.updates[0])
     change_of(optimizer.kind, theta, grad, factor, rate, state.updates[0] + 1, optimizer.settings, state.averages)
+    if not apply_change(theta, grad):
+        return False
+    state.updates[0] += 1
+    return True
+
+
+@kernel
+def apply_change(theta: Any, change: Any) -> bool:
+    """θ ← θ - change, then change = 0; False, and both as they were, where that is not finite."""
+    T = theta.dtype.type
+    beyond = 0
     for p in range(theta.shape[0]):
-        beyond += not is_finite(theta[p] - grad[p])
+        beyond += not is_finite(theta[p] - change[p])
     if beyond:
         return False
     for p in range(theta.shape[0]):
-        theta[p] -= grad[p]
-        grad[p] = T(0.0)
-    state.updates[0] += 1
+        theta[p] -= change[p]
+        change[p] = T(0.0)
     return True
 
 
@@ -119,21 +128,22 @@ def _rmsprop_change(theta: Any, grad: Any, factor: float, rate: float, t: int, s
 
 
 def _adam_change(theta: Any, grad: Any, factor: float, rate: float, t: int, settings: Any, averages: Any) -> None:
-    _adam_moments(theta, grad, factor, rate, t, settings, averages, settings[3], 0.0)
+    adam_change(theta, grad, factor, rate, t, settings[0], settings[1], settings[2], averages, settings[3], 0.0)
 
 
 def _adamw_change(theta: Any, grad: Any, factor: float, rate: float, t: int, settings: Any, averages: Any) -> None:
-    _adam_moments(theta, grad, factor, rate, t, settings, averages, 0.0, settings[3])
+    adam_change(theta, grad, factor, rate, t, settings[0], settings[1], settings[2], averages, 0.0, settings[3])
 
 
 @kernel
-def _adam_moments(theta: Any, grad: Any, factor: float, rate: float, t: int, settings: Any, averages: Any,
-                  coupled: float, decoupled: float) -> None:
+def adam_change(theta: Any, grad: Any, factor: float, rate: float, t: int, decay_m: float, decay_s: float,
+                stabilizer: float, averages: Any, coupled: float, decoupled: float) -> None:
+    """The gradient becomes the change of Adam's update t, with weight decay in the gradient or beside it."""
     T = theta.dtype.type
-    beta1, beta2, epsilon = T(settings[0]), T(settings[1]), T(settings[2])
-    rest1, rest2 = T(1.0 - settings[0]), T(1.0 - settings[1])
+    beta1, beta2, epsilon = T(decay_m), T(decay_s), T(stabilizer)
+    rest1, rest2 = T(1.0 - decay_m), T(1.0 - decay_s)
     # m̂ / (√ŝ + ε) = (m / (1 - β₁ᵗ)) / (√s / √(1 - β₂ᵗ) + ε): both corrections are one number per update.
-    correction1, correction2 = T(1.0 / (1.0 - settings[0] ** t)), T(1.0 / math.sqrt(1.0 - settings[1] ** t))
+    correction1, correction2 = T(1.0 / (1.0 - decay_m**t)), T(1.0 / math.sqrt(1.0 - decay_s**t))
     scale, gamma, weight_decay, shrink = T(factor), T(rate), T(coupled), T(rate * decoupled)
     m, s = averages[0], averages[1]
     for p in range(theta.shape[0]):

@@ -14,7 +14,7 @@ from ..activations import apply_panel, delta_panel
 from ..by_address import address_of
 from ..inputs import Samples
 from ..layout import Layout
-from ..losses import evaluate_panel
+from ..losses import BY_NAME, evaluate_panel
 
 
 class Backend(Protocol):
@@ -85,7 +85,8 @@ def linked(layout: Layout, activations: Sequence[str], loss: str, dtype: np.dtyp
     return layout._replace(
         apply=np.array([0, *(address_of(apply_panel, name, *made_for) for name in activations)]),
         delta=np.array([0, *(address_of(delta_panel, name, *made_for) for name in activations)]),
-        evaluate=address_of(evaluate_panel, loss, *made_for))
+        evaluate=address_of(evaluate_panel, loss, *made_for), itemsize=dtype.itemsize, lanes=backend.lanes(dtype),
+        takes_labels=BY_NAME[loss].targets == "classes")
 
 
 def samples_in_a_piece(backend: Backend, layout: Layout, dtype: np.dtype) -> int:

@@ -197,14 +197,15 @@ def slots_of(job: Any, count: Any, threads: Any) -> Any:
 def begin_job(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, Y: Any, E0: Any,
               lowest: Any, keep: Any, noted: Any) -> None:
     """Write down what is to be done to which arrays."""
-    job[jobs.THETA], job[jobs.X] = address_in_memory(theta), address_in_memory(X)
-    job[jobs.LABELS] = address_in_memory(labels) if labels.shape[0] > 0 else 0
-    job[jobs.TARGETS] = address_in_memory(targets) if targets.shape[0] > 0 else 0
-    job[jobs.WEIGHTS] = address_in_memory(weights) if weights.shape[0] > 0 else 0
-    job[jobs.ORDER] = address_in_memory(order) if order.shape[0] > 0 else 0
-    job[jobs.Y] = address_in_memory(Y) if Y.shape[0] > 0 else 0
-    job[jobs.E0] = address_in_memory(E0) if E0.shape[0] > 0 else 0
-    job[jobs.LOWEST], job[jobs.KEEP], job[jobs.NOTED] = lowest, keep, noted
+    jobs.begin_call(job, address_in_memory(theta), address_in_memory(X), address_if_any(labels),
+                    address_if_any(targets), address_if_any(weights), address_if_any(order), address_if_any(Y),
+                    address_if_any(E0), lowest, keep, noted)
+
+
+@inlined
+def address_if_any(array: Any) -> Any:
+    """Where an array lies, 0 if it is empty."""
+    return address_in_memory(array) if array.shape[0] > 0 else 0
 
 
 @inlined

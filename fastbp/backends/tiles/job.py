@@ -52,6 +52,15 @@ def make_job(tables: list[np.ndarray], **room: int) -> np.ndarray:
     return np.concatenate([np.zeros(CALL_SIZE, np.int64), np.array(fixed, np.int64), *tables])
 
 
+@inlined
+def begin_call(job: Any, theta: Any, x: Any, labels: Any, targets: Any, weights: Any, order: Any, y: Any, e_0: Any,
+               lowest: Any, keep: Any, noted: Any) -> None:
+    """Write down what is to be done to what lies at which addresses, 0 where there is nothing."""
+    job[THETA], job[X], job[LABELS], job[TARGETS] = theta, x, labels, targets
+    job[WEIGHTS], job[ORDER], job[Y], job[E0] = weights, order, y, e_0
+    job[LOWEST], job[KEEP], job[NOTED] = lowest, keep, noted
+
+
 class Shape(NamedTuple):
     """The layout's tables, by the layer k."""
 

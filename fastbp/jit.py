@@ -1,0 +1,376 @@
+"""A network inside your own compiled code: functions for `@njit` that take plain arrays.
+
+    import numba, fastbp.jit
+
+    layout, work = net.layout, fastbp.jit.workspace(net.layout)
+
+    @numba.njit
+    def simulate(theta, layout, work, x, y):
+        for step in range(1000):
+            fastbp.jit.forward(theta, layout, x, y, work)
+            x += 0.01 * y
+
+They allocate nothing and raise nothing: each returns a status, OK or one of the others below, and where it is not OK
+no array that you passed has been written to unless the function says otherwise. Arrays are C-contiguous and of the
+network's dtype, which Numba's typing checks; x is one sample (N_0,) or several (n, N_0), and so are the others.
+Everything runs on the calling thread. In a `prange`, give each thread a workspace of its own: ``work[get_thread_id()]``
+of ``workspace(layout, threads=get_num_threads())``.
+
+A function with ``cache=True`` that calls these is cached by Numba, which does not see when fastbp changes. A workspace
+therefore knows the code that it was made by, and a function compiled with other code returns WRONG_WORKSPACE.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload
+
+from .backends import tiled
+from .backends.tiles import job as jobs
+from .backends.tiles.jacobian import pick_outputs
+from .by_address import address_in_memory, address_of, invoke, pointer, pointer_to
+from .compilation import kernel, package_digest
+from .elementary import is_finite
+from .inputs import require_whole
+from .layout import Layout
+from .updates import adam_change, apply_change
+
+#: What the functions return. WRONG_WORKSPACE: copied, or made for another network or by another version of fastbp;
+#: WRONG_SIZE: an array does not fit the network or the others; WRONG_TARGET: a label outside the classes, or of a
+#: loss that takes none; NOT_FINITE: an input or a result is not finite.
+OK, WRONG_WORKSPACE, WRONG_SIZE, WRONG_TARGET, NOT_FINITE = range(5)
+
+#: What a workspace begins with; the job follows. STAMP is of the code, SELF its own address, PLACE a place for one
+#: label, PICK a function and CLASSES an array for `input_jacobian`.
+STAMP, SELF, ITEMSIZE, TAKES_LABELS, PLACE, PICK, CLASSES, HEADER_SIZE = range(8)
+
+_STAMP = int(package_digest()[:15], 16)
+_WIDTHS = jobs.TABLES
+
+
+def _checked_address(name: str) -> Any:
+    """A compiled function (array, theta): where the numbers of the array of that name lie.
+
+    A typing error unless it is C-contiguous and of theta's dtype.
+    """
+    def address(array: Any, theta: Any) -> Any:
+        raise TypeError("runs in compiled code only")
+
+    @overload(address)
+    def address_overload(array, theta):
+        if not isinstance(array, types.Array) or array.layout != "C" or array.dtype != theta.dtype:
+            raise TypingError(f"fastbp.jit: {name}: expected a C-contiguous array of {theta.dtype}, as theta is, found "
+                              f"{array}")
+        return lambda array, theta: address_in_memory(array)
+
+    return address
+
+
+_address_of_x, _address_of_y, _address_of_grad, _address_of_e_0, _address_of_J = (
+    _checked_address(name) for name in ("x", "y", "grad", "e_0", "J"))
+
+
+def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None) -> np.ndarray:
+    """The memory that the functions of `fastbp.jit` work in.
+
+    Parameters
+    ----------
+    layout : Layout
+        ``net.layout`` of a network with the backend "tiled", which "auto" stands for.
+    max_batch : int
+        About how many samples a call has. Calls with more are taken in parts.
+    threads : int, optional
+        For how many threads.
+
+    Returns
+    -------
+    work : ndarray of int64, (size,) or (threads, size)
+        Not to be copied, pickled or written to: it holds addresses. One call may use it at a time.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> import fastbp, numba
+    >>> net = fastbp.MLP([3, 8, 2], activation="tanh", dtype="float64", seed=0)
+    >>> work = workspace(net.layout)
+    >>> @numba.njit
+    ... def largest_output(theta, layout, x, y, work):
+    ...     status = forward(theta, layout, x, y, work)
+    ...     return y.max() if status == OK else np.nan
+    >>> x, y = np.array([0.5, -1.0, 2.0]), np.zeros(2)
+    >>> bool(largest_output(net.theta, net.layout, x, y, work) == net.forward(x[None]).max())
+    True
+    """
+    if not isinstance(layout, Layout):
+        raise TypeError(f"layout: expected net.layout, found {layout!r}")
+    dtype = np.dtype(f"f{layout.itemsize or 4}")
+    if layout.lanes != tiled.lanes(dtype):
+        raise ValueError("layout: expected the layout of a network with backend='tiled' or 'auto'")
+    require_whole("max_batch", max_batch, at_least=1)
+    rooms = [tiled.workspace(layout, dtype, max_batch)
+             for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
+    classes = np.arange(layout.widths[-1])
+    rows = np.zeros((len(rooms), HEADER_SIZE + len(rooms[0].job)), np.int64)
+    header = {STAMP: _STAMP, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels,
+              PICK: address_of(pick_outputs, dtype.name), CLASSES: classes.ctypes.data}
+    for row, room in zip(rows, rooms, strict=True):
+        row[list(header)] = list(header.values())
+        row[SELF], row[HEADER_SIZE:] = row.ctypes.data, room.job
+    work = np.asarray(_Kept(rows, rooms, classes))
+    return work if threads is not None else work[0]
+
+
+class _Kept:
+    """An array's memory, and with it everything that must live as long."""
+
+    def __init__(self, array: np.ndarray, *others: Any) -> None:
+        self.array, self.others = array, others
+        self.__array_interface__ = array.__array_interface__
+
+
+@kernel(inline=True)
+def forward(theta: Any, layout: Any, x: Any, y: Any, work: Any) -> int:
+    """y = h_L for x; returns the status.
+
+    x : (N_0,) or (n, N_0); y : (N_L,) or (n, N_L), written.
+    """
+    depth, size = layout.depth, layout.size  # at once: where a tuple of arrays lives longer, its references are counted
+    job, samples = pointer(work, HEADER_SIZE), _address_of_x(x, theta)
+    status, n = _begin(pointer(work, 0), theta.size, theta.itemsize, depth, size,
+                       pointer_to(samples, theta.dtype.type), x.size)
+    if status == OK and y.size != n * job[_WIDTHS + depth]:
+        status = WRONG_SIZE
+    if status != OK:
+        return status
+    jobs.begin_call(job, address_in_memory(theta), samples, 0, 0, 0, 0, _address_of_y(y, theta), 0,
+                    depth + 1, 0, 0)
+    _propagate(job, n, 0)
+    return OK
+
+
+@kernel(inline=True)
+def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work: Any) -> Any:
+    """grad += ∇E for the samples x with targets d; returns E and the status.
+
+    x : (N_0,) or (n, N_0); grad : (P,).
+    d : a label or labels (n,) int64, or targets (N_L,) or (n, N_L) of the network's dtype.
+    """
+    depth, size = layout.depth, layout.size  # at once: where a tuple of arrays lives longer, its references are counted
+    job, samples = pointer(work, HEADER_SIZE), _address_of_x(x, theta)
+    status, n = _begin(pointer(work, 0), theta.size, theta.itemsize, depth, size,
+                       pointer_to(samples, theta.dtype.type), x.size)
+    if status == OK:
+        status = _check_targets(d, theta, n, job[_WIDTHS + depth], work)
+    if status == OK and grad.size != size:
+        status = WRONG_SIZE
+    if status != OK:
+        return np.nan, status
+    labels, targets = _labels(d, theta, work), _targets(d, theta)
+    jobs.begin_call(job, address_in_memory(theta), samples, labels, targets, 0, 0, 0, 0, 1, 1, 0)
+    E = _propagate(job, n, _address_of_grad(grad, theta))
+    return E, OK if is_finite(E) else NOT_FINITE
+
+
+@kernel(inline=True)
+def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any) -> Any:
+    """e_0 = ∇_x E for the samples x with targets d; returns E and the status.
+
+    Arguments are those of `accumulate_gradient`; e_0 : like x, written.
+    """
+    depth, size = layout.depth, layout.size  # at once: where a tuple of arrays lives longer, its references are counted
+    job, samples = pointer(work, HEADER_SIZE), _address_of_x(x, theta)
+    status, n = _begin(pointer(work, 0), theta.size, theta.itemsize, depth, size,
+                       pointer_to(samples, theta.dtype.type), x.size)
+    if status == OK:
+        status = _check_targets(d, theta, n, job[_WIDTHS + depth], work)
+    if status == OK and e_0.size != x.size:
+        status = WRONG_SIZE
+    if status != OK:
+        return np.nan, status
+    labels, targets = _labels(d, theta, work), _targets(d, theta)
+    jobs.begin_call(job, address_in_memory(theta), samples, labels, targets, 0, 0, 0,
+                    _address_of_e_0(e_0, theta), 0, 0, 0)
+    E = _propagate(job, n, 0)
+    return E, OK if is_finite(E) else NOT_FINITE
+
+
+@kernel(inline=True)
+def input_jacobian(theta: Any, layout: Any, x: Any, J: Any, work: Any) -> int:
+    """J_ij = ∂y_i/∂x_j for x; returns the status.
+
+    x : (N_0,) or (n, N_0); J : (N_L, N_0) or (n, N_L, N_0), written. It is e_0 of Σ_i y_i d_i for the unit vectors d,
+    which go through the network together.
+    """
+    depth, size = layout.depth, layout.size  # at once: where a tuple of arrays lives longer, its references are counted
+    job, samples = pointer(work, HEADER_SIZE), _address_of_x(x, theta)
+    status, n = _begin(pointer(work, 0), theta.size, theta.itemsize, depth, size,
+                       pointer_to(samples, theta.dtype.type), x.size)
+    outputs, inputs = job[_WIDTHS + depth], job[_WIDTHS]
+    if status == OK and J.size != n * outputs * inputs:
+        status = WRONG_SIZE
+    if status != OK:
+        return status
+    evaluate = job[jobs.EVALUATE]
+    job[jobs.EVALUATE] = work[PICK]
+    T = theta.dtype.type
+    given, jacobians = pointer_to(samples, T), pointer_to(_address_of_J(J, theta), T)
+    for s in range(n):
+        rows = pointer(jacobians, s * outputs * inputs)
+        for i in range(outputs):
+            for j in range(inputs):
+                rows[i * inputs + j] = given[s * inputs + j]
+        place = address_in_memory(rows)
+        jobs.begin_call(job, address_in_memory(theta), place, work[CLASSES], 0, 0, 0, 0, place, 0, 0, 0)
+        _propagate(job, outputs, 0)
+    job[jobs.EVALUATE] = evaluate
+    return OK
+
+
+@kernel(inline=True)
+def sgd_step(theta: Any, grad: Any, learning_rate: float) -> int:
+    """θ ← θ - γ grad, then grad = 0; returns the status. If it is NOT_FINITE, both are as they were."""
+    if theta.size != grad.size:
+        return WRONG_SIZE
+    rate = theta.dtype.type(learning_rate)
+    beyond = 0
+    for p in range(theta.size):
+        beyond += not is_finite(theta[p] - rate * grad[p])
+    if beyond:
+        return NOT_FINITE
+    for p in range(theta.size):
+        theta[p] -= rate * grad[p]
+        grad[p] = 0
+    return OK
+
+
+@kernel(inline=True)
+def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float, beta1: float = 0.9,
+              beta2: float = 0.999, epsilon: float = 1e-8) -> int:
+    """Update t = 1, 2, … of Adam [1]_, then grad = 0; returns the status.
+
+    averages : (2, P), zeros before the first update. If the status is NOT_FINITE, theta is as it was; where the
+    gradient was finite, the averages have seen it.
+
+    .. [1] Kingma and Ba, "Adam: A method for stochastic optimization", 2015.
+    """
+    if theta.size != grad.size or averages.size != 2 * theta.size or t < 1:
+        return WRONG_SIZE
+    beyond = 0
+    for p in range(grad.size):
+        beyond += not is_finite(grad[p])
+    if beyond:
+        return NOT_FINITE
+    adam_change(theta, grad, 1.0, learning_rate, t, beta1, beta2, epsilon, averages, 0.0, 0.0)
+    return OK if apply_change(theta, grad) else NOT_FINITE
+
+
+@kernel(inline=True)
+def _begin(work: Any, parameters: Any, itemsize: Any, depth: Any, size: Any, x: Any, numbers: Any) -> Any:
+    """The status so far, and how many samples there are; of pointers, because references to arrays are counted."""
+    inputs = work[HEADER_SIZE + _WIDTHS]
+    if (work[STAMP] != _STAMP or work[SELF] != address_in_memory(work) or work[ITEMSIZE] != itemsize
+            or work[HEADER_SIZE + jobs.PARAMETERS] != size or work[HEADER_SIZE + jobs.DEPTH] != depth):
+        return WRONG_WORKSPACE, 0
+    n = numbers // inputs
+    if parameters != size or n == 0 or n * inputs != numbers:
+        return WRONG_SIZE, 0
+    beyond = 0
+    for p in range(numbers):
+        beyond += not is_finite(x[p])
+    return (NOT_FINITE if beyond else OK), n
+
+
+@kernel(inline=True)
+def _propagate(job: Any, n: Any, grad: Any) -> Any:
+    """E of n samples, chunk after chunk; the gradient is added at an address, until E is not finite."""
+    has_targets = job[jobs.LABELS] != 0 or job[jobs.TARGETS] != 0
+    losses = pointer_to(job[jobs.LOSSES], np.float64)
+    total, chunk = 0.0, job[jobs.CHUNK]
+    for first in range(0, n, chunk):
+        count = min(chunk, n - first)
+        job[jobs.FIRST], job[jobs.COUNT] = first, count
+        invoke(job[jobs.PROPAGATE_PHASE], (job, 0, 1))
+        if has_targets:
+            for s in range(count):
+                total += losses[s]
+        if grad != 0 and is_finite(total):
+            job[jobs.TARGET] = grad
+            pointer_to(address_in_memory(job), np.float64)[jobs.ALPHA] = 1.0
+            invoke(job[jobs.GRADIENT_PHASE], (job, 0, 1))
+    return total
+
+
+def _labels(d: Any, theta: Any, work: Any) -> Any:
+    """Where the labels lie, 0 if d is not labels; one label is written into the workspace."""
+    raise TypeError("runs in compiled code only")
+
+
+@overload(_labels)
+def _labels_overload(d, theta, work):
+    if isinstance(d, types.Integer):
+        def one(d, theta, work):
+            work[PLACE] = d
+            return address_in_memory(pointer(work, PLACE))
+        return one
+    if _are_labels(d, theta):
+        return lambda d, theta, work: address_in_memory(d)
+    return lambda d, theta, work: 0
+
+
+def _targets(d: Any, theta: Any) -> Any:
+    """Where the targets lie, 0 if d is labels."""
+    raise TypeError("runs in compiled code only")
+
+
+@overload(_targets)
+def _targets_overload(d, theta):
+    return (lambda d, theta: 0) if _are_labels(d, theta) else (lambda d, theta: address_in_memory(d))
+
+
+def _check_targets(d: Any, theta: Any, n: Any, outputs: Any, work: Any) -> Any:
+    """The status of targets for n samples."""
+    raise TypeError("runs in compiled code only")
+
+
+@overload(_check_targets)
+def _check_targets_overload(d, theta, n, outputs, work):
+    if isinstance(d, types.Integer):
+        def one(d, theta, n, outputs, work):
+            if n != 1:
+                return WRONG_SIZE
+            return OK if work[TAKES_LABELS] != 0 and 0 <= d < outputs else WRONG_TARGET
+        return one
+    if _are_labels(d, theta):
+        def several(d, theta, n, outputs, work):
+            if d.size != n:
+                return WRONG_SIZE
+            beyond = 0
+            for label in d.flat:
+                beyond += not 0 <= label < outputs
+            return OK if work[TAKES_LABELS] != 0 and beyond == 0 else WRONG_TARGET
+        return several
+
+    def numbers(d, theta, n, outputs, work):
+        if d.size != n * outputs:
+            return WRONG_SIZE
+        beyond = 0
+        for value in d.flat:
+            beyond += not is_finite(value)
+        return OK if beyond == 0 else NOT_FINITE
+    return numbers
+
+
+def _are_labels(d: Any, theta: Any) -> bool:
+    """Whether a Numba type is that of labels; a typing error if it is not that of targets either."""
+    if isinstance(d, types.Integer):
+        return True
+    if isinstance(d, types.Array) and d.layout == "C" and d.dtype in (types.int64, theta.dtype):
+        return bool(d.dtype == types.int64)
+    raise TypingError(f"fastbp.jit: d: expected labels, one integer or a C-contiguous array of int64, or a "
+                      f"C-contiguous array of {theta.dtype}, as theta is, found {d}")
