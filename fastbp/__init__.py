@@ -15,6 +15,7 @@ from typing import Any
 from . import schedules, training
 from .callbacks import EarlyStopping
 from .history import History
+from .many import fit_many
 from .network import MLP
 from .optimizers import SGD, Adam, AdamW, DivergenceError, Optimizer, RMSprop
 from .storage import load
@@ -26,7 +27,7 @@ except PackageNotFoundError:  # used from a folder that was not installed
     __version__ = "0+unknown"
 
 __all__ = ["MLP", "SGD", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History", "Optimizer", "RMSprop",
-           "get_num_threads", "load", "schedules", "set_num_threads", "training"]
+           "fit_many", "get_num_threads", "load", "schedules", "set_num_threads", "training"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ from .optimizers import SGD, DivergenceError, Optimizer
 from .pace import Pace
 from .progress_bar import ProgressBar
 from .sampling import IN_ORDER, MAX_SAMPLES, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
-from .updates import OptimizerState, is_plain_descent
+from .updates import OptimizerSpec, OptimizerState, is_plain_descent
 
 
 def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
@@ -85,25 +85,49 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
     >>> history["loss"][-1] < 0.01 * history["loss"][0]
     True
     """
-    run = _Run(net, _checked_samples(net, X, d, sample_weight), d, _checked_validation(net, validation_data),
+    run = _Run(net, checked_samples(net, X, d, sample_weight), d, _checked_validation(net, validation_data),
                _checked_metrics(metrics), _checked_callbacks(callbacks))
     epochs = require_whole("epochs", epochs, at_least=1)
-    batch_size = min(require_whole("batch_size", batch_size, at_least=1), len(run.samples.X))
-    optimizer = SGD(0.1) if optimizer is None else optimizer
-    if not isinstance(optimizer, Optimizer) or type(optimizer) is Optimizer:
-        raise TypeError(f"optimizer: expected SGD, RMSprop, Adam or AdamW with its settings, found {optimizer!r}")
+    batch_size = require_whole("batch_size", batch_size, at_least=1)
+    optimizer = checked_optimizer(optimizer)
     if not isinstance(optimizer_state, OptimizerState | None):
         raise TypeError(f"optimizer_state: expected what History.optimizer_state holds, found {optimizer_state!r}")
     state = optimizer.start(net.theta) if optimizer_state is None else optimizer_state
     optimizer.require_state(state, net.theta)
     if seed is not None:
         require_whole("seed", seed, at_least=0)
-    if not np.isfinite(net.theta).all():
-        raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
+    require_finite_parameters(net)
+    plan = make_plan(net, len(run.samples.X), batch_size, shuffle, replacement, seed)
+    return _train(run, plan, optimizer, state, epochs, progress)
+
+
+def make_plan(net: MLP, n: int, batch_size: int, shuffle: bool, replacement: bool, seed: int | None) -> Plan:
+    """How a network is to go through n samples; a seed that is not given is drawn from the network's generator."""
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else seed) % 2**63
-    plan = Plan(batch_size, samples_in_a_piece(net.backend_module, net.layout, net.dtype), sampling, order_seed)
-    return _train(run, plan, optimizer, state, epochs, progress)
+    piece = samples_in_a_piece(net.backend_module, net.layout, net.dtype)
+    return Plan(min(batch_size, n), piece, sampling, order_seed)
+
+
+def specialised(work: Any, net: MLP, plan: Plan, spec: OptimizerSpec, steps: int) -> Any:
+    """A workspace with what is worth compiling for so many steps of this network, if they are plain descent."""
+    return net.backend_module.specialised(work, net.widths, net.activations, net.loss, net.dtype, plan.batch_size,
+                                          steps if is_plain_descent(spec) else 0)
+
+
+def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
+    """The optimizer, or SGD(0.1)."""
+    if optimizer is None:
+        return SGD(0.1)
+    if not isinstance(optimizer, Optimizer) or type(optimizer) is Optimizer:
+        raise TypeError(f"optimizer: expected SGD, RMSprop, Adam or AdamW with its settings, found {optimizer!r}")
+    return optimizer
+
+
+def require_finite_parameters(net: MLP) -> None:
+    """Refuse a network that training could only leave as it is."""
+    if not np.isfinite(net.theta).all():
+        raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
 
 
 class _Run(NamedTuple):
@@ -117,7 +141,8 @@ class _Run(NamedTuple):
     callbacks: list[Callable[..., Any]]
 
 
-def _checked_samples(net: MLP, X: Any, d: Any, sample_weight: Any) -> Samples:
+def checked_samples(net: MLP, X: Any, d: Any, sample_weight: Any) -> Samples:
+    """The samples of a training as kernels take them."""
     samples = net.checked_samples(X, d, sample_weight)
     if len(samples.X) > MAX_SAMPLES:
         raise ValueError(f"X: expected at most {MAX_SAMPLES} samples, found {len(samples.X)}")
@@ -131,7 +156,7 @@ def _checked_validation(net: MLP, validation_data: tuple[Any, ...] | None) -> tu
         raise TypeError(f"validation_data: expected (X, d) or (X, d, sample_weight), found {type(validation_data)}")
     X, d, weight = (*validation_data, None)[:3]
     try:
-        return _checked_samples(net, X, d, weight), d
+        return checked_samples(net, X, d, weight), d
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
 
@@ -170,38 +195,43 @@ def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, e
     pace = Pace(backends.SLICE_SECONDS)
     try:
         _call_if_there(run.callbacks, "start", net)
-        with ProgressBar(progress_wanted, epochs, n) as bar, net.workspace(min(plan.batch_size, plan.piece)) as work:
-            steps = epochs * n // plan.batch_size if is_plain_descent(spec) else 0
-            work = net.backend_module.specialised(work, net.widths, net.activations, net.loss, net.dtype,
-                                                  plan.batch_size, steps)
+        with (ProgressBar(progress_wanted, epochs * n, "samples") as bar,
+              net.workspace(min(plan.batch_size, plan.piece)) as room):
+            work = specialised(room, net, plan, spec, epochs * n // plan.batch_size)
             while history.epochs < epochs and history.stop_reason == "epochs":
                 slice_begin = time.perf_counter()
                 until = history.epochs + 1 if observed else epochs
-                before = _samples_done(progress, n)
+                before = samples_done(progress, n)
                 with threads.allowed() as count:
                     team, budget = pace.next_slice(count)
                     status = net.backend_module.train(net.theta, net.grad, net.layout, run.samples, plan, spec, state,
                                                       progress, until, budget, work, team)
-                pace.learn(team, time.perf_counter() - slice_begin, _samples_done(progress, n) - before)
+                pace.learn(team, time.perf_counter() - slice_begin, samples_done(progress, n) - before)
                 _record_epochs(run, progress, history)
                 if status == DIVERGED:
-                    raise _divergence(progress, history)
-                bar.show(int(progress.counts[EPOCH]), int(progress.counts[POSITION]),
-                         history["loss"][-1] if history.epochs else None)
+                    raise divergence(progress, history)
+                bar.show(samples_done(progress, n), _text_of(history, epochs))
     except KeyboardInterrupt:
-        _record_losses(run, progress, history)
+        record_losses(net, n, progress, history)
         history.stop_reason = "interrupted"
         warnings.warn(f"training was interrupted in epoch {history.epochs}; the network and the history so far are "
                       f"usable", RuntimeWarning, stacklevel=4)
     finally:
         net.zero_grad()
-        history.samples = _samples_done(progress, n)
+        history.samples = samples_done(progress, n)
         history.seconds = time.perf_counter() - begin
     _call_if_there(run.callbacks, "finish", net)
     return history
 
 
-def _samples_done(progress: Progress, n: int) -> int:
+def _text_of(history: History, epochs: int) -> str:
+    """For the progress bar: the epoch that has begun, and the loss of the last one."""
+    text = f"epoch {min(history.epochs + 1, epochs)}/{epochs}"
+    return f"{text}, loss {history['loss'][-1]:.4g}" if history.epochs else text
+
+
+def samples_done(progress: Progress, n: int) -> int:
+    """How many samples training has gone through."""
     return int(progress.counts[EPOCH]) * n + int(progress.counts[POSITION])
 
 
@@ -211,7 +241,7 @@ def _record_epochs(run: _Run, progress: Progress, history: History) -> None:
     Where there is something to show them to, a slice ends with its epoch, so that the last is the only one.
     """
     before = history.epochs
-    _record_losses(run, progress, history)
+    record_losses(run.net, len(run.samples.X), progress, history)
     if history.epochs == before:
         return
     net = run.net
@@ -230,12 +260,12 @@ def _record_epochs(run: _Run, progress: Progress, history: History) -> None:
     progress.sums[REACH] = -1.0  # and written to theta
 
 
-def _record_losses(run: _Run, progress: Progress, history: History) -> None:
+def record_losses(net: MLP, n: int, progress: Progress, history: History) -> None:
     """Put what compiled code saw of the epochs completed since the last call into the history."""
     for epoch in range(history.epochs, int(progress.counts[EPOCH])):
         history.record("loss", progress.loss[epoch])
-        if run.net.loss_record.is_classification:
-            history.record("accuracy", progress.correct[epoch] / len(run.samples.X))
+        if net.loss_record.is_classification:
+            history.record("accuracy", progress.correct[epoch] / n)
 
 
 def _record_metrics(metrics: Mapping[str, Callable[..., float]], prefix: str, d: Any, net: MLP, X: np.ndarray,
@@ -246,7 +276,8 @@ def _record_metrics(metrics: Mapping[str, Callable[..., float]], prefix: str, d:
             history.record(prefix + name, metric(d, Y))
 
 
-def _divergence(progress: Progress, history: History) -> DivergenceError:
+def divergence(progress: Progress, history: History) -> DivergenceError:
+    """What to raise where the compiled loop says DIVERGED."""
     epoch, step = int(progress.counts[EPOCH]), int(progress.counts[STEP])
     reason = "loss" if not math.isfinite(progress.sums[0]) else "update"
     return DivergenceError(

@@ -266,7 +266,7 @@ def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, st
     count = stop - start
     if count > work.E.shape[0]:
         return 0.0, 0, 0, reach
-    if (work.before.shape[0] > 0 and batches >= MIN_BLOCK) or (work.online != 0 and batches > 1):
+    if work.online != 0 or (work.before.shape[0] > 0 and batches >= MIN_BLOCK):
         E, correct, taken = descend_block(theta, samples, order, start, count, min(batches, MAX_BLOCK), rate, work,
                                           threads)
         return E, correct, taken, -1.0 if taken > 0 else reach

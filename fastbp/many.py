@@ -1,0 +1,225 @@
+"""Many networks at once: every thread trains one network after another, each as `fit` does alone."""
+
+import itertools
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from . import backends, threads
+from .backends.training_loop import DIVERGED, EPOCH, RUNNING, Plan, start_progress
+from .history import History
+from .inputs import Samples, require_whole
+from .network import MLP
+from .optimizers import Optimizer
+from .pace import Pace
+from .progress_bar import ProgressBar
+from .sampling import IN_ORDER
+from .training import (
+    checked_optimizer,
+    checked_samples,
+    make_plan,
+    record_losses,
+    require_finite_parameters,
+    samples_done,
+    specialised,
+)
+
+T = TypeVar("T")
+
+#: Seconds between two looks at how far the threads have come.
+LOOK_EVERY = 0.05
+
+
+def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequence[Optimizer] | None = None,
+             epochs: int = 10, batch_size: int = 128, shuffle: bool = True, replacement: bool = False,
+             sample_weight: Any = None, seeds: Sequence[int] | None = None,
+             progress: bool | None = None) -> list[History]:
+    """Train networks side by side, one per thread at a time: ensembles, sweeps, one model for each of many things.
+
+    Each has the bits that `MLP.fit` gives it alone. A network that diverges keeps its last finite parameters and does
+    not disturb the others.
+
+    Parameters
+    ----------
+    nets : sequence of MLP
+        All different objects; they may differ in everything.
+    X : array_like (n, N_0), or list of arrays
+        Samples for all networks, or a list with an array for each network.
+    d : array_like, or list of arrays
+        Labels (n,) or targets (n, N_L) as for `MLP.fit`, for all networks, or a list with an array for each.
+    optimizer : Optimizer or sequence of them
+        For all networks, or one for each; SGD(0.1) if not given.
+    epochs, batch_size, shuffle, replacement
+        As for `MLP.fit`.
+    sample_weight : array_like (n,), or list of arrays, optional
+        For all networks, or a list with an array for each.
+    seeds : sequence of int, optional
+        Of the order of samples, one for each network; drawn from its generator if not given.
+    progress : bool or None
+        A progress bar that counts networks, as for `MLP.fit`.
+
+    Returns
+    -------
+    histories : list of History
+        In the order of the networks. ``stop_reason`` is "epochs", "diverged", or after Ctrl-C "interrupted";
+        ``seconds`` is the network's own time.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; it is named, with the place of the network, and all networks are as they
+        were.
+
+    Warns
+    -----
+    RuntimeWarning
+        If networks diverged, or training was interrupted.
+
+    Examples
+    --------
+    >>> from fastbp import Adam
+    >>> nets = [MLP([1, 16, 1], activation="tanh", loss="squared_error", seed=seed) for seed in range(8)]
+    >>> X = np.linspace(-1, 1, 64)[:, None]
+    >>> histories = fit_many(nets, X, np.sin(3 * X), optimizer=Adam(0.01), epochs=200, batch_size=16)
+    >>> max(history["loss"][-1] for history in histories) < 0.01
+    True
+    """
+    nets = _checked_nets(nets)
+    epochs = require_whole("epochs", epochs, at_least=1)
+    batch_size = require_whole("batch_size", batch_size, at_least=1)
+    optimizers = _for_each("optimizer", optimizer, len(nets), Optimizer)
+    numbers = [None] * len(nets) if seeds is None else _for_each("seeds", list(seeds), len(nets), object)
+    given = [_for_each(name, value, len(nets), np.ndarray)
+             for name, value in (("X", X), ("d", d), ("sample_weight", sample_weight))]
+    seen: dict[tuple[Any, ...], Samples] = {}
+    tasks = []
+    for place, net in enumerate(nets):
+        X_p, d_p, weight_p = (values[place] for values in given)
+        key = (id(X_p), id(d_p), id(weight_p), net.dtype, net.widths[0], net.widths[-1], net.loss)
+        try:
+            if key not in seen:  # what several networks share is checked and converted once
+                seen[key] = checked_samples(net, X_p, d_p, weight_p)
+            chosen = checked_optimizer(optimizers[place])
+            require_finite_parameters(net)
+            if numbers[place] is not None:
+                require_whole("seeds", numbers[place], at_least=0)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"nets[{place}]: {error}") from None
+        tasks.append(_Task(net, seen[key], chosen, numbers[place]))
+    trainer = _Trainer(tasks, epochs, lambda task: make_plan(task.net, len(task.samples.X), batch_size, shuffle,
+                                                             replacement, task.seed))
+    with ProgressBar(progress, len(tasks), "networks") as bar:
+        trainer.run(bar)
+    return trainer.histories
+
+
+class _Task(NamedTuple):
+    """One network and what it is trained with."""
+
+    net: MLP
+    samples: Samples
+    optimizer: Optimizer
+    seed: int | None
+
+
+class _Trainer:
+    """The tasks, and threads that take one after another."""
+
+    def __init__(self, tasks: Sequence[_Task], epochs: int, plan_of: Callable[[_Task], Plan]) -> None:
+        self.tasks, self.epochs = tasks, epochs
+        self.histories = [History() for _ in tasks]
+        self.plans = [plan_of(task) for task in tasks]  # in their order, because seeds are drawn
+        self._places = itertools.count()                # next() of it is one step for the interpreter
+        self._stop = threading.Event()
+        for history in self.histories:
+            history.stop_reason = "interrupted"         # until it has ended otherwise
+
+    def run(self, bar: ProgressBar) -> None:
+        """Train all, on as many threads as are allowed; Ctrl-C ends it within a slice."""
+        with threads.allowed() as count:
+            team = min(count, len(self.tasks))
+        with ThreadPoolExecutor(team) as pool:
+            try:
+                working = {pool.submit(self._work) for _ in range(team)}
+                while working:
+                    finished, working = wait(working, LOOK_EVERY, FIRST_EXCEPTION)
+                    for future in finished:
+                        future.result()
+                    bar.show(self._done(), "trained")
+            except KeyboardInterrupt:
+                self._stop.set()
+                warnings.warn(f"training was interrupted with {self._done()} of {len(self.tasks)} networks done; all "
+                              f"of them are usable", RuntimeWarning, stacklevel=3)
+            except BaseException:
+                self._stop.set()
+                raise
+        diverged = [place for place, history in enumerate(self.histories) if history.stop_reason == "diverged"]
+        if diverged:
+            shown = ", ".join(map(str, diverged[:10])) + (", …" if len(diverged) > 10 else "")
+            warnings.warn(f"{len(diverged)} of {len(self.tasks)} networks diverged and keep their last finite "
+                          f"parameters: {shown}", RuntimeWarning, stacklevel=3)
+
+    def _work(self) -> None:
+        """One thread: a network after another, with the work memory of the one before where they are alike."""
+        like: tuple[Any, ...] | None = None
+        for place in self._places:
+            if place >= len(self.tasks) or self._stop.is_set():
+                return
+            task, plan = self.tasks[place], self.plans[place]
+            net, samples = task.net, min(plan.batch_size, plan.piece)
+            alike = (net.widths, net.activations, net.loss, net.dtype, net.backend, samples)
+            if alike != like:
+                room, pace = net.backend_module.workspace(net.layout, net.dtype, samples), Pace(backends.SLICE_SECONDS)
+                like = alike
+            self._train(task, plan, self.histories[place], room, pace)
+
+    def _done(self) -> int:
+        return sum(history.stop_reason != "interrupted" for history in self.histories)
+
+    def _train(self, task: _Task, plan: Plan, history: History, room: Any, pace: Pace) -> None:
+        """Slices of compiled training on this thread, until all epochs are done, or the network diverges."""
+        net, n = task.net, len(task.samples.X)
+        spec, state = task.optimizer.spec(), task.optimizer.start(net.theta)
+        history.optimizer_state = state
+        progress = start_progress(n, self.epochs, in_order=plan.sampling == IN_ORDER)
+        work = specialised(room, net, plan, spec, self.epochs * n // plan.batch_size)
+        net.zero_grad()
+        begin = time.perf_counter()
+        status = RUNNING
+        while status == RUNNING and progress.counts[EPOCH] < self.epochs and not self._stop.is_set():
+            slice_begin, before = time.perf_counter(), samples_done(progress, n)
+            status = net.backend_module.train(net.theta, net.grad, net.layout, task.samples, plan, spec, state,
+                                              progress, self.epochs, pace.next_slice(1)[1], work, 1)
+            pace.learn(1, time.perf_counter() - slice_begin, samples_done(progress, n) - before)
+        record_losses(net, n, progress, history)
+        net.zero_grad()
+        history.samples = samples_done(progress, n)
+        history.seconds = time.perf_counter() - begin
+        if status == DIVERGED:
+            history.stop_reason = "diverged"
+        elif progress.counts[EPOCH] == self.epochs:
+            history.stop_reason = "epochs"
+
+
+def _checked_nets(nets: Sequence[MLP]) -> list[MLP]:
+    if not isinstance(nets, Sequence) or not all(isinstance(net, MLP) for net in nets):
+        raise TypeError(f"nets: expected a sequence of MLP, found {nets!r:.80}")
+    if not nets:
+        raise ValueError("nets: expected at least one network, found none")
+    if len({id(net) for net in nets}) < len(nets):
+        raise ValueError("nets: expected different networks, found one of them more than once")
+    return list(nets)
+
+
+def _for_each(name: str, value: Any, count: int, kind: type[T]) -> list[Any]:
+    """One value for each network: those of a list or tuple whose elements are of a kind, else the same for all."""
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(element, kind) for element in value):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"{name}: expected one for each of the {count} networks, found {len(value)}")
+    return list(value)
