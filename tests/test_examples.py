@@ -1,0 +1,59 @@
+"""Every example runs in seconds and does what it says."""
+
+import numpy as np
+import pytest
+
+from fastbp import MLP
+from fastbp.examples import cart_pole, ensemble, pendulum
+
+
+def test_ensemble(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "bands.png"
+    monkeypatch.setattr("sys.argv", ["ensemble", str(path)])
+    bands = ensemble.main()
+    among, gap = np.abs(bands.x - 1.3) < 0.4, np.abs(bands.x - 0.1) < 0.2
+    assert bands.deviation[gap].mean() > 4 * bands.deviation[among].mean()
+    assert np.abs(bands.mean - np.sin(3 * bands.x))[among].mean() < 0.15
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_cart_pole(capsys):
+    lengths = cart_pole.main()
+    assert lengths[:10].mean() < 100 < 400 < lengths[-100:].mean()
+    assert "status 0" in capsys.readouterr().out
+
+
+def test_the_cart_pole_falls_without_a_policy():
+    state, steps = np.array([0.0, 0.0, 0.01, 0.0]), 0
+    while cart_pole.move(state, 1):
+        steps += 1
+    assert steps < 15
+    assert state[0] > 0  # pushed to the right, the pole falls to the left
+    assert state[2] < -0.2
+
+
+def test_pendulum(capsys):
+    assert pendulum.main() < 0.05
+    assert "status 0" in capsys.readouterr().out
+
+
+def test_lbfgs():
+    pytest.importorskip("scipy")
+    from fastbp.examples import lbfgs
+
+    assert lbfgs.main() < 0.05
+
+
+def test_lbfgs_trains_any_network():
+    pytest.importorskip("scipy")
+    from fastbp.examples import lbfgs
+
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    net = MLP([3, 5, 2], dtype="float64", seed=0)
+    labels = (X[:, 0] > 0).astype(int)
+    before = net.loss_value(X, labels)
+    result = lbfgs.train(net, X, labels, steps=50)
+    assert net.loss_value(X, labels) / 60 == pytest.approx(result.fun)
+    assert net.loss_value(X, labels) < 0.1 * before
+    assert not net.grad.any()
