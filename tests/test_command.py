@@ -174,6 +174,13 @@ def test_doctor(capsys):
     assert all(name in output for name in ("cache", "vectors", "BLAS", "CUDA"))
 
 
+def test_doctor_names_the_vectors_that_numba_is_told_to_use():
+    told = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
+    shown = subprocess.run([sys.executable, "-m", "fastbp", "doctor", "--json"], env=os.environ | told, check=True,
+                           capture_output=True, text=True).stdout
+    assert json.loads(shown)["vectors"] == "baseline, 128 bits, 4 float32"
+
+
 def test_ctrl_c_writes_what_was_trained(tmp_path):
     with subprocess.Popen([sys.executable, "-m", "fastbp", "train", "--data", "digits", "--epochs", "1000000"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,

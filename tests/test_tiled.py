@@ -242,8 +242,8 @@ print(host().name)
 """
 
 BUILDS = {
-    "baseline": ({"NUMBA_CPU_NAME": "generic"}, "128-bit vectors", set()),
-    "baseline, no features": ({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, "128-bit vectors", set()),
+    "baseline": ({"NUMBA_CPU_NAME": "generic"}, "baseline", set()),
+    "baseline, no features": ({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, "baseline", set()),
     "AVX2": ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2,+sse,+sse2,+sse3,+ssse3,"
               "+sse4.1,+sse4.2,+popcnt"}, "AVX2", {"avx2", "fma", "bmi", "bmi2"}),
 }

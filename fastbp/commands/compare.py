@@ -16,12 +16,12 @@ import numpy as np
 
 from .. import __version__
 from ..backends import backend_named
+from ..backends.tiles.host import host
 from ..compare.contestants import backend_contestant, ceiling_contestant, peers
 from ..compare.measuring import Settings, compare, steps_to_show
 from ..compare.report import difference, geometric_means, summarise, table
 from ..inputs import require_number, require_whole
 from ..workloads import LEARNING_RATES, WORKLOADS, Workload, workloads_named
-from .doctor import vector_width
 
 #: What every peer has.
 ACTIVATIONS = ("relu", "tanh", "logistic", "identity")
@@ -146,7 +146,7 @@ def _workloads(options: argparse.Namespace) -> list[Workload]:
 def _host(settings: Settings) -> dict[str, str]:
     return {"fastbp": f"{__version__}, NumPy {np.__version__}",
             "processor": f"{llvmlite.binding.get_host_cpu_name()}, {os.cpu_count()} processors",
-            "vectors": vector_width(), "threads": str(settings.threads),
+            "vectors": str(host()), "threads": str(settings.threads),
             "timed": f"{settings.dtype}, median of {settings.rounds} rounds of about {settings.seconds:g} s in turn, "
                      f"± half the distance of the slowest and fastest"}
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import __version__
 from ..backends import NAMES, backend_named
+from ..backends.tiles.host import host
 from ..compilation import cache_folder, kernel
 from ..threads import get_num_threads, threading_layer
 
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> str:
     found = {"fastbp": __version__, "python": platform.python_version(), "platform": platform.platform(),
              **{name: _version(name) for name in PACKAGES},
              "processor": f"{llvmlite.binding.get_host_cpu_name()}, {os.cpu_count()} cores",
-             "vectors": vector_width(), "threads": get_num_threads(),
+             "vectors": str(host()), "threads": get_num_threads(),
              "threading layer": _threading_layer(), "cache": str(cache_folder()), "BLAS": _blas(), "CUDA": _cuda(),
              "backends": ", ".join(_backends()), "backend 'auto'": backend_named("auto")[0]}
     if options.json:
@@ -42,15 +43,6 @@ def run(options: argparse.Namespace) -> str:
         for name, value in found.items():
             print(f"{name:<16} {value}")
     return "done"
-
-
-def vector_width() -> str:
-    """The widest vectors that compiled code may use here."""
-    features = llvmlite.binding.get_host_cpu_features()
-    for feature, bits in (("avx512f", 512), ("avx2", 256), ("avx", 256), ("sse2", 128), ("neon", 128)):
-        if features.get(feature):
-            return f"{feature}, {bits} bits, {bits // 32} float32"
-    return "unknown"
 
 
 def _version(package: str) -> str:

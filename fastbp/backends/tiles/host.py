@@ -19,6 +19,9 @@ class Host(NamedTuple):
         """How many numbers a vector holds."""
         return self.vector_bytes // np.dtype(dtype).itemsize
 
+    def __str__(self) -> str:
+        return f"{self.name}, {8 * self.vector_bytes} bits, {self.lanes('float32')} float32"
+
 
 _config: Any = _numba_config
 
@@ -31,7 +34,7 @@ _KINDS = (
 )
 
 #: Where nothing is known: four floats, as in SSE2, and 16 registers.
-_BASELINE = Host("128-bit vectors", 16, 6)
+_BASELINE = Host("baseline", 16, 6)
 
 
 @functools.cache
