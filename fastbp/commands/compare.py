@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,16 @@ import llvmlite.binding
 import numpy as np
 
 from .. import __version__
-from ..backends import backend_named
+from ..backends import NAMES
 from ..backends.tiles.host import host
+from ..backends.tiles.phases import FEW
 from ..compare.contestants import backend_contestant, ceiling_contestant, peers
-from ..compare.measuring import Settings, compare, steps_to_show
-from ..compare.report import difference, geometric_means, summarise, table
+from ..compare.csv_file import as_csv
+from ..compare.measuring import Row, Settings, compare, steps_to_show
+from ..compare.products import BATCH, SIZES, product_rows
+from ..compare.report import QUANTITIES, difference, header, table
+from ..compare.summary import geometric_means, summarise
+from ..compare.training import TrainingRow
 from ..inputs import require_number, require_whole
 from ..workloads import LEARNING_RATES, WORKLOADS, Workload, workloads_named
 
@@ -32,34 +37,43 @@ NETWORK_DEFAULTS = {"batch": 128, "activation": "relu", "loss": "softmax_cross_e
 
 _EPILOG = f"""workloads: {', '.join(workload.name for workload in WORKLOADS)}; all of them if none is named.
 Every contestant is first held against the formulas in float64, then all are timed in turn, round after round.
-Ratios are below 1 where fastbp is faster. Let nothing else run meanwhile."""
+The table says how many times as long as tiled each takes; --show picks another quantity, and --json and --csv have
+all of them. Let nothing else run meanwhile."""
 
 
 def add_command(commands: Any) -> None:
     """Add the parser of `fastbp compare`."""
     parser = commands.add_parser(
-        "compare", help="time a training step beside other libraries", epilog=_EPILOG,
+        "compare", help="time training steps, or products of matrices, beside other libraries", epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Time a training step with fastbp's backends and with other libraries, each in its own process.")
+        description="Time a training step, or the three products in it, with fastbp's backends and with other "
+                    "libraries, each in its own process.")
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="a name, or one without its batch size")
     own = parser.add_argument_group("a network of your own")
     own.add_argument("--network", type=_widths, metavar="N-N-…", help="its widths, such as 784-128-10")
-    own.add_argument("--batch", type=int, metavar="N", help="samples in a batch (128)")
+    own.add_argument("--batch", type=int, metavar="N", help="samples in a batch, with --products too (128)")
     own.add_argument("--activation", choices=ACTIVATIONS, help="of the hidden layers (relu)")
     own.add_argument("--loss", choices=LOSSES, help="on the last layer's sums (softmax_cross_entropy)")
     own.add_argument("--optimizer", choices=LEARNING_RATES, help="sgd if not given")
+    products = parser.add_argument_group("products instead of workloads")
+    products.add_argument("--products", action="store_true",
+                          help="time W h, Wᵀδ and δhᵀ alone, with W (N, N) and the samples of a batch")
+    products.add_argument("--sizes", metavar="N[,N…]", help=f"every N ({','.join(map(str, SIZES))})")
     who = parser.add_argument_group("contestants")
-    who.add_argument("--backends", type=lambda text: text.split(","), default=["auto"], metavar="NAME[,NAME…]",
-                     help="fastbp's backends to time (auto)")
+    who.add_argument("--backends", type=lambda text: text.split(","), default=list(NAMES[1:]), metavar="NAME[,NAME…]",
+                     help=f"fastbp's backends to time ({','.join(NAMES[1:])})")
     who.add_argument("--peers", action="store_true", help="time JAX, PyTorch, scikit-learn and NumPy too, if installed")
     who.add_argument("--peers-python", metavar="PATH", default=sys.executable,
                      help="the interpreter of the environment in which they are installed (this one)")
     how = parser.add_argument_group("measurement")
     how.add_argument("--threads", type=int, default=1, help="of every contestant (1)")
     how.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of all computation (float32)")
-    how.add_argument("--rounds", type=int, default=5, help="how often each contestant is timed (5)")
-    how.add_argument("--seconds", type=float, default=0.3, help="about how long each time (0.3)")
+    how.add_argument("--rounds", type=int, default=7, help="how often each contestant is timed (7)")
+    how.add_argument("--seconds", type=float, default=0.1, help="about how long each time (0.1)")
     output = parser.add_argument_group("output")
+    output.add_argument("--show", choices=QUANTITIES, help="what the table shows: times as long as tiled (ratio; so if "
+                        "not given), µs per step, samples per second, GFLOP/s (so for products), share of the ceiling")
+    output.add_argument("--csv", type=Path, metavar="FILE", help="write a line for every row and contestant")
     output.add_argument("--json", action="store_true", help="print everything measured as one JSON object")
     output.add_argument("--save", type=Path, metavar="FILE", help="write that object to a file")
     output.add_argument("--against", type=Path, metavar="FILE", help="show what changed since a saved result")
@@ -81,18 +95,22 @@ def _widths(text: str) -> tuple[int, ...]:
 
 def run(options: argparse.Namespace) -> str:
     """Measure as the options say, or read what was measured, and show it."""
+    for option in ("save", "csv"):
+        path = getattr(options, option)
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"--{option}: there is no folder {path.parent} to write {path.name} into")
     old = None if options.against is None else _read(options.against, "--against")
     results = _measure(options) if options.results is None else _read(options.results, "--results")
     change = None if old is None else difference(results, old)
     if options.save is not None:
         options.save.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if options.csv is not None:
+        options.csv.write_text(as_csv(results), encoding="utf-8")
     if options.json:
         summaries = summarise(results)
         print(json.dumps({**results, "summary": summaries, "geometric_mean": geometric_means(summaries)}))
         return "done"
-    for name, text in results["host"].items():
-        print(f"{name:<10} {text}")
-    print(f"\n{table(results)}")
+    print(f"{header(results)}\n\n{table(results, options.show)}")
     if change is not None:
         print(f"\n{change}")
     return "done"
@@ -108,26 +126,45 @@ def _read(path: Path, option: str) -> dict[str, Any]:
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    workloads = _workloads(options)
+    rows: list[Row] = []
+    rows += _product_rows(options) if options.products else map(TrainingRow, _workloads(options))
     settings = Settings(require_whole("--threads", options.threads, at_least=1), options.dtype,
                         require_whole("--rounds", options.rounds, at_least=1),
                         require_number("--seconds", options.seconds, above=0.0))
-    if options.save is not None and not options.save.parent.is_dir():
-        raise ValueError(f"--save: there is no folder {options.save.parent} to write {options.save.name} into")
     for backend in options.backends:
-        backend_named(backend)
-    contestants = [backend_contestant(backend) for backend in dict.fromkeys(options.backends)]
+        if backend not in NAMES:
+            raise ValueError(f"--backends: unknown backend {backend!r}; expected some of {', '.join(NAMES)}")
+    contestants = [backend_contestant(backend, products=options.products)
+                   for backend in dict.fromkeys(options.backends)]
     if options.peers:
         if shutil.which(options.peers_python) is None:
             raise ValueError(f"--peers-python: expected a Python interpreter, found {options.peers_python!r}")
-        contestants += peers(options.peers_python, bool(llvmlite.binding.get_host_cpu_features().get("avx512f")))
-    with _progress(steps_to_show(len(workloads), len(contestants), settings.rounds), options.quiet) as show:
-        found = compare(workloads, contestants, ceiling_contestant(), settings, show)
+        avx512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
+        contestants += peers(options.peers_python, avx512, products=options.products)
+    with _progress(steps_to_show(len(rows), len(contestants), settings.rounds), options.quiet) as show:
+        found = compare(rows, contestants, ceiling_contestant(), settings, show)
     return {"host": _host(settings), **found}
+
+
+def _product_rows(options: argparse.Namespace) -> Sequence[Row]:
+    """All products at the sizes of the options."""
+    given = [f"--{name}" for name in ("network", "activation", "loss", "optimizer") if getattr(options, name)]
+    for name in [*given, *options.workloads]:
+        raise ValueError(f"--products: expected neither a workload nor settings of a network beside it, found {name}")
+    text = ",".join(map(str, SIZES)) if options.sizes is None else options.sizes
+    try:
+        sizes = [require_whole("--sizes", int(part), at_least=1) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--sizes: expected whole numbers from 1 on, such as 256,512,1024, found {text!r}") from None
+    # Fewer samples go one by one through tiled, by other kernels.
+    batch = BATCH if options.batch is None else require_whole("--batch", options.batch, at_least=FEW + 1)
+    return product_rows(sizes, batch)
 
 
 def _workloads(options: argparse.Namespace) -> list[Workload]:
     """Those named, and the network of the options."""
+    if options.sizes is not None:
+        raise ValueError(f"--sizes: they are those of --products, which was not given; found {options.sizes!r}")
     given = {name: getattr(options, name) for name in NETWORK_DEFAULTS if getattr(options, name) is not None}
     if options.network is None:
         if given:

@@ -34,6 +34,8 @@ class Contestant:
         Variables beside those that set the number of threads.
     install : str
         The command that installs what it needs.
+    blas : str
+        The package through whose BLAS it computes, if it does.
     """
 
     name: str
@@ -43,12 +45,14 @@ class Contestant:
     options: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     install: str = ""
+    blas: str = ""
 
 
-def backend_contestant(backend: str) -> Contestant:
-    """`MLP.fit` with a backend."""
-    return Contestant(f"fastbp {backend}", WORKERS / "fastbp_fit.py", options={"backend": backend},
-                      environment=own_package(), install="pip install 'fastbp[blas]'")
+def backend_contestant(backend: str, *, products: bool = False) -> Contestant:
+    """`MLP.fit` with a backend, or the backend's own kernels for the three products."""
+    return Contestant(f"fastbp {backend}", WORKERS / ("fastbp_products.py" if products else "fastbp_fit.py"),
+                      options={"backend": backend}, environment=own_package(), install="pip install 'fastbp[blas]'",
+                      blas="scipy" if backend == "blas" else "")
 
 
 def ceiling_contestant() -> Contestant:
@@ -62,24 +66,27 @@ def own_package() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-def peers(python: str, avx512: bool) -> list[Contestant]:
-    """The other libraries, installed or not, in an interpreter of theirs.
+def peers(python: str, avx512: bool, *, products: bool = False) -> list[Contestant]:
+    """The other libraries, installed or not, in an interpreter of theirs; for products, those that have products.
 
     NumPy takes part twice where there is AVX-512: its OpenBLAS does not know every processor and then takes slower
     kernels than the processor allows.
     """
-    def peer(name: str, file: str, packages: str, **environment: str) -> Contestant:
-        return Contestant(name, WORKERS / file, python, True, environment=environment,
+    def peer(name: str, file: str, packages: str, blas: str = "", **environment: str) -> Contestant:
+        return Contestant(name, WORKERS / file, python, True, environment=environment, blas=blas,
                           install=f"{Path(python).name} -m pip install {packages}")
 
-    found = [peer("jax", "jax_jit.py", "jax", JAX_PLATFORMS="cpu"),
-             peer("torch", "pytorch_eager.py", "torch numpy"),
-             peer("torch compiled", "pytorch_compiled.py", "torch numpy"),
-             peer("scikit-learn", "scikit_learn.py", "scikit-learn"),
-             peer("numpy", "numpy_formulas.py", "numpy")]
+    numpy_file = "numpy_products.py" if products else "numpy_formulas.py"
+    numpys = [peer("numpy", numpy_file, "numpy", "numpy")]
     if avx512:
-        found.append(peer("numpy skylakex", "numpy_formulas.py", "numpy", OPENBLAS_CORETYPE="SKYLAKEX"))
-    return found
+        numpys.append(peer("numpy skylakex", numpy_file, "numpy", "numpy", OPENBLAS_CORETYPE="SKYLAKEX"))
+    if products:
+        return [peer("jax", "jax_products.py", "jax", JAX_PLATFORMS="cpu"),
+                peer("torch", "pytorch_products.py", "torch numpy"), *numpys]
+    return [peer("jax", "jax_jit.py", "jax", JAX_PLATFORMS="cpu"),
+            peer("torch", "pytorch_eager.py", "torch numpy"),
+            peer("torch compiled", "pytorch_compiled.py", "torch numpy"),
+            peer("scikit-learn", "scikit_learn.py", "scikit-learn", "numpy"), *numpys]
 
 
 def thread_environment(threads: int) -> dict[str, str]:

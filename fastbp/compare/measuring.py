@@ -5,28 +5,50 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from ..network import MLP
-from ..workloads import Workload
 from .contestants import Contestant, ContestantError, Process, cores_for
-from .workers import numpy_formulas
-from .workers.worker import Problem
-
-#: Contestants are compared with the formulas after so many steps.
-CHECKED_STEPS = 3
-
-#: |ΔW_k - ΔW_ref| / |ΔW_ref| of these steps at the most, in the 2-norm, and the same for every b_k. Float32 rounding
-#: makes up to 10^-4 and the place where scikit-learn adds Adam's ε some 10^-3; another formula, several 10^-1.
-AGREEMENT = 0.05
-
 
 #: Worker threads of BLAS and OpenMP go on spinning for some 10 ms after their work, on cores that the next one needs.
 SETTLING_SECONDS = 0.05
+
+
+class Row(Protocol):
+    """What is timed: training steps of a workload, or one product of matrices."""
+
+    @property
+    def kind(self) -> str:
+        """Of problem, in the words of `worker.KINDS`."""
+
+    @property
+    def checked_steps(self) -> int:
+        """How many steps are compared with what is expected."""
+
+    @property
+    def agreement(self) -> float:
+        """The largest disagreement of a contestant that is right."""
+
+    @property
+    def name(self) -> str:
+        """In tables; of one row only."""
+
+    def about(self) -> dict[str, Any]:
+        """What JSON can hold of the row: at least "name", "flops" of a step, and "batch_size"."""
+
+    def problem(self, dtype: str) -> Any:
+        """As contestants get it: arrays, and settings."""
+
+    def expected(self, problem: Any) -> np.ndarray:
+        """What comes of it, in float64."""
+
+    def disagreement(self, found: np.ndarray, expected: np.ndarray, problem: Any) -> float:
+        """How far a contestant's result is off; infinite for another shape, NaN where one is."""
+
+    def complaint(self, disagreement: float) -> str:
+        """What is wrong, in words."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +68,13 @@ class Settings:
 
     threads: int = 1
     dtype: str = "float32"
-    rounds: int = 5
-    seconds: float = 0.3
+    rounds: int = 7
+    seconds: float = 0.1
 
 
-def compare(workloads: Sequence[Workload], contestants: Sequence[Contestant], ceiling: Contestant, settings: Settings,
+def compare(rows: Sequence[Row], contestants: Sequence[Contestant], ceiling: Contestant, settings: Settings,
             show: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """Check and time all contestants on all workloads.
+    """Check and time all contestants on all rows.
 
     Parameters
     ----------
@@ -64,9 +86,9 @@ def compare(workloads: Sequence[Workload], contestants: Sequence[Contestant], ce
     Returns
     -------
     results : dict
-        What JSON can hold: "settings"; "contestants", what each runs on; "workloads", each with the "seconds" of a step
-        by contestant and round, "ceiling" by round, "warm_up" and "disagreement" by contestant, and "failed", the
-        reasons of those that were not timed.
+        What JSON can hold: "settings"; "contestants", what each runs on; "workloads", the rows, each with the
+        "seconds" of a step by contestant and round, "ceiling" by round, "warm_up" and "disagreement" by contestant, and
+        "failed", the reasons of those that were not timed.
     """
     cores = cores_for(settings.threads)
     results: dict[str, Any] = {"settings": asdict(settings) | {"cores": cores},
@@ -80,23 +102,24 @@ def compare(workloads: Sequence[Workload], contestants: Sequence[Contestant], ce
             process = stack.enter_context(Process(contestant, settings.threads, cores))
             try:
                 show(f"starting {contestant.name}")
-                results["contestants"][contestant.name] |= {"runs": True, **process.ask("describe")}
+                about = process.ask("describe", blas=contestant.blas)
+                results["contestants"][contestant.name] |= {"runs": True, **about}
                 processes[contestant.name] = process
             except ContestantError as error:
                 results["contestants"][contestant.name] |= {"reason": _reason(error, contestant)}
-        for workload in workloads:
-            results["workloads"].append(_compare_on(workload, processes, meter, settings, folder, show))
+        for row in rows:
+            results["workloads"].append(_compare_on(row, processes, meter, settings, folder, show))
         for name, process in processes.items():
             # Once more, when what is loaded late, such as a threading layer, has been loaded. One whose process ended
             # since is as described before, and the workload says where.
             with suppress(ContestantError):
-                results["contestants"][name] |= process.ask("describe")
+                results["contestants"][name] |= process.ask("describe", blas=process.contestant.blas)
     return results
 
 
-def steps_to_show(workloads: int, contestants: int, rounds: int) -> int:
+def steps_to_show(rows: int, contestants: int, rounds: int) -> int:
     """How often `compare` calls `show` if no contestant fails."""
-    return contestants + workloads * contestants * (1 + rounds)
+    return contestants + rows * contestants * (1 + rounds)
 
 
 def _reason(error: ContestantError, contestant: Contestant) -> str:
@@ -105,42 +128,38 @@ def _reason(error: ContestantError, contestant: Contestant) -> str:
     return f"{error.missing} is not installed; install it with: {contestant.install}"
 
 
-def _compare_on(workload: Workload, processes: dict[str, Process], meter: Process, settings: Settings, folder: Path,
+def _compare_on(row: Row, processes: dict[str, Process], meter: Process, settings: Settings, folder: Path,
                 show: Callable[[str], None]) -> dict[str, Any]:
-    """One workload; a contestant that fails or is wrong leaves it, not the comparison."""
-    found: dict[str, Any] = {**asdict(workload), "samples": workload.samples, "flops": workload.flops, "ceiling": [],
-                             "seconds": {}, "warm_up": {}, "disagreement": {}, "failed": {}}
-    problem = problem_of(workload, settings.dtype)
-    arrays = folder / "problem.npz"
-    np.savez(arrays, X=problem.X, d=problem.d, theta=problem.theta)
-    expected = reference_change(problem)
+    """One row; a contestant that fails or is wrong leaves it, not the comparison."""
+    found: dict[str, Any] = {**row.about(), "ceiling": [], "seconds": {}, "warm_up": {}, "disagreement": {},
+                             "failed": {}}
+    problem = row.problem(settings.dtype)
+    expected = row.expected(problem)
+    request = _written(problem, folder / "problem.npz")
+    result = folder / "result.npy"
     taking_part: dict[str, Process] = {}
     for name, process in processes.items():
-        show(f"{workload.name}: {name} compiles")
+        show(f"{row.name}: {name} compiles")
         try:
-            process.ask("prepare", arrays=str(arrays), widths=problem.widths, activation=problem.activation,
-                        loss=problem.loss, batch_size=problem.batch_size, optimizer=problem.optimizer,
-                        learning_rate=problem.learning_rate)
+            process.ask("prepare", kind=row.kind, **request)
             found["warm_up"][name] = process.ask("warm_up", seconds=settings.seconds)
-            process.ask("check", steps=CHECKED_STEPS, to=str(folder / "theta.npy"))
+            process.ask("check", steps=row.checked_steps, to=str(result))
         except ContestantError as error:
             found["failed"][name] = _reason(error, process.contestant)
             continue
-        change = np.load(folder / "theta.npy") - problem.theta
-        disagreement = disagreement_of(change, expected, problem.widths)
+        disagreement = row.disagreement(np.load(result), expected, problem)
         found["disagreement"][name] = disagreement
-        if disagreement <= AGREEMENT:  # NaN does not
+        if disagreement <= row.agreement:  # NaN does not
             taking_part[name], found["seconds"][name] = process, []
         else:
-            found["failed"][name] = (f"wrong: in {CHECKED_STEPS} steps its change of a W_k or b_k is off that of the "
-                                     f"formulas by {disagreement:.2g} of its norm")
+            found["failed"][name] = row.complaint(disagreement)
     for number in range(1, settings.rounds + 1):
         try:
             found["ceiling"].append(meter.ask("ceiling", dtype=settings.dtype)["flops_per_second"])
         except ContestantError as error:
             found["failed"]["ceiling"] = str(error)
         for name, process in list(taking_part.items()):
-            show(f"{workload.name}: {name}, round {number} of {settings.rounds}")
+            show(f"{row.name}: {name}, round {number} of {settings.rounds}")
             if settings.threads > 1:
                 time.sleep(SETTLING_SECONDS)
             try:
@@ -151,34 +170,10 @@ def _compare_on(workload: Workload, processes: dict[str, Process], meter: Proces
     return found
 
 
-def problem_of(workload: Workload, dtype: str) -> Problem:
-    """A workload as contestants get it, with initial parameters of an `MLP` and biases that are not all the same."""
-    net = MLP(workload.widths, activation=workload.activation, loss=workload.loss, dtype=dtype, seed=0)
-    rng = np.random.default_rng(0)
-    for b in net.biases:
-        b[:] = 0.1 * rng.standard_normal(b.size)
-    X, d = workload.draw(dtype)
-    return Problem(list(workload.widths), workload.activation, workload.loss, workload.batch_size, workload.optimizer,
-                   workload.learning_rate, 1, {}, X, d, net.theta)
-
-
-def reference_change(problem: Problem) -> np.ndarray:
-    """θ - θ_0 after `CHECKED_STEPS` by the formulas in float64."""
-    batches = len(problem.X) // problem.batch_size
-    n = min(CHECKED_STEPS, batches) * problem.batch_size
-    d = problem.d[:n] if problem.d.dtype.kind == "i" else problem.d[:n].astype(np.float64)
-    exact = problem._replace(X=problem.X[:n].astype(np.float64), d=d, theta=problem.theta.astype(np.float64))
-    reference = numpy_formulas.Trainer(exact, numpy_formulas.VARIANTS[0])
-    reference.reset()
-    reference.train(-(-CHECKED_STEPS // batches))
-    return np.asarray(reference.theta() - exact.theta)
-
-
-def disagreement_of(change: np.ndarray, expected: np.ndarray, widths: Sequence[int]) -> float:
-    """The largest |ΔW_k - ΔW_ref| / |ΔW_ref|, or the same of a b_k; infinite where shapes differ, NaN where one is."""
-    if change.shape != expected.shape:
-        return float("inf")
-    sizes = [size for n_in, n_out in pairwise(widths) for size in (n_out * n_in, n_out)]
-    parts = [np.split(values, np.cumsum(sizes)[:-1]) for values in (change, expected)]
-    return float(np.max([np.linalg.norm(own - reference) / np.linalg.norm(reference)
-                         for own, reference in zip(*parts, strict=True)]))
+def _written(problem: Any, path: Path) -> dict[str, Any]:
+    """What to ask for: the arrays of a problem written to a file, and its settings."""
+    fields = problem._asdict()
+    arrays: dict[str, Any] = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+    np.savez(path, **arrays)
+    settings = {name: value for name, value in fields.items() if name not in {"threads", "options", *arrays}}
+    return {"arrays": str(path), **settings}

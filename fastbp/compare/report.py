@@ -1,94 +1,126 @@
-"""Tables of what `measuring.compare` found."""
+"""Tables of what `measuring.compare` found, and the words around them."""
 
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from .summary import baseline, geometric_means, summarise
+
+#: What the cells of a table may show, and its title.
+QUANTITIES = {"ratio": "times as long as {baseline}", "us": "µs per step", "samples": "samples per second",
+              "gflops": "GFLOP/s, share of the ceiling", "share": "share of the ceiling"}
+
 #: A spread that is worth a warning; on a machine left alone it is ±1 to 3 %.
 RESTLESS = 0.2
 
 
-def summarise(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """For every workload what its measurements say.
+def header(results: dict[str, Any]) -> str:
+    """What it was measured on: a line for each."""
+    about = {name: contestant for name, contestant in results["contestants"].items() if contestant["runs"]}
+    lines = dict(results["host"])
+    layers = {contestant.get("versions", {}).get("threading layer") for contestant in about.values()} - {None}
+    if layers:
+        lines["threads"] = f"{results['settings']['threads']}; threading layer {' or '.join(sorted(layers))}"
+    ceilings = [rate for row in results["workloads"] for rate in row["ceiling"]]
+    if ceilings:
+        lines["ceiling"] = (f"{digits(1e-9 * statistics.median(ceilings))} GFLOP/s of {results['settings']['dtype']} "
+                            f"multiply-adds on one core")
+    by_library: dict[str, list[str]] = {}
+    for name, contestant in about.items():
+        library = contestant.get("blas") or contestant.get("versions", {}).get("BLAS")
+        if library:
+            by_library.setdefault(library, []).append(short(name))
+    if by_library:
+        lines["BLAS"] = "; ".join(f"{', '.join(names)}: {library}" for library, names in by_library.items())
+    return "\n".join(f"{name:<10} {text}" for name, text in lines.items())
 
-    Returns
-    -------
-    summaries : list of dict
-        "name"; "us", the median microseconds of a step by contestant; "spread", half the distance between its slowest
-        and fastest round, as a share of that; "fastest_peer", or None; "ratio", the median over the rounds of
-        fastbp's time by that peer's of the same round, for each backend; "ceiling_us", a step at the ceiling on all
-        threads, or None; "share" of the ceiling by contestant.
+
+def table(results: dict[str, Any], show: str | None = None) -> str:
+    """One quantity of every row and contestant as text, with means below, what each contestant was, and why any was
+    not timed.
+
+    Parameters
+    ----------
+    show : one of QUANTITIES, optional
+        If not given, rates for products, and ratios for workloads.
     """
-    return [_summary(workload, results) for workload in results["workloads"]]
-
-
-def _summary(workload: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
-    seconds: dict[str, list[float]] = workload["seconds"]
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    of_peers = [name for name in medians if results["contestants"][name]["peer"]]
-    fastest = min(of_peers, key=lambda name: medians[name], default=None)
-    ratios = {} if fastest is None else {
-        name: statistics.median(own / peer for own, peer in zip(seconds[name], seconds[fastest], strict=True))
-        for name in medians if name not in of_peers}
-    at_ceiling = None
-    if workload["ceiling"]:
-        at_ceiling = workload["flops"] / (statistics.median(workload["ceiling"]) * results["settings"]["threads"])
-    return {"name": workload["name"],
-            "us": {name: 1e6 * median for name, median in medians.items()},
-            "spread": {name: (max(times) - min(times)) / (2 * medians[name]) for name, times in seconds.items()},
-            "fastest_peer": fastest, "ratio": ratios,
-            "ceiling_us": None if at_ceiling is None else 1e6 * at_ceiling,
-            "share": {} if at_ceiling is None else {name: at_ceiling / median for name, median in medians.items()}}
-
-
-def geometric_means(summaries: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Of the ratios to the fastest peer, for each backend, over the workloads that have one."""
-    found: dict[str, list[float]] = {}
-    for summary in summaries:
-        for name, ratio in summary["ratio"].items():
-            found.setdefault(name, []).append(ratio)
-    return {name: statistics.geometric_mean(ratios) for name, ratios in found.items()}
-
-
-def table(results: dict[str, Any]) -> str:
-    """Times, ratios and shares as text, and below it what each contestant was and why any was not timed."""
     summaries = summarise(results)
+    products = any("product" in row for row in results["workloads"])
+    show = show or ("gflops" if products else "ratio")
+    first = baseline(results)
     shown = [name for name, about in results["contestants"].items() if about["runs"]]
-    backends = [name for name in shown if not results["contestants"][name]["peer"]]
+    columns = [name for name in shown if show != "ratio" or name != first]
     with_peers = any(summary["fastest_peer"] for summary in summaries)
-    short = [name.removeprefix("fastbp ") for name in backends]
-    heads = ["µs per step", "ceiling", *shown, *(f"{name} / *" for name in short if with_peers),
-             *(f"{name} of ceiling" for name in short)]
-    rows = []
-    for summary, workload in zip(summaries, results["workloads"], strict=True):
-        row = [summary["name"], "-" if summary["ceiling_us"] is None else digits(summary["ceiling_us"])]
-        row += [_time(name, summary, workload) for name in shown]
-        if with_peers:
-            row += [_ratio(summary["ratio"].get(name)) for name in backends]
-        row += [f"{summary['share'][name]:.1%}" if name in summary["share"] else "-" for name in backends]
-        rows.append(row)
-    lines = [_aligned([heads, *rows]), *(["* the fastest peer"] if with_peers else [])]
-    lines += [f"geometric mean of {name} / *: {mean:.3f}" for name, mean in geometric_means(summaries).items()]
-    worst = max((spread for summary in summaries for spread in summary["spread"].values()), default=0.0)
-    if worst > RESTLESS:
-        lines.append(f"rounds differ by up to ±{worst:.0%}: something else was running, and the ratios say little")
-    return "\n".join([*lines, "", *_notes(results)])
+    by_peer = {"ratio": [first] if first else [],
+               "us": [name for name in shown if not results["contestants"][name]["peer"]]}.get(show, [])
+    by_peer = by_peer if with_peers else []
+    heads = ["product, N" if products else "workload"]
+    heads += [f"{short(first)} µs/step", "±", "GFLOP/s", "of ceiling"] if show == "ratio" and first else []
+    heads += ["ceiling"] if show in ("us", "gflops") else []
+    heads += [short(name) for name in columns]
+    heads += [f"{short(name)} / *" for name in by_peer]
+    cells = []
+    for summary, row in zip(summaries, results["workloads"], strict=True):
+        line = [summary["name"]]
+        line += _of_baseline(summary, row, first) if show == "ratio" and first else []
+        line += [_number(summary[f"ceiling_{show}"])] if show in ("us", "gflops") else []
+        line += [_cell(show, name, summary, row) for name in columns]
+        line += [_number(summary["ratio"].get(name)) for name in by_peer]
+        cells.append(line)
+    title = QUANTITIES[show].format(baseline=short(first or "fastbp"))
+    lines = [title, "", _aligned([*_in_two_lines(heads), *cells])]
+    return "\n".join([*lines, *_below(results, summaries, show, with_peers), "", *_notes(results)])
 
 
-def _time(name: str, summary: dict[str, Any], workload: dict[str, Any]) -> str:
-    if name in summary["us"]:
-        star = "*" if name == summary["fastest_peer"] else ""
-        return f"{star}{digits(summary['us'][name])} ±{summary['spread'][name]:.0%}"
-    return "wrong" if workload["failed"].get(name, "").startswith("wrong") else "failed"
-
-
-def _ratio(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.2f}"
+def short(name: str) -> str:
+    """A contestant's name without "fastbp", where the rest says enough."""
+    return name.removeprefix("fastbp ")
 
 
 def digits(number: float) -> str:
     """Three significant digits, without an exponent."""
     return f"{number:,.0f}" if number >= 100 else f"{number:#.3g}" if number >= 0.1 else f"{number:.4f}"
+
+
+def _number(number: float | None) -> str:
+    return "-" if number is None else digits(number)
+
+
+def _of_baseline(summary: dict[str, Any], row: dict[str, Any], first: str) -> list[str]:
+    if first not in summary["us"]:
+        return [_missing(first, row), "-", "-", "-"]
+    share = summary["share"].get(first)
+    return [digits(summary["us"][first]), f"{summary['spread'][first]:.0%}", digits(summary["gflops"][first]),
+            "-" if share is None else f"{share:.1%}"]
+
+
+def _cell(show: str, name: str, summary: dict[str, Any], row: dict[str, Any]) -> str:
+    if name not in summary["us"]:
+        return _missing(name, row)
+    star = "*" if name == summary["fastest_peer"] else ""
+    share = f"{summary['share'][name]:.1%}" if name in summary["share"] else "-"
+    if show == "share":
+        return star + share
+    if show == "ratio":
+        return star + _number(summary["to_baseline"].get(name))
+    number = star + digits(summary[show][name])
+    return {"us": f"{number} ±{summary['spread'][name]:.0%}", "gflops": f"{number} {share:>6}"}.get(show, number)
+
+
+def _missing(name: str, row: dict[str, Any]) -> str:
+    return "wrong" if row["failed"].get(name, "").startswith("wrong") else "failed"
+
+
+def _in_two_lines(heads: Sequence[str]) -> list[list[str]]:
+    """The heads of columns of numbers broken at a space or hyphen where they are long."""
+    pairs = [("", heads[0])]
+    for head in heads[1:]:
+        if len(head) > 8 and "/ *" not in head:
+            left, mark, right = head.partition("-" if "-" in head else " ")
+            pairs.append((left + mark.strip(), right))
+        else:
+            pairs.append(("", head))
+    return [list(line) for line in zip(*pairs, strict=True)]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -98,34 +130,51 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
                                                            zip(row[1:], widths[1:], strict=True))]) for row in rows)
 
 
+def _below(results: dict[str, Any], summaries: Sequence[dict[str, Any]], show: str, with_peers: bool) -> list[str]:
+    """Means, and a warning where the machine was busy."""
+    lines = ["* the fastest peer"] if with_peers else []
+    first = baseline(results)
+    means = [("* (the fastest peer)", geometric_means(summaries))]
+    if show == "ratio" and first:
+        means.insert(0, (short(first), {name: mean for name, mean in geometric_means(summaries, "to_baseline").items()
+                                        if name != first}))
+    lines += [f"geometric mean of time / time of {of}: " + ", ".join(
+        f"{short(name)} {digits(mean)}" for name, mean in found.items()) for of, found in means if found]
+    worst = max((spread for summary in summaries for spread in summary["spread"].values()), default=0.0)
+    if worst > RESTLESS:
+        lines.append(f"rounds differ by up to ±{worst:.0%}: something else was running, and the ratios say little")
+    return lines
+
+
 def _notes(results: dict[str, Any]) -> list[str]:
     lines = []
     for name, about in results["contestants"].items():
         if not about["runs"]:
-            lines.append(f"{name}: not timed, {about['reason']}")
+            lines.append(f"{short(name)}: not timed, {about['reason']}")
             continue
-        versions = ", ".join(f"{part} {version}" for part, version in about.get("versions", {}).items())
-        lines.append(f"{name}: {versions}{_variants(name, results)}")
-    for workload in results["workloads"]:
-        lines += [f"{workload['name']}: {name}: {reason}" for name, reason in workload["failed"].items()
+        versions = ", ".join(f"{part} {version}" for part, version in about.get("versions", {}).items()
+                             if part not in ("BLAS", "threading layer"))  # which the header has
+        lines.append(f"{short(name)}: {versions}{_variants(name, results)}")
+    for row in results["workloads"]:
+        lines += [f"{row['name']}: {short(name)}: {reason}" for name, reason in row["failed"].items()
                   if name != "ceiling"]
-    unknown = [workload["failed"]["ceiling"] for workload in results["workloads"] if "ceiling" in workload["failed"]]
+    unknown = [row["failed"]["ceiling"] for row in results["workloads"] if "ceiling" in row["failed"]]
     return [*lines, *(f"ceiling: not measured, {reason}" for reason in dict.fromkeys(unknown))]
 
 
 def _variants(name: str, results: dict[str, Any]) -> str:
     """The settings with which a contestant was timed, and where, if not the same everywhere."""
     chosen: dict[str, list[str]] = {}
-    for workload in results["workloads"]:
-        if name in workload["warm_up"]:
-            chosen.setdefault(workload["warm_up"][name]["variant"], []).append(workload["name"])
+    for row in results["workloads"]:
+        if name in row["warm_up"]:
+            chosen.setdefault(row["warm_up"][name]["variant"], []).append(row["name"])
     if len(chosen) < 2:
         return "".join(f"; {variant}" for variant in chosen)
     return "".join(f"; {variant} on {', '.join(names)}" for variant, names in chosen.items())
 
 
 def difference(new: dict[str, Any], old: dict[str, Any]) -> str:
-    """A table of two results: what changed for every contestant that both have timed on a workload.
+    """A table of two results: what changed for every contestant that both have timed on a row.
 
     Times of two runs differ also because the machine was in another state, so that the ratios inside each run, to its
     fastest peer and to its ceiling, stand beside them.
@@ -136,18 +185,19 @@ def difference(new: dict[str, Any], old: dict[str, Any]) -> str:
         If the results have nothing in common.
     """
     rows = []
+    before_by_name = {summary["name"]: summary for summary in summarise(old)}
     for after in summarise(new):
-        before = next((summary for summary in summarise(old) if summary["name"] == after["name"]), None)
-        for name in after["us"] if before else ():
-            if before is None or name not in before["us"]:
+        before = before_by_name.get(after["name"], {"us": {}})
+        for name in after["us"]:
+            if name not in before["us"]:
                 continue
             times = [before["us"][name], after["us"][name]]
-            ratios = [_ratio(summary["ratio"].get(name)) for summary in (before, after)]
+            ratios = [_number(summary["ratio"].get(name)) for summary in (before, after)]
             shares = [f"{summary['share'][name]:.1%}" if name in summary["share"] else "-"
                       for summary in (before, after)]
-            rows.append([f"{after['name']}, {name}", *map(digits, times), f"{times[1] / times[0]:.2f}",
+            rows.append([f"{after['name']}, {short(name)}", *map(digits, times), f"{times[1] / times[0]:.2f}",
                          *ratios, *shares])
     if not rows:
-        raise ValueError("--against: the two results have no workload and contestant in common")
+        raise ValueError("--against: the two results have no row and contestant in common")
     return _aligned([["µs per step", "old", "new", "new / old", "old / peer", "new / peer", "old of ceiling",
                       "new of ceiling"], *rows])

@@ -3,10 +3,13 @@
 `worker.py` is run by path, in an interpreter that need not have fastbp, and loads one of the other files. Each of those
 stands alone and has
 
-    VARIANTS                        the documented ways to train, of which the fastest is measured
-    Trainer(problem, variant)       with reset(), train(epochs), which returns when it is done, theta(), and `variant`
-                                    in the words of the report; `problem` is `worker.Problem`
-    versions()                      of what it uses, as a mapping of names
+    VARIANTS                        the documented ways to do it, of which the fastest is measured
+    Trainer(problem, variant)       with reset(), train(epochs), which returns when it is done, result(), and `variant`
+                                    in the words of the report; it may have `least_epochs`, without which `train`
+                                    would do something else
+    versions(options)               of what it uses, as a mapping of names; raises ImportError for what is missing
 
-and imports its library in functions, because the name of a missing one is an answer.
+and imports its library in functions, because the name of a missing one is an answer. `problem` is `worker.Training`,
+and the result θ; in files named …_products it is `worker.Product`, `train` computes the product so many times, and the
+result is its matrix.
 """

@@ -10,6 +10,6 @@ def fma_ceiling(dtype: str) -> float:
     return float(measure(dtype))
 
 
-def versions() -> dict[str, Any]:
+def versions(options: Any) -> dict[str, Any]:
     """Nothing that is not known already."""
     return {}

@@ -84,7 +84,7 @@ class Trainer:
             return 0.5 * jnp.sum((h - d) ** 2) / len(h)
         return -jnp.sum(d * jax.nn.log_softmax(h)) / len(h)
 
-    def theta(self) -> Any:
+    def result(self) -> Any:
         """The parameters."""
         import numpy as np
 
@@ -92,7 +92,7 @@ class Trainer:
         return np.concatenate(parts)
 
 
-def versions() -> dict[str, str]:
+def versions(options: Any) -> dict[str, str]:
     """JAX's and its compiler's."""
     import jax
     import jaxlib

@@ -85,18 +85,11 @@ class Trainer:
         m, v = self.m / (1 - 0.9**self.t), self.v / (1 - 0.999**self.t)
         self.flat -= rate * m / (np.sqrt(v) + 1e-8)
 
-    def theta(self) -> Any:
+    def result(self) -> Any:
         """The parameters."""
         return self.flat
 
 
-def versions() -> dict[str, str]:
-    """NumPy's, and the processor for which its BLAS chose kernels, where threadpoolctl can tell."""
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        core = "not known without threadpoolctl"
-    else:
-        core = ", ".join(f"{info['internal_api']} {info['version']} {info.get('architecture')}"
-                         for info in threadpool_info() if info["user_api"] == "blas")
-    return {"numpy": np.__version__, "BLAS": core}
+def versions(options: Any) -> dict[str, str]:
+    """NumPy's."""
+    return {"numpy": np.__version__}

@@ -78,14 +78,14 @@ class Trainer:
             return functional.cross_entropy(h, d)
         return functional.mse_loss(h, d, reduction="sum") * (0.5 / len(h))
 
-    def theta(self) -> Any:
+    def result(self) -> Any:
         """The parameters."""
         import torch
 
         return torch.cat([p.reshape(-1) for p in self.parameters]).numpy()
 
 
-def versions() -> dict[str, str]:
+def versions(options: Any) -> dict[str, str]:
     """PyTorch's."""
     import torch
 

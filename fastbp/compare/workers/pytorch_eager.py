@@ -48,14 +48,14 @@ class Trainer:
                 E.backward()
                 self.optimizer.step()
 
-    def theta(self) -> Any:
+    def result(self) -> Any:
         """The parameters."""
         import torch
 
         return torch.nn.utils.parameters_to_vector(self.model.parameters()).detach().numpy()
 
 
-def versions() -> dict[str, str]:
+def versions(options: Any) -> dict[str, str]:
     """PyTorch's."""
     import torch
 

@@ -54,7 +54,7 @@ class Trainer:
             warnings.simplefilter("ignore")  # that it has not converged
             self.model.fit(self.problem.X, self.d)
 
-    def theta(self) -> Any:
+    def result(self) -> Any:
         """The parameters."""
         import numpy as np
 
@@ -62,7 +62,7 @@ class Trainer:
         return np.concatenate([part for W, b in layers for part in (W.T.ravel(), b)])
 
 
-def versions() -> dict[str, str]:
+def versions(options: Any) -> dict[str, str]:
     """scikit-learn's and NumPy's."""
     import numpy
     import sklearn

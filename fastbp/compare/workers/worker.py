@@ -1,6 +1,6 @@
 """One contestant's process: reads a request a line from standard input, answers it in a line on standard output.
 
-Requests and answers are JSON objects; parameters and samples travel as files. An answer with "error" says what failed,
+Requests and answers are JSON objects; arrays travel as files. An answer with "error" says what failed,
 and with "missing" which package is not installed. This file must not import fastbp: it also runs where fastbp is not.
 """
 
@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 #: Epochs that take this share of a measurement tell how many make up a whole one.
 CALIBRATION_SHARE = 0.25
 
+#: An epoch of more than so many measurements is cut to the batches that take one.
+LONG_EPOCH = 4.0
 
-class Problem(NamedTuple):
+
+class Training(NamedTuple):
     """What is to be trained: mean gradients of batches in order, h_k = g(a_k) in hidden layers and y = a_L."""
 
     widths: list           # N_0 … N_L
@@ -31,6 +34,41 @@ class Problem(NamedTuple):
     d: Any                 # (n,) labels or (n, N_L) targets
     theta: Any             # (P,) the initial W_1, b_1, …, each W_k (N_k, N_{k-1}) row by row
 
+    @property
+    def steps(self) -> int:
+        """Training steps of an epoch."""
+        return len(self.X) // self.batch_size
+
+    def cut(self, steps: int) -> "Training":
+        """The same with an epoch of the first batches alone."""
+        n = min(steps, self.steps) * self.batch_size
+        return self._replace(X=self.X[:n], d=self.d[:n])
+
+
+class Product(NamedTuple):
+    """One of the three products, for all samples: a = W h + b, e = Wᵀ δ, or dW + δ hᵀ summed over the samples."""
+
+    product: str           # W h, Wᵀδ or δhᵀ
+    threads: int
+    options: dict          # of this contestant
+    W: Any                 # (N, M)
+    b: Any                 # (N,)
+    h: Any                 # (S, M), a row for each sample
+    delta: Any             # (S, N)
+    dW: Any                # (N, M) to which δ hᵀ is added
+
+    @property
+    def steps(self) -> int:
+        """An epoch is the product once."""
+        return 1
+
+    def cut(self, steps: int) -> "Product":
+        """Nothing to cut."""
+        return self
+
+
+KINDS: Any = {"training": Training, "product": Product}
+
 
 class Worker:
     """The requests, each a method."""
@@ -40,16 +78,15 @@ class Worker:
         self.problem: Any = None
         self.trainer: Any = None
         self.variant = ""
-        self.epochs = 1
+        self.epochs = self.steps = 1
 
-    def prepare(self, arrays: str, **settings: Any) -> dict:
+    def prepare(self, kind: str, arrays: str, **settings: Any) -> dict:
         """Take a new problem."""
         import numpy as np
 
         self.trainer = None
         with np.load(arrays) as file:
-            self.problem = Problem(threads=self.threads, options=self.options, X=file["X"], d=file["d"],
-                                   theta=file["theta"], **settings)
+            self.problem = KINDS[kind](threads=self.threads, options=self.options, **file, **settings)
         return {}
 
     def warm_up(self, seconds: float) -> dict:
@@ -59,43 +96,49 @@ class Worker:
         """
         found = []
         for variant in self.module.VARIANTS:
-            trainer = self.module.Trainer(self.problem, variant)
-            first = self._time(trainer, 1)
-            epochs, taken = 1, self._time(trainer, 1)
+            problem, trainer = self.problem, self.module.Trainer(self.problem, variant)
+            timed = getattr(trainer, "least_epochs", 1)
+            first = self._time(trainer, timed)
+            taken = self._time(trainer, timed)
+            if timed == 1 < problem.steps and taken > LONG_EPOCH * seconds:
+                problem = problem.cut(max(1, round(problem.steps * seconds / taken)))
+                trainer = self.module.Trainer(problem, variant)
+                self._time(trainer, 1)
+                taken = self._time(trainer, 1)
             while taken < CALIBRATION_SHARE * seconds:
-                epochs = math.ceil(epochs * min(8.0, max(2.0, CALIBRATION_SHARE * seconds / taken)))
-                taken = self._time(trainer, epochs)
-            found.append((taken / epochs, first, variant, trainer))
-        each, first, self.variant, self.trainer = min(found, key=lambda entry: entry[0])
-        self.epochs = max(1, math.ceil(seconds / each))
-        self._time(self.trainer, self.epochs)  # a long training may compile what a short one did not need
+                timed = math.ceil(timed * min(8.0, max(2.0, CALIBRATION_SHARE * seconds / taken)))
+                taken = self._time(trainer, timed)
+            found.append((taken / (timed * problem.steps), first, timed, taken, variant, trainer, problem.steps))
+        _, first, timed, taken, self.variant, self.trainer, self.steps = min(found, key=lambda entry: entry[0])
+        self.epochs = max(getattr(self.trainer, "least_epochs", 1), math.ceil(seconds * timed / taken))
+        if self.epochs > timed:
+            self._time(self.trainer, self.epochs)  # a long training may compile what a short one did not need
         return {"variant": self.trainer.variant, "first_seconds": first, "epochs": self.epochs}
 
     def check(self, steps: int, to: str) -> dict:
-        """Write the parameters after some steps of the variant that `warm_up` chose, to be compared."""
+        """Write the result of some steps by the variant that `warm_up` chose, to be compared."""
         import numpy as np
 
-        batches = len(self.problem.X) // self.problem.batch_size
-        n = min(steps, batches) * self.problem.batch_size
-        trainer = self.module.Trainer(self.problem._replace(X=self.problem.X[:n], d=self.problem.d[:n]),
-                                      self.variant)
+        problem = self.problem.cut(steps)
+        trainer = self.module.Trainer(problem, self.variant)
         trainer.reset()
-        trainer.train(-(-steps // batches))
-        np.save(to, np.asarray(trainer.theta(), np.float64))
+        trainer.train(-(-steps // problem.steps))
+        np.save(to, np.asarray(trainer.result(), np.float64))
         return {}
 
     def measure(self) -> dict:
-        """Seconds of one training step, from the initial parameters every time."""
-        steps = self.epochs * (len(self.problem.X) // self.problem.batch_size)
+        """Seconds of one step, from the initial state every time."""
+        steps = self.epochs * self.steps
         return {"seconds": self._time(self.trainer, self.epochs) / steps, "steps": steps}
 
     def ceiling(self, dtype: str) -> dict:
         """Floating-point operations in a second on one core; for the one worker that measures this."""
         return {"flops_per_second": self.module.fma_ceiling(dtype)}
 
-    def describe(self) -> dict:
-        """Versions of what runs here."""
-        return {"versions": {"python": sys.version.split()[0], **self.module.versions()}}
+    def describe(self, blas: str) -> dict:
+        """Versions of what runs here, and the BLAS of the package named, if one is."""
+        versions = {"python": sys.version.split()[0], **self.module.versions(self.options)}
+        return {"versions": versions, **({"blas": blas_of(blas)} if blas else {})}
 
     @staticmethod
     def _time(trainer: Any, epochs: int) -> float:
@@ -103,6 +146,18 @@ class Worker:
         begin = time.perf_counter()
         trainer.train(epochs)
         return time.perf_counter() - begin
+
+
+def blas_of(package: str) -> str:
+    """The BLAS that a package brings along, or the one that is there, and the processor whose kernels it chose."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return "not known: threadpoolctl is not installed"
+    libraries = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    own = [info for info in libraries if {package, f"{package}.libs"} & set(info["filepath"].split(os.sep))]
+    return ", ".join(f"{info['internal_api']} {info['version']}, {info.get('architecture', 'core not known')}"
+                     for info in own or libraries) or "not known"
 
 
 def load(path: str) -> Any:
@@ -128,8 +183,11 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = getattr(worker, request.pop("do"))(**request)
-        except ModuleNotFoundError as error:
-            answer = {"error": str(error), "missing": (error.name or "").split(".")[0]}
+        except ImportError as error:
+            absent = error.__cause__ if isinstance(error.__cause__, ModuleNotFoundError) else error
+            answer = {"error": f"{type(error).__name__}: {error}"}
+            if isinstance(absent, ModuleNotFoundError):
+                answer["missing"] = (absent.name or "").split(".")[0]
         except Exception as error:  # of a library: whatever it is, it ends this contestant and not the comparison
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)

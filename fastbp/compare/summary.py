@@ -1,0 +1,66 @@
+"""What the measurements of `measuring.compare` say: quantities, and ratios inside a round."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+
+def summarise(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """For every row what its measurements say.
+
+    Returns
+    -------
+    summaries : list of dict
+        "name"; by contestant "us", the median microseconds of a step, "spread", half the distance between its slowest
+        and fastest round, as a share of that, "samples" and "gflops" in a second; "baseline", see `baseline`, or None;
+        "to_baseline", by contestant the median over the rounds of its time by the baseline's of the same round;
+        "fastest_peer", or None; "ratio", the same median of each backend's time by that peer's; "ceiling_us" and
+        "ceiling_gflops", a step at the ceiling on all threads, or None; "share" of the ceiling by contestant.
+    """
+    return [_summary(row, results) for row in results["workloads"]]
+
+
+def baseline(results: dict[str, Any]) -> str | None:
+    """The contestant that others are compared with: `tiled`, or where it was not timed, the first backend that was."""
+    timed = [name for name, about in results["contestants"].items()
+             if not about["peer"] and any(name in row["seconds"] for row in results["workloads"])]
+    return "fastbp tiled" if "fastbp tiled" in timed else next(iter(timed), None)
+
+
+def _summary(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    seconds: dict[str, list[float]] = row["seconds"]
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    of_peers = [name for name in medians if results["contestants"][name]["peer"]]
+    fastest = min(of_peers, key=lambda name: medians[name], default=None)
+    first = baseline(results)
+    first = first if first in medians else None
+    rate = None
+    if row["ceiling"]:
+        rate = statistics.median(row["ceiling"]) * results["settings"]["threads"]
+    return {"name": row["name"],
+            "us": {name: 1e6 * median for name, median in medians.items()},
+            "spread": {name: (max(times) - min(times)) / (2 * medians[name]) for name, times in seconds.items()},
+            "samples": {name: row["batch_size"] / median for name, median in medians.items()},
+            "gflops": {name: 1e-9 * row["flops"] / median for name, median in medians.items()},
+            "baseline": first,
+            "to_baseline": {} if first is None else {name: _ratio(seconds[name], seconds[first]) for name in medians},
+            "fastest_peer": fastest,
+            "ratio": {} if fastest is None else {name: _ratio(seconds[name], seconds[fastest]) for name in medians
+                                                 if name not in of_peers},
+            "ceiling_us": None if rate is None else 1e6 * row["flops"] / rate,
+            "ceiling_gflops": None if rate is None else 1e-9 * rate,
+            "share": {} if rate is None else {name: row["flops"] / (rate * median) for name, median in medians.items()}}
+
+
+def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
+    """Round by round, and the median of that."""
+    return statistics.median(time / other for time, other in zip(times, others, strict=True))
+
+
+def geometric_means(summaries: Sequence[dict[str, Any]], quantity: str = "ratio") -> dict[str, float]:
+    """Of a ratio by contestant, over the rows that have it: of "ratio" to the fastest peer, or "to_baseline"."""
+    found: dict[str, list[float]] = {}
+    for summary in summaries:
+        for name, ratio in summary[quantity].items():
+            found.setdefault(name, []).append(ratio)
+    return {name: statistics.geometric_mean(ratios) for name, ratios in found.items()}

@@ -1,0 +1,79 @@
+"""Training steps of a workload as a row of the comparison: what contestants get, and what is right."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..network import MLP
+from ..workloads import Workload
+from .workers import numpy_formulas
+from .workers.worker import Training
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """A few steps are compared with the formulas in float64; see `measuring.Row`."""
+
+    workload: Workload
+
+    kind = "training"
+
+    #: Contestants are compared with the formulas after so many steps.
+    checked_steps = 3
+
+    #: |ΔW_k - ΔW_ref| / |ΔW_ref| of these steps at the most, in the 2-norm, and the same for every b_k. Float32
+    #: rounding makes up to 10^-4 and the place where scikit-learn adds Adam's ε some 10^-3; another formula, several
+    #: 10^-1.
+    agreement = 0.05
+
+    @property
+    def name(self) -> str:
+        """The workload's."""
+        return self.workload.name
+
+    def about(self) -> dict[str, Any]:
+        """The workload as JSON can hold it."""
+        return {**asdict(self.workload), "samples": self.workload.samples, "flops": self.workload.flops}
+
+    def problem(self, dtype: str) -> Training:
+        """The workload, with initial parameters of an `MLP` and biases that are not all the same."""
+        workload = self.workload
+        net = MLP(workload.widths, activation=workload.activation, loss=workload.loss, dtype=dtype, seed=0)
+        rng = np.random.default_rng(0)
+        for b in net.biases:
+            b[:] = 0.1 * rng.standard_normal(b.size)
+        X, d = workload.draw(dtype)
+        return Training(list(workload.widths), workload.activation, workload.loss, workload.batch_size,
+                        workload.optimizer, workload.learning_rate, 1, {}, X, d, net.theta)
+
+    def expected(self, problem: Training) -> np.ndarray:
+        """θ - θ_0 after the checked steps by the formulas in float64."""
+        cut = problem.cut(self.checked_steps)
+        d = cut.d if cut.d.dtype.kind == "i" else cut.d.astype(np.float64)
+        exact = cut._replace(X=cut.X.astype(np.float64), d=d, theta=cut.theta.astype(np.float64))
+        reference = numpy_formulas.Trainer(exact, numpy_formulas.VARIANTS[0])
+        reference.reset()
+        reference.train(-(-self.checked_steps // cut.steps))
+        return np.asarray(reference.result() - exact.theta)
+
+    def disagreement(self, theta: np.ndarray, expected: np.ndarray, problem: Training) -> float:
+        """How far a contestant's θ is off."""
+        if theta.shape != expected.shape:
+            return float("inf")
+        return disagreement_of(theta - problem.theta, expected, problem.widths)
+
+    def complaint(self, disagreement: float) -> str:
+        """What is wrong, in words."""
+        return (f"wrong: in {self.checked_steps} steps its change of a W_k or b_k is off that of the formulas by "
+                f"{disagreement:.2g} of its norm")
+
+
+def disagreement_of(change: np.ndarray, expected: np.ndarray, widths: Sequence[int]) -> float:
+    """The largest |ΔW_k - ΔW_ref| / |ΔW_ref|, or the same of a b_k; NaN where one is."""
+    sizes = [size for n_in, n_out in pairwise(widths) for size in (n_out * n_in, n_out)]
+    parts = [np.split(values, np.cumsum(sizes)[:-1]) for values in (change, expected)]
+    return float(np.max([np.linalg.norm(own - reference) / np.linalg.norm(reference)
+                         for own, reference in zip(*parts, strict=True)]))

@@ -1,0 +1,52 @@
+"""The table of workloads: what it has, and samples that fit. No test looks at a time."""
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp.workloads import WORKLOADS, Workload, workloads_named
+
+SMALL = [Workload("classes", (3, 5, 4), "relu", "softmax_cross_entropy", 4, "adam", 3),
+         Workload("quantities", (2, 6, 3, 1), "tanh", "squared_error", 1, "sgd", 8)]
+
+
+
+def test_workloads_are_those_of_the_design():
+    classes, values = "softmax_cross_entropy", "squared_error"
+    assert {workload.name: (workload.widths, workload.activation, workload.loss, workload.batch_size,
+                            workload.optimizer, workload.samples) for workload in WORKLOADS} == {
+        "online": ((2, 8, 1), "tanh", values, 1, "sgd", 2048),
+        "tiny": ((2, 16, 1), "tanh", values, 32, "sgd", 2048),
+        "matexp": ((4, 32, 16, 4), "tanh", values, 10_000, "adam", 10_000),
+        "tabular-32": ((8, 32, 32, 1), "relu", values, 32, "sgd", 2048),
+        "tabular-256": ((8, 32, 32, 1), "relu", values, 256, "sgd", 4096),
+        "narrow": ((10, 45, 45, 10), "relu", values, 128, "adam", 2048),
+        "digits": ((64, 100, 10), "relu", classes, 64, "sgd", 2048),
+        "mnist-1": ((784, 128, 10), "relu", classes, 1, "sgd", 2048),
+        "mnist-128": ((784, 128, 10), "relu", classes, 128, "sgd", 2048),
+        "wide": ((784, 512, 512, 10), "relu", classes, 128, "sgd", 2048),
+        "big": ((1024, 2048, 2048, 2048, 10), "relu", classes, 256, "sgd", 1024)}
+
+
+def test_flops_counted_by_hand():
+    # 15 + 10 weights, 4 samples: W h and δ hᵀ in both layers, Wᵀ δ in the second only.
+    assert Workload("", (3, 5, 2), "relu", "squared_error", 4, "sgd").flops == 2 * (2 * 4 * 25) + 2 * 4 * 10
+
+
+def test_names_and_groups():
+    assert [workload.name for workload in workloads_named(["tabular", "online"])] == ["online", "tabular-32",
+                                                                                      "tabular-256"]
+    assert workloads_named([]) == list(WORKLOADS)
+    with pytest.raises(ValueError, match=r"'mist'.*mnist-128"):
+        workloads_named(["mist"])
+
+
+@pytest.mark.parametrize("workload", [*SMALL, *workloads_named(["digits"])], ids=lambda workload: workload.name)
+def test_samples_fit_the_network(workload):
+    X, d = workload.draw("float32")
+    assert X.dtype == np.float32
+    assert len(X) % workload.batch_size == 0
+    if workload.loss == "softmax_cross_entropy":
+        assert set(d.tolist()) == set(range(workload.widths[-1]))
+    np.testing.assert_array_equal(X, workload.draw("float32")[0])
+    fastbp.MLP(workload.widths, loss=workload.loss).checked_samples(X, d, None)
