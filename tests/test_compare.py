@@ -11,7 +11,7 @@ import pytest
 from contestants import CEILING, ceiling_in, contestant_in, without_scipy
 
 import fastbp
-from fastbp.__main__ import BAD_INPUT, main
+from fastbp.__main__ import BAD_INPUT, MISSING_PACKAGE, main
 from fastbp.backends.tiles.online import is_worth_compiling
 from fastbp.compare.contestants import WORKERS, backend_contestant, peers
 from fastbp.compare.measuring import Settings, compare
@@ -197,6 +197,13 @@ def test_all_backends_are_compared_if_none_is_named(monkeypatch):
     assert asked == [(["digits"], ["fastbp tiled", "fastbp loops", "fastbp blas"]), (["digits"], ["fastbp blas"])]
 
 
+def test_pictures_without_matplotlib_are_refused_before_measuring(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr("fastbp.commands.compare.compare", lambda *arguments: pytest.fail("it measured"))
+    assert main(["compare", "digits", "--plot", "out.png"]) == MISSING_PACKAGE
+    assert "pip install 'fastbp[plot]'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
     (["mist"], "unknown workload 'mist'"),
     (["digits", "--backends", "loops,warp"], "--backends: unknown backend 'warp'"),
@@ -208,6 +215,8 @@ def test_all_backends_are_compared_if_none_is_named(monkeypatch):
     (["digits", "--peers", "--peers-python", "no/such/python"], "--peers-python"),
     (["digits", "--save", "no/such/folder/out.json"], "--save"),
     (["digits", "--csv", "no/such/folder/out.csv"], "--csv"),
+    (["digits", "--plot", "no/such/folder/out.png"], "--plot"),
+    (["digits", "--plot", "out.txt"], "'out.txt'"),
     (["digits", "--sizes", "32"], "--sizes"),
     (["--products", "digits"], "found digits"),
     (["--products", "--network", "3-2"], "found --network"),

@@ -1,4 +1,4 @@
-"""What `fastbp compare` says of measurements: quantities, tables, CSV. No test looks at a time."""
+"""What `fastbp compare` says of measurements: quantities, tables, CSV, pictures. No test looks at a time."""
 
 import csv
 import io
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastbp.compare.csv_file import as_csv
+from fastbp.compare.pictures import LOOKS, draw, require_drawable
 from fastbp.compare.report import QUANTITIES, difference, header, table
 from fastbp.compare.summary import baseline, geometric_means, summarise
 
@@ -128,3 +129,58 @@ def test_csv_has_a_line_for_every_contestant_of_a_row():
         "w", "3-5-2", "own", "fast", "3")
     assert float(slow["time / baseline time [1]"]) == pytest.approx(4.5)
     assert (late["time [us/step]"], late["failed"]) == ("", "RuntimeError: no compiler")
+
+
+# ---- pictures ------------------------------------------------------------------------------------------------------
+
+
+def texts_of(figure):
+    figure.draw_without_rendering()
+    return [text.get_text() for axes in figure.axes for text in axes.texts if axes.get_visible()]
+
+
+def figure_of(results, monkeypatch, tmp_path):
+    figures = []
+    from matplotlib.figure import Figure
+
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *arguments, **settings: (
+        figures.append(self), save(self, *arguments, **settings)))
+    draw(results, tmp_path / "out.png")
+    assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
+    return figures[0]
+
+
+def test_bars_say_ratios_and_what_they_are_of(monkeypatch, tmp_path):
+    figure = figure_of(made_up([1e-6, 2e-6, 3e-6]), monkeypatch, tmp_path)
+    assert texts_of(figure) == ["2.00 µs, 25.0% of the ceiling", "4.50×", "2.00×"]
+    axes, = figure.axes
+    assert axes.get_title() == "w: 3-5-2 relu, batch 10"
+    assert "own" in axes.get_xlabel()
+    assert [bar.get_x() for bar in axes.patches] == [1, 1, 1]
+    assert [bar.get_x() + bar.get_width() for bar in axes.patches] == pytest.approx([1, 4.5, 2])
+    assert "some" in figure.get_supxlabel()
+
+
+def test_lines_of_products_lie_below_the_ceiling(monkeypatch, tmp_path):
+    results = made_up([1e-6] * 3, product="W h", size=32)
+    results["workloads"] += made_up([1e-6] * 3, product="W h", size=64)["workloads"]
+    figure = figure_of(results, monkeypatch, tmp_path)
+    axes, = figure.axes
+    drawn = {line.get_label(): line for line in axes.lines}
+    assert set(drawn) >= {"own", "slow", "fast"}
+    assert drawn["own"].get_xdata().tolist() == [32, 64]
+    assert drawn["own"].get_ydata() == pytest.approx([1.0, 1.0])
+    assert texts_of(figure) == ["ceiling: 2.00 GFLOP/s, multiply-adds alone"]
+    assert axes.get_ylim()[1] > 2.0
+
+
+def test_what_is_drawn_together_looks_different():
+    together = [look for name, look in LOOKS.items() if name != "auto"]  # which is tiled
+    assert len(set(together)) == len(together)
+
+
+def test_a_picture_needs_a_known_format():
+    require_drawable("--plot", Path("out.svg"))
+    with pytest.raises(ValueError, match=r"--plot.*'out\.txt'"):
+        require_drawable("--plot", Path("out.txt"))

@@ -115,12 +115,13 @@ def test_repeated_gradients_are_added():
     np.testing.assert_allclose(trainer.result(), problem.dW + 3 * problem.delta.T @ problem.h, rtol=1e-12)
 
 
-def test_command_measures_and_writes(capsys, tmp_path, monkeypatch):
+def test_command_measures_draws_and_writes(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("fastbp.commands.compare.ceiling_contestant", lambda: ceiling_in(tmp_path))
-    files = {option: tmp_path / f"out.{option}" for option in ("json", "csv")}
+    files = {option: tmp_path / f"out.{option}" for option in ("json", "csv", "png")}
     asked = ["--products", "--sizes", "16,40,16", "--batch", "5", "--backends", "tiled,loops"]
     how = ["--rounds", "1", "--seconds", "0.001", "--quiet"]
-    assert main(["compare", *asked, *how, "--save", str(files["json"]), "--csv", str(files["csv"])]) == 0
+    assert main(["compare", *asked, *how, "--save", str(files["json"]), "--csv", str(files["csv"]), "--plot",
+                 str(files["png"])]) == 0
     output = capsys.readouterr()
     assert not output.err
     assert "GFLOP/s, share of the ceiling" in output.out
@@ -130,5 +131,6 @@ def test_command_measures_and_writes(capsys, tmp_path, monkeypatch):
     lines = list(csv.DictReader(io.StringIO(files["csv"].read_text(encoding="utf-8"))))
     assert len(lines) == len(PRODUCTS) * 2 * 2
     assert {line["product"] for line in lines} == set(PRODUCTS)
+    assert files["png"].read_bytes()[:4] == b"\x89PNG"
     assert main(["compare", "--results", str(files["json"]), "--show", "ratio"]) == 0
     assert "times as long as tiled" in capsys.readouterr().out

@@ -21,6 +21,7 @@ from ..backends.tiles.phases import FEW
 from ..compare.contestants import backend_contestant, ceiling_contestant, peers
 from ..compare.csv_file import as_csv
 from ..compare.measuring import Row, Settings, compare, steps_to_show
+from ..compare.pictures import draw, require_drawable
 from ..compare.products import BATCH, SIZES, product_rows
 from ..compare.report import QUANTITIES, difference, header, table
 from ..compare.summary import geometric_means, summarise
@@ -73,6 +74,7 @@ def add_command(commands: Any) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--show", choices=QUANTITIES, help="what the table shows: times as long as tiled (ratio; so if "
                         "not given), µs per step, samples per second, GFLOP/s (so for products), share of the ceiling")
+    output.add_argument("--plot", type=Path, metavar="FILE", help="draw a picture: .png, .svg, .pdf")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write a line for every row and contestant")
     output.add_argument("--json", action="store_true", help="print everything measured as one JSON object")
     output.add_argument("--save", type=Path, metavar="FILE", help="write that object to a file")
@@ -95,10 +97,12 @@ def _widths(text: str) -> tuple[int, ...]:
 
 def run(options: argparse.Namespace) -> str:
     """Measure as the options say, or read what was measured, and show it."""
-    for option in ("save", "csv"):
+    for option in ("save", "csv", "plot"):
         path = getattr(options, option)
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"--{option}: there is no folder {path.parent} to write {path.name} into")
+    if options.plot is not None:
+        require_drawable("--plot", options.plot)
     old = None if options.against is None else _read(options.against, "--against")
     results = _measure(options) if options.results is None else _read(options.results, "--results")
     change = None if old is None else difference(results, old)
@@ -106,6 +110,8 @@ def run(options: argparse.Namespace) -> str:
         options.save.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if options.csv is not None:
         options.csv.write_text(as_csv(results), encoding="utf-8")
+    if options.plot is not None:
+        draw(results, options.plot)
     if options.json:
         summaries = summarise(results)
         print(json.dumps({**results, "summary": summaries, "geometric_mean": geometric_means(summaries)}))

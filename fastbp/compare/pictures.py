@@ -1,0 +1,156 @@
+"""Pictures of what `measuring.compare` found: bars for workloads, lines for products."""
+
+import statistics
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .report import digits, short
+from .summary import baseline, summarise
+
+#: Every contestant has the same colour, marker and hatching in all pictures: colours of Okabe and Ito, which people who
+#: confuse red and green tell apart; what shares a library shares a colour, and differs in the rest.
+LOOKS = {"tiled": ("#0072B2", "o", ""), "auto": ("#0072B2", "o", ""), "loops": ("#555555", "s", ""),
+         "blas": ("#E69F00", "D", ""), "jax": ("#D55E00", "^", ""), "torch": ("#CC79A7", "v", ""),
+         "torch compiled": ("#CC79A7", "<", "////"), "scikit-learn": ("#56B4E9", "P", ""),
+         "numpy": ("#009E73", "X", ""), "numpy skylakex": ("#009E73", "*", "////")}
+OTHER = ("#999999", ".", "")
+
+
+def require_drawable(option: str, path: Path) -> None:
+    """Whether a picture can be written there, asked before hours of measuring.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If it has no format for the suffix.
+    """
+    formats = _figure(1.0, 1.0).canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in formats:
+        raise ValueError(f"{option}: expected a file name that ends in .png, .svg or .pdf, found {path.name!r}")
+
+
+def _figure(width: float, height: float) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plotting needs matplotlib: pip install 'fastbp[plot]'") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Write the picture of results; the suffix says the format."""
+    products = any("product" in row for row in results["workloads"])
+    figure = _products(results) if products else _workloads(results)
+    figure.savefig(path, dpi=150)
+
+
+def _look(name: str) -> tuple[str, str, str]:
+    return LOOKS.get(short(name), OTHER)
+
+
+def _caption(figure: Any, results: dict[str, Any]) -> None:
+    """Below everything: the processor and the settings."""
+    host, threads = results["host"], results["settings"]["threads"]
+    parts = [host.get("processor"), host.get("vectors"), f"{threads} thread{'s' if threads > 1 else ''}",
+             host.get("timed"), f"fastbp {host.get('fastbp', '')}"]
+    text = ", ".join(filter(None, parts)) + ". The ceiling is what fused multiply-adds in registers alone would take."
+    figure.supxlabel(textwrap.fill(text, int(16 * figure.get_figwidth())), fontsize=8, color="#444444")
+
+
+def _workloads(results: dict[str, Any]) -> Any:
+    """For every workload a panel of bars; all on one logarithmic axis, from 1, which is the baseline."""
+    summaries, first = summarise(results), baseline(results)
+    if first is None:
+        raise ValueError("--plot: expected a backend that was timed, to draw the others beside it, found none")
+    names = [name for name in results["contestants"] if any(name in summary["us"] for summary in summaries)]
+    columns = min(3, len(summaries))
+    lines = -(-len(summaries) // columns)
+    figure = _figure(max(7.0, 1.8 + 3.4 * columns), 1.5 + lines * (0.55 + 0.19 * len(names)))
+    figure.suptitle(f"Time of one training step relative to fastbp's backend {short(first)}\n"
+                    f"(bars to the right: slower; to the left: faster)", fontsize=12)
+    panels = list(figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat)
+    for axes, summary, row in zip(panels, summaries, results["workloads"], strict=False):
+        _bars(axes, names, first, summary, row)
+    ratios = [ratio for summary in summaries for ratio in summary["to_baseline"].values()]
+    low, high = min([1.0, *ratios]), max([1.0, *ratios])
+    panels[0].set_xscale("log")
+    # Room for the numbers, which stand to the right of the bars and of the line, in a share of the axis.
+    panels[0].set_xlim(low / (high / low) ** 0.03, high * max(2.0, (high / low) ** 0.25, (1.0 / high) * 10.0))
+    panels[0].xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
+    panels[0].xaxis.set_minor_formatter(lambda value, _: "")
+    for place, axes in enumerate(panels):
+        axes.set_visible(place < len(summaries))
+        if len(summaries) - columns <= place < len(summaries):
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel(f"time / {short(first)}'s time (log scale)", fontsize=9)
+    _caption(figure, results)
+    return figure
+
+
+def _bars(axes: Any, names: Sequence[str], first: str, summary: dict[str, Any], row: dict[str, Any]) -> None:
+    """One workload."""
+    for place, name in enumerate(names):
+        ratio = summary["to_baseline"].get(name)
+        color, _, hatch = _look(name)
+        if ratio is None:
+            axes.annotate("not timed", (1.0, place), (4, 0), textcoords="offset points", va="center", fontsize=8,
+                          color="#777777")
+            continue
+        axes.barh(place, ratio - 1.0, left=1.0, height=0.75, color=color, hatch=hatch, edgecolor="white", linewidth=0)
+        text = f"{digits(ratio)}×"
+        if name == first:
+            share = summary["share"].get(name)
+            text = f"{digits(summary['us'][name])} µs" + ("" if share is None else f", {share:.1%} of the ceiling")
+        axes.annotate(text, (max(ratio, 1.0), place), (4, 0), textcoords="offset points", va="center", fontsize=8,
+                      color=color if name == first else "black")
+    axes.axvline(1.0, color=_look(first)[0], linewidth=1.2)
+    axes.set_title(f"{summary['name']}: {'-'.join(map(str, row['widths']))} {row['activation']}, batch "
+                   f"{row['batch_size']:,}", fontsize=9)
+    axes.set_yticks(range(len(names)), [short(name) for name in names], fontsize=9)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="x", alpha=0.25)
+    axes.set_axisbelow(True)
+
+
+def _products(results: dict[str, Any]) -> Any:
+    """For every product a panel of lines, rate over size, below the ceiling."""
+    summaries, rows = summarise(results), results["workloads"]
+    products = list(dict.fromkeys(row["product"] for row in rows))
+    figure = _figure(1.0 + 4.2 * len(products), 5.6)
+    figure.suptitle("How fast each library multiplies matrices: operations per second over the size of W "
+                    "(higher is better)", fontsize=12)
+    formulas = {"W h": "a = W h + b  (forward)", "Wᵀδ": "e = Wᵀ δ  (backward)", "δhᵀ": "∂E/∂W += δ hᵀ  (gradient)"}
+    panels = figure.subplots(1, len(products), squeeze=False, sharey=True)[0]
+    ceilings = [summary["ceiling_gflops"] for summary in summaries if summary["ceiling_gflops"] is not None]
+    for axes, product in zip(panels, products, strict=True):
+        here = [(row["size"], summary) for row, summary in zip(rows, summaries, strict=True)
+                if row["product"] == product]
+        for name in results["contestants"]:
+            points = [(size, summary["gflops"][name]) for size, summary in here if name in summary["gflops"]]
+            if points:
+                color, marker, hatch = _look(name)
+                axes.plot(*zip(*points, strict=True), color=color, marker=marker, linestyle="--" if hatch else "-",
+                          markersize=6, linewidth=2.2 if name == baseline(results) else 1.4, label=short(name))
+        if ceilings:
+            rate = statistics.median(ceilings)
+            axes.axhline(rate, color="black", linestyle=(0, (6, 3)), linewidth=1.2)
+            axes.annotate(f"ceiling: {digits(rate)} GFLOP/s, multiply-adds alone", (0.02, rate), (0, 4),
+                          xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=8)
+        sizes = [size for size, _ in here]
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, map(str, sizes))
+        axes.minorticks_off()
+        axes.set_title(formulas[product], fontsize=11)
+        axes.set_xlabel(f"N, where W is N × N; {rows[0]['batch_size']} samples")
+        axes.grid(alpha=0.25)
+    panels[0].set_ylim(0.0, 1.1 * max([*ceilings, *(rate for summary in summaries for rate in
+                                                    summary["gflops"].values())]))
+    panels[0].set_ylabel("GFLOP/s (higher is better)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    _caption(figure, results)
+    return figure
