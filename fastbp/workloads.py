@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-#: So small that training on noise neither diverges nor, however long it is timed, arrives anywhere.
+#: So small that training on noise does not diverge.
 LEARNING_RATES = {"sgd": 0.01, "adam": 0.001}
 
 

@@ -17,7 +17,7 @@ from fastbp.compare.contestants import WORKERS, backend_contestant, peers
 from fastbp.compare.measuring import Settings, compare
 from fastbp.compare.report import header, table
 from fastbp.compare.training import TrainingRow, disagreement_of
-from fastbp.compare.workers import fastbp_fit
+from fastbp.compare.workers import fastbp_fit, worker
 from fastbp.compare.workers.worker import Worker
 from fastbp.workloads import Workload, workloads_named
 
@@ -138,9 +138,9 @@ class Pretended:
 @pytest.fixture
 def pretending(monkeypatch):
     monkeypatch.setattr(Worker, "_time", staticmethod(lambda trainer, epochs: 0.1 * trainer.problem.steps * epochs))
-    worker = Worker(Pretended, 1, {})
-    worker.problem = TrainingRow(Workload("", (3, 2), "relu", "squared_error", 4, "sgd", 20)).problem("float32")
-    return worker
+    own = Worker(Pretended, 1, {})
+    own.problem = TrainingRow(Workload("", (3, 2), "relu", "squared_error", 4, "sgd", 20)).problem("float32")
+    return own
 
 
 @pytest.mark.parametrize(("seconds", "least", "steps"), [
@@ -155,6 +155,12 @@ def test_long_epochs_are_cut_and_short_ones_repeated(pretending, monkeypatch, se
     found = pretending.measure()
     assert found["steps"] == steps
     assert found["seconds"] == pytest.approx(0.1)
+
+
+def test_trainings_are_not_longer_than_weights_stay_in_place(pretending, monkeypatch):
+    monkeypatch.setattr(worker, "MOST_STEPS", 50)
+    pretending.warm_up(9.0)  # 90 steps: twice what two epochs of 20 are, not four epochs
+    assert (pretending.epochs, pretending.measure()["steps"]) == (2, 80)
 
 
 def test_tiny_networks_are_trained_long_enough_for_their_own_kernel():

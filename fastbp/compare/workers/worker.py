@@ -18,6 +18,10 @@ CALIBRATION_SHARE = 0.25
 #: An epoch of more than so many measurements is cut to the batches that take one.
 LONG_EPOCH = 4.0
 
+#: Steps of one training at the most; a measurement repeats it from the start. On noise, weights that do not matter go
+#: to 0: after two million steps of `online` they were so small that the processor took twice as long for each step.
+MOST_STEPS = 2**19
+
 
 class Training(NamedTuple):
     """What is to be trained: mean gradients of batches in order, h_k = g(a_k) in hidden layers and y = a_L."""
@@ -78,7 +82,7 @@ class Worker:
         self.problem: Any = None
         self.trainer: Any = None
         self.variant = ""
-        self.epochs = self.steps = 1
+        self.epochs = self.steps = self.trainings = 1
 
     def prepare(self, kind: str, arrays: str, **settings: Any) -> dict:
         """Take a new problem."""
@@ -97,20 +101,23 @@ class Worker:
         found = []
         for variant in self.module.VARIANTS:
             problem, trainer = self.problem, self.module.Trainer(self.problem, variant)
-            timed = getattr(trainer, "least_epochs", 1)
+            timed = least = getattr(trainer, "least_epochs", 1)
             first = self._time(trainer, timed)
             taken = self._time(trainer, timed)
-            if timed == 1 < problem.steps and taken > LONG_EPOCH * seconds:
+            if least == 1 < problem.steps and taken > LONG_EPOCH * seconds:
                 problem = problem.cut(max(1, round(problem.steps * seconds / taken)))
                 trainer = self.module.Trainer(problem, variant)
                 self._time(trainer, 1)
                 taken = self._time(trainer, 1)
-            while taken < CALIBRATION_SHARE * seconds:
-                timed = math.ceil(timed * min(8.0, max(2.0, CALIBRATION_SHARE * seconds / taken)))
+            most = max(least, MOST_STEPS // problem.steps)
+            while taken < CALIBRATION_SHARE * seconds and timed < most:
+                factor = min(8.0, max(2.0, CALIBRATION_SHARE * seconds / taken))
+                timed = min(most, math.ceil(timed * factor))
                 taken = self._time(trainer, timed)
-            found.append((taken / (timed * problem.steps), first, timed, taken, variant, trainer, problem.steps))
-        _, first, timed, taken, self.variant, self.trainer, self.steps = min(found, key=lambda entry: entry[0])
-        self.epochs = max(getattr(self.trainer, "least_epochs", 1), math.ceil(seconds * timed / taken))
+            epochs = min(most, max(least, math.ceil(seconds * timed / taken)))
+            found.append((taken / (timed * problem.steps), first, timed, epochs, variant, trainer, problem.steps))
+        each, first, timed, self.epochs, self.variant, self.trainer, self.steps = min(found, key=lambda entry: entry[0])
+        self.trainings = max(1, round(seconds / (each * self.epochs * self.steps)))
         if self.epochs > timed:
             self._time(self.trainer, self.epochs)  # a long training may compile what a short one did not need
         return {"variant": self.trainer.variant, "first_seconds": first, "epochs": self.epochs}
@@ -128,8 +135,9 @@ class Worker:
 
     def measure(self) -> dict:
         """Seconds of one step, from the initial state every time."""
-        steps = self.epochs * self.steps
-        return {"seconds": self._time(self.trainer, self.epochs) / steps, "steps": steps}
+        steps = self.epochs * self.steps * self.trainings
+        return {"seconds": sum(self._time(self.trainer, self.epochs) for _ in range(self.trainings)) / steps,
+                "steps": steps}
 
     def ceiling(self, dtype: str) -> dict:
         """Floating-point operations in a second on one core; for the one worker that measures this."""
