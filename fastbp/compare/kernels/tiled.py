@@ -7,10 +7,10 @@ from numba import types
 
 from ...backends.tiled import lanes, run, workspace
 from ...backends.tiles import job as jobs
-from ...backends.tiles.panels import COLUMN_STEPS, ROW_STEPS, multiply
+from ...backends.tiles.panels import COLUMN_STEPS, ROW_STEPS
 from ...backends.tiles.phases import FEW
 from ...backends.tiles.product import FROM_BIAS, FROM_ZERO
-from ...by_address import INTEGER, address_of, pointer, pointer_to
+from ...by_address import INTEGER, address_of, invoke, pointer, pointer_to
 from ...compilation import inlined, kernel
 from ...layout import aligned_zeros
 from ...threads import allowed
@@ -47,7 +47,7 @@ class Products(OneLayer):
         self.job[jobs.COUNT], self.job[jobs.ALPHA] = self.samples, np.float64(1.0).view(np.int64)
         name = self.dtype.name
         self.phase = {"W h": lambda: address_of(layer_sums, name), "Wᵀδ": lambda: address_of(layer_errors, name),
-                      "δhᵀ": lambda: work.gradient}[product.product]()
+                      "δhᵀ": lambda: self.job[jobs.GRADIENT_PHASE]}[product.product]()
 
     def _memory(self, apart: int, at: int) -> np.ndarray:
         """(panels, in_panel) zeros, whose address is put into the job."""
@@ -103,11 +103,11 @@ def layer_sums(dtype: str) -> Any:
         theta, shape, room = pointer_to(job[jobs.THETA], T), jobs.shape_of(job), jobs.room_of(job, T, 0)
         begin, end, group = share_of(job, thread, threads)
         for panel in range(begin, end, group):
-            multiply(room, shape.widths[1], np.int64(FROM_BIAS), pointer(theta, shape.biases[1]),
-                     pointer(room.a, panel * room.in_panel + shape.places[1] * room.lanes), room.in_panel,
-                     pointer(theta, shape.weights[1]), shape.widths[0], np.int64(1),
-                     pointer(room.h, panel * room.in_panel), room.in_panel, shape.widths[0], min(group, end - panel),
-                     np.int64(ROW_STEPS))
+            invoke(room.affine, (shape.widths[1], FROM_BIAS, pointer(theta, shape.biases[1]),
+                                 pointer(room.a, panel * room.in_panel + shape.places[1] * room.lanes), room.in_panel,
+                                 pointer(theta, shape.weights[1]), shape.widths[0], 1,
+                                 pointer(room.h, panel * room.in_panel), room.in_panel, shape.widths[0],
+                                 min(group, end - panel), ROW_STEPS))
 
     return share, _ARGUMENTS
 
@@ -120,9 +120,9 @@ def layer_errors(dtype: str) -> Any:
         theta, shape, room = pointer_to(job[jobs.THETA], T), jobs.shape_of(job), jobs.room_of(job, T, 0)
         begin, end, group = share_of(job, thread, threads)
         for panel in range(begin, end, group):
-            multiply(room, shape.widths[0], np.int64(FROM_ZERO), theta, pointer(room.e, panel * room.in_error),
-                     room.in_error, pointer(theta, shape.weights[1]), np.int64(1), shape.widths[0],
-                     pointer(room.delta, panel * room.in_delta + shape.units[1] * room.lanes), room.in_delta,
-                     shape.widths[1], min(group, end - panel), np.int64(COLUMN_STEPS))
+            invoke(room.affine, (shape.widths[0], FROM_ZERO, theta, pointer(room.e, panel * room.in_error),
+                                 room.in_error, pointer(theta, shape.weights[1]), 1, shape.widths[0],
+                                 pointer(room.delta, panel * room.in_delta + shape.units[1] * room.lanes),
+                                 room.in_delta, shape.widths[1], min(group, end - panel), COLUMN_STEPS))
 
     return share, _ARGUMENTS
