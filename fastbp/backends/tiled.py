@@ -37,6 +37,7 @@ from .tiles.online import (
     online_steps,
     scratch_size,
 )
+from .tiles.outcomes import keep_outcomes
 from .tiles.phases import FEW, gradient_share, propagate_share
 from .tiles.product import affine_product, gradient_tile
 from .tiles.row_products import add_outer, combine_rows, dot_rows
@@ -108,7 +109,7 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     slots = GROUP * _config.NUMBA_NUM_THREADS if resident else panels
     line, in_rows, in_largest = 64 // itemsize, _apart(2 * width, 8), _apart(depth + 1, 32 // itemsize)
     in_panel, in_error = _apart(in_row * width, line), _apart(widest * width, line)
-    in_target, in_outcome = _apart(outputs * width, line), _apart(OUTCOME_ROWS * width, line)
+    in_target, in_outcome = _apart(-(-outputs // width) * width * width, line), _apart(OUTCOME_ROWS * width, line)
     scratch = scratch_size(layout.widths) if layout.size <= MAX_PARAMETERS else 0
     sizes = {"scratch": scratch, "a": slots * in_panel, "h": slots * in_panel, "e": slots * in_error,
              "d": slots * in_target, "outcome": slots * in_outcome, "delta": panels * units * width,
@@ -131,6 +132,7 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
         note_largest=address_of(note_largest, name), add_row_sums=address_of(add_row_sums, name),
         dot_rows=address_of(dot_rows, name), combine_rows=address_of(combine_rows, name),
         add_outer=address_of(add_outer, name), evaluate=layout.evaluate,
+        keep_outcomes=address_of(keep_outcomes, name),
         propagate_phase=address_of(propagate_share, name), gradient_phase=address_of(gradient_share, name),
         chunk=chunk, parameters=layout.size, lanes=width, tile_rows=host().tile_rows, group=GROUP if resident else 0,
         depth=depth, in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,

@@ -23,14 +23,14 @@ from ...compilation import inlined
 _ROOM = ("a", "h", "e", "d", "outcome", "rows", "largest", "delta", "h_rows", "E", "correct", "steps", "a_panel",
          "h_panel", "delta_rows",
          "affine", "gradient_1", "gradient_2", "transpose", "gather", "note_largest", "add_row_sums",
-         "dot_rows", "combine_rows", "add_outer", "evaluate",
+         "dot_rows", "combine_rows", "add_outer", "evaluate", "keep_outcomes",
          "propagate_phase", "gradient_phase", "chunk", "parameters",
          "lanes", "tile_rows", "group", "depth", "in_panel", "in_error", "in_target", "in_outcome",
          "in_rows", "in_largest", "in_delta", "in_block", "in_row")
 (A, H, E, D, OUTCOME, ROWS, LARGEST, DELTA, H_ROWS, LOSSES, CORRECT, STEPS, A_PANEL,
  H_PANEL, DELTA_ROWS,
  AFFINE, GRADIENT, _, TRANSPOSE, GATHER, NOTE_LARGEST, ADD_ROW_SUMS,
- DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE,
+ DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE, KEEP_OUTCOMES,
  PROPAGATE_PHASE, GRADIENT_PHASE, CHUNK, PARAMETERS,
  LANES, TILE_ROWS, GROUP, DEPTH, IN_PANEL, IN_ERROR, IN_TARGET, IN_OUTCOME,
  IN_ROWS, IN_LARGEST, IN_DELTA, IN_BLOCK, IN_ROW) = range(CALL_SIZE, CALL_SIZE + len(_ROOM))
@@ -125,6 +125,7 @@ class Room(NamedTuple):
     combine_rows: int
     add_outer: int
     evaluate: int
+    keep_outcomes: int
     lanes: int
     tile_rows: int
     in_panel: int
@@ -169,6 +170,7 @@ def room_of(job: Any, T: Any, slot: Any) -> Any:
         pointer_to(job[H_ROWS], T), pointer_to(job[LOSSES], np.float64), pointer_to(job[CORRECT], np.int64),
         pointer_to(job[STEPS], np.int64), pointer_to(job[A_PANEL], T), pointer_to(job[H_PANEL], T),
         pointer_to(job[DELTA_ROWS], T), job[AFFINE], pointer(job, GRADIENT), job[TRANSPOSE], job[GATHER],
-        job[NOTE_LARGEST], job[ADD_ROW_SUMS], job[DOT_ROWS], job[COMBINE_ROWS], job[ADD_OUTER], job[EVALUATE], lanes,
+        job[NOTE_LARGEST], job[ADD_ROW_SUMS], job[DOT_ROWS], job[COMBINE_ROWS], job[ADD_OUTER], job[EVALUATE],
+        job[KEEP_OUTCOMES], lanes,
         job[TILE_ROWS], job[IN_PANEL], job[IN_ERROR], job[IN_TARGET], job[IN_ROWS],
         job[IN_LARGEST], job[IN_DELTA], job[IN_BLOCK], job[IN_ROW])

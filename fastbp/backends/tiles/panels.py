@@ -11,17 +11,18 @@ vectors. All arguments are pointers and numbers: see `job`.
 
 from typing import Any
 
-import numpy as np
-
 from ...by_address import invoke, pointer
 from ...compilation import inlined, kernel
-from ...losses import SAMPLE_CORRECT, SAMPLE_E
+from ...losses import SAMPLE_E
 from .job import Data, Room, Shape
 from .product import FROM_BIAS, FROM_ZERO
 
 #: Steps of one tile. The rows of W_k that W_kᵀ δ_k goes down are far apart in memory; so many of them are used again by
 #: the next columns before they leave the cache, even where they lie a power of two apart and share a few places in it.
 COLUMN_STEPS, ROW_STEPS = 128, 1024
+
+#: Targets of fewer outputs are gathered number by number; others are turned over like inputs, a vector wide.
+FEW_OUTPUTS = 8
 
 
 @inlined
@@ -85,10 +86,17 @@ def evaluate(shape: Shape, data: Data, room: Room, y: Any, panel: int, p: int) -
         for s in range(width):
             d[data.labels[numbers[s]] * width + s] = 1
     else:
+        begins = slot_rows(room, p)[0]
         for s in range(width):
-            row = numbers[s] * outputs
+            begins[s] = numbers[s] * outputs
+        if outputs < FEW_OUTPUTS:
             for i in range(outputs):
-                d[i * width + s] = data.targets[row + i]
+                for s in range(width):
+                    d[i * width + s] = data.targets[begins[s] + i]
+        else:
+            for i in range(0, outputs, width):
+                invoke(room.transpose, (pointer(data.targets, i), begins, min(width, outputs - i),
+                                        pointer(d, i * width), room.steps, width, d))
     invoke(room.evaluate, (y, d, e, outcome, outputs))
     if data.has_weights:
         for s in range(width):
@@ -97,9 +105,8 @@ def evaluate(shape: Shape, data: Data, room: Room, y: Any, panel: int, p: int) -
             for i in range(outputs):
                 e[i * width + s] *= weight
     begin = panel * width
-    for s in range(min(width, data.samples - begin)):
-        room.E[begin + s] = outcome[SAMPLE_E * width + s]
-        room.correct[begin + s] = np.int64(outcome[SAMPLE_CORRECT * width + s])
+    invoke(room.keep_outcomes, (outcome, pointer(room.E, begin), pointer(room.correct, begin),
+                                min(width, data.samples - begin)))
 
 
 @kernel
