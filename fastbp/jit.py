@@ -149,7 +149,7 @@ def forward(theta: Any, layout: Any, x: Any, y: Any, work: Any) -> int:
     if status != OK:
         return status
     jobs.begin_call(job, address_in_memory(theta), samples, 0, 0, 0, 0, _address_of_y(y, theta), 0,
-                    depth + 1, 0, 0)
+                    0, 0.0, depth + 1, 0, 0)
     _propagate(job, n, 0)
     return OK
 
@@ -172,7 +172,7 @@ def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work
     if status != OK:
         return np.nan, status
     labels, targets = _labels(d, theta, work), _targets(d, theta)
-    jobs.begin_call(job, address_in_memory(theta), samples, labels, targets, 0, 0, 0, 0, 1, 1, 0)
+    jobs.begin_call(job, address_in_memory(theta), samples, labels, targets, 0, 0, 0, 0, 0, 0.0, 1, 1, 0)
     E = _propagate(job, n, _address_of_grad(grad, theta))
     return E, OK if is_finite(E) else NOT_FINITE
 
@@ -195,7 +195,7 @@ def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any)
         return np.nan, status
     labels, targets = _labels(d, theta, work), _targets(d, theta)
     jobs.begin_call(job, address_in_memory(theta), samples, labels, targets, 0, 0, 0,
-                    _address_of_e_0(e_0, theta), 0, 0, 0)
+                    _address_of_e_0(e_0, theta), 0, 0.0, 0, 0, 0)
     E = _propagate(job, n, 0)
     return E, OK if is_finite(E) else NOT_FINITE
 
@@ -226,7 +226,7 @@ def input_jacobian(theta: Any, layout: Any, x: Any, J: Any, work: Any) -> int:
             for j in range(inputs):
                 rows[i * inputs + j] = given[s * inputs + j]
         place = address_in_memory(rows)
-        jobs.begin_call(job, address_in_memory(theta), place, work[CLASSES], 0, 0, 0, 0, place, 0, 0, 0)
+        jobs.begin_call(job, address_in_memory(theta), place, work[CLASSES], 0, 0, 0, 0, place, 0, 0.0, 0, 0, 0)
         _propagate(job, outputs, 0)
     job[jobs.EVALUATE] = evaluate
     return OK

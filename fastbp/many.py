@@ -18,6 +18,7 @@ from .network import MLP
 from .optimizers import Optimizer
 from .pace import Pace
 from .progress_bar import ProgressBar
+from .sample_gradients import checked_clip_norm
 from .sampling import IN_ORDER
 from .training import (
     checked_optimizer,
@@ -37,8 +38,8 @@ LOOK_EVERY = 0.05
 
 def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequence[Optimizer] | None = None,
              epochs: int = 10, batch_size: int = 128, shuffle: bool = True, replacement: bool = False,
-             sample_weight: Any = None, seeds: Sequence[int] | None = None,
-             progress: bool | None = None) -> list[History]:
+             sample_weight: Any = None, seeds: Sequence[int] | None = None, progress: bool | None = None,
+             clip_sample_norm: float | None = None) -> list[History]:
     """Train networks side by side, one per thread at a time: ensembles, sweeps, one model for each of many things.
 
     Each has the bits that `MLP.fit` gives it alone. A network that diverges keeps its last finite parameters and does
@@ -62,6 +63,8 @@ def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequ
         Of the order of samples, one for each network; drawn from its generator if not given.
     progress : bool or None
         A progress bar that counts networks, as for `MLP.fit`.
+    clip_sample_norm : float, optional
+        As for `MLP.fit`.
 
     Returns
     -------
@@ -92,6 +95,7 @@ def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequ
     nets = _checked_nets(nets)
     epochs = require_whole("epochs", epochs, at_least=1)
     batch_size = require_whole("batch_size", batch_size, at_least=1)
+    clip_norm = checked_clip_norm("clip_sample_norm", clip_sample_norm)
     optimizers = _for_each("optimizer", optimizer, len(nets), Optimizer)
     numbers = [None] * len(nets) if seeds is None else _for_each("seeds", list(seeds), len(nets), object)
     given = [_for_each(name, value, len(nets), np.ndarray)
@@ -112,7 +116,7 @@ def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequ
             raise type(error)(f"nets[{place}]: {error}") from None
         tasks.append(_Task(net, seen[key], chosen, numbers[place]))
     trainer = _Trainer(tasks, epochs, lambda task: make_plan(task.net, len(task.samples.X), batch_size, shuffle,
-                                                             replacement, task.seed))
+                                                             replacement, task.seed, clip_norm))
     with ProgressBar(progress, len(tasks), "networks") as bar:
         trainer.run(bar)
     return trainer.histories

@@ -16,12 +16,13 @@ from .inputs import Samples, as_input, as_samples, require_number, require_whole
 from .layout import Layout, aligned_zeros, bias_vector, make_layout, weight_matrix
 from .losses import Loss, loss_named
 from .optimizers import SGD, DivergenceError, Optimizer
+from .sample_gradients import GradientNoise, checked_clip_norm, noise_of
 from .updates import OptimizerState, update
 
 if TYPE_CHECKING:
     from .history import History
 
-IN_ORDER = np.empty(0, np.int64)
+IN_ORDER, NOBODY = np.empty(0, np.int64), np.empty(0)
 
 
 class MLP:
@@ -239,17 +240,72 @@ class MLP:
         """Set the running gradient to zero."""
         self._grad[:] = 0
 
-    def accumulate_gradient(self, X: Any, d: Any, sample_weight: Any = None) -> float:
+    def accumulate_gradient(self, X: Any, d: Any, sample_weight: Any = None, *,
+                            clip_norm: float | None = None) -> float:
         """Add ∇E to the running gradient, sample after sample; two calls on two halves of a batch equal one on both.
 
         Parameters are those of `loss_value`, and so is what it raises; then the gradient is as it was. (Ctrl-C ends a
         long call within 100 ms, and leaves the samples added so far.)
 
+        Parameters
+        ----------
+        clip_norm : float, optional
+            C, to which every sample's gradient is clipped before it is added: Σ_s min(1, C / ‖g_s‖) g_s with
+            g_s = w_s ∇L_s. (An optimizer's own clip_norm clips the gradient of a whole batch.)
+
         Returns
         -------
         E : float
+            Of the samples as they are, clipped or not.
         """
-        return self._propagate(self.checked_samples(X, d, sample_weight), grad=self._grad)[0]
+        C = checked_clip_norm("clip_norm", clip_norm)
+        return self._propagate(self.checked_samples(X, d, sample_weight), grad=self._grad, clip_norm=C)[0]
+
+    def gradient_norms(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
+        """‖g_s‖ of every sample's gradient g_s = w_s ∇L_s, (n,) float64; the running gradient is not touched.
+
+        From ‖g_s‖² = Σ_k ‖δ_k‖² (‖h_{k-1}‖² + 1), in the pass forward and back [1]_; no gradient is stored. Parameters
+        are those of `loss_value`, and so is what it raises.
+
+        .. [1] Goodfellow, "Efficient per-example gradient computations", 2015.
+
+        Examples
+        --------
+        >>> net = MLP([2, 3, 1], loss="squared_error", dtype="float64", seed=0)
+        >>> X, d = np.array([[0.5, 1.0], [1.0, 1.0]]), np.array([1.0, 0.0])
+        >>> E = net.accumulate_gradient(X[:1], d[:1])
+        >>> bool(np.isclose(net.gradient_norms(X, d)[0], np.linalg.norm(net.grad)))
+        True
+        """
+        return self._norms_and_gradient(X, d, sample_weight)[0]
+
+    def gradient_noise(self, X: Any, d: Any, sample_weight: Any = None) -> GradientNoise:
+        """How the gradients g_s = w_s ∇L_s of n ≥ 2 samples vary; the running gradient is not touched.
+
+        Parameters are those of `loss_value`, and so is what it raises.
+
+        Returns
+        -------
+        mean_squared_norm : float
+            ‖ḡ‖² of the mean gradient ḡ = Σ_s g_s / n.
+        variance : float
+            tr Σ = Σ_s ‖g_s - ḡ‖² / (n - 1).
+        noise_scale : float
+            tr Σ / |G|² with |G|² = ‖ḡ‖² - tr Σ / n [1]_: batches much smaller than that are mostly noise, much larger
+            ones waste samples. Infinite where the estimate of |G|² is not positive: then n is too small to tell.
+
+        .. [1] McCandlish, Kaplan, Amodei et al., "An empirical model of large-batch training", 2018, appendix A.
+        """
+        norms, total = self._norms_and_gradient(X, d, sample_weight)
+        if len(norms) < 2:
+            raise ValueError("X: expected at least 2 samples, of whose gradients a variance can be told, found 1")
+        return noise_of(norms, total)
+
+    def _norms_and_gradient(self, X: Any, d: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
+        samples = self.checked_samples(X, d, sample_weight)
+        norms, total = np.zeros(len(samples.X)), np.zeros_like(self._grad)
+        self._propagate(samples, grad=total, norms=norms)
+        return norms, total
 
     def input_gradient(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
         """e_0 = ∇_x E, a row (N_0,) for every sample; the running gradient is not touched.
@@ -285,7 +341,8 @@ class MLP:
         return as_samples(X, d, sample_weight, self._dtype, self._widths[0], self._widths[-1], self._loss.targets)
 
     def _propagate(self, samples: Samples, *, grad: np.ndarray | None = None, Y: np.ndarray | None = None,
-                   E0: np.ndarray | None = None) -> tuple[float, int]:
+                   E0: np.ndarray | None = None, norms: np.ndarray = NOBODY,
+                   clip_norm: float = 0.0) -> tuple[float, int]:
         """`Backend.propagate` over all samples, in pieces that Ctrl-C can end; what is not given is not computed."""
         n, piece = len(samples.X), samples_in_a_piece(self._backend, self._layout, self._dtype)
         grad = np.empty(0, self._dtype) if grad is None else grad
@@ -297,8 +354,8 @@ class MLP:
             with threads.allowed(6.0 * layout.size * n) as count:
                 for start in range(0, n, piece):
                     piece_E, piece_correct = self._backend.propagate(
-                        self._theta, layout, samples, IN_ORDER, start, min(start + piece, n), grad, Y, E0, room[1],
-                        count)
+                        self._theta, layout, samples, IN_ORDER, start, min(start + piece, n), grad, Y, E0, norms,
+                        clip_norm, room[1], count)
                     E, correct = E + float(piece_E), correct + int(piece_correct)
         finally:
             self._rooms.append(room)
@@ -330,14 +387,14 @@ class MLP:
             shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
             validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
             callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
-            optimizer_state: OptimizerState | None = None) -> "History":
+            optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None) -> "History":
         """Train on batches; see `fastbp.training.fit`, which this calls."""
         from .training import fit  # training builds on the network
 
         return fit(self, X, d, optimizer=optimizer, epochs=epochs, batch_size=batch_size, shuffle=shuffle,
                    replacement=replacement, sample_weight=sample_weight, validation_data=validation_data,
                    metrics=metrics, callbacks=callbacks, progress=progress, seed=seed,
-                   optimizer_state=optimizer_state)
+                   optimizer_state=optimizer_state, clip_sample_norm=clip_sample_norm)
 
     def save(self, path: "str | PathLike[str]") -> None:
         """Write the network to one .npz file; see `fastbp.storage.save`, which this calls."""

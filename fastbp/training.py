@@ -17,6 +17,7 @@ from .network import MLP
 from .optimizers import SGD, DivergenceError, Optimizer
 from .pace import Pace
 from .progress_bar import ProgressBar
+from .sample_gradients import checked_clip_norm
 from .sampling import IN_ORDER, MAX_SAMPLES, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
 from .updates import OptimizerSpec, OptimizerState, is_plain_descent
 
@@ -25,7 +26,7 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
         shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
         callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
-        optimizer_state: OptimizerState | None = None) -> History:
+        optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None) -> History:
     """Train a network: for every batch S, θ moves against the mean gradient ∇E(W; S) / |S|.
 
     Parameters
@@ -63,6 +64,9 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
         Of the order of samples; drawn from the network's generator if not given.
     optimizer_state : OptimizerState, optional
         Where an earlier training ended (`History.optimizer_state`), to go on from there; updated in place.
+    clip_sample_norm : float, optional
+        C, to which every sample's gradient is clipped: the batch's is Σ_s min(1, C / ‖g_s‖) g_s / |S|, g_s = w_s ∇L_s.
+        An optimizer's clip_norm clips that sum.
 
     Returns
     -------
@@ -97,22 +101,25 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
     if seed is not None:
         require_whole("seed", seed, at_least=0)
     require_finite_parameters(net)
-    plan = make_plan(net, len(run.samples.X), batch_size, shuffle, replacement, seed)
+    C = checked_clip_norm("clip_sample_norm", clip_sample_norm)
+    plan = make_plan(net, len(run.samples.X), batch_size, shuffle, replacement, seed, C)
     return _train(run, plan, optimizer, state, epochs, progress)
 
 
-def make_plan(net: MLP, n: int, batch_size: int, shuffle: bool, replacement: bool, seed: int | None) -> Plan:
+def make_plan(net: MLP, n: int, batch_size: int, shuffle: bool, replacement: bool, seed: int | None,
+              clip_norm: float) -> Plan:
     """How a network is to go through n samples; a seed that is not given is drawn from the network's generator."""
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else seed) % 2**63
     piece = samples_in_a_piece(net.backend_module, net.layout, net.dtype)
-    return Plan(min(batch_size, n), piece, sampling, order_seed)
+    return Plan(min(batch_size, n), piece, sampling, order_seed, clip_norm)
 
 
 def specialised(work: Any, net: MLP, plan: Plan, spec: OptimizerSpec, steps: int) -> Any:
     """A workspace with what is worth compiling for so many steps of this network, if they are plain descent."""
+    plain = is_plain_descent(spec) and plan.clip_norm == 0.0
     return net.backend_module.specialised(work, net.widths, net.activations, net.loss, net.dtype, plan.batch_size,
-                                          steps if is_plain_descent(spec) else 0)
+                                          steps if plain else 0)
 
 
 def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:

@@ -57,3 +57,11 @@ def test_lbfgs_trains_any_network():
     assert net.loss_value(X, labels) / 60 == pytest.approx(result.fun)
     assert net.loss_value(X, labels) < 0.1 * before
     assert not net.grad.any()
+
+
+def test_clipped_steps():
+    from fastbp.examples import clipped_steps
+
+    difference, accuracy = clipped_steps.main()
+    assert difference < 1e-5
+    assert accuracy > 0.9

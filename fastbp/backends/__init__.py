@@ -34,7 +34,7 @@ class Backend(Protocol):
         """The workspace, with whatever is worth compiling for that many plain steps of this very network."""
 
     def propagate(self, theta: Any, layout: Layout, samples: Samples, order: Any, start: int, stop: int, grad: Any,
-                  Y: Any, E0: Any, work: Any, threads: int) -> tuple[float, int]:
+                  Y: Any, E0: Any, norms: Any, clip_norm: float, work: Any, threads: int) -> tuple[float, int]:
         """Take the samples order[start:stop] forward, evaluate their loss, and take their errors back.
 
         It is called from Python, and in compiled code from `train`.
@@ -52,6 +52,11 @@ class Backend(Protocol):
             y = h_L of each sample, in the sample's own row.
         E0 : (n, N_0), or (0, N_0) where it is not wanted
             e_0 = ∇_x E of each sample, in the sample's own row.
+        norms : (n,) float64, or (0,) where they are not wanted
+            ‖w ∇L‖ of each sample, at the sample's own place; only with `grad`.
+        clip_norm : float
+            The norm C to which every sample's gradient is clipped before it is added: its δ is multiplied by
+            min(1, C / ‖w ∇L‖). 0 for none.
         work : from `workspace`
         threads : int
             How many may work; with 1 no parallel region is entered.

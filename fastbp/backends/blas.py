@@ -9,6 +9,7 @@ Compiled code reaches BLAS through SciPy, which is an extra. How BLAS orders its
 """
 
 import importlib
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,18 @@ except ImportError as error:
 from ..compilation import inlined, kernel
 from ..layout import Layout, bias_vector, weight_matrix
 from ..losses import OUTCOME_ROWS
-from .sample import activate, activation_delta, copy_row, has_targets, lowest_error, sample_at, weighted_loss
+from .sample import (
+    activate,
+    activation_delta,
+    clip_factor,
+    copy_row,
+    has_targets,
+    lowest_error,
+    sample_at,
+    scale,
+    sum_of_squares,
+    weighted_loss,
+)
 from .training_loop import training_loop
 
 
@@ -101,17 +113,33 @@ def loss_chunk(layout: Layout, samples: Any, order: Any, start: int, count: int,
 
 
 @kernel
-def backward_chunk(theta: Any, grad: Any, layout: Layout, count: int, lowest: int, work: Workspace) -> None:
-    """Δ_k = E_k ⊙ g'_k(A_k) and E_{k-1} = Δ_k W_k for k = L … 1, down to E_lowest, and the gradient where wanted."""
+def backward_chunk(theta: Any, layout: Layout, count: int, lowest: int, work: Workspace) -> None:
+    """Δ_k = E_k ⊙ g'_k(A_k) and E_{k-1} = Δ_k W_k for k = L … 1, down to E_lowest."""
     for k in range(layout.depth, 0, -1):
         A, H = rows(work.a, layout, k, count), rows(work.h, layout, k, count)
         e, delta = rows(work.e, layout, k, count), rows(work.delta, layout, k, count)
         for s in range(count):
             activation_delta(layout, k, A[s], H[s], e[s], delta[s])
-        if grad.shape[0] > 0:
-            add_weight_gradient(grad, layout, k, delta, rows(work.h, layout, k - 1, count), work.dW)
         if k > lowest:
             np.dot(delta, weight_matrix(theta, layout, k), rows(work.e, layout, k - 1, count))
+
+
+@kernel
+def clip_chunk(layout: Layout, order: Any, start: int, count: int, norms: Any, clip_norm: float,
+               work: Workspace) -> None:
+    """‖∇L‖ of each sample of a chunk, and its δ times min(1, C / ‖∇L‖); see `loops.gradient_norm`."""
+    for s in range(count):
+        total = 0.0
+        for k in range(1, layout.depth + 1):
+            of_h = sum_of_squares(rows(work.h, layout, k - 1, count)[s])
+            total += sum_of_squares(rows(work.delta, layout, k, count)[s]) * (of_h + 1.0)
+        norm = math.sqrt(total)
+        if norms.shape[0] > 0:
+            norms[sample_at(order, start + s)] = norm
+        if clip_norm > 0.0:
+            factor = clip_factor(norm, clip_norm)
+            for k in range(1, layout.depth + 1):
+                scale(rows(work.delta, layout, k, count)[s], factor)
 
 
 @kernel
@@ -130,7 +158,7 @@ def add_weight_gradient(grad: Any, layout: Layout, k: int, delta: Any, H_prev: A
 
 @kernel
 def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
-              work: Workspace, threads: int) -> Any:
+              norms: Any, clip_norm: float, work: Workspace, threads: int) -> Any:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`. BLAS has its own threads."""
     lowest = lowest_error(layout, grad, E0)
     chunk = work.d.shape[0]
@@ -145,7 +173,13 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
             chunk_E, chunk_correct = loss_chunk(layout, samples, order, first, count, work)
             total, correct = total + chunk_E, correct + chunk_correct
         if lowest <= layout.depth:
-            backward_chunk(theta, grad, layout, count, lowest, work)
+            backward_chunk(theta, layout, count, lowest, work)
+        if norms.shape[0] > 0 or clip_norm > 0.0:
+            clip_chunk(layout, order, first, count, norms, clip_norm, work)
+        if grad.shape[0] > 0:
+            for k in range(1, layout.depth + 1):
+                add_weight_gradient(grad, layout, k, rows(work.delta, layout, k, count),
+                                    rows(work.h, layout, k - 1, count), work.dW)
         for s in range(count):
             if Y.shape[0] > 0:
                 copy_row(H_L[s], Y[sample_at(order, first + s)])

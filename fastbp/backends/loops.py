@@ -6,6 +6,7 @@ For one sample x with target d, and the layers k = 1 … L:
     E = L(y; d);  e_L = ∇_y E                                                  `weighted_loss`
     δ_k = e_k ⊙ g'_k(a_k);  e_{k-1} = W_kᵀ δ_k                                 `backward_sample`
     ∂E/∂b_k = δ_k;  ∂E/∂w_ij = δ_i h_j                                         `add_unit_gradient`
+    ‖∇L‖² = Σ_k ‖δ_k‖² (‖h_{k-1}‖² + 1), where it is wanted                    `gradient_norm`
 
 The gradient of a batch is the sum over its samples, added one after another to one running gradient; gradients of
 single samples are never stored. Threads share the samples while each goes forward and back, and the units i while their
@@ -15,6 +16,7 @@ has the same bits for any number of threads.
 Indices: s sample, i unit of layer k, j unit of layer k-1.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +25,18 @@ from numba import prange
 from ..compilation import kernel
 from ..layout import Layout, bias_vector, layer, weight_matrix
 from ..losses import OUTCOME_ROWS
-from .sample import activate, activation_delta, copy_row, has_targets, lowest_error, sample_at, weighted_loss
+from .sample import (
+    activate,
+    activation_delta,
+    clip_factor,
+    copy_row,
+    has_targets,
+    lowest_error,
+    sample_at,
+    scale,
+    sum_of_squares,
+    weighted_loss,
+)
 from .training_loop import training_loop
 
 
@@ -109,8 +122,17 @@ def backward_sample(theta: Any, layout: Layout, a: Any, h: Any, e: Any, delta: A
 
 
 @kernel
+def gradient_norm(layout: Layout, h: Any, delta: Any) -> float:
+    """The norm of one sample's gradient: ∂E/∂W_k = δ_k h_{k-1}ᵀ and ∂E/∂b_k = δ_k for all k (Goodfellow, 2015)."""
+    total = 0.0
+    for k in range(1, layout.depth + 1):
+        total += sum_of_squares(layer(delta, layout, k)) * (sum_of_squares(layer(h, layout, k - 1)) + 1.0)
+    return math.sqrt(total)
+
+
+@kernel
 def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: int, lowest: int, Y: Any, E0: Any,
-                     work: Workspace) -> None:
+                     norms: Any, clip_norm: float, work: Workspace) -> None:
     """One sample forward, its loss if it has a target, and back to e_lowest (not at all if lowest > L).
 
     s : the sample's row in the workspace.
@@ -127,6 +149,13 @@ def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: i
         backward_sample(theta, layout, a, h, e, work.delta[s], lowest)
     if E0.shape[0] > 0:
         copy_row(layer(e, layout, 0), E0[sample])
+    if norms.shape[0] > 0 or clip_norm > 0.0:
+        delta = work.delta[s]
+        norm = gradient_norm(layout, h, delta)
+        if norms.shape[0] > 0:
+            norms[sample] = norm
+        if clip_norm > 0.0:
+            scale(delta, clip_factor(norm, clip_norm))
 
 
 @kernel
@@ -150,7 +179,7 @@ def add_unit_gradient(grad: Any, layout: Layout, k: int, i: int, delta: Any, h: 
 
 @kernel(parallel=True)
 def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
-              work: Workspace, threads: int) -> Any:
+              norms: Any, clip_norm: float, work: Workspace, threads: int) -> Any:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
     lowest = lowest_error(layout, grad, E0)
     chunk = work.E.shape[0]
@@ -160,11 +189,13 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
         alone = threads == 1 or 6 * layout.size * count < SMALL_WORK
         if alone:
             for s in range(count):
-                propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, work)
+                propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, norms,
+                                 clip_norm, work)
         else:
             for s in prange(count):
                 row = np.int64(s)
-                propagate_sample(theta, layout, samples, sample_at(order, first + row), row, lowest, Y, E0, work)
+                propagate_sample(theta, layout, samples, sample_at(order, first + row), row, lowest, Y, E0, norms,
+                                 clip_norm, work)
         if grad.shape[0] > 0:
             for k in range(1, layout.depth + 1):
                 if alone:

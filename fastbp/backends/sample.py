@@ -6,6 +6,7 @@ import numpy as np
 
 from ..by_address import invoke
 from ..compilation import inlined
+from ..elementary import is_finite
 from ..layout import Layout
 from ..losses import SAMPLE_CORRECT, SAMPLE_E
 
@@ -61,6 +62,32 @@ def weighted_loss(layout: Layout, samples: Any, sample: Any, y: Any, d: Any, e: 
     for i in range(e.shape[0]):
         e[i] *= weight
     return weight * outcome[SAMPLE_E], np.int64(outcome[SAMPLE_CORRECT])
+
+
+@inlined
+def sum_of_squares(values: Any) -> Any:
+    """‖values‖² in float64, in which the square of a float32 neither overflows nor vanishes."""
+    total = 0.0
+    for i in range(values.shape[0]):
+        value = np.float64(values[i])
+        total += value * value
+    return total
+
+
+@inlined
+def clip_factor(norm: Any, clip_norm: Any) -> Any:
+    """min(1, C / norm), 1 where C is 0; NaN for a norm that is not finite, so that it does not go unseen."""
+    if clip_norm == 0.0 or norm <= clip_norm:
+        return 1.0
+    return clip_norm / norm if is_finite(norm) else np.nan
+
+
+@inlined
+def scale(values: Any, factor: Any) -> None:
+    """values ← factor · values, multiplied in float64: a factor may be less than a float32 can be."""
+    T = values.dtype.type
+    for i in range(values.shape[0]):
+        values[i] = T(factor * values[i])
 
 
 @inlined

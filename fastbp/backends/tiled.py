@@ -26,6 +26,7 @@ from ..elementary import is_finite, largest_number
 from ..layout import Layout, aligned_zeros
 from ..losses import OUTCOME_ROWS
 from .tiles import job as jobs
+from .tiles.clipping import SQUARES_ROWS, clip_panel
 from .tiles.host import host
 from .tiles.magnitude import note_largest
 from .tiles.online import (
@@ -89,6 +90,7 @@ class Workspace(NamedTuple):
     largest: np.ndarray    # (slots, 2, ≥ L+1) the largest |h_k| and |δ_k| of the panels that were in a slot
     numbers: np.ndarray    # the memory of everything else
     integers: np.ndarray
+    squares: np.ndarray
     before: np.ndarray     # (P,) θ before a block of steps, or (0,)
     results: np.ndarray    # (RESULT_SIZE,) what the kernel of one-sample steps gives
     online: int            # the address of one-sample steps for this list of widths, or 0
@@ -120,25 +122,27 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     integers[slots * in_rows :] = np.arange(width) * width
     E, correct = aligned_zeros(chunk, np.dtype(np.float64)), aligned_zeros(chunk, np.dtype(np.int64))
     largest = aligned_zeros(slots * 2 * in_largest, dtype).reshape(slots, 2, in_largest)
+    in_squares = _apart(SQUARES_ROWS * width, 8)
+    squares = aligned_zeros(slots * in_squares, np.dtype(np.float64))
     tables = [np.resize(table, depth + 2).astype(np.int64) for table in (
         layout.widths, layout.weights, layout.biases, layout.units, places, layout.apply, layout.delta)]
     del places_in_memory["scratch"]  # it comes first, where `numbers` begins
     job = jobs.make_job(
         tables, **places_in_memory, rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
-        largest=largest.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
+        largest=largest.ctypes.data, squares=squares.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
         affine=address_of(affine_product, name, not resident),
         gradient_1=address_of(gradient_tile, name, 1), gradient_2=address_of(gradient_tile, name, 2),
         transpose=address_of(transpose_block, name, False), gather=address_of(transpose_block, name, True),
         note_largest=address_of(note_largest, name), add_row_sums=address_of(add_row_sums, name),
         dot_rows=address_of(dot_rows, name), combine_rows=address_of(combine_rows, name),
         add_outer=address_of(add_outer, name), evaluate=layout.evaluate,
-        keep_outcomes=address_of(keep_outcomes, name),
+        keep_outcomes=address_of(keep_outcomes, name), clip=address_of(clip_panel, name),
         propagate_phase=address_of(propagate_share, name), gradient_phase=address_of(gradient_share, name),
         chunk=chunk, parameters=layout.size, lanes=width, tile_rows=host().tile_rows, group=GROUP if resident else 0,
         depth=depth, in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
-        in_largest=in_largest, in_delta=units * width, in_block=chunk * width, in_row=in_row)
+        in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=chunk * width, in_row=in_row)
     before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
-    return Workspace(job, E, correct, largest, numbers, integers, before, np.zeros(RESULT_SIZE), 0)
+    return Workspace(job, E, correct, largest, numbers, integers, squares, before, np.zeros(RESULT_SIZE), 0)
 
 
 def specialised(work: Workspace, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
@@ -197,11 +201,11 @@ def slots_of(job: Any, count: Any, threads: Any) -> Any:
 
 @inlined
 def begin_job(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, Y: Any, E0: Any,
-              lowest: Any, keep: Any, noted: Any) -> None:
+              norms: Any, clip_norm: Any, lowest: Any, keep: Any, noted: Any) -> None:
     """Write down what is to be done to which arrays."""
     jobs.begin_call(job, address_in_memory(theta), address_in_memory(X), address_if_any(labels),
                     address_if_any(targets), address_if_any(weights), address_if_any(order), address_if_any(Y),
-                    address_if_any(E0), lowest, keep, noted)
+                    address_if_any(E0), address_if_any(norms), clip_norm, lowest, keep, noted)
 
 
 @inlined
@@ -234,11 +238,12 @@ def add_gradient(job: Any, target: Any, alpha: Any, threads: Any) -> None:
 
 @kernel
 def propagate_arrays(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, start: int,
-                     stop: int, grad: Any, Y: Any, E0: Any, threads: int) -> Any:
+                     stop: int, grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float, threads: int) -> Any:
     """What `propagate` does, of arrays alone."""
     wanted, chunk = grad.shape[0] > 0, job[jobs.CHUNK]
     lowest = 0 if E0.shape[0] > 0 else (1 if wanted else job[jobs.DEPTH] + 1)
-    begin_job(job, theta, X, labels, targets, weights, order, Y, E0, np.int64(lowest), np.int64(wanted), np.int64(0))
+    begin_job(job, theta, X, labels, targets, weights, order, Y, E0, norms, clip_norm, np.int64(lowest),
+              np.int64(wanted), np.int64(0))
     total, correct = 0.0, 0
     for first in range(start, stop, chunk):
         count = min(chunk, stop - first)
@@ -252,25 +257,25 @@ def propagate_arrays(job: Any, theta: Any, X: Any, labels: Any, targets: Any, we
 
 @inlined
 def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
-              work: Workspace, threads: int) -> Any:
+              norms: Any, clip_norm: float, work: Workspace, threads: int) -> Any:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`.
 
     Called from Python it takes the tuples apart itself: Numba needs 3 µs for that, as long as a sample in 784-128-10.
     """
     return propagate_arrays(work.job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, start,
-                            stop, grad, Y, E0, threads)
+                            stop, grad, Y, E0, norms, clip_norm, threads)
 
 
 @kernel(inline=True)
 def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
-            reach: float, work: Workspace, threads: int) -> Any:
+            reach: float, clip_norm: float, work: Workspace, threads: int) -> Any:
     """θ ← θ - rate ∇E in phase 2 itself, for batches of at most one chunk; see `training_loop`."""
     count = stop - start
     if count > work.E.shape[0]:
         return 0.0, 0, 0, reach
     if work.online != 0 or (work.before.shape[0] > 0 and batches >= MIN_BLOCK):
-        E, correct, taken = descend_block(theta, samples, order, start, count, min(batches, MAX_BLOCK), rate, work,
-                                          threads)
+        E, correct, taken = descend_block(theta, samples, order, start, count, min(batches, MAX_BLOCK), rate,
+                                          clip_norm, work, threads)
         return E, correct, taken, -1.0 if taken > 0 else reach
     job = work.job
     team = threads_for(job, count, threads)
@@ -278,7 +283,7 @@ def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, st
     for slot in range(slots):
         for k in range(layout.depth + 1):
             work.largest[slot, 0, k], work.largest[slot, 1, k] = 0, 0
-    begin_descent(job, theta, samples, order, np.int64(1))
+    begin_descent(job, theta, samples, order, clip_norm, np.int64(1))
     E, correct = propagate_chunk(job, start, count, team)
     change = largest_change(layout, samples.largest, count, slots, work)
     # Every partial sum and every new parameter is below this; NaN compares as false.
@@ -289,16 +294,16 @@ def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, st
 
 
 @inlined
-def begin_descent(job: Any, theta: Any, samples: Any, order: Any, noted: Any) -> None:
+def begin_descent(job: Any, theta: Any, samples: Any, order: Any, clip_norm: Any, noted: Any) -> None:
     """Write down that δ of every layer and what phase 2 needs is wanted of batches."""
     nothing = samples.X[:0]
     begin_job(job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, nothing, nothing,
-              np.int64(1), np.int64(1), noted)
+              nothing, clip_norm, np.int64(1), np.int64(1), noted)
 
 
 @inlined
-def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any, work: Any,
-                  threads: Any) -> Any:
+def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any,
+                  clip_norm: Any, work: Any, threads: Any) -> Any:
     """Batches of `count` samples one after another: all, or half of them, or a quarter, …: as leave θ and E finite."""
     while batches > 0:
         for p in range(theta.shape[0]):
@@ -306,7 +311,8 @@ def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, 
         if work.online != 0:
             E, correct = descend_online(theta, samples, order, start, batches, rate, work)
         else:
-            E, correct = descend_in_order(theta, samples, order, start, count, batches, rate, work.job, threads)
+            E, correct = descend_in_order(theta, samples, order, start, count, batches, rate, clip_norm, work.job,
+                                          threads)
         beyond = 0
         for p in range(theta.shape[0]):
             beyond += not is_finite(theta[p])
@@ -319,11 +325,11 @@ def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, 
 
 
 @inlined
-def descend_in_order(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any, job: Any,
-                     threads: Any) -> Any:
+def descend_in_order(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any,
+                     clip_norm: Any, job: Any, threads: Any) -> Any:
     """So many steps; E of their batches, and how many samples were correct."""
     team = threads_for(job, count, threads)
-    begin_descent(job, theta, samples, order, np.int64(0))
+    begin_descent(job, theta, samples, order, clip_norm, np.int64(0))
     total, correct = 0.0, 0
     for batch in range(batches):
         batch_E, batch_correct = propagate_chunk(job, start + batch * count, count, team)

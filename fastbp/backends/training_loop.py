@@ -31,6 +31,7 @@ class Plan(NamedTuple):
     piece: int        # a batch is cut into pieces of that many samples between which training may be interrupted
     sampling: int     # IN_ORDER, WITHOUT_REPLACEMENT or WITH_REPLACEMENT
     seed: int         # of the order of samples, below 2^63
+    clip_norm: float  # to which every sample's gradient is clipped, or 0
 
 
 class Progress(NamedTuple):
@@ -51,7 +52,7 @@ def start_progress(samples: int, epochs: int, in_order: bool) -> Progress:
 
 @kernel
 def never(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
-          reach: float, work: Any, threads: int) -> Any:
+          reach: float, clip_norm: float, work: Any, threads: int) -> Any:
     """For backends that do not descend at once; see `training_loop`."""
     return 0.0, 0, 0, reach
 
@@ -60,7 +61,8 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
     """The compiled `train` of a backend, under a name of its own.
 
     Where the optimizer is plain gradient descent, a backend may take the step while it computes the gradient, without
-    writing it down: ``descend(theta, layout, samples, order, start, stop, batches, rate, reach, work, threads)`` does
+    writing it down: ``descend(theta, layout, samples, order, start, stop, batches, rate, reach, clip_norm, work,
+    threads)`` does
     θ ← θ - rate ∇E for the batch from start to stop, and may go on with as many as `batches` batches of that size in
     all, if θ stays finite; no parameter is larger than `reach` when it begins. It returns the sum of their E, how many
     samples were correct, how many batches it took, and the new bound, negative if not known; or 0 batches, with θ as it
@@ -76,7 +78,7 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
         n = samples.X.shape[0]
         counts, sums = progress.counts, progress.sums
         plain = is_plain_descent(optimizer)
-        nothing = samples.X[:0]
+        nothing, nobody = samples.X[:0], progress.loss[:0]
         while budget > 0 and counts[EPOCH] < until_epoch:
             position = counts[POSITION]
             if position == 0:
@@ -92,11 +94,11 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
                 rate = learning_rate_at(optimizer.schedule, state.updates[0]) / size
                 reach = largest_of(theta) if sums[REACH] < 0.0 else sums[REACH]
                 E, correct, taken, sums[REACH] = descend(theta, layout, samples, progress.order, position, stop,
-                                                   max(1, batches), rate, reach, work, threads)
+                                                   max(1, batches), rate, reach, plan.clip_norm, work, threads)
                 stop += max(0, taken - 1) * size
             if taken == 0:
                 E, correct = propagate(theta, layout, samples, progress.order, position, stop, grad, nothing, nothing,
-                                       work, threads)
+                                       nobody, plan.clip_norm, work, threads)
             sums[BATCH_E] += E
             counts[CORRECT] += correct
             if taken > 0 or stop == batch_stop:

@@ -12,28 +12,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...by_address import pointer, pointer_to
+from ...by_address import address_in_memory, pointer, pointer_to
 from ...compilation import inlined
 
-#: Set for every call: addresses, 0 where there is nothing; then numbers. ALPHA holds the bits of a float64.
+#: Set for every call: addresses, 0 where there is nothing; then numbers. ALPHA and CLIP_NORM hold the bits of a
+#: float64.
 (THETA, TARGET, X, LABELS, TARGETS, WEIGHTS, ORDER, Y, E0,
- FIRST, COUNT, LOWEST, KEEP, NOTED, ALPHA, CALL_SIZE) = range(16)
+ NORMS, FIRST, COUNT, LOWEST, KEEP, NOTED, ALPHA, CLIP_NORM, CALL_SIZE) = range(18)
 
 #: Set with the workspace: addresses of memory, of functions, and sizes.
-_ROOM = ("a", "h", "e", "d", "outcome", "rows", "largest", "delta", "h_rows", "E", "correct", "steps", "a_panel",
-         "h_panel", "delta_rows",
+_ROOM = ("a", "h", "e", "d", "outcome", "rows", "largest", "squares", "delta", "h_rows", "E", "correct", "steps",
+         "a_panel", "h_panel", "delta_rows",
          "affine", "gradient_1", "gradient_2", "transpose", "gather", "note_largest", "add_row_sums",
-         "dot_rows", "combine_rows", "add_outer", "evaluate", "keep_outcomes",
+         "dot_rows", "combine_rows", "add_outer", "evaluate", "keep_outcomes", "clip",
          "propagate_phase", "gradient_phase", "chunk", "parameters",
          "lanes", "tile_rows", "group", "depth", "in_panel", "in_error", "in_target", "in_outcome",
-         "in_rows", "in_largest", "in_delta", "in_block", "in_row")
-(A, H, E, D, OUTCOME, ROWS, LARGEST, DELTA, H_ROWS, LOSSES, CORRECT, STEPS, A_PANEL,
+         "in_rows", "in_largest", "in_squares", "in_delta", "in_block", "in_row")
+(A, H, E, D, OUTCOME, ROWS, LARGEST, SQUARES, DELTA, H_ROWS, LOSSES, CORRECT, STEPS, A_PANEL,
  H_PANEL, DELTA_ROWS,
  AFFINE, GRADIENT, _, TRANSPOSE, GATHER, NOTE_LARGEST, ADD_ROW_SUMS,
- DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE, KEEP_OUTCOMES,
+ DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE, KEEP_OUTCOMES, CLIP,
  PROPAGATE_PHASE, GRADIENT_PHASE, CHUNK, PARAMETERS,
  LANES, TILE_ROWS, GROUP, DEPTH, IN_PANEL, IN_ERROR, IN_TARGET, IN_OUTCOME,
- IN_ROWS, IN_LARGEST, IN_DELTA, IN_BLOCK, IN_ROW) = range(CALL_SIZE, CALL_SIZE + len(_ROOM))
+ IN_ROWS, IN_LARGEST, IN_SQUARES, IN_DELTA, IN_BLOCK, IN_ROW) = range(CALL_SIZE, CALL_SIZE + len(_ROOM))
 
 TABLES = CALL_SIZE + len(_ROOM)
 
@@ -54,11 +55,12 @@ def make_job(tables: list[np.ndarray], **room: int) -> np.ndarray:
 
 @inlined
 def begin_call(job: Any, theta: Any, x: Any, labels: Any, targets: Any, weights: Any, order: Any, y: Any, e_0: Any,
-               lowest: Any, keep: Any, noted: Any) -> None:
+               norms: Any, clip_norm: Any, lowest: Any, keep: Any, noted: Any) -> None:
     """Write down what is to be done to what lies at which addresses, 0 where there is nothing."""
     job[THETA], job[X], job[LABELS], job[TARGETS] = theta, x, labels, targets
     job[WEIGHTS], job[ORDER], job[Y], job[E0] = weights, order, y, e_0
-    job[LOWEST], job[KEEP], job[NOTED] = lowest, keep, noted
+    job[NORMS], job[LOWEST], job[KEEP], job[NOTED] = norms, lowest, keep, noted
+    pointer_to(address_in_memory(job), np.float64)[CLIP_NORM] = clip_norm
 
 
 class Shape(NamedTuple):
@@ -84,6 +86,7 @@ class Data(NamedTuple):
     order: Any
     Y: Any
     E0: Any
+    norms: Any
     has_labels: bool
     has_targets: bool
     has_weights: bool
@@ -95,6 +98,9 @@ class Data(NamedTuple):
     lowest: int      # how far back to go: to e_lowest, or not at all if beyond L
     keep: bool       # whether phase 2 follows
     noted: bool      # whether it needs to know the largest numbers
+    has_norms: bool
+    clip_norm: float
+    clips: bool      # whether norms of gradients are wanted, to be written down or to clip
 
 
 class Room(NamedTuple):
@@ -107,6 +113,7 @@ class Room(NamedTuple):
     outcome: Any     # what the loss finds out, (OUTCOME_ROWS, lanes)
     rows: Any        # for each panel, where rows of X, Y or E0 begin, and which samples they are; in_rows apart
     largest: Any     # the largest |h_k| and |δ_k|
+    squares: Any     # room for a panel's sums of squares
     delta: Any       # panels of δ_k of the whole chunk, in_delta apart
     h_rows: Any      # h_{k-1} of the whole chunk, sample after sample, in blocks of `lanes` units, in_block apart
     E: Any           # each sample's loss
@@ -126,6 +133,7 @@ class Room(NamedTuple):
     add_outer: int
     evaluate: int
     keep_outcomes: int
+    clip: int
     lanes: int
     tile_rows: int
     in_panel: int
@@ -133,6 +141,7 @@ class Room(NamedTuple):
     in_target: int
     in_rows: int
     in_largest: int  # from the largest |h_k| to the largest |δ_k|
+    in_squares: int
     in_delta: int
     in_block: int
     in_row: int
@@ -150,11 +159,13 @@ def shape_of(job: Any) -> Any:
 @inlined
 def data_of(job: Any, T: Any) -> Any:
     """The samples of a job, of dtype T."""
+    clip_norm = pointer_to(address_in_memory(job), np.float64)[CLIP_NORM]
     return Data(pointer_to(job[X], T), pointer_to(job[LABELS], np.int64), pointer_to(job[TARGETS], T),
                 pointer_to(job[WEIGHTS], T), pointer_to(job[ORDER], np.int64), pointer_to(job[Y], T),
-                pointer_to(job[E0], T), job[LABELS] != 0, job[LABELS] != 0 or job[TARGETS] != 0, job[WEIGHTS] != 0,
-                job[ORDER] != 0, job[Y] != 0, job[E0] != 0, job[FIRST], job[COUNT], job[LOWEST], job[KEEP] != 0,
-                job[NOTED] != 0)
+                pointer_to(job[E0], T), pointer_to(job[NORMS], np.float64), job[LABELS] != 0,
+                job[LABELS] != 0 or job[TARGETS] != 0, job[WEIGHTS] != 0, job[ORDER] != 0, job[Y] != 0, job[E0] != 0,
+                job[FIRST], job[COUNT], job[LOWEST], job[KEEP] != 0,
+                job[NOTED] != 0, job[NORMS] != 0, clip_norm, job[NORMS] != 0 or clip_norm > 0.0)
 
 
 @inlined
@@ -166,11 +177,12 @@ def room_of(job: Any, T: Any, slot: Any) -> Any:
         pointer(pointer_to(job[E], T), slot * job[IN_ERROR]), pointer(pointer_to(job[D], T), slot * job[IN_TARGET]),
         pointer(pointer_to(job[OUTCOME], T), slot * job[IN_OUTCOME]),
         pointer(pointer_to(job[ROWS], np.int64), slot * job[IN_ROWS]),
-        pointer(pointer_to(job[LARGEST], T), slot * 2 * job[IN_LARGEST]), pointer_to(job[DELTA], T),
+        pointer(pointer_to(job[LARGEST], T), slot * 2 * job[IN_LARGEST]),
+        pointer(pointer_to(job[SQUARES], np.float64), slot * job[IN_SQUARES]), pointer_to(job[DELTA], T),
         pointer_to(job[H_ROWS], T), pointer_to(job[LOSSES], np.float64), pointer_to(job[CORRECT], np.int64),
         pointer_to(job[STEPS], np.int64), pointer_to(job[A_PANEL], T), pointer_to(job[H_PANEL], T),
         pointer_to(job[DELTA_ROWS], T), job[AFFINE], pointer(job, GRADIENT), job[TRANSPOSE], job[GATHER],
         job[NOTE_LARGEST], job[ADD_ROW_SUMS], job[DOT_ROWS], job[COMBINE_ROWS], job[ADD_OUTER], job[EVALUATE],
-        job[KEEP_OUTCOMES], lanes,
+        job[KEEP_OUTCOMES], job[CLIP], lanes,
         job[TILE_ROWS], job[IN_PANEL], job[IN_ERROR], job[IN_TARGET], job[IN_ROWS],
-        job[IN_LARGEST], job[IN_DELTA], job[IN_BLOCK], job[IN_ROW])
+        job[IN_LARGEST], job[IN_SQUARES], job[IN_DELTA], job[IN_BLOCK], job[IN_ROW])

@@ -110,6 +110,18 @@ def evaluate(shape: Shape, data: Data, room: Room, y: Any, panel: int, p: int) -
 
 
 @kernel
+def clip(shape: Shape, data: Data, room: Room, panel: int, p: int) -> None:
+    """‖∇L‖ of every sample of a panel, which is written down where wanted, and its δ clipped."""
+    squares = pointer(room.squares, p * room.in_squares)
+    invoke(room.clip, (pointer(room.h, p * room.in_panel), pointer(room.delta, panel * room.in_delta), shape.widths,
+                       shape.places, shape.units, shape.depth, data.clip_norm, squares))
+    if data.has_norms:
+        numbers = slot_rows(room, p)[1]
+        for s in range(min(room.lanes, data.samples - panel * room.lanes)):
+            data.norms[numbers[s]] = squares[s]
+
+
+@kernel
 def propagate_group(theta: Any, shape: Shape, data: Data, room: Room, panel: int, panels: int) -> None:
     """Some panels forward, their loss if they have targets, and back to e_lowest.
 
@@ -130,6 +142,9 @@ def propagate_group(theta: Any, shape: Shape, data: Data, room: Room, panel: int
         return
     for k in range(depth, 0, -1):
         backward_layer(theta, shape, data, room, k, panel, panels)
+    if data.clips:
+        for p in range(panels):
+            clip(shape, data, room, panel + p, p)
     if data.has_E0:
         for p in range(panels):
             scatter(pointer(room.e, p * room.in_error), shape.widths[0], data.E0, room, p)

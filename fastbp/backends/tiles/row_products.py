@@ -56,7 +56,7 @@ def add_outer(dtype: str) -> Any:
     return add, (INTEGER, numbers.dtype, numbers, numbers, INTEGER, numbers, INTEGER)
 
 
-class _Loop:
+class Loop:
     """Code for p = 0, step, 2 step, … while a whole step is left, with values carried along as `phis`."""
 
     def __init__(self, builder, bound, step, starts):
@@ -107,7 +107,7 @@ def _dot_rows(typing_context, lanes, rows, bias, a, W, w_row, h, columns):
             switch.add_case(I64(count), case)
             builder.position_at_end(case)
             starts = [v.at(W, builder.mul(w_row, I64(r))) for r in range(count)]
-            loop = _Loop(builder, columns, v.lanes, [v.zero] * count)
+            loop = Loop(builder, columns, v.lanes, [v.zero] * count)
             x = v.load(v.at(h, loop.place))
             place, sums = loop.end([v.multiply_add(v.load(v.at(row, loop.place)), x, total)
                                     for row, total in zip(starts, loop.phis, strict=True)])
@@ -160,7 +160,7 @@ def _combine_rows(typing_context, lanes, rows, delta, W, w_row, e, j, columns):
         for case in (full, ragged):
             builder.position_at_end(case)
             masks = [v.lanes_below(builder.sub(columns, I64(n * v.lanes))) for n in blocks]
-            loop = _Loop(builder, rows, 1, [v.zero] * MAX_VECTORS)
+            loop = Loop(builder, rows, 1, [v.zero] * MAX_VECTORS)
             row, factor = v.at(W, builder.mul(loop.place, w_row)), v.splat(builder.load(v.at(delta, loop.place)))
             places = [v.at(row, n * v.lanes) for n in blocks]
             loaded = [v.load(place) if case is full else v.masked_load(place, mask)
@@ -191,7 +191,7 @@ def _add_scaled(typing_context, lanes, factor, h, columns, C, offset):
         for vectors in (MAX_VECTORS, 1):
             rest = builder.sub(columns, place)
             at_h, at_C = v.at(h, place), v.at(row, place)
-            loop = _Loop(builder, rest, vectors * v.lanes, [])
+            loop = Loop(builder, rest, vectors * v.lanes, [])
             for n in range(vectors):
                 here = builder.add(loop.place, I64(n * v.lanes))
                 v.store(v.multiply_add(factor, v.load(v.at(at_h, here)), v.load(v.at(at_C, here))), v.at(at_C, here))

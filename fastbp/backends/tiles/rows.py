@@ -4,12 +4,14 @@ Unit i of layer k of sample s lies at s · in_row + places[k] + i. The last laye
 into one panel, because a softmax and the losses take panels.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ...by_address import invoke, pointer
 from ...compilation import inlined, kernel
+from ..sample import clip_factor
 from .job import Data, Room, Shape
 from .panels import evaluate
 
@@ -64,9 +66,35 @@ def propagate_rows(theta: Any, shape: Shape, data: Data, room: Room) -> None:
                 invoke(room.note_largest, (delta_k, shape.widths[k], pointer(room.largest, room.in_largest + k)))
             if k > data.lowest:
                 backward_row(theta, shape, room, delta, s, k)
+        if data.clips:
+            clip_row(shape, data, room, delta, s)
         if data.has_E0:
             for j in range(shape.widths[0]):
                 data.E0[room.rows[width + s] * shape.widths[0] + j] = room.e[j]
+
+
+@kernel
+def clip_row(shape: Shape, data: Data, room: Room, delta: Any, s: int) -> None:
+    """‖∇L‖ of a sample, which is written down where wanted, and its δ clipped."""
+    total = 0.0
+    for k in range(1, shape.depth + 1):
+        h_prev, delta_k = input_row(shape, data, room, s, k - 1), pointer(delta, shape.places[k])
+        of_delta, of_h = 0.0, 1.0
+        for i in range(shape.widths[k]):
+            value = np.float64(delta_k[i])
+            of_delta += value * value
+        for j in range(shape.widths[k - 1]):
+            value = np.float64(h_prev[j])
+            of_h += value * value
+        total += of_delta * of_h
+    norm = math.sqrt(total)
+    if data.has_norms:
+        data.norms[room.rows[room.lanes + s]] = norm
+    factor = clip_factor(norm, data.clip_norm)
+    for k in range(1, shape.depth + 1):
+        delta_k = pointer(delta, shape.places[k])
+        for i in range(shape.widths[k]):
+            delta_k[i] = type(delta_k[i])(factor * delta_k[i])
 
 
 @inlined

@@ -1,0 +1,49 @@
+"""What the gradients of single samples say, without storing one of them.
+
+The gradient of a sample is an outer product in every layer, ∂L/∂W_k = δ_k h_{k-1}ᵀ, so that its norm needs only δ and
+h: ‖∇L‖² = Σ_k ‖δ_k‖² (‖h_{k-1}‖² + 1).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .inputs import require_number
+
+
+class GradientNoise(NamedTuple):
+    """How the gradients g_s of n samples vary around their mean ḡ; see `MLP.gradient_noise`."""
+
+    mean_squared_norm: float  # ‖ḡ‖²
+    variance: float           # tr Σ
+    noise_scale: float        # tr Σ / |G|²
+
+
+def noise_of(norms: np.ndarray, total: np.ndarray) -> GradientNoise:
+    """From ‖g_s‖ of every sample, and Σ_s g_s.
+
+    tr Σ = Σ_s ‖g_s - ḡ‖² / (n - 1) = (Σ_s ‖g_s‖² - n ‖ḡ‖²) / (n - 1). The expectation of ‖ḡ‖² is |G|² + tr Σ / n; so
+    |G|² is estimated by ‖ḡ‖² - tr Σ / n.
+
+    Examples
+    --------
+    >>> noise_of(np.array([3.0, 4.0]), np.array([3.0, 4.0]))  # g_1 = (3, 0), g_2 = (0, 4)
+    GradientNoise(mean_squared_norm=6.25, variance=12.5, noise_scale=inf)
+    """
+    n = len(norms)
+    mean = total.astype(np.float64) / n
+    squared = float(mean @ mean)
+    variance = max(0.0, (float(norms @ norms) - n * squared) / (n - 1))
+    signal = squared - variance / n
+    return GradientNoise(squared, variance, variance / signal if signal > 0.0 else float("inf"))
+
+
+def checked_clip_norm(name: str, clip_norm: float | None) -> float:
+    """The norm C as kernels take it, 0 for None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a finite number above 0.
+    """
+    return 0.0 if clip_norm is None else require_number(name, clip_norm, above=0.0)
