@@ -1,9 +1,9 @@
 """The clipping step of differentially private training, against gradients of single samples that are written down.
 
 DP-SGD [1]_ clips every sample's gradient to a norm C, adds them up, adds normal noise of standard deviation σ C, and
-divides by |S|. Here the sum of clipped gradients is fastbp's, in one pass; beside it are gradients taken sample by sample and
-clipped by hand, which needs |S| · P numbers of memory. This shows that the clipping is right. It is no claim of privacy:
-that also takes sampling, secure noise, and an accountant.
+divides by |S|. Here the sum of clipped gradients is fastbp's, in one pass; beside it are gradients taken sample by
+sample and clipped by hand, which needs |S| · P numbers of memory. This shows that the clipping is right. It is no claim
+of privacy: that also takes sampling, secure noise, and an accountant.
 
     python -m fastbp.examples.clipped_steps
 
@@ -50,8 +50,8 @@ def main() -> tuple[float, float]:
         S = rng.integers(0, len(X), 256)
         noisy_step(net, X[S], d[S], C, sigma=1.0, learning_rate=1.0, rng=rng)
     accuracy = net.evaluate(X, d)[1]
-    print(f"{clipped:.0%} of the gradients are clipped; the two sums differ by {difference:.1e} of their norm; accuracy "
-          f"after 400 noisy steps {accuracy:.3f}")
+    print(f"{clipped:.0%} of the gradients are clipped; the two sums differ by {difference:.1e} of their norm; "
+          f"accuracy after 400 noisy steps {accuracy:.3f}")
     return difference, accuracy
 
 
