@@ -7,44 +7,142 @@ A panel holds a layer's values of some samples, (units, samples); the loops over
 vectorise. Backends that take one sample at a time have panels of one.
 """
 
+import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 from numba import carray
 
 from . import formulas
 from .by_address import INTEGER, pointer_type
 from .compilation import formula, named, panel_loop
+from .derivatives import FLOATS, POINTS, compiled_formula, require_derivative, require_new_name, value_of
 from .elementary import exp
+from .initializers import require_initializer
 
 
-class Activation(NamedTuple):
-    """One activation g of a layer, as functions on panels (units, samples)."""
+class Activation:
+    """An activation of your own: h_i = g(a_i), from two functions of numbers.
+
+    Give it to `MLP` as `activation`, `output_activation`, or in the list of activations, or its name from then on: it
+    is known by its name in this process, to `fastbp.load` too. It works with every backend that runs on the processor
+    and in `fastbp.jit`. Another one of the same name takes its place in networks that are made later.
+
+    Parameters
+    ----------
+    name : str
+        None of the names that fastbp uses itself.
+    g : function
+        g(a), of a number; compiled by `numba.njit` or not. What it gives is taken in the network's dtype, so that plain
+        literals do no harm.
+    g_prime : function
+        g'(a, h) with h = g(a).
+    initializer : str
+        Of the weights of its layers: "glorot", "he", "lecun" or "zeros".
+
+    Raises
+    ------
+    TypeError
+        If the functions cannot be compiled for float32 and float64 or give no real numbers.
+    ValueError
+        If g' is not the derivative of g by finite differences at some points from -10 to 10 (a kink is passed over), a
+        value there is not finite, or the name is taken.
+
+    Notes
+    -----
+    Its kernels are compiled in every process anew: fastbp's cache cannot see when your functions change.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import MLP, Activation
+    >>> bent = Activation("bent", lambda a: (np.sqrt(a * a + 1) - 1) / 2 + a,
+    ...                   lambda a, h: a / (2 * np.sqrt(a * a + 1)) + 1)
+    >>> net = MLP([3, 8, 2], activation=bent, seed=0)
+    >>> net.activations
+    ('bent', 'identity')
+    """
 
     name: str
+    symbol: str                         # its part in the names of compiled functions
     g: Callable[..., Any] | None        # g(a), or None where h_i depends on more than a_i
     g_prime: Callable[..., Any] | None  # g'(a, h)
-    apply: Callable[..., Any]           # apply(a, h): h = g(a)
+    apply: Callable[..., Any]           # apply(a, h): h = g(a), on panels (units, samples)
     delta: Callable[..., Any]           # delta(a, h, e, delta): δ = e ⊙ g'(a), or Jᵀ e
     initializer: str                    # the initializer that keeps the variance over layers
+    given: tuple[Any, ...] | None       # what a user's own was made of
+
+    def __init__(self, name: str, g: Callable[..., Any], g_prime: Callable[..., Any],
+                 initializer: str = "glorot") -> None:
+        require_new_name("activation", name, [record.name for record in ACTIVATIONS])
+        require_initializer(initializer)
+        own_g, own_prime = compiled_formula("g", g), compiled_formula("g_prime", g_prime)
+        for T in FLOATS:
+            for a in POINTS:
+                value_of("g_prime", own_prime, T, (a, value_of("g", own_g, T, (a,))))
+
+        def value(a: float) -> float:
+            return value_of("g", own_g, np.float64, (a,))
+
+        require_derivative(("g", "g_prime"), value, lambda a: value_of("g_prime", own_prime, np.float64, (a, value(a))),
+                           POINTS)
+        self._set(name, f"custom_activation_{next(_NUMBERS)}", own_g, own_prime, initializer,
+                  (name, g, g_prime, initializer))
+        BY_NAME[name] = self
+
+    def _set(self, name: str, symbol: str, g: Any, g_prime: Any, initializer: str, given: Any = None,
+             loops: tuple[Any, Any] | None = None) -> "Activation":
+        self.name, self.symbol, self.initializer, self.given = name, symbol, initializer, given
+        self.g, self.g_prime = g, g_prime
+        self.apply, self.delta = _panel_loops(symbol, g, g_prime) if loops is None else loops
+        return self
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether compiled code of it may be kept on disk."""
+        return self.given is None
+
+    def __str__(self) -> str:
+        return self.symbol
+
+    def __repr__(self) -> str:
+        return f"<Activation {self.name}>"
+
+    def __copy__(self) -> "Activation":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Activation":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (activation_named, (self.name, "activation")) if self.given is None else (Activation, self.given)
+
+
+_NUMBERS = itertools.count()
+
+
+def _panel_loops(symbol: str, g: Any, g_prime: Any) -> tuple[Any, Any]:
+    """apply and delta of an activation that acts on each unit alone."""
+    def apply(a: Any, h: Any) -> None:
+        T = type(a[0, 0])
+        for i in range(a.shape[0]):
+            for s in range(a.shape[1]):
+                h[i, s] = T(g(a[i, s]))
+
+    def delta(a: Any, h: Any, e: Any, delta: Any) -> None:
+        T = type(a[0, 0])
+        for i in range(a.shape[0]):
+            for s in range(a.shape[1]):
+                delta[i, s] = e[i, s] * T(g_prime(a[i, s], h[i, s]))
+
+    return panel_loop(named(f"{symbol}_apply", apply)), panel_loop(named(f"{symbol}_delta", delta))
 
 
 def _componentwise(name: str, initializer: str) -> Activation:
-    """The record of an activation g that acts on each unit alone, from its two formulas."""
+    """The record of an activation from its two formulas."""
     g, g_prime = getattr(formulas, name), getattr(formulas, f"{name}_prime")
-
-    def apply(a: Any, h: Any) -> None:
-        for i in range(a.shape[0]):
-            for s in range(a.shape[1]):
-                h[i, s] = g(a[i, s])
-
-    def delta(a: Any, h: Any, e: Any, delta: Any) -> None:
-        for i in range(a.shape[0]):
-            for s in range(a.shape[1]):
-                delta[i, s] = e[i, s] * g_prime(a[i, s], h[i, s])
-
-    return Activation(name, g, g_prime, panel_loop(named(f"{name}_apply", apply)),
-                      panel_loop(named(f"{name}_delta", delta)), initializer)
+    return object.__new__(Activation)._set(name, name, g, g_prime, initializer)
 
 
 @formula
@@ -96,15 +194,15 @@ ACTIVATIONS = (
     _componentwise("softplus", "he"),
     _componentwise("silu", "he"),
     _componentwise("gelu", "he"),
-    Activation("softmax", None, None, softmax, softmax_delta, "glorot"),
+    object.__new__(Activation)._set("softmax", "softmax", None, None, "glorot", loops=(softmax, softmax_delta)),
 )
 
 BY_NAME = {activation.name: activation for activation in ACTIVATIONS}
 
 
-def apply_panel(name: str, dtype: str, samples: int) -> Any:
+def apply_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, units) that gives h = g(a) for a panel, for `address_of`."""
-    apply, numbers = BY_NAME[name].apply, pointer_type(dtype)
+    apply, numbers = activation.apply, pointer_type(dtype)
 
     def panel(a: Any, h: Any, units: int) -> None:
         apply(carray(a, (units, samples)), carray(h, (units, samples)))
@@ -112,9 +210,9 @@ def apply_panel(name: str, dtype: str, samples: int) -> Any:
     return panel, (numbers, numbers, INTEGER)
 
 
-def delta_panel(name: str, dtype: str, samples: int) -> Any:
+def delta_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, e, delta, units) that gives δ = e ⊙ g'(a) for a panel, for `address_of`."""
-    apply_delta, numbers = BY_NAME[name].delta, pointer_type(dtype)
+    apply_delta, numbers = activation.delta, pointer_type(dtype)
 
     def panel(a: Any, h: Any, e: Any, delta: Any, units: int) -> None:
         shape = (units, samples)
@@ -123,18 +221,19 @@ def delta_panel(name: str, dtype: str, samples: int) -> Any:
     return panel, (numbers, numbers, numbers, numbers, INTEGER)
 
 
-def activation_named(name: str, argument: str) -> Activation:
-    """The record of that name; the error says which argument held it.
+def activation_named(name: str | Activation, argument: str) -> Activation:
+    """The activation itself, or the one of that name; the error says which argument held it.
 
     Raises
     ------
-    ValueError
-        If no activation has that name.
+    TypeError, ValueError
+        If there is none.
     """
+    if isinstance(name, Activation):
+        return name
     if not isinstance(name, str):
         raise TypeError(f"{argument}: expected the name of an activation, found {name!r}")
     if name not in BY_NAME:
-        raise ValueError(f"{argument}: unknown activation {name!r}; expected one of {', '.join(BY_NAME)}")
+        raise ValueError(f"{argument}: unknown activation {name!r}; expected one of {', '.join(BY_NAME)}, or one of "
+                         f"your own, made before with fastbp.Activation")
     return BY_NAME[name]
-
-

@@ -38,14 +38,15 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
     make : callable
         Returns the function, and the types of its arguments.
     settings : hashable
-        Whatever the function is made for; they become part of its name, and with it of its place in the cache.
+        Whatever the function is made for; they become part of its name, and with it of its place in the cache. With one
+        whose `is_cached` is false it is not kept on disk.
     """
     function, arguments = make(*settings)
     named("_".join([make.__name__, *(str(setting) for setting in settings)]), function)
     options = {"error_model": "numpy", "fastmath": set(KERNEL_FASTMATH)}
     compiled = _ccallback.CFunc(function, (tuple(arguments), types.void), locals={}, options=options)
     compiled._compiler = _Compiler(function, compiled._targetdescr, options, {}, compiler.Compiler)
-    if cache_folder() is not None:
+    if cache_folder() is not None and all(getattr(setting, "is_cached", True) for setting in settings):
         compiled._cache = kernel_cache(function)
     compiled.compile()
     _KEPT.append(compiled)

@@ -8,14 +8,17 @@ Panels are (units, samples) as in `activations`. What a loss finds out about eac
 `outcome`, (OUTCOME_ROWS, samples).
 """
 
+import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 from numba import carray
 
 from . import formulas
 from .by_address import INTEGER, pointer_type
-from .compilation import panel_loop
+from .compilation import named, panel_loop
+from .derivatives import FLOATS, POINTS, compiled_formula, require_derivative, require_new_name, value_of
 from .elementary import exp, log
 
 #: Rows of an outcome: E and 1 or 0 for correct; the others are room to work in.
@@ -23,31 +26,126 @@ SAMPLE_E, SAMPLE_CORRECT, BEST_OUTPUT, BEST_TARGET, LARGEST_TARGET, LARGEST, TOT
     range(10)
 
 
-class Loss(NamedTuple):
-    """One loss, as a function on a panel of outputs."""
+class Loss:
+    """A loss of your own: E = Σ_i L(y_i, d_i) over the outputs of a sample, from two functions of numbers.
+
+    Give it to `MLP` as `loss`, or its name from then on: it is known by its name in this process, to `fastbp.load` too.
+    It works with every backend that runs on the processor and in `fastbp.jit`. Another one of the same name takes its
+    place in networks that are made later.
+
+    Parameters
+    ----------
+    name : str
+        None of the names that fastbp uses itself.
+    loss : function
+        L(y, d), of two numbers; compiled by `numba.njit` or not. What it gives is taken in the network's dtype, so that
+        plain literals do no harm.
+    loss_prime : function
+        ∂L/∂y (y, d).
+    targets : "values" or "bits"
+        What d may be: any numbers, or numbers from 0 to 1.
+
+    Raises
+    ------
+    TypeError
+        If the functions cannot be compiled for float32 and float64 or give no real numbers.
+    ValueError
+        If ∂L/∂y is not the derivative of L by finite differences at some points from -10 to 10 (a kink is passed over),
+        a value there is not finite, or the name is taken.
+
+    Notes
+    -----
+    Its kernels are compiled in every process anew: fastbp's cache cannot see when your functions change.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import MLP, Loss
+    >>> log_cosh = Loss("log_cosh", lambda y, d: np.log(np.cosh(y - d)), lambda y, d: np.tanh(y - d))
+    >>> net = MLP([3, 8, 1], activation="tanh", loss=log_cosh, dtype="float64", initializer="zeros")
+    >>> round(net.loss_value(np.ones((1, 3)), [2.0]), 4)
+    1.325
+    """
 
     name: str
-    evaluate: Callable[..., Any]  # evaluate(y, d, e, outcome): E, e = ∇_y E, correct
+    symbol: str                   # its part in the names of compiled functions
+    evaluate: Callable[..., Any]  # evaluate(y, d, e, outcome): E, e = ∇_y E, correct, on panels
     targets: str                  # "values" (real numbers), "classes" (labels, or rows of sum 1), or "bits" (0 to 1)
     requires: str | None          # the only output activation it is defined on
     refuses: tuple[str, ...]      # output activations that it already includes
+    given: tuple[Any, ...] | None  # what a user's own was made of
+
+    def __init__(self, name: str, loss: Callable[..., Any], loss_prime: Callable[..., Any],
+                 targets: str = "values") -> None:
+        require_new_name("loss", name, [record.name for record in LOSSES])
+        if targets not in ("values", "bits"):
+            raise ValueError(f"targets: expected 'values' or 'bits', found {targets!r}")
+        own_loss, own_prime = compiled_formula("loss", loss), compiled_formula("loss_prime", loss_prime)
+        for d in POINTS if targets == "values" else (0.0, 0.3, 1.0):
+            for T in FLOATS:
+                for y in POINTS:
+                    value_of("loss", own_loss, T, (y, d))
+                    value_of("loss_prime", own_prime, T, (y, d))
+
+            def value(y: float, d: float = d) -> float:
+                return value_of("loss", own_loss, np.float64, (y, d))
+
+            def derivative(y: float, d: float = d) -> float:
+                return value_of("loss_prime", own_prime, np.float64, (y, d))
+
+            require_derivative(("loss", "loss_prime"), value, derivative, POINTS, (d,))
+        symbol = f"custom_loss_{next(_NUMBERS)}"
+        self._set(name, symbol, _summed(symbol, own_loss, own_prime), targets, None, (),
+                  (name, loss, loss_prime, targets))
+        BY_NAME[name] = self
+
+    def _set(self, name: str, symbol: str, evaluate: Any, targets: str, requires: str | None, refuses: tuple[str, ...],
+             given: Any = None) -> "Loss":
+        self.name, self.symbol, self.evaluate, self.targets, self.given = name, symbol, evaluate, targets, given
+        self.requires, self.refuses = requires, refuses
+        return self
 
     @property
     def is_classification(self) -> bool:
         """Whether the history records an accuracy."""
-        return self.targets != "values"
+        return self.targets != "values" and self.given is None
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether compiled code of it may be kept on disk."""
+        return self.given is None
+
+    def __str__(self) -> str:
+        return self.symbol
+
+    def __repr__(self) -> str:
+        return f"<Loss {self.name}>"
+
+    def __copy__(self) -> "Loss":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Loss":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_of_name, (self.name,)) if self.given is None else (Loss, self.given)
 
 
-@panel_loop
-def evaluate_squared_error(y: Any, d: Any, e: Any, outcome: Any) -> None:
-    """E = Σ_i (y_i - d_i)² / 2, e = y - d."""
-    T = type(y[0, 0])
-    for s in range(y.shape[1]):
-        outcome[SAMPLE_E, s], outcome[SAMPLE_CORRECT, s] = T(0.0), T(0.0)
-    for i in range(y.shape[0]):
+_NUMBERS = itertools.count()
+
+
+def _summed(symbol: str, loss: Any, loss_prime: Any) -> Any:
+    """evaluate of a loss that is a sum over outputs; no sample of it is correct or not."""
+    def evaluate(y: Any, d: Any, e: Any, outcome: Any) -> None:
+        T = type(y[0, 0])
         for s in range(y.shape[1]):
-            outcome[SAMPLE_E, s] += formulas.squared_error(y[i, s], d[i, s])
-            e[i, s] = formulas.squared_error_prime(y[i, s], d[i, s])
+            outcome[SAMPLE_E, s], outcome[SAMPLE_CORRECT, s] = T(0.0), T(0.0)
+        for i in range(y.shape[0]):
+            for s in range(y.shape[1]):
+                outcome[SAMPLE_E, s] += T(loss(y[i, s], d[i, s]))
+                e[i, s] = T(loss_prime(y[i, s], d[i, s]))
+
+    return panel_loop(named(f"{symbol}_evaluate", evaluate))
 
 
 @panel_loop
@@ -122,19 +220,28 @@ def _compare_classes(y: Any, d: Any, outcome: Any) -> None:
         outcome[SAMPLE_CORRECT, s] = T(1.0) if outcome[BEST_TARGET, s] >= outcome[LARGEST_TARGET, s] else T(0.0)
 
 
+def _built_in(name: str, evaluate: Any, targets: str, requires: str | None, refuses: tuple[str, ...]) -> Loss:
+    return object.__new__(Loss)._set(name, name, evaluate, targets, requires, refuses)
+
+
 LOSSES = (
-    Loss("squared_error", evaluate_squared_error, "values", None, ()),
-    Loss("cross_entropy", evaluate_cross_entropy, "classes", "softmax", ()),
-    Loss("softmax_cross_entropy", evaluate_softmax_cross_entropy, "classes", None, ("softmax",)),
-    Loss("binary_cross_entropy", evaluate_binary_cross_entropy, "bits", None, ("logistic", "softmax")),
+    _built_in("squared_error", _summed("squared_error", formulas.squared_error, formulas.squared_error_prime), "values",
+              None, ()),
+    _built_in("cross_entropy", evaluate_cross_entropy, "classes", "softmax", ()),
+    _built_in("softmax_cross_entropy", evaluate_softmax_cross_entropy, "classes", None, ("softmax",)),
+    _built_in("binary_cross_entropy", evaluate_binary_cross_entropy, "bits", None, ("logistic", "softmax")),
 )
 
 BY_NAME = {loss.name: loss for loss in LOSSES}
 
 
-def evaluate_panel(name: str, dtype: str, samples: int) -> Any:
+def _of_name(name: str) -> Loss:
+    return BY_NAME[name]
+
+
+def evaluate_panel(loss: Loss, dtype: str, samples: int) -> Any:
     """The function (y, d, e, outcome, units) that evaluates a panel, for `address_of`."""
-    evaluate, numbers = BY_NAME[name].evaluate, pointer_type(dtype)
+    evaluate, numbers = loss.evaluate, pointer_type(dtype)
 
     def panel(y: Any, d: Any, e: Any, outcome: Any, units: int) -> None:
         shape = (units, samples)
@@ -143,18 +250,21 @@ def evaluate_panel(name: str, dtype: str, samples: int) -> Any:
     return panel, (numbers, numbers, numbers, numbers, INTEGER)
 
 
-def loss_named(name: str, output_activation: str, outputs: int) -> Loss:
-    """The record of that name, for a network whose last layer has this activation and width.
+def loss_named(name: str | Loss, output_activation: str, outputs: int) -> Loss:
+    """The loss itself, or the one of that name, for a network whose last layer has this activation and width.
 
     Raises
     ------
     ValueError
         If no loss has that name, or it does not go with the last layer.
     """
+    if isinstance(name, Loss):
+        return name
     if not isinstance(name, str):
         raise TypeError(f"loss: expected the name of a loss, found {name!r}")
     if name not in BY_NAME:
-        raise ValueError(f"loss: unknown loss {name!r}; expected one of {', '.join(BY_NAME)}")
+        raise ValueError(f"loss: unknown loss {name!r}; expected one of {', '.join(BY_NAME)}, or one of your own, made "
+                         f"before with fastbp.Loss")
     loss = BY_NAME[name]
     if loss.requires is not None and output_activation != loss.requires:
         raise ValueError(f"loss {name!r} is defined on a {loss.requires} layer, found output activation "

@@ -176,7 +176,9 @@ class _Trainer:
                 return
             task, plan = self.tasks[place], self.plans[place]
             net, samples = task.net, min(plan.batch_size, plan.piece)
-            alike = (net.widths, net.activations, net.loss, net.dtype, net.backend, samples)
+            layout = net.layout
+            alike = (net.widths, net.dtype, net.backend, samples, layout.apply.tobytes(), layout.delta.tobytes(),
+                     layout.evaluate)
             if alike != like:
                 room, pace = net.backend_module.workspace(net.layout, net.dtype, samples), Pace(backends.SLICE_SECONDS)
                 like = alike

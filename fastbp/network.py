@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import threads
-from .activations import activation_named
+from .activations import Activation, activation_named
 from .backends import backend_named, linked, samples_in_a_piece
 from .initializers import INITIALIZERS, require_initializer
 from .inputs import Samples, as_input, as_samples, require_number, require_whole
@@ -32,14 +32,14 @@ class MLP:
     ----------
     widths : sequence of int
         N_0, N_1, …, N_L: the number of inputs, of units in each hidden layer, and of outputs.
-    activation : str or list of str
+    activation : str, Activation, or list of them
         The activation of the hidden layers, or a list g_1 … g_L of all layers: "identity", "logistic", "tanh", "relu",
-        "leaky_relu", "elu", "softplus", "silu", "gelu"; "softmax" as the last layer.
-    output_activation : str
+        "leaky_relu", "elu", "softplus", "silu", "gelu"; "softmax" as the last layer; or an `Activation` of your own.
+    output_activation : str or Activation
         The activation of the last layer; ignored when `activation` is a list.
-    loss : str
+    loss : str or Loss
         "squared_error", E = ½‖y - d‖²; "softmax_cross_entropy" on logits, or "cross_entropy" after a softmax layer,
-        E = -Σ d log p; "binary_cross_entropy" on logits.
+        E = -Σ d log p; "binary_cross_entropy" on logits; or a `Loss` of your own.
     dtype : "float32" or "float64"
         Of the parameters and of all computation. Input of any other real dtype is converted to it, float64 to a
         float32 network too; numbers that do not fit are refused.
@@ -70,13 +70,13 @@ class MLP:
     True
     """
 
-    def __init__(self, widths: Sequence[int], *, activation: str | Sequence[str] = "relu",
-                 output_activation: str = "identity", loss: str = "softmax_cross_entropy",
+    def __init__(self, widths: Sequence[int], *, activation: str | Activation | Sequence[str | Activation] = "relu",
+                 output_activation: str | Activation = "identity", loss: str | Loss = "softmax_cross_entropy",
                  dtype: Any = "float32", seed: int | None = None, backend: str = "auto",
                  initializer: str = "auto") -> None:
         self._widths = _checked_widths(widths)
         self._activations = _checked_activations(activation, output_activation, len(self._widths) - 1)
-        self._loss = loss_named(loss, self._activations[-1], self._widths[-1])
+        self._loss = loss_named(loss, self._activations[-1].name, self._widths[-1])
         self._dtype = _checked_dtype(dtype)
         require_initializer(initializer)
         if seed is not None:
@@ -89,8 +89,8 @@ class MLP:
         self._rooms: list[tuple[int, Any]] = []
         #: Anything that JSON can hold, kept with the network by `save`.
         self.metadata: dict[str, Any] = {}
-        for W, name in zip(self.weights, self._activations, strict=True):
-            chosen = activation_named(name, "activation").initializer if initializer == "auto" else initializer
+        for W, g in zip(self.weights, self._activations, strict=True):
+            chosen = g.initializer if initializer == "auto" else initializer
             W[:] = INITIALIZERS[chosen](self._rng, W.shape[1], W.shape[0])
 
     # ---- what it is ------------------------------------------------------------------------------------------------
@@ -103,7 +103,12 @@ class MLP:
     @property
     def activations(self) -> tuple[str, ...]:
         """The names of g_1 … g_L."""
-        return self._activations
+        return tuple(g.name for g in self._activations)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether all its activations and its loss are fastbp's own."""
+        return self._loss.is_cached and all(g.is_cached for g in self._activations)
 
     @property
     def loss(self) -> str:
@@ -129,7 +134,7 @@ class MLP:
     def layout(self) -> Layout:
         """Where each layer lies in theta, and where its compiled functions are."""
         if self._layout.evaluate == 0:  # nothing is compiled before it is needed
-            self._layout = linked(self._layout, self._activations, self._loss.name, self._dtype, self._backend)
+            self._layout = linked(self._layout, self._activations, self._loss, self._dtype, self._backend)
         return self._layout
 
     @property
@@ -175,7 +180,7 @@ class MLP:
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self._widths))
-        return (f"<MLP {shape}, {', '.join(self._activations)}, {self.loss}, {self._dtype}, "
+        return (f"<MLP {shape}, {', '.join(self.activations)}, {self.loss}, {self._dtype}, "
                 f"{self._layout.size} parameters, backend {self.backend!r}>")
 
     # ---- forward and back ------------------------------------------------------------------------------------------
@@ -441,23 +446,24 @@ def _require_same(name: str, values: np.ndarray, own: np.ndarray) -> None:
                              f"net.{name}[:] = …")
 
 
-def _checked_activations(activation: str | Sequence[str], output_activation: str, depth: int) -> tuple[str, ...]:
-    if isinstance(activation, str):
-        activation_named(activation, "activation")
-        activation_named(output_activation, "output_activation")
-        names = [activation] * (depth - 1) + [output_activation]
+def _checked_activations(activation: str | Activation | Sequence[str | Activation],
+                         output_activation: str | Activation, depth: int) -> tuple[Activation, ...]:
+    if isinstance(activation, str | Activation):
+        hidden, last = activation_named(activation, "activation"), activation_named(output_activation,
+                                                                                    "output_activation")
+        found = [hidden] * (depth - 1) + [last]
     elif not isinstance(activation, Sequence):
         raise TypeError(f"activation: expected the name of an activation or a list of names, found {activation!r}")
     else:
-        names = list(activation)
-        if len(names) != depth:
-            raise ValueError(f"activation: expected one name, or one for each of {depth} layers, found {len(names)}")
-        for k, name in enumerate(names, 1):
-            activation_named(name, f"activation of layer {k}")
+        if len(activation) != depth:
+            raise ValueError(f"activation: expected one name, or one for each of {depth} layers, found "
+                             f"{len(activation)}")
+        found = [activation_named(name, f"activation of layer {k}") for k, name in enumerate(activation, 1)]
+    names = [g.name for g in found]
     if "softmax" in names[:-1]:
         raise ValueError(f"activation: softmax is for the last layer, found it at layer {names.index('softmax') + 1} "
                          f"of {depth}")
-    return tuple(names)
+    return tuple(found)
 
 
 def _checked_dtype(dtype: Any) -> np.dtype:

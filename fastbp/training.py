@@ -117,7 +117,7 @@ def make_plan(net: MLP, n: int, batch_size: int, shuffle: bool, replacement: boo
 
 def specialised(work: Any, net: MLP, plan: Plan, spec: OptimizerSpec, steps: int) -> Any:
     """A workspace with what is worth compiling for so many steps of this network, if they are plain descent."""
-    plain = is_plain_descent(spec) and plan.clip_norm == 0.0
+    plain = is_plain_descent(spec) and plan.clip_norm == 0.0 and net.is_built_in
     return net.backend_module.specialised(work, net.widths, net.activations, net.loss, net.dtype, plan.batch_size,
                                           steps if plain else 0)
 

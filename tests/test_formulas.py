@@ -22,14 +22,15 @@ POINTS = np.concatenate([-MAGNITUDES[::-1], [0.0], MAGNITUDES, np.linspace(-20, 
 def activate(name, a):
     """h = g(a), and delta for e = 1, which is g'(a) where g acts on each unit alone."""
     h, delta = np.empty_like(a), np.empty_like(a)
-    call(activations.apply_panel, name, a, h)
-    call(activations.delta_panel, name, a, h, np.ones_like(a), delta)
+    record = activations.BY_NAME[name]
+    call(activations.apply_panel, record, a, h)
+    call(activations.delta_panel, record, a, h, np.ones_like(a), delta)
     return h, delta
 
 
-def call(panel, name, *arrays):
+def call(panel, record, *arrays):
     """The compiled function of a record on panels of one sample."""
-    call_address(address_of(panel, name, arrays[0].dtype.name, 1), arrays, len(arrays[0]))
+    call_address(address_of(panel, record, arrays[0].dtype.name, 1), arrays, len(arrays[0]))
 
 
 @numba.njit
@@ -40,7 +41,7 @@ def call_address(address, arrays, units):
 def evaluate(loss, y, d):
     """E, whether y is correct, and e = ∇_y E."""
     e, outcome = np.empty_like(y), np.empty(losses.OUTCOME_ROWS, y.dtype)
-    call(losses.evaluate_panel, loss.name, y, d, e, outcome)
+    call(losses.evaluate_panel, loss, y, d, e, outcome)
     return outcome[losses.SAMPLE_E], outcome[losses.SAMPLE_CORRECT], e
 
 

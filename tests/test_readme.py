@@ -12,7 +12,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def test_python_blocks(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.S)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names = {}
     exec(blocks[0], names)
     accuracy = float(capsys.readouterr().out.split("accuracy =")[1])
@@ -22,8 +22,10 @@ def test_python_blocks(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "curves.png").stat().st_size > 10_000
     assert np.isfinite(names["net"].theta).all()
     exec(blocks[2], names)
-    assert float(capsys.readouterr().out.split(":")[-1]) > 0.9
+    assert names["mine"].evaluate(names["X"], names["d"])[1] > 0.95
     exec(blocks[3], names)
+    assert float(capsys.readouterr().out.split(":")[-1]) > 0.9
+    exec(blocks[4], names)
     assert names["status"] == 0
     assert abs(names["state"][0] + 0.5) < 0.02
 

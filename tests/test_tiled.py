@@ -149,6 +149,20 @@ def test_the_largest_inputs_write_no_infinity(case, batch_size, dtype):
     assert not net.grad.any()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("outputs", range(1, 8))
+def test_a_panel_has_the_same_bits_alone_and_beside_another(outputs, dtype):
+    """Panels go through in pairs, and which one is left alone depends on the threads; tiles of few rows are special."""
+    widths, lanes = (3, 64, outputs, outputs), tiled.lanes(np.dtype(dtype))
+    inputs = naive.draw_inputs(widths, 5 * lanes, dtype=dtype)
+    net = make_network(inputs["theta"], widths, ("tanh", "tanh", "identity"), "squared_error", dtype)
+    found = net.forward(inputs["X"]), net.input_gradient(inputs["X"], inputs["targets"])
+    for first in range(0, 5 * lanes, lanes):
+        S = slice(first, first + lanes)
+        alone = net.forward(inputs["X"][S]), net.input_gradient(inputs["X"][S], inputs["targets"][S])
+        assert [values[S].tobytes() for values in found] == [values.tobytes() for values in alone]
+
+
 # ---- one-sample steps, compiled for one list of widths ---------------------------------------------------------------
 
 ONLINE = {

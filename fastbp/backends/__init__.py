@@ -10,11 +10,11 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from ..activations import apply_panel, delta_panel
+from ..activations import Activation, apply_panel, delta_panel
 from ..by_address import address_of
 from ..inputs import Samples
 from ..layout import Layout
-from ..losses import BY_NAME, evaluate_panel
+from ..losses import Loss, evaluate_panel
 
 
 class Backend(Protocol):
@@ -84,14 +84,14 @@ PIECE_SECONDS = 0.09
 SAMPLE_OVERHEAD = 1000.0
 
 
-def linked(layout: Layout, activations: Sequence[str], loss: str, dtype: np.dtype, backend: Backend) -> Layout:
+def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype, backend: Backend) -> Layout:
     """The layout with the addresses of the activations and the loss, compiled for the backend's panels."""
     made_for = dtype.name, backend.lanes(dtype)
     return layout._replace(
-        apply=np.array([0, *(address_of(apply_panel, name, *made_for) for name in activations)]),
-        delta=np.array([0, *(address_of(delta_panel, name, *made_for) for name in activations)]),
+        apply=np.array([0, *(address_of(apply_panel, g, *made_for) for g in activations)]),
+        delta=np.array([0, *(address_of(delta_panel, g, *made_for) for g in activations)]),
         evaluate=address_of(evaluate_panel, loss, *made_for), itemsize=dtype.itemsize, lanes=backend.lanes(dtype),
-        takes_labels=BY_NAME[loss].targets == "classes")
+        takes_labels=loss.targets == "classes")
 
 
 def samples_in_a_piece(backend: Backend, layout: Layout, dtype: np.dtype) -> int:

@@ -9,8 +9,8 @@ products of backpropagation, with W in place in all of them:
     e_{k-1} = W_kᵀ δ_k           r is a unit j, t is i;  A = W_kᵀ, B = panels of δ_k        `affine_product`
     C + α Σ_s δ_k h_{k-1}ᵀ       r is a unit i, t is s;  A = panels of δ_k, B = h_{k-1}     `gradient_tile`
 
-Every element is one chain of fused multiply-adds in the order of t; in tiles of a few numbers it is two or four, of
-every second or fourth t. Which tile an element belongs to depends on the network alone.
+Every element is one chain of fused multiply-adds in the order of t; in tiles of one or two rows it is four or two, of
+every fourth or second t. How many rows the tile of an element has depends on the network alone.
 
 A tile of 14 rows and two vectors of 16 floats keeps 28 accumulators in the 32 registers of AVX-512 and ran all three
 products at 0.95 of the rate of multiply-adds alone or more (Zen 5). There is code for every number of rows, chosen by a
@@ -191,8 +191,9 @@ class _Tile:
     def loop(self, A, a_row, a_step, B, b_vector, steps, ahead=None, ahead_row=None):
         """sums[r][v] += A[r, t] B[t, v] for all steps, at least one; each asks for two numbers ahead.
 
-        A sum waits four cycles for the one before it, in which two multiply-adds begin every cycle. Tiles with fewer
-        sums than that take several steps at once, into sums of their own that are added up at last.
+        A sum waits four cycles for the one before it, in which two multiply-adds begin every cycle. Tiles of a few rows
+        have fewer sums than that, and take several steps at once, into sums of their own that are added up at last. How
+        many depends on the rows alone: a panel has the same bits alone as beside another, and that depends on threads.
         """
         builder, v = self.builder, self.v
         # Three rows share a pointer, and reach theirs by an address of base + row · {0, 1, 2}: with a pointer for
@@ -200,7 +201,7 @@ class _Tile:
         bases = [v.at(A, builder.mul(a_row, I64(r))) for r in self.rows if r % 3 == 0]
         places = [I64(0), B, *bases, *([] if ahead is None else [ahead])]
         ahead_row = None if ahead is None else ahead_row
-        at_once = min(4, 8 // (len(self.rows) * len(self.vectors)))
+        at_once = min(4, 4 // len(self.rows))
         if at_once > 1:
             nothing = [[v.zero for _ in self.vectors] for _ in self.rows]
             places, sums = self._steps(at_once, places, [self.sums, *([nothing] * (at_once - 1))], a_row, a_step,

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from ...activations import BY_NAME as ACTIVATIONS
 from ...backends import linked, loops
 from ...compilation import kernel
+from ...losses import BY_NAME as LOSSES
 from ...threads import allowed
 from ..workers.worker import Product
 from .one_layer import OneLayer
@@ -17,7 +19,7 @@ class Products(OneLayer):
 
     def __init__(self, product: Product) -> None:
         super().__init__(product)
-        self.layout = linked(self.layout, ["identity"], "squared_error", self.dtype, loops)
+        self.layout = linked(self.layout, [ACTIVATIONS["identity"]], LOSSES["squared_error"], self.dtype, loops)
         self.a, self.h, self.e, self.delta = (
             np.zeros((self.samples, self.inputs + self.units), self.dtype) for _ in range(4))
         self.h[:, : self.inputs] = product.h

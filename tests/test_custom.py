@@ -1,0 +1,197 @@
+"""Activations and losses of a user's own: everywhere as the built-in ones, and refused where they are wrong."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import naive
+import numba
+import numpy as np
+import pytest
+from tolerances import CPU_BACKENDS, DTYPES, ROUNDING, assert_close
+
+import fastbp
+from fastbp import MLP, SGD, Activation, Loss, activations, fit_many, jit, losses
+from fastbp.backends.tiles import online
+
+
+@numba.njit
+def mish(a):
+    return a * np.tanh(np.log(1 + np.exp(a)))
+
+
+@numba.njit
+def mish_prime(a, h):
+    inner = np.tanh(np.log(1 + np.exp(a)))
+    return inner + a * (1 - inner**2) / (1 + np.exp(-a))
+
+
+def huber(y, d):
+    return 0.5 * (y - d) ** 2 if abs(y - d) < 1 else abs(y - d) - 0.5
+
+
+def huber_prime(y, d):
+    return min(1.0, max(-1.0, y - d))
+
+
+@pytest.fixture(autouse=True)
+def own_names():
+    """What a test registers is gone after it."""
+    kept = [(table, dict(table)) for table in (activations.BY_NAME, losses.BY_NAME)]
+    yield
+    for table, before in kept:
+        table.clear()
+        table.update(before)
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """The same formulas beside those of `naive`."""
+    monkeypatch.setitem(naive.ACTIVATIONS, "mish", (mish.py_func, lambda a: mish_prime.py_func(a, None)))
+    monkeypatch.setitem(naive.LOSSES, "huber", lambda y, d: (
+        sum(huber(*pair) for pair in zip(y, d, strict=True)),
+        np.array([huber_prime(*pair) for pair in zip(y, d, strict=True)])))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("n", [1, 5, 40])
+def test_gradients(n, backend, dtype, plain):
+    widths, names = (5, 17, 6, 3), ("mish", "tanh", "mish")
+    own, loss = Activation("mish", mish, mish_prime), Loss("huber", huber, huber_prime)
+    inputs = naive.draw_inputs(widths, n, dtype=dtype)
+    net = MLP(widths, activation=[own, "tanh", "mish"], loss=loss, dtype=dtype, backend=backend, seed=0)
+    net.theta[:] = inputs["theta"]
+    given = inputs["X"], inputs["targets"], inputs["weights"]
+    E, grad, E0 = naive.gradients(net.theta, widths, names, "huber", *given)
+    assert_close(net.accumulate_gradient(*given), E, 10 * ROUNDING[dtype])
+    assert_close(net.grad, grad, 10 * ROUNDING[dtype])
+    assert_close(net.input_gradient(*given), E0, 10 * ROUNDING[dtype])
+    assert_close(net.forward(inputs["X"]), [naive.forward(net.theta, widths, names, x)[1][-1] for x in inputs["X"]],
+                 10 * ROUNDING[dtype])
+    assert (net.activations, net.loss) == (names, "huber")
+    assert net.forward(inputs["X"]).dtype == dtype  # whatever literals the functions have
+    work, y = jit.workspace(net.layout) if backend == "tiled" else None, np.empty(3, dtype)
+    if work is not None:
+        assert jit.forward(net.theta, net.layout, inputs["X"][0], y, work) == jit.OK
+        assert_close(y, net.forward(inputs["X"][:1])[0], ROUNDING[dtype])
+
+
+def test_training(monkeypatch):
+    """Also where kernels for one-sample steps would be taken, which know built-in formulas only; and in fit_many."""
+    monkeypatch.setattr(online, "MIN_STEPS", 1)
+    own, loss = Activation("mish", mish, mish_prime, initializer="he"), Loss("huber", huber, huber_prime)
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    d = X[:, :1] * X[:, 1:]
+    nets = [MLP([2, 8, 1], activation=own, loss=loss, seed=0, backend=backend) for backend in CPU_BACKENDS]
+    for net in nets:
+        history = net.fit(X, d, optimizer=SGD(0.05), epochs=20, batch_size=1, seed=0)
+        assert history["loss"][-1] < 0.3 * history["loss"][0]
+        assert "accuracy" not in history
+        assert_close(net.theta, nets[0].theta, 1e-3)
+    twins = [MLP([2, 8, 1], activation=own, loss=loss, seed=0), MLP([2, 8, 1], loss="squared_error", seed=0)]
+    fit_many(twins, X, d, optimizer=SGD(0.05), epochs=20, batch_size=1, seeds=[0, 0])
+    assert twins[0].theta.tobytes() == nets[0].theta.tobytes()
+
+
+def test_the_newest_of_a_name_is_for_new_networks():
+    first = Activation("own", lambda a: 2 * a, lambda a, h: 2)
+    net = MLP([1, 1], activation=["own"], loss="squared_error", seed=0)
+    second = Activation("own", lambda a: 3 * a, lambda a, h: 3.0)
+    other = MLP([1, 1], activation=["own"], loss="squared_error", seed=0)
+    other.theta[:] = net.theta[:] = 1
+    assert (net.forward([[1.0]])[0, 0], other.forward([[1.0]])[0, 0]) == (4, 6)
+    again = MLP([1, 1], activation=[first], loss="squared_error")
+    again.theta[:] = 1
+    assert again.forward([[1.0]])[0, 0] == 4
+    fit_many([net, other], [[1.0]], [[0.0]], optimizer=SGD(0.1), epochs=1)
+    assert_close([net.theta[0], other.theta[0]], [1 - 0.1 * 4 * 2, 1 - 0.1 * 6 * 3], 1e-6)
+    assert str(first) != str(second)
+
+
+def test_copies_and_files(tmp_path):
+    own = Activation("mish", mish, mish_prime)
+    net = MLP([2, 3, 1], activation=own, loss=Loss("huber", huber, huber_prime), seed=0)
+    expected = net.forward(np.ones((1, 2)))
+    net.save(tmp_path / "net.npz")
+    assert np.array_equal(fastbp.load(tmp_path / "net.npz").forward(np.ones((1, 2))), expected)
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert np.array_equal(other.forward(np.ones((1, 2))), expected)
+        assert repr(other) == repr(net)
+    assert "mish" in repr(net)
+    assert copy.deepcopy(own) is own
+    del activations.BY_NAME["mish"]
+    with pytest.raises(ValueError, match=r"unknown activation 'mish'; .* made before with fastbp\.Activation"):
+        fastbp.load(tmp_path / "net.npz")
+
+
+@pytest.mark.parametrize(("arguments", "error", "match"), [
+    (("own", mish, lambda a, h: mish_prime(a, h) + 1e-3), ValueError,
+     r"^g_prime: expected the derivative of g, which is .* at .* by finite differences, found"),
+    (("own", lambda a: a * a, lambda a, h: a), ValueError, r"^g_prime: .* is -0\.026 at -0\.013 .* found -0\.013"),
+    (("own", lambda a: np.log(a), lambda a, h: 1 / a), ValueError, "^g: expected finite values, found nan at -0.013"),
+    (("own", lambda a: a, lambda a, h: 1 / (abs(a) - abs(a))), ValueError, "^g_prime: expected finite values"),
+    (("own", lambda a: "a", lambda a, h: 1.0), TypeError, "^g: expected a real number as its value, found 'a'"),
+    (("own", lambda a: a + 1j, lambda a, h: 1.0), TypeError, "^g: expected a real number"),
+    (("own", lambda a, b: a, lambda a, h: 1.0), TypeError, "^g: "),
+    (("own", lambda a: undefined(a), lambda a, h: 1.0), TypeError, "^g: Numba cannot compile it"),  # noqa: F821
+    (("own", 3, lambda a, h: 1.0), TypeError, "^g: expected a function of numbers"),
+    (("own", np.tanh, lambda a, h: 1.0), TypeError, "^g: expected a function of numbers"),
+    (("relu", mish, mish_prime), ValueError, "^name: expected a name that is not empty and none of identity, .*relu"),
+    ((" ", mish, mish_prime), ValueError, "^name: "),
+    ((3, mish, mish_prime), TypeError, "^name: expected the name of the activation, found 3"),
+    (("own", mish, mish_prime, "xavier"), ValueError, "^initializer: unknown"),
+])
+def test_wrong_activations(arguments, error, match):
+    with pytest.raises(error, match=match):
+        Activation(*arguments)
+    assert "own" not in activations.BY_NAME
+
+
+def test_kinks_are_no_mistakes():
+    Activation("own", lambda a: max(a, 0.37), lambda a, h: 1 if a > 0.37 else 0)
+    Activation("step", lambda a: abs(a - 0.81), lambda a, h: 1 if a >= 0.81 else -1)
+
+
+@pytest.mark.parametrize(("arguments", "error", "match"), [
+    (("own", huber, lambda y, d: y - d), ValueError, "^loss_prime: expected the derivative of loss"),
+    (("own", huber, lambda y, d: -huber_prime(y, d)), TypeError, "^loss_prime: Numba cannot compile it"),
+    (("squared_error", huber, huber_prime), ValueError, "^name: "),
+    (("own", huber, huber_prime, "classes"), ValueError, "^targets: expected 'values' or 'bits', found 'classes'"),
+])
+def test_wrong_losses(arguments, error, match):
+    with pytest.raises(error, match=match):
+        Loss(*arguments)
+    assert "own" not in losses.BY_NAME
+
+
+def test_losses_on_bits():
+    own = Loss("own", lambda y, d: np.log(1 + np.exp(y)) - d * y, lambda y, d: 1 / (1 + np.exp(-y)) - d, targets="bits")
+    net, usual = (MLP([2, 3, 2], loss=loss, seed=0, dtype="float64") for loss in (own, "binary_cross_entropy"))
+    X, d = np.random.default_rng(0).normal(size=(9, 2)), np.arange(18).reshape(9, 2) % 2
+    assert_close(net.loss_value(X, d), usual.loss_value(X, d), 1e-13)
+    with pytest.raises(ValueError, match="d: expected numbers from 0 to 1, found 2"):
+        net.loss_value(X, d + 1)
+
+
+PROGRAM = """
+import fastbp
+own = fastbp.Activation("own", lambda a: {slope} * a, lambda a, h: {slope})
+net = fastbp.MLP([1, 1], activation=[own], loss="squared_error", dtype="float64", initializer="zeros")
+net.biases[0][:] = 1
+print(net.forward([[5.0]])[0, 0])
+"""
+
+
+def test_an_edited_function_is_not_taken_from_the_cache(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(Path(fastbp.__file__).parents[1]), "NUMBA_CACHE_DIR": str(tmp_path)}
+    found = []
+    for slope in (2.0, 3.0):
+        finished = subprocess.run([sys.executable, "-P", "-W", "error", "-c", PROGRAM.format(slope=slope)],
+                                  capture_output=True, text=True, env=environment)
+        assert finished.returncode == 0, finished.stderr
+        found.append(float(finished.stdout))
+    assert found == [2.0, 3.0]
