@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastbp.activations import ACTIVATIONS, apply_panel, delta_panel
+from fastbp.activations import ACTIVATIONS, BY_NAME, apply_panel, delta_panel
 
 from . import panels
 from .repeating import Timed
@@ -23,7 +23,7 @@ class Activation(Timed):
 
     def setup(self, activation: str, dtype: str) -> None:
         a = panels.panel(draw(dtype))
-        self.calls = panels.repeated(apply_panel, activation, a, panels.panel(0 * a), units=UNITS)
+        self.calls = panels.repeated(apply_panel, BY_NAME[activation], a, panels.panel(0 * a), units=UNITS)
 
     def time_element(self, activation: str, dtype: str) -> None:
         self.calls()
@@ -37,8 +37,8 @@ class Derivative(Timed):
     def setup(self, activation: str, dtype: str) -> None:
         a = panels.panel(draw(dtype))
         h, e, delta = panels.panel(0 * a), panels.panel(a[::-1]), panels.panel(0 * a)
-        panels.repeated(apply_panel, activation, a, h, units=UNITS)()
-        self.calls = panels.repeated(delta_panel, activation, a, h, e, delta, units=UNITS)
+        panels.repeated(apply_panel, BY_NAME[activation], a, h, units=UNITS)()
+        self.calls = panels.repeated(delta_panel, BY_NAME[activation], a, h, e, delta, units=UNITS)
 
     def time_element(self, activation: str, dtype: str) -> None:
         self.calls()

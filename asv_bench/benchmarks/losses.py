@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastbp.losses import LOSSES, OUTCOME_ROWS, evaluate_panel
+from fastbp.losses import BY_NAME, LOSSES, OUTCOME_ROWS, evaluate_panel
 
 from . import panels
 from .repeating import Timed
@@ -22,7 +22,7 @@ class Loss(Timed):
         y = panels.panel(rng.dirichlet(np.ones(UNITS), samples).T.astype(dtype))
         d = panels.panel(np.eye(UNITS)[:, rng.integers(0, UNITS, samples)].astype(dtype))
         outcome = panels.panel(np.zeros((OUTCOME_ROWS, samples), dtype))
-        self.calls = panels.repeated(evaluate_panel, loss, y, d, panels.panel(0 * y), outcome, units=UNITS)
+        self.calls = panels.repeated(evaluate_panel, BY_NAME[loss], y, d, panels.panel(0 * y), outcome, units=UNITS)
 
     def time_element(self, loss: str, dtype: str) -> None:
         self.calls()

@@ -35,8 +35,8 @@ def lanes(dtype: str) -> int:
     return host().lanes(dtype)
 
 
-def repeated(make: Any, name: str, *panels: np.ndarray, units: int) -> Repeated:
-    """The function that ``make(name, …)`` describes on these panels; an element is one unit of one sample."""
+def repeated(make: Any, record: Any, *panels: np.ndarray, units: int) -> Repeated:
+    """The function that ``make(record, …)`` describes on these panels; an element is one unit of one sample."""
     dtype, samples = panels[0].dtype.name, panels[0].shape[1]
-    address, arguments = address_of(make, name, dtype, samples), (*panels, np.int64(units))
+    address, arguments = address_of(make, record, dtype, samples), (*panels, np.int64(units))
     return Repeated(partial(call_often, address, arguments, IN_A_ROW), elements=IN_A_ROW * units * samples)
