@@ -43,8 +43,11 @@ from .updates import adam_change, apply_change
 OK, WRONG_WORKSPACE, WRONG_SIZE, WRONG_TARGET, NOT_FINITE = range(5)
 
 #: What a workspace begins with; the job follows. STAMP is of the code, SELF its own address, PLACE a place for one
-#: label, PICK a function and CLASSES an array for `input_jacobian`.
-STAMP, SELF, ITEMSIZE, TAKES_LABELS, PLACE, PICK, CLASSES, HEADER_SIZE = range(8)
+#: label, PICK a function and CLASSES an array for `input_jacobian`, which takes AT_ONCE samples at once.
+STAMP, SELF, ITEMSIZE, TAKES_LABELS, PLACE, PICK, CLASSES, AT_ONCE, HEADER_SIZE = range(9)
+
+#: Rows of Jacobians that go through the network together: enough to fill panels.
+JACOBIAN_ROWS = 256
 
 _STAMP = int(package_digest()[:15], 16)
 _WIDTHS = jobs.TABLES
@@ -115,10 +118,13 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     require_whole("max_batch", max_batch, at_least=1)
     rooms = [tiled.workspace(layout, dtype, max_batch)
              for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
-    classes = np.arange(layout.widths[-1])
+    outputs = int(layout.widths[-1])
+    at_once = -(-JACOBIAN_ROWS // outputs)
+    classes = np.tile(np.arange(outputs), at_once)
     rows = np.zeros((len(rooms), HEADER_SIZE + len(rooms[0].job)), np.int64)
     header = {STAMP: _STAMP, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels,
-              PICK: address_of(pick_outputs, dtype.name), CLASSES: classes.ctypes.data}
+              PICK: address_of(pick_outputs, dtype.name), CLASSES: classes.ctypes.data,
+              AT_ONCE: at_once}
     for row, room in zip(rows, rooms, strict=True):
         row[list(header)] = list(header.values())
         row[SELF], row[HEADER_SIZE:] = row.ctypes.data, room.job
@@ -220,14 +226,16 @@ def input_jacobian(theta: Any, layout: Any, x: Any, J: Any, work: Any) -> int:
     job[jobs.EVALUATE] = work[PICK]
     T = theta.dtype.type
     given, jacobians = pointer_to(samples, T), pointer_to(_address_of_J(J, theta), T)
-    for s in range(n):
-        rows = pointer(jacobians, s * outputs * inputs)
-        for i in range(outputs):
-            for j in range(inputs):
-                rows[i * inputs + j] = given[s * inputs + j]
+    for first in range(0, n, work[AT_ONCE]):
+        count = min(work[AT_ONCE], n - first)
+        rows = pointer(jacobians, first * outputs * inputs)
+        for s in range(count):
+            for i in range(outputs):
+                for j in range(inputs):
+                    rows[(s * outputs + i) * inputs + j] = given[(first + s) * inputs + j]
         place = address_in_memory(rows)
         jobs.begin_call(job, address_in_memory(theta), place, work[CLASSES], 0, 0, 0, 0, place, 0, 0.0, 0, 0, 0)
-        _propagate(job, outputs, 0)
+        _propagate(job, count * outputs, 0)
     job[jobs.EVALUATE] = evaluate
     return OK
 

@@ -75,13 +75,13 @@ def test_more_samples_than_the_workspace_is_for(dtype):
     assert_close(grad, net.grad, 10 * ROUNDING[dtype])
 
 
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("n", [1, 3, 300])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_jacobian(name, n):
     """∂y_i/∂x_j by central differences of the network's outputs."""
     net, X, _ = drawn(name, n, "float64")
     J = np.full((n, net.widths[-1], net.widths[0]), np.nan)
-    work = jit.workspace(net.layout)
+    work = jit.workspace(net.layout, n)
     assert jit.input_jacobian(net.theta, net.layout, X, J, work) == jit.OK
     h = 1e-6
     for j, step in enumerate(h * np.eye(net.widths[0])):
@@ -92,11 +92,11 @@ def test_jacobian(name, n):
     assert np.array_equal(Y, net.forward(X))
     one = np.empty((net.widths[-1], net.widths[0]))
     assert jit.input_jacobian(net.theta, net.layout, X[0], one, work) == jit.OK
-    assert np.array_equal(one, J[0])
+    assert_close(one, J[0], ROUNDING["float64"])  # alone it may go through as a row, not in a panel
     grad = np.zeros_like(net.theta)
     net, X, d = drawn(name, n, "float64")
     E, status = jit.accumulate_gradient(net.theta, net.layout, X, d, grad, work)
-    assert (status, E) == (jit.OK, pytest.approx(net.accumulate_gradient(X, d), rel=1e-14))
+    assert (status, E) == (jit.OK, pytest.approx(net.accumulate_gradient(X, d), rel=1e-12))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
