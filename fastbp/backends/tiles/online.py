@@ -30,8 +30,9 @@ TOTAL_E, TOTAL_CORRECT, RESULT_SIZE = range(3)
 
 def is_worth_compiling(widths: Sequence[int], batch_size: int, steps: int) -> bool:
     """Whether steps of that size are taken so often that a kernel of their own pays."""
-    parameters = make_layout(widths).size
-    return batch_size == 1 and max(widths) <= MAX_WIDTH and parameters <= MAX_PARAMETERS and steps >= MIN_STEPS
+    if batch_size > 1 or max(widths) > MAX_WIDTH or steps < MIN_STEPS:
+        return False
+    return make_layout(widths).size <= MAX_PARAMETERS
 
 
 def scratch_size(widths: Any) -> int:
