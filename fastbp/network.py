@@ -282,7 +282,7 @@ class MLP:
         >>> bool(np.isclose(net.gradient_norms(X, d)[0], np.linalg.norm(net.grad)))
         True
         """
-        return self._norms_and_gradient(X, d, sample_weight)[0]
+        return self._norms_and_gradient(self.checked_samples(X, d, sample_weight))[0]
 
     def gradient_noise(self, X: Any, d: Any, sample_weight: Any = None) -> GradientNoise:
         """How the gradients g_s = w_s ∇L_s of n ≥ 2 samples vary; the running gradient is not touched.
@@ -297,17 +297,17 @@ class MLP:
             tr Σ = Σ_s ‖g_s - ḡ‖² / (n - 1).
         noise_scale : float
             tr Σ / |G|² with |G|² = ‖ḡ‖² - tr Σ / n [1]_: batches much smaller than that are mostly noise, much larger
-            ones waste samples. Infinite where the estimate of |G|² is not positive: then n is too small to tell.
+            ones waste samples. Infinite where the estimate of |G|² is not positive: then n is too small to tell. It and
+            the variance are NaN where a gradient is not finite.
 
         .. [1] McCandlish, Kaplan, Amodei et al., "An empirical model of large-batch training", 2018, appendix A.
         """
-        norms, total = self._norms_and_gradient(X, d, sample_weight)
-        if len(norms) < 2:
-            raise ValueError("X: expected at least 2 samples, of whose gradients a variance can be told, found 1")
-        return noise_of(norms, total)
-
-    def _norms_and_gradient(self, X: Any, d: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
         samples = self.checked_samples(X, d, sample_weight)
+        if len(samples.X) < 2:
+            raise ValueError("X: expected at least 2 samples, of whose gradients a variance can be told, found 1")
+        return noise_of(*self._norms_and_gradient(samples))
+
+    def _norms_and_gradient(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
         norms, total = np.zeros(len(samples.X)), np.zeros_like(self._grad)
         self._propagate(samples, grad=total, norms=norms)
         return norms, total

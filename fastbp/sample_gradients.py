@@ -4,6 +4,7 @@ The gradient of a sample is an outer product in every layer, ∂L/∂W_k = δ_k 
 h: ‖∇L‖² = Σ_k ‖δ_k‖² (‖h_{k-1}‖² + 1).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +33,11 @@ def noise_of(norms: np.ndarray, total: np.ndarray) -> GradientNoise:
     """
     n = len(norms)
     mean = total.astype(np.float64) / n
-    squared = float(mean @ mean)
-    variance = max(0.0, (float(norms @ norms) - n * squared) / (n - 1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared, squares = float(mean @ mean), float(norms @ norms)
+    if not math.isfinite(squares + squared):  # a maximum with NaN would hide it
+        return GradientNoise(squared, math.nan, math.nan)
+    variance = max(0.0, (squares - n * squared) / (n - 1))
     signal = squared - variance / n
     return GradientNoise(squared, variance, variance / signal if signal > 0.0 else float("inf"))
 

@@ -167,6 +167,13 @@ def test_noise_of_equal_samples_is_none():
         net.gradient_noise(np.ones((1, 2)), [1])
 
 
+def test_noise_beyond_the_numbers_is_not_hidden():
+    net = MLP([1, 1], loss="squared_error", dtype="float64", initializer="zeros")
+    noise = net.gradient_noise(np.ones((2, 1)), [1e200, 0.0])
+    assert np.isnan(noise.variance)
+    assert np.isnan(noise.noise_scale)
+
+
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1.0, ValueError), (np.nan, ValueError),
                                               (np.inf, ValueError), ("1", TypeError), (True, TypeError)])
 def test_what_is_refused(value, error):
