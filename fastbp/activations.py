@@ -17,12 +17,12 @@ from numba import carray
 from . import formulas
 from .by_address import INTEGER, pointer_type
 from .compilation import formula, named, panel_loop
-from .derivatives import FLOATS, POINTS, compiled_formula, require_derivative, require_new_name, value_of
+from .derivatives import FLOATS, POINTS, Record, compiled_formula, require_derivative, require_new_name, value_of
 from .elementary import exp
 from .initializers import require_initializer
 
 
-class Activation:
+class Activation(Record):
     """An activation of your own: h_i = g(a_i), from two functions of numbers.
 
     Give it to `MLP` as `activation`, `output_activation`, or in the list of activations, or its name from then on: it
@@ -64,14 +64,11 @@ class Activation:
     ('bent', 'identity')
     """
 
-    name: str
-    symbol: str                         # its part in the names of compiled functions
     g: Callable[..., Any] | None        # g(a), or None where h_i depends on more than a_i
     g_prime: Callable[..., Any] | None  # g'(a, h)
     apply: Callable[..., Any]           # apply(a, h): h = g(a), on panels (units, samples)
     delta: Callable[..., Any]           # delta(a, h, e, delta): δ = e ⊙ g'(a), or Jᵀ e
     initializer: str                    # the initializer that keeps the variance over layers
-    given: tuple[Any, ...] | None       # what a user's own was made of
 
     def __init__(self, name: str, g: Callable[..., Any], g_prime: Callable[..., Any],
                  initializer: str = "glorot") -> None:
@@ -96,23 +93,6 @@ class Activation:
         self.name, self.symbol, self.initializer, self.given = name, symbol, initializer, given
         self.g, self.g_prime = g, g_prime
         self.apply, self.delta = _panel_loops(symbol, g, g_prime) if loops is None else loops
-        return self
-
-    @property
-    def is_cached(self) -> bool:
-        """Whether compiled code of it may be kept on disk."""
-        return self.given is None
-
-    def __str__(self) -> str:
-        return self.symbol
-
-    def __repr__(self) -> str:
-        return f"<Activation {self.name}>"
-
-    def __copy__(self) -> "Activation":
-        return self
-
-    def __deepcopy__(self, memo: Any) -> "Activation":
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,9 +1,9 @@
-"""Users' formulas: compiled, called at some points, and their derivatives held against finite differences."""
+"""Users' formulas: the records that hold them, how they are compiled, and how their derivatives are checked."""
 
 import math
 import numbers
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numba.core.dispatcher import Dispatcher
@@ -17,6 +17,37 @@ POINTS = tuple(sign * size for size in (0.013, 0.11, 0.37, 0.81, 1.27, 2.3, 4.1,
 #: Half the distance of a finite difference; how far two one-sided ones may differ where there is no kink, and how far
 #: the derivative may be off, for values of about 1.
 STEP, KINK, TOLERANCE = 1e-5, 1e-3, 1e-5
+
+#: What a formula has to compile for.
+FLOATS = (np.float32, np.float64)
+
+
+class Record:
+    """What an activation and a loss have in common: a name, and whether fastbp or a user made it.
+
+    There is one of each, which copies share, so that its kernels are compiled once.
+    """
+
+    name: str
+    symbol: str                    # its part in the names of compiled functions
+    given: tuple[Any, ...] | None  # what a user's own was made of
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether compiled code of it may be kept on disk."""
+        return self.given is None
+
+    def __str__(self) -> str:
+        return self.symbol
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
 
 
 def compiled_formula(name: str, function: Any) -> Any:
@@ -90,6 +121,3 @@ def require_new_name(kind: str, name: Any, built_in: Iterable[str]) -> None:
         raise TypeError(f"name: expected the name of the {kind}, found {name!r}")
     if not name.strip() or name in built_in:
         raise ValueError(f"name: expected a name that is not empty and none of {', '.join(built_in)}, found {name!r}")
-
-
-FLOATS = (np.float32, np.float64)

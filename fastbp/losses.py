@@ -18,7 +18,7 @@ from numba import carray
 from . import formulas
 from .by_address import INTEGER, pointer_type
 from .compilation import named, panel_loop
-from .derivatives import FLOATS, POINTS, compiled_formula, require_derivative, require_new_name, value_of
+from .derivatives import FLOATS, POINTS, Record, compiled_formula, require_derivative, require_new_name, value_of
 from .elementary import exp, log
 
 #: Rows of an outcome: E and 1 or 0 for correct; the others are room to work in.
@@ -26,7 +26,7 @@ SAMPLE_E, SAMPLE_CORRECT, BEST_OUTPUT, BEST_TARGET, LARGEST_TARGET, LARGEST, TOT
     range(10)
 
 
-class Loss:
+class Loss(Record):
     """A loss of your own: E = Σ_i L(y_i, d_i) over the outputs of a sample, from two functions of numbers.
 
     Give it to `MLP` as `loss`, or its name from then on: it is known by its name in this process, to `fastbp.load` too.
@@ -67,13 +67,10 @@ class Loss:
     1.325
     """
 
-    name: str
-    symbol: str                   # its part in the names of compiled functions
     evaluate: Callable[..., Any]  # evaluate(y, d, e, outcome): E, e = ∇_y E, correct, on panels
     targets: str                  # "values" (real numbers), "classes" (labels, or rows of sum 1), or "bits" (0 to 1)
     requires: str | None          # the only output activation it is defined on
     refuses: tuple[str, ...]      # output activations that it already includes
-    given: tuple[Any, ...] | None  # what a user's own was made of
 
     def __init__(self, name: str, loss: Callable[..., Any], loss_prime: Callable[..., Any],
                  targets: str = "values") -> None:
@@ -109,23 +106,6 @@ class Loss:
     def is_classification(self) -> bool:
         """Whether the history records an accuracy."""
         return self.targets != "values" and self.given is None
-
-    @property
-    def is_cached(self) -> bool:
-        """Whether compiled code of it may be kept on disk."""
-        return self.given is None
-
-    def __str__(self) -> str:
-        return self.symbol
-
-    def __repr__(self) -> str:
-        return f"<Loss {self.name}>"
-
-    def __copy__(self) -> "Loss":
-        return self
-
-    def __deepcopy__(self, memo: Any) -> "Loss":
-        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_of_name, (self.name,)) if self.given is None else (Loss, self.given)
@@ -258,22 +238,20 @@ def loss_named(name: str | Loss, output_activation: str, outputs: int) -> Loss:
     ValueError
         If no loss has that name, or it does not go with the last layer.
     """
-    if isinstance(name, Loss):
-        return name
-    if not isinstance(name, str):
+    if not isinstance(name, str | Loss):
         raise TypeError(f"loss: expected the name of a loss, found {name!r}")
-    if name not in BY_NAME:
+    if isinstance(name, str) and name not in BY_NAME:
         raise ValueError(f"loss: unknown loss {name!r}; expected one of {', '.join(BY_NAME)}, or one of your own, made "
                          f"before with fastbp.Loss")
-    loss = BY_NAME[name]
+    loss = BY_NAME[name] if isinstance(name, str) else name
     if loss.requires is not None and output_activation != loss.requires:
-        raise ValueError(f"loss {name!r} is defined on a {loss.requires} layer, found output activation "
+        raise ValueError(f"loss {loss.name!r} is defined on a {loss.requires} layer, found output activation "
                          f"{output_activation!r}; use output_activation={loss.requires!r}, or the loss "
                          f"'softmax_cross_entropy' on an identity layer")
     if output_activation in loss.refuses:
-        raise ValueError(f"loss {name!r} includes the {output_activation}, found output activation "
+        raise ValueError(f"loss {loss.name!r} includes the {output_activation}, found output activation "
                          f"{output_activation!r} before it; use output_activation='identity'")
     if loss.targets == "classes" and outputs < 2:
-        raise ValueError(f"loss {name!r} needs at least 2 classes, found a last layer of width {outputs}; "
+        raise ValueError(f"loss {loss.name!r} needs at least 2 classes, found a last layer of width {outputs}; "
                          f"for two classes on one output use 'binary_cross_entropy'")
     return loss

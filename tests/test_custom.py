@@ -168,6 +168,11 @@ def test_wrong_losses(arguments, error, match):
     assert "own" not in losses.BY_NAME
 
 
+def test_a_record_is_held_to_the_same_rules_as_its_name():
+    with pytest.raises(ValueError, match="loss 'cross_entropy' is defined on a softmax layer"):
+        MLP([2, 3], loss=losses.BY_NAME["cross_entropy"])
+
+
 def test_losses_on_bits():
     own = Loss("own", lambda y, d: np.log(1 + np.exp(y)) - d * y, lambda y, d: 1 / (1 + np.exp(-y)) - d, targets="bits")
     net, usual = (MLP([2, 3, 2], loss=loss, seed=0, dtype="float64") for loss in (own, "binary_cross_entropy"))

@@ -37,22 +37,14 @@ from .sample import (
     sum_of_squares,
     weighted_loss,
 )
+from .sample import lanes as lanes
+from .sample import specialised as specialised
 from .training_loop import training_loop
 
 
 def flops(dtype: np.dtype) -> float:
     """Operations per second, to an order of magnitude."""
     return 4e9
-
-
-def lanes(dtype: np.dtype) -> int:
-    """Samples in a panel: they are taken one at a time."""
-    return 1
-
-
-def specialised(work: Any, *network: Any) -> Any:
-    """No network has kernels of its own."""
-    return work
 
 
 #: The workspace holds at most this many samples at once, and at most this many bytes.

@@ -1,4 +1,4 @@
-"""One sample of a call, as every backend's kernels take it: its place, target and weight."""
+"""One sample of a call, as kernels that take one at a time see it: its place, target and weight."""
 
 from typing import Any
 
@@ -9,6 +9,16 @@ from ..compilation import inlined
 from ..elementary import is_finite
 from ..layout import Layout
 from ..losses import SAMPLE_CORRECT, SAMPLE_E
+
+
+def lanes(dtype: np.dtype) -> int:
+    """Samples in a panel for activations and losses: they are taken one at a time."""
+    return 1
+
+
+def specialised(work: Any, *network: Any) -> Any:
+    """No network has kernels of its own."""
+    return work
 
 
 @inlined
