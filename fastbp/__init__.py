@@ -16,7 +16,7 @@ from . import schedules, training
 from .activations import Activation
 from .callbacks import EarlyStopping
 from .history import History
-from .losses import Loss
+from .losses import HuberLoss, Loss, QuantileLoss
 from .many import fit_many
 from .network import MLP
 from .optimizers import SGD, Adam, AdamW, DivergenceError, Optimizer, RMSprop
@@ -28,8 +28,9 @@ try:
 except PackageNotFoundError:  # used from a folder that was not installed
     __version__ = "0+unknown"
 
-__all__ = ["MLP", "SGD", "Activation", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History", "Loss",
-           "Optimizer", "RMSprop", "fit_many", "get_num_threads", "load", "schedules", "set_num_threads", "training"]
+__all__ = ["MLP", "SGD", "Activation", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History", "HuberLoss",
+           "Loss", "Optimizer", "QuantileLoss", "RMSprop", "fit_many", "get_num_threads", "load", "schedules",
+           "set_num_threads", "training"]
 
 
 def __getattr__(name: str) -> Any:

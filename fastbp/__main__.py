@@ -4,30 +4,49 @@ Results go to standard output, progress and messages to standard error.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 
-from . import __version__
-from .commands import compare, doctor, predict, train, warmup
-from .optimizers import DivergenceError
+try:
+    from . import __version__
+    from .backends import NoGpuError
+    from .commands import compare, doctor, predict, train, warmup
+    from .optimizers import DivergenceError
+except KeyboardInterrupt:  # most of the time of a short command goes here
+    sys.exit(130)
 
 BAD_INPUT, MISSING_PACKAGE, DIVERGED, INTERRUPTED = 3, 4, 5, 130
 
 _EXIT_CODES = f"""exit status: 0 done; 2 wrong usage; {BAD_INPUT} a file or value cannot be used;
-{MISSING_PACKAGE} a package is missing; {DIVERGED} training diverged; {INTERRUPTED} interrupted"""
+{MISSING_PACKAGE} a package or a GPU is missing; {DIVERGED} training diverged; {INTERRUPTED} interrupted"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fastbp", description="Train multilayer perceptrons by backpropagation.",
                                      epilog=_EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (train, predict, compare, doctor, warmup):
         module.add_command(commands)
-    chosen = parser.parse_args(arguments)
+    return parser
+
+
+def _make_writable() -> None:
+    """Let everything be printed: nowhere if a stream was closed, and escaped where an encoding lacks it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as it is with standard error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     try:
+        _make_writable()
+        chosen = _parser().parse_args(arguments)
         ending = chosen.run(chosen)
         sys.stdout.flush()
         return INTERRUPTED if ending == "interrupted" else 0
@@ -38,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, DIVERGED)
     except (ValueError, TypeError, OSError) as error:
         return _fail(error, BAD_INPUT)
-    except ImportError as error:
+    except MemoryError as error:
+        return _fail(f"not enough memory: {str(error) or 'what was asked for does not fit'}", BAD_INPUT)
+    except (ImportError, NoGpuError) as error:
         return _fail(error, MISSING_PACKAGE)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)

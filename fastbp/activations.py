@@ -11,13 +11,12 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numba import carray
 
 from . import formulas
 from .by_address import INTEGER, pointer_type
 from .compilation import formula, named, panel_loop
-from .derivatives import FLOATS, POINTS, Record, compiled_formula, require_derivative, require_new_name, value_of
+from .derivatives import Record, checked_formulas, require_new_name, restored
 from .elementary import exp
 from .initializers import require_initializer
 
@@ -26,18 +25,19 @@ class Activation(Record):
     """An activation of your own: h_i = g(a_i), from two functions of numbers.
 
     Give it to `MLP` as `activation`, `output_activation`, or in the list of activations, or its name from then on: it
-    is known by its name in this process, to `fastbp.load` too. It works with every backend that runs on the processor
-    and in `fastbp.jit`. Another one of the same name takes its place in networks that are made later.
+    is known by its name in this process, to `fastbp.load` too. It works with every backend, on a GPU if Numba compiles
+    its functions there, and in `fastbp.jit`. Another one of the same name takes its place in networks that are made
+    later.
 
     Parameters
     ----------
     name : str
         None of the names that fastbp uses itself.
     g : function
-        g(a), of a number; compiled by `numba.njit` or not. What it gives is taken in the network's dtype, so that plain
-        literals do no harm.
+        g(a), of a number; compiled by `numba.njit` or not. It must not raise, which kernels cannot. What it gives is
+        taken in the network's dtype, so that plain literals do no harm.
     g_prime : function
-        g'(a, h) with h = g(a).
+        g'(a, h) with h = g(a); it must not raise either.
     initializer : str
         Of the weights of its layers: "glorot", "he", "lecun" or "zeros".
 
@@ -47,11 +47,14 @@ class Activation(Record):
         If the functions cannot be compiled for float32 and float64 or give no real numbers.
     ValueError
         If g' is not the derivative of g by finite differences at some points from -10 to 10 (a kink is passed over), a
-        value there is not finite, or the name is taken.
+        value there is not finite, a function may raise as far as its compiled code shows, or the name is taken.
 
     Notes
     -----
     Its kernels are compiled in every process anew: fastbp's cache cannot see when your functions change.
+
+    Unpickling, of a network too, gives the activation that was made of equal arguments in this process, if there is
+    one, and makes one otherwise. It gets its name where nothing has it, and else the name stays with the other.
 
     Examples
     --------
@@ -74,19 +77,10 @@ class Activation(Record):
                  initializer: str = "glorot") -> None:
         require_new_name("activation", name, [record.name for record in ACTIVATIONS])
         require_initializer(initializer)
-        own_g, own_prime = compiled_formula("g", g), compiled_formula("g_prime", g_prime)
-        for T in FLOATS:
-            for a in POINTS:
-                value_of("g_prime", own_prime, T, (a, value_of("g", own_g, T, (a,))))
-
-        def value(a: float) -> float:
-            return value_of("g", own_g, np.float64, (a,))
-
-        require_derivative(("g", "g_prime"), value, lambda a: value_of("g_prime", own_prime, np.float64, (a, value(a))),
-                           POINTS)
+        own_g, own_prime = checked_formulas(("g", "g_prime"), (g, g_prime), takes_value=True)
         self._set(name, f"custom_activation_{next(_NUMBERS)}", own_g, own_prime, initializer,
                   (name, g, g_prime, initializer))
-        BY_NAME[name] = self
+        self.register()
 
     def _set(self, name: str, symbol: str, g: Any, g_prime: Any, initializer: str, given: Any = None,
              loops: tuple[Any, Any] | None = None) -> "Activation":
@@ -96,7 +90,9 @@ class Activation(Record):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (activation_named, (self.name, "activation")) if self.given is None else (Activation, self.given)
+        if self.given is None:
+            return activation_named, (self.name, "activation")
+        return restored, (Activation, *self.given)
 
 
 _NUMBERS = itertools.count()
@@ -177,7 +173,7 @@ ACTIVATIONS = (
     object.__new__(Activation)._set("softmax", "softmax", None, None, "glorot", loops=(softmax, softmax_delta)),
 )
 
-BY_NAME = {activation.name: activation for activation in ACTIVATIONS}
+BY_NAME = Activation.by_name = {activation.name: activation for activation in ACTIVATIONS}
 
 
 def apply_panel(activation: Activation, dtype: str, samples: int) -> Any:

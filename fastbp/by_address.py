@@ -16,7 +16,7 @@ from numba import types
 from numba.core import ccallback, cgutils, compiler
 from numba.extending import intrinsic as _intrinsic
 
-from .compilation import KERNEL_FASTMATH, cache_folder, kernel_cache, named
+from .compilation import KERNEL_FASTMATH, cache_folder, kernel_cache, named, undisturbed
 
 INTEGER = types.int64
 
@@ -48,18 +48,20 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
     compiled._compiler = _Compiler(function, compiled._targetdescr, options, {}, compiler.Compiler)
     if cache_folder() is not None and all(getattr(setting, "is_cached", True) for setting in settings):
         compiled._cache = kernel_cache(function)
-    compiled.compile()
+    with undisturbed():
+        compiled.compile()
     _KEPT.append(compiled)
     # The function itself, not the C function around it, which passes all arguments once more.
     return int(compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
 
 
 class _Compiler(_ccallback._CFuncCompiler):
-    """Pointers that a function gets do not overlap: loops over them vectorise without looking."""
+    """Pointers that a function gets do not overlap: loops over them vectorise without looking. C does not call it."""
 
     def _customize_flags(self, flags: Any) -> Any:
-        flags.noalias = True
-        return super()._customize_flags(flags)
+        flags = super()._customize_flags(flags)
+        flags.noalias = flags.no_cfunc_wrapper = True
+        return flags
 
 
 _KEPT: list[Any] = []  # compiled code lives as long as its CFunc

@@ -2,16 +2,47 @@
 
 A callback is anything that can be called as ``callback(net, history)``; training stops when it returns True. A
 callback that also has methods ``start(net)`` and ``finish(net)`` has them called before the first epoch, and after
-the last one or after Ctrl-C.
+the last one, after Ctrl-C or when training diverged.
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from .history import History
 from .inputs import require_number, require_whole
 from .network import MLP
+
+
+def checked_callbacks(callbacks: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
+    """The callbacks as a list.
+
+    Raises
+    ------
+    TypeError
+        If they are not a sequence of callables; a class, which would be made anew by a call, is none.
+    """
+    if not isinstance(callbacks, Sequence):
+        raise TypeError(f"callbacks: expected a sequence of callables, found {callbacks!r}")
+    for callback in callbacks:
+        if not callable(callback) or isinstance(callback, type):
+            raise TypeError(f"callbacks: expected callables that take (net, history), found {callback!r}")
+    return list(callbacks)
+
+
+def ask_to_stop(callbacks: Sequence[Callable[..., Any]], net: MLP, history: History) -> bool:
+    """Call them all; whether one of them returned True, NumPy's included."""
+    wishes = [callback(net, history) for callback in callbacks]
+    return any(isinstance(wish, bool | np.bool_) and bool(wish) for wish in wishes)
+
+
+def call_if_there(callbacks: Sequence[Callable[..., Any]], method: str, net: MLP) -> None:
+    """``start(net)`` or ``finish(net)`` of those that have it."""
+    for callback in callbacks:
+        if hasattr(callback, method):
+            getattr(callback, method)(net)
 
 
 class EarlyStopping:
@@ -26,7 +57,8 @@ class EarlyStopping:
     min_delta : float
         By how much a value has to be better to count.
     restore_best : bool
-        Whether the weights of the best epoch are put in place at the end, also when no early stop came or Ctrl-C did.
+        Whether the weights of the best epoch are put in place at the end, also when no early stop came, Ctrl-C did,
+        or training diverged.
 
     Attributes
     ----------
@@ -74,10 +106,10 @@ class EarlyStopping:
         value, epoch = history[self.monitor][-1], len(history[self.monitor]) - 1
         if self._sign * (self.best_value - value) > self.min_delta:
             self.best_value, self.best_epoch = value, epoch
-            self._best_theta = net.theta.copy() if self.restore_best else None
+            self._best_theta = net.theta_on_host().copy() if self.restore_best else None
         return epoch - (-1 if self.best_epoch is None else self.best_epoch) >= self.patience
 
     def finish(self, net: MLP) -> None:
         """Put the best weights in place."""
         if self._best_theta is not None:
-            net.theta[:] = self._best_theta
+            net.backend_module.memory.write(net.theta, self._best_theta)

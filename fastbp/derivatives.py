@@ -3,9 +3,10 @@
 import math
 import numbers
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from llvmlite import binding as llvm
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 
@@ -28,6 +29,8 @@ class Record:
     There is one of each, which copies share, so that its kernels are compiled once.
     """
 
+    by_name: ClassVar[dict[str, Any]]  # all records of the kind that have a name now
+
     name: str
     symbol: str                    # its part in the names of compiled functions
     given: tuple[Any, ...] | None  # what a user's own was made of
@@ -48,6 +51,63 @@ class Record:
 
     def __deepcopy__(self, memo: Any) -> Self:
         return self
+
+    def register(self) -> None:
+        """Give a user's own its name, and keep it."""
+        self.by_name[self.name] = self
+        _MADE[type(self), self.given] = self
+
+
+#: Users' records by what they were made of, which unpickling finds again.
+_MADE: dict[Any, Any] = {}
+
+
+def restored(kind: type[Record], *given: Any) -> Any:
+    """From a pickle: the record made of equal arguments in this process, or a new one; its name stays with whatever has
+    it."""
+    before = kind.by_name.get(given[0])
+    record = _MADE.get((kind, given))
+    if record is None:
+        record = kind(*given)
+    kind.by_name[given[0]] = record if before is None else before
+    return record
+
+
+def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others: Iterable[tuple[float, ...]] = ((),), *,
+                     takes_value: bool = False) -> tuple[Any, Any]:
+    """A user's function of a number, and its derivative, as kernels inline them; `names` are the arguments that held
+    them.
+
+    others : the arguments that both take after the number, one tuple for each case to look at.
+    takes_value : whether the derivative takes the function's value as its last argument.
+
+    Raises
+    ------
+    TypeError
+        If they are not functions, do not compile, or give anything but real numbers.
+    ValueError
+        If a value is not finite, they may raise, or the second is not the derivative of the first.
+    """
+    own, own_prime = (compiled_formula(name, function) for name, function in zip(names, functions, strict=True))
+    cases = list(others)
+
+    def value(x: float, rest: tuple[float, ...], dtype: type = np.float64) -> float:
+        return value_of(names[0], own, dtype, (x, *rest))
+
+    def derivative(x: float, rest: tuple[float, ...], dtype: type = np.float64) -> float:
+        last = (value(x, rest, dtype),) if takes_value else ()
+        return value_of(names[1], own_prime, dtype, (x, *rest, *last))
+
+    for rest in cases:
+        for dtype in FLOATS:
+            for x in POINTS:
+                value(x, rest, dtype)
+                derivative(x, rest, dtype)
+    require_no_raise(names[0], own)
+    require_no_raise(names[1], own_prime)
+    for rest in cases:
+        require_derivative(names, value, derivative, rest)
+    return own, own_prime
 
 
 def compiled_formula(name: str, function: Any) -> Any:
@@ -73,13 +133,16 @@ def value_of(name: str, compiled: Any, dtype: type, arguments: Sequence[float]) 
     TypeError
         If it does not compile, or gives anything but a real number.
     ValueError
-        If that is not finite.
+        If that is not finite, or it raises.
     """
     try:
         value = compiled(*(dtype(argument) for argument in arguments))
     except (NumbaError, TypeError) as error:
         raise TypeError(f"{name}: Numba cannot compile it for {len(arguments)} numbers of {dtype.__name__}: "
                         f"{error}") from None
+    except Exception as error:
+        raise ValueError(f"{name}: must not raise, because kernels cannot; found {error!r} at "
+                         f"{_shown(arguments)}") from None
     if isinstance(value, complex) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a real number as its value, found {value!r}")
     if not math.isfinite(value):
@@ -87,25 +150,79 @@ def value_of(name: str, compiled: Any, dtype: type, arguments: Sequence[float]) 
     return float(value)
 
 
-def require_derivative(names: tuple[str, str], value: Callable[[float], float], derivative: Callable[[float], float],
-                       points: Iterable[float], others: Sequence[float] = ()) -> None:
+def require_no_raise(name: str, compiled: Any) -> None:
+    """Refuse a formula that may raise, in any of the versions compiled so far.
+
+    Kernels cannot raise: the numbers after the one that does would be missing without a word. Numba's functions return
+    a status, and what LLVM has optimised shows where it may be another than 0. Divisions by 0 are none under
+    ``error_model="numpy"``, and what cannot happen, such as an index beyond the tuple that a loop runs over, is gone.
+
+    Raises
+    ------
+    ValueError
+        That names the function.
+    """
+    for version in compiled.overloads.values():
+        if _may_raise(llvm.parse_assembly(version.library.get_llvm_str()), version.fndesc.llvm_func_name, set()):
+            raise ValueError(f"{name}: must not raise, because kernels cannot; found a raise, an assert, an index that "
+                             f"may be beyond a tuple, memory that may be lacking for an array, or a call of a function "
+                             f"compiled before that divides with error_model='python' (use "
+                             f"numba.njit(error_model='numpy'))")
+
+
+def _may_raise(module: Any, function_name: str, seen: set[str]) -> bool:
+    """Whether a function may return a status that is not 0: its own, or that of one that it calls."""
+    seen.add(function_name)
+    instructions = {instruction: instruction for block in module.get_function(function_name).blocks
+                    for instruction in block.instructions}
+    returned = [next(instruction.operands) for instruction in instructions if instruction.opcode == "ret"]
+    traced = set()
+    while returned:
+        value = returned.pop()
+        if value in traced:
+            continue
+        traced.add(value)
+        if value.value_kind == llvm.ValueKind.constant_int:
+            if value.get_constant_value() != 0:
+                return True
+            continue
+        made_by = instructions.get(value)
+        operands = [] if made_by is None else list(made_by.operands)
+        if made_by is not None and made_by.opcode == "phi":
+            returned += operands
+        elif made_by is not None and made_by.opcode == "select":
+            returned += operands[1:]
+        elif made_by is not None and made_by.opcode == "call" and _is_defined(module, operands[-1]):
+            if operands[-1].name not in seen and _may_raise(module, operands[-1].name, seen):
+                return True
+        else:
+            return True  # where it comes from cannot be seen
+    return False
+
+
+def _is_defined(module: Any, function: Any) -> bool:
+    return any(function.name == other.name and not other.is_declaration for other in module.functions)
+
+
+def require_derivative(names: tuple[str, str], value: Callable[..., float], derivative: Callable[..., float],
+                       others: tuple[float, ...]) -> None:
     """Refuse a derivative that is not that of the value; points where the value has a kink are passed over.
 
-    others : the arguments beside the one that is varied, for the message.
+    others : the arguments beside the one that is varied.
 
     Raises
     ------
     ValueError
         That names the function, the point, and both numbers.
     """
-    for x in points:
+    for x in POINTS:
         h = STEP * max(1.0, abs(x))
-        below, here, above = value(x - h), value(x), value(x + h)
+        below, here, above = value(x - h, others), value(x, others), value(x + h, others)
         left, right = (here - below) / h, (above - here) / h
         size = max(1.0, abs(here), abs(left), abs(right))
         if abs(right - left) > KINK * size:
             continue
-        found, expected = derivative(x), (above - below) / (2 * h)
+        found, expected = derivative(x, others), (above - below) / (2 * h)
         if abs(found - expected) > TOLERANCE * size:
             raise ValueError(f"{names[1]}: expected the derivative of {names[0]}, which is {expected:.6g} at "
                              f"{_shown((x, *others))} by finite differences, found {found:.6g}")

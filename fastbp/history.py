@@ -13,15 +13,16 @@ class History:
     Attributes
     ----------
     records : dict of str to list of float
-        One number for each epoch: "loss", the mean over the samples of w_i L_i as they were seen, each before its
-        batch's update; "accuracy" likewise where the loss classifies; "validation_loss" and "validation_accuracy"
-        after the epoch; the metrics asked for; and what callbacks record.
+        One number for each completed epoch: "loss", the mean over the samples of w_i L_i as they were seen, each before
+        its batch's update (over Σ w_i with ``weighted_mean``, and with the penalty where there is one); "accuracy"
+        likewise where the loss classifies; "validation_loss", the same mean without a penalty, and
+        "validation_accuracy" after the epoch; the metrics asked for; and what callbacks record.
     stop_reason : str
-        "epochs" when all were done, else "callback" or "interrupted".
+        "epochs" when all were done, else "callback", "interrupted" or "diverged".
     seconds : float
-        How long training took.
+        How long training took, so far when a callback looks.
     samples : int
-        How many samples it went through.
+        How many samples it went through, likewise.
     optimizer_state : OptimizerState
         Give it to the next `fit` to go on where this one ended.
 
@@ -48,6 +49,18 @@ class History:
     def record(self, name: str, value: float) -> None:
         """Append the value of one epoch."""
         self.records.setdefault(name, []).append(float(value))
+
+    def extend(self, name: str, values: np.ndarray) -> None:
+        """Append the values of several epochs."""
+        if len(values):
+            self.records.setdefault(name, []).extend(values.tolist())
+
+    def drop_unfinished(self) -> None:
+        """Take out what an epoch recorded that was interrupted before all was, so that records are equally long."""
+        longest = max(map(len, self.records.values()), default=0)
+        whole = min((len(values) for values in self.records.values() if len(values) >= longest - 1), default=0)
+        for values in self.records.values():
+            del values[whole:]
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.records:

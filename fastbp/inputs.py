@@ -4,6 +4,7 @@ Kernels get C-contiguous, aligned arrays of one dtype, with finite numbers and l
 are so already are used without a copy, read-only and memory-mapped ones included; others are converted once.
 """
 
+import functools
 import math
 import numbers
 from typing import Any, NamedTuple
@@ -24,8 +25,24 @@ class Samples(NamedTuple):
     largest: float       # the largest |x| in X
 
 
+#: What is not given, and where nothing is wanted; one of each, because making an array takes a tenth of a microsecond.
+NO_LABELS = np.empty(0, np.int64)
+
+
+@functools.cache
+def no_numbers(dtype: np.dtype) -> np.ndarray:
+    """An empty vector."""
+    return np.empty(0, dtype)
+
+
+@functools.cache
+def no_rows(dtype: np.dtype, columns: int) -> np.ndarray:
+    """A matrix without rows."""
+    return np.empty((0, columns), dtype)
+
+
 def require_number(name: str, value: Any, *, at_least: float | None = None, above: float | None = None,
-                   below: float | None = None) -> float:
+                   below: float | None = None, at_most: float | None = None) -> float:
     """The finite real number passed as an argument.
 
     Raises
@@ -41,11 +58,26 @@ def require_number(name: str, value: Any, *, at_least: float | None = None, abov
     bounds = [f"at least {at_least:g}"] if at_least is not None else []
     bounds += [f"above {above:g}"] if above is not None else []
     bounds += [f"below {below:g}"] if below is not None else []
+    bounds += [f"at most {at_most:g}"] if at_most is not None else []
     wrong = (not math.isfinite(number) or (at_least is not None and number < at_least)
-             or (above is not None and number <= above) or (below is not None and number >= below))
+             or (above is not None and number <= above) or (below is not None and number >= below)
+             or (at_most is not None and number > at_most))
     if wrong:
         raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, found {value!r}")
     return number
+
+
+def require_flag(name: str, value: Any) -> bool:
+    """True or False, as Python's or as NumPy's.
+
+    Raises
+    ------
+    TypeError
+        If it is neither: "no" would count as true.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, found {value!r}")
+    return bool(value)
 
 
 def require_whole(name: str, value: Any, *, at_least: int) -> int:
@@ -71,19 +103,35 @@ def numeric_array(name: str, value: Any) -> np.ndarray:
     Raises
     ------
     TypeError
-        If its dtype is not a real one (object, complex, string, …), or it is masked.
+        If its dtype is not a real one (object, complex, string, …), or it or one of its rows is masked.
     ValueError
         If nested sequences have different lengths.
     """
-    if isinstance(value, ma.MaskedArray):
+    if isinstance(value, ma.MaskedArray) or (
+            type(value) in (list, tuple) and any(isinstance(row, ma.MaskedArray) for row in value)):
         raise TypeError(f"{name}: found a masked array, whose mask would be lost; fill or drop the masked values first")
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: expected an array of numbers, found rows of different length ({error})") from None
+    columns = _of_columns(value) if array.dtype == object else None
+    array = array if columns is None else columns
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, found dtype {array.dtype}")
     return array
+
+
+def _of_columns(frame: Any) -> np.ndarray | None:
+    """A data frame whose columns are all of numbers, or of numbers and bools; None for anything else.
+
+    NumPy makes objects of them where their dtypes differ in kind, or are those that have a place for missing values.
+    """
+    dtypes = list(getattr(frame, "dtypes", ())) if hasattr(frame, "columns") else []
+    if not dtypes or any(getattr(dtype, "kind", "O") not in "biuf" for dtype in dtypes):
+        return None
+    if all(isinstance(dtype, np.dtype) for dtype in dtypes):
+        return np.asarray(frame, np.result_type(*dtypes))
+    return np.asarray(frame.to_numpy(np.float64, na_value=np.nan))
 
 
 def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> tuple[np.ndarray, float]:
@@ -96,13 +144,11 @@ def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> tuple[
         that are too large for the dtype.
     """
     given = numeric_array(name, value)
-    if given.ndim != ndim:
-        hint = " (one sample is X[None, :])" if ndim == 2 and given.ndim == 1 else ""
-        raise ValueError(f"{name}: expected {ndim} dimensions, found shape {given.shape}{hint}")
+    require_dimensions(name, given.shape, ndim)
     if given.dtype == dtype:
         array = np.ascontiguousarray(given)
     else:
-        with np.errstate(over="ignore"):  # an overflow is found below, and named
+        with np.errstate(over="ignore", under="ignore"):  # an overflow is found below, and named
             array = np.ascontiguousarray(given, dtype)
     array = readable(array)
     largest = largest_magnitude(array)
@@ -112,6 +158,13 @@ def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> tuple[
         reason = f"which is beyond {dtype}" if np.isfinite(found) else "expected finite numbers"
         raise ValueError(f"{name}: found {found} at {list(index)}, {reason}")
     return array, largest
+
+
+def require_dimensions(name: str, shape: tuple[int, ...], ndim: int) -> None:
+    """Refuse an array of another number of dimensions."""
+    if len(shape) != ndim:
+        hint = " (one sample is X[None, :])" if ndim == 2 and len(shape) == 1 else ""
+        raise ValueError(f"{name}: expected {ndim} dimensions, found shape {shape}{hint}")
 
 
 def readable(array: np.ndarray) -> np.ndarray:
@@ -144,11 +197,22 @@ def as_input(X: Any, dtype: np.dtype, features: int) -> tuple[np.ndarray, float]
         As `kernel_array`; or if X is empty or has another number of features.
     """
     array = numeric_array("X", X)
-    if array.ndim == 2 and array.shape[1] != features:
-        raise ValueError(f"X: expected {features} features, found shape {array.shape}")
-    if array.size == 0:
-        raise ValueError(f"X: expected at least one sample, found shape {array.shape}")
+    require_features(array.shape, features)
     return kernel_array("X", array, dtype, ndim=2)
+
+
+def require_features(shape: tuple[int, ...], features: int) -> None:
+    """Refuse an X of another number of features, or of no samples."""
+    if len(shape) == 2 and shape[1] != features:
+        raise ValueError(f"X: expected {features} features, found shape {shape}")
+    if 0 in shape:
+        raise ValueError(f"X: expected at least one sample, found shape {shape}")
+
+
+def as_inputs(X: Any, dtype: np.dtype, features: int, outputs: int) -> Samples:
+    """Samples without targets; raises what `as_input` does."""
+    X, largest = as_input(X, dtype, features)
+    return Samples(X, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest)
 
 
 def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int,
@@ -161,7 +225,7 @@ def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: in
     d : array_like
         For kind "values", (n, outputs) numbers, or (n,) where there is one output. For "classes", (n,) integer labels
         0 … outputs - 1, or (n, outputs) rows of non-negative numbers that sum to 1. For "bits", (n, outputs) numbers
-        from 0 to 1, or (n,) where there is one output.
+        from 0 to 1, or (n,) where there is one output; for "counts" the same with numbers of at least 0.
     sample_weight : array_like (n,) or None
         Non-negative.
 
@@ -171,31 +235,65 @@ def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: in
         Named after the argument, with what was found and expected.
     """
     X, largest = as_input(X, dtype, features)
-    n = len(X)
-    labels, targets = np.empty(0, np.int64), np.empty((0, outputs), dtype)
+    labels, targets = as_targets(d, len(X), dtype, outputs, kind)
+    return Samples(X, labels, targets, as_weights(sample_weight, len(X), dtype), largest)
+
+
+def as_targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The labels and the targets of n samples, of which one is empty; raises what `as_samples` does."""
     given = numeric_array("d", d)
-    if given.ndim == 0 or len(given) != n:
-        raise ValueError(f"d: expected as many targets as X has samples, {n}, found shape {given.shape}")
-    if kind == "classes" and given.ndim == 1:
-        labels = _as_labels(given, outputs)
-    else:
-        if given.ndim == 1 and outputs == 1:
-            given = given[:, None]
-        if given.shape != (n, outputs):
-            labels_hint = f" or ({n},) integer labels" if kind == "classes" else ""
-            raise ValueError(f"d: expected shape ({n}, {outputs}){labels_hint}, found {given.shape}")
-        targets, _ = kernel_array("d", given, dtype, ndim=2)
-        if kind != "values":
-            _require_probabilities(targets, sum_to_one=kind == "classes")
-    weights = np.empty(0, dtype)
-    if sample_weight is not None:
-        weights, _ = kernel_array("sample_weight", sample_weight, dtype, ndim=1)
-        if len(weights) != n:
-            raise ValueError(f"sample_weight: expected one for each of {n} samples, found shape {weights.shape}")
-        if weights.min() < 0:
-            raise ValueError(f"sample_weight: expected no negative weight, found {weights.min()} "
-                             f"at [{int(weights.argmin())}]")
-    return Samples(X, labels, targets, weights, largest)
+    if takes_labels(given.shape, n, outputs, kind):
+        return _as_labels(given, outputs), no_rows(dtype, outputs)
+    given = given.reshape(n, outputs)
+    targets, _ = kernel_array("d", given, dtype, ndim=2)
+    if kind == "counts":  # as they are given: a number below 0 may round to 0
+        _require_counts(given)
+    elif kind != "values":
+        _require_probabilities(given, sum_to_one=kind == "classes")
+    return NO_LABELS, targets
+
+
+def takes_labels(shape: tuple[int, ...], n: int, outputs: int, kind: str) -> bool:
+    """Whether targets of that shape are labels of n samples; if not, they are (n, outputs), or (n,) for one output.
+
+    Raises
+    ------
+    ValueError
+        If they are neither.
+    """
+    if not shape or shape[0] != n:
+        raise ValueError(f"d: expected as many targets as X has samples, {n}, found shape {shape}")
+    if kind == "classes" and len(shape) == 1:
+        return True
+    if shape != (n, outputs) and not (len(shape) == 1 and outputs == 1):
+        labels_hint = f" or ({n},) integer labels" if kind == "classes" else ""
+        raise ValueError(f"d: expected shape ({n}, {outputs}){labels_hint}, found {shape}")
+    return False
+
+
+def as_weights(sample_weight: Any, n: int, dtype: np.dtype) -> np.ndarray:
+    """The weights of n samples, (0,) for none; raises what `as_samples` does."""
+    if sample_weight is None:
+        return no_numbers(dtype)
+    given = numeric_array("sample_weight", sample_weight)
+    weights, _ = kernel_array("sample_weight", given, dtype, ndim=1)
+    require_weights_for(weights.shape, n)
+    if given.min() < 0:
+        raise ValueError(f"sample_weight: expected no negative weight, found {given.min()} at [{int(given.argmin())}]")
+    if not weights.any() and given.any():
+        raise ValueError(f"sample_weight: expected weights that are not all 0 in {dtype}, found {given.max()} at most")
+    return weights
+
+
+def mass_of(weights: np.ndarray, n: int) -> float:
+    """Σ w of n samples; n, where they have no weights or only zeros."""
+    return float(weights.sum(dtype=np.float64)) or float(n)
+
+
+def require_weights_for(shape: tuple[int, ...], n: int) -> None:
+    """Refuse weights of another shape than (n,)."""
+    if shape != (n,):
+        raise ValueError(f"sample_weight: expected one for each of {n} samples, found shape {shape}")
 
 
 def _as_labels(given: np.ndarray, classes: int) -> np.ndarray:
@@ -206,6 +304,12 @@ def _as_labels(given: np.ndarray, classes: int) -> np.ndarray:
         if not 0 <= given[place] < classes:
             raise ValueError(f"d: expected labels from 0 to {classes - 1}, found {given[place]} at [{place}]")
     return readable(np.ascontiguousarray(given, np.int64))
+
+
+def _require_counts(targets: np.ndarray) -> None:
+    if targets.min() < 0:
+        place = np.unravel_index(int(targets.argmin()), targets.shape)
+        raise ValueError(f"d: expected numbers of at least 0, found {targets[place]} at {[int(i) for i in place]}")
 
 
 def _require_probabilities(targets: np.ndarray, *, sum_to_one: bool) -> None:

@@ -12,9 +12,10 @@
 
 They allocate nothing and raise nothing: each returns a status, OK or one of the others below, and where it is not OK
 no array that you passed has been written to unless the function says otherwise. Arrays are C-contiguous and of the
-network's dtype, which Numba's typing checks; x is one sample (N_0,) or several (n, N_0), and so are the others.
-Everything runs on the calling thread. In a `prange`, give each thread a workspace of its own: ``work[get_thread_id()]``
-of ``workspace(layout, threads=get_num_threads())``.
+network's dtype, and those that are written to are no constants, as global arrays are in compiled code; Numba's typing
+checks that. x is one sample (N_0,) or several (n, N_0), and so are the others. Everything runs on the calling thread.
+In a `prange`, give each thread a workspace of its own: ``work[get_thread_id()]`` of ``workspace(layout,
+threads=get_num_threads())``.
 
 A function with ``cache=True`` that calls these is cached by Numba, which does not see when fastbp changes. A workspace
 therefore knows the code that it was made by, and a function compiled with other code returns WRONG_WORKSPACE.
@@ -29,50 +30,75 @@ from numba.extending import overload
 
 from .backends import tiled
 from .backends.tiles import job as jobs
-from .backends.tiles.jacobian import pick_outputs
-from .by_address import address_in_memory, address_of, invoke, pointer, pointer_to
+from .by_address import address_in_memory, invoke, pointer, pointer_to
 from .compilation import kernel, package_digest
 from .elementary import is_finite
 from .inputs import require_whole
 from .layout import Layout
-from .updates import adam_change, apply_change
+from .updates import adam_changes, not_finite_after, subtract
 
-#: What the functions return. WRONG_WORKSPACE: copied, or made for another network or by another version of fastbp;
-#: WRONG_SIZE: an array does not fit the network or the others; WRONG_TARGET: a label outside the classes, or of a
-#: loss that takes none; NOT_FINITE: an input or a result is not finite.
+#: What the functions return. WRONG_WORKSPACE: copied, or made by another version of fastbp, or for other widths, dtype,
+#: activations or loss than the layout's; WRONG_SIZE: an array's shape does not fit the network or the others;
+#: WRONG_TARGET: a label outside the classes, or of a loss that takes none; NOT_FINITE: an input or a result is not
+#: finite.
 OK, WRONG_WORKSPACE, WRONG_SIZE, WRONG_TARGET, NOT_FINITE = range(5)
 
-#: What a workspace begins with; the job follows. STAMP is of the code, SELF its own address, PLACE a place for one
-#: label, PICK a function and CLASSES an array for `input_jacobian`, which takes AT_ONCE samples at once.
-STAMP, SELF, ITEMSIZE, TAKES_LABELS, PLACE, PICK, CLASSES, AT_ONCE, HEADER_SIZE = range(9)
-
-#: Rows of Jacobians that go through the network together: enough to fill panels.
-JACOBIAN_ROWS = 256
+#: What a workspace begins with; the job follows. STAMP is of the code, SELF its own address, DIGEST of the layout,
+#: PLACE a place for one label.
+STAMP, SELF, DIGEST, ITEMSIZE, TAKES_LABELS, PLACE, HEADER_SIZE = range(7)
 
 _STAMP = int(package_digest()[:15], 16)
 _WIDTHS = jobs.TABLES
 
 
-def _checked_address(name: str) -> Any:
+def _checked_address(name: str, *, written: bool = False, dimensions: int = 1) -> Any:
     """A compiled function (array, theta): where the numbers of the array of that name lie.
 
-    A typing error unless it is C-contiguous and of theta's dtype.
+    A typing error unless it is C-contiguous, of theta's dtype, with so many dimensions or more, and no constant if it
+    is written to: Numba takes global arrays as constants, which lie where writing ends the process.
     """
     def address(array: Any, theta: Any) -> Any:
         raise TypeError("runs in compiled code only")
 
     @overload(address)
     def address_overload(array, theta):
-        if not isinstance(array, types.Array) or array.layout != "C" or array.dtype != theta.dtype:
-            raise TypingError(f"fastbp.jit: {name}: expected a C-contiguous array of {theta.dtype}, as theta is, found "
-                              f"{array}")
+        if not isinstance(theta, types.Array) or theta.dtype not in (types.float32, types.float64):
+            raise TypingError(f"fastbp.jit: theta: expected a C-contiguous array of float32 or float64, found {theta}")
+        if (not isinstance(array, types.Array) or array.layout != "C" or array.dtype != theta.dtype
+                or array.ndim < dimensions):
+            raise TypingError(f"fastbp.jit: {name}: expected a C-contiguous array of {theta.dtype}, as theta is, with "
+                              f"{dimensions} or more dimensions, found {array}")
+        if written:
+            _require_writable(name, array)
         return lambda array, theta: address_in_memory(array)
 
     return address
 
 
-_address_of_x, _address_of_y, _address_of_grad, _address_of_e_0, _address_of_J = (
-    _checked_address(name) for name in ("x", "y", "grad", "e_0", "J"))
+def _require_writable(name: str, array: Any) -> None:
+    """A typing error if a Numba type is that of an array that must not be written to."""
+    if not array.mutable:
+        raise TypingError(f"fastbp.jit: {name}: expected an array that may be written to, found {array}, a read-only "
+                          f"or a global one; hand it to your function as an argument")
+
+
+_address_of_x, _address_of_theta = _checked_address("x"), _checked_address("theta")
+_address_of_y, _address_of_e_0, _address_of_grad, _address_of_averages, _address_of_changed_theta = (
+    _checked_address(name, written=True) for name in ("y", "e_0", "grad", "averages", "theta"))
+_address_of_J = _checked_address("J", written=True, dimensions=2)
+
+
+def _job_of(work: Any) -> Any:
+    """The job of a workspace."""
+    raise TypeError("runs in compiled code only")
+
+
+@overload(_job_of)
+def _job_of_overload(work):
+    if not isinstance(work, types.Array) or work.layout != "C" or work.dtype != types.int64:
+        raise TypingError(f"fastbp.jit: work: expected what fastbp.jit.workspace gives, found {work}")
+    _require_writable("work", work)
+    return lambda work: pointer(work, HEADER_SIZE)
 
 
 def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None) -> np.ndarray:
@@ -110,25 +136,20 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     >>> bool(largest_output(net.theta, net.layout, x, y, work) == net.forward(x[None]).max())
     True
     """
-    if not isinstance(layout, Layout):
+    if not hasattr(layout, "lanes"):
         raise TypeError(f"layout: expected net.layout, found {layout!r}")
     dtype = np.dtype(f"f{layout.itemsize or 4}")
-    if layout.lanes != tiled.lanes(dtype):
+    if not isinstance(layout, Layout) or layout.lanes != tiled.lanes(dtype):
         raise ValueError("layout: expected the layout of a network with backend='tiled' or 'auto'")
     require_whole("max_batch", max_batch, at_least=1)
     rooms = [tiled.workspace(layout, dtype, max_batch)
              for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
-    outputs = int(layout.widths[-1])
-    at_once = -(-JACOBIAN_ROWS // outputs)
-    classes = np.tile(np.arange(outputs), at_once)
     rows = np.zeros((len(rooms), HEADER_SIZE + len(rooms[0].job)), np.int64)
-    header = {STAMP: _STAMP, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels,
-              PICK: address_of(pick_outputs, dtype.name), CLASSES: classes.ctypes.data,
-              AT_ONCE: at_once}
+    header = {STAMP: _STAMP, DIGEST: layout.digest, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels}
     for row, room in zip(rows, rooms, strict=True):
         row[list(header)] = list(header.values())
         row[SELF], row[HEADER_SIZE:] = row.ctypes.data, room.job
-    work = np.asarray(_Kept(rows, rooms, classes))
+    work = np.asarray(_Kept(rows, rooms))
     return work if threads is not None else work[0]
 
 
@@ -144,20 +165,21 @@ class _Kept:
 def forward(theta: Any, layout: Any, x: Any, y: Any, work: Any) -> int:
     """y = h_L for x; returns the status.
 
-    x : (N_0,) or (n, N_0); y : (N_L,) or (n, N_L), written.
+    x : (N_0,) or (n, N_0); y : (N_L,) or (n, N_L), written. If it is not finite for a finite x, the status is
+    NOT_FINITE, and y is as computed.
     """
-    depth, size = layout.depth, layout.size  # at once: where a tuple of arrays lives longer, its references are counted
-    job, samples = pointer(work, HEADER_SIZE), _address_of_x(x, theta)
-    status, n = _begin(pointer(work, 0), theta.size, theta.itemsize, depth, size,
-                       pointer_to(samples, theta.dtype.type), x.size)
-    if status == OK and y.size != n * job[_WIDTHS + depth]:
+    depth, digest = layout.depth, layout.digest  # at once: where a tuple of arrays lives longer, its references count
+    parameters, job = _address_of_theta(theta, theta), _job_of(work)
+    samples, results = _address_of_x(x, theta), _address_of_y(y, theta)
+    status, n = _begin(pointer(work, 0), digest, theta.size, theta.itemsize, pointer_to(samples, theta.dtype.type),
+                       x.size, x.shape[-1])
+    if status == OK and (y.size != n * job[_WIDTHS + depth] or y.shape[-1] != job[_WIDTHS + depth]):
         status = WRONG_SIZE
     if status != OK:
         return status
-    jobs.begin_call(job, address_in_memory(theta), samples, 0, 0, 0, 0, _address_of_y(y, theta), 0,
-                    0, 0.0, depth + 1, 0, 0)
+    jobs.begin_call(job, parameters, samples, 0, 0, 0, 0, results, 0, 0, 0.0, depth + 1, 0, 0)
     _propagate(job, n, 0)
-    return OK
+    return _status_of(pointer_to(results, theta.dtype.type), y.size)
 
 
 @kernel(inline=True)
@@ -165,21 +187,28 @@ def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work
     """grad += ∇E for the samples x with targets d; returns E and the status.
 
     x : (N_0,) or (n, N_0); grad : (P,).
-    d : a label or labels (n,) int64, or targets (N_L,) or (n, N_L) of the network's dtype.
+    d : a label or labels (n,) int64, or targets (N_L,) or (n, N_L) of the network's dtype, or (n,) for one output.
+    Labels are checked. Targets only have to be finite: whether they are what the loss is defined on, such as rows of
+    probabilities, which `MLP` sees to, is for you to know.
+
+    If E is not finite, the status is NOT_FINITE. Calls of more samples than the workspace is for are taken in parts;
+    then the gradients of the parts before the one that is not finite have been added, and else nothing. The gradient
+    itself is not looked at, and may be infinite where E is finite: the steps see that.
     """
-    depth, size = layout.depth, layout.size  # at once: where a tuple of arrays lives longer, its references are counted
-    job, samples = pointer(work, HEADER_SIZE), _address_of_x(x, theta)
-    status, n = _begin(pointer(work, 0), theta.size, theta.itemsize, depth, size,
-                       pointer_to(samples, theta.dtype.type), x.size)
+    depth, digest = layout.depth, layout.digest  # at once: where a tuple of arrays lives longer, its references count
+    parameters, job = _address_of_theta(theta, theta), _job_of(work)
+    samples, sums = _address_of_x(x, theta), _address_of_grad(grad, theta)
+    status, n = _begin(pointer(work, 0), digest, theta.size, theta.itemsize, pointer_to(samples, theta.dtype.type),
+                       x.size, x.shape[-1])
     if status == OK:
         status = _check_targets(d, theta, n, job[_WIDTHS + depth], work)
-    if status == OK and grad.size != size:
+    if status == OK and grad.size != theta.size:
         status = WRONG_SIZE
     if status != OK:
         return np.nan, status
     labels, targets = _labels(d, theta, work), _targets(d, theta)
-    jobs.begin_call(job, address_in_memory(theta), samples, labels, targets, 0, 0, 0, 0, 0, 0.0, 1, 1, 0)
-    E = _propagate(job, n, _address_of_grad(grad, theta))
+    jobs.begin_call(job, parameters, samples, labels, targets, 0, 0, 0, 0, 0, 0.0, 1, 1, 0)
+    E = _propagate(job, n, sums)
     return E, OK if is_finite(E) else NOT_FINITE
 
 
@@ -187,73 +216,66 @@ def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work
 def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any) -> Any:
     """e_0 = ∇_x E for the samples x with targets d; returns E and the status.
 
-    Arguments are those of `accumulate_gradient`; e_0 : like x, written.
+    Arguments are those of `accumulate_gradient`; e_0 : like x, written. If E or e_0 is not finite for finite x and d,
+    the status is NOT_FINITE, and e_0 is as computed.
     """
-    depth, size = layout.depth, layout.size  # at once: where a tuple of arrays lives longer, its references are counted
-    job, samples = pointer(work, HEADER_SIZE), _address_of_x(x, theta)
-    status, n = _begin(pointer(work, 0), theta.size, theta.itemsize, depth, size,
-                       pointer_to(samples, theta.dtype.type), x.size)
+    depth, digest = layout.depth, layout.digest  # at once: where a tuple of arrays lives longer, its references count
+    parameters, job = _address_of_theta(theta, theta), _job_of(work)
+    samples, results = _address_of_x(x, theta), _address_of_e_0(e_0, theta)
+    status, n = _begin(pointer(work, 0), digest, theta.size, theta.itemsize, pointer_to(samples, theta.dtype.type),
+                       x.size, x.shape[-1])
     if status == OK:
         status = _check_targets(d, theta, n, job[_WIDTHS + depth], work)
-    if status == OK and e_0.size != x.size:
+    if status == OK and (e_0.size != x.size or e_0.shape[-1] != x.shape[-1]):
         status = WRONG_SIZE
     if status != OK:
         return np.nan, status
     labels, targets = _labels(d, theta, work), _targets(d, theta)
-    jobs.begin_call(job, address_in_memory(theta), samples, labels, targets, 0, 0, 0,
-                    _address_of_e_0(e_0, theta), 0, 0.0, 0, 0, 0)
+    jobs.begin_call(job, parameters, samples, labels, targets, 0, 0, 0, results, 0, 0.0, 0, 0, 0)
     E = _propagate(job, n, 0)
-    return E, OK if is_finite(E) else NOT_FINITE
+    return E, _status_of(pointer_to(results, theta.dtype.type), e_0.size) if is_finite(E) else NOT_FINITE
 
 
 @kernel(inline=True)
 def input_jacobian(theta: Any, layout: Any, x: Any, J: Any, work: Any) -> int:
     """J_ij = ∂y_i/∂x_j for x; returns the status.
 
-    x : (N_0,) or (n, N_0); J : (N_L, N_0) or (n, N_L, N_0), written. It is e_0 of Σ_i y_i d_i for the unit vectors d,
-    which go through the network together.
+    x : (N_0,) or (n, N_0); J : (N_L, N_0) or (n, N_L, N_0), written. Its rows are e_0 for the unit vectors e_L, which
+    go back one after another after one pass forward. If J is not finite for a finite x, the status is NOT_FINITE, and J
+    is as computed; y is not looked at.
     """
-    depth, size = layout.depth, layout.size  # at once: where a tuple of arrays lives longer, its references are counted
-    job, samples = pointer(work, HEADER_SIZE), _address_of_x(x, theta)
-    status, n = _begin(pointer(work, 0), theta.size, theta.itemsize, depth, size,
-                       pointer_to(samples, theta.dtype.type), x.size)
+    depth, digest = layout.depth, layout.digest  # at once: where a tuple of arrays lives longer, its references count
+    parameters, job = _address_of_theta(theta, theta), _job_of(work)
+    samples, results = _address_of_x(x, theta), _address_of_J(J, theta)
+    status, n = _begin(pointer(work, 0), digest, theta.size, theta.itemsize, pointer_to(samples, theta.dtype.type),
+                       x.size, x.shape[-1])
     outputs, inputs = job[_WIDTHS + depth], job[_WIDTHS]
-    if status == OK and J.size != n * outputs * inputs:
+    if status == OK and (J.size != n * outputs * inputs or J.shape[-2] != outputs or J.shape[-1] != inputs):
         status = WRONG_SIZE
     if status != OK:
         return status
-    evaluate = job[jobs.EVALUATE]
-    job[jobs.EVALUATE] = work[PICK]
-    T = theta.dtype.type
-    given, jacobians = pointer_to(samples, T), pointer_to(_address_of_J(J, theta), T)
-    for first in range(0, n, work[AT_ONCE]):
-        count = min(work[AT_ONCE], n - first)
-        rows = pointer(jacobians, first * outputs * inputs)
-        for s in range(count):
-            for i in range(outputs):
-                for j in range(inputs):
-                    rows[(s * outputs + i) * inputs + j] = given[(first + s) * inputs + j]
-        place = address_in_memory(rows)
-        jobs.begin_call(job, address_in_memory(theta), place, work[CLASSES], 0, 0, 0, 0, place, 0, 0.0, 0, 0, 0)
-        _propagate(job, count * outputs, 0)
-    job[jobs.EVALUATE] = evaluate
-    return OK
+    jobs.begin_call(job, parameters, samples, 0, 0, 0, 0, 0, results, 0, 0.0, 0, 0, 0)
+    job[jobs.JACOBIAN] = 1
+    _propagate(job, n, 0)
+    return _status_of(pointer_to(results, theta.dtype.type), J.size)
 
 
 @kernel(inline=True)
 def sgd_step(theta: Any, grad: Any, learning_rate: float) -> int:
     """θ ← θ - γ grad, then grad = 0; returns the status. If it is NOT_FINITE, both are as they were."""
+    parameters, sums = _address_of_changed_theta(theta, theta), _address_of_grad(grad, theta)
     if theta.size != grad.size:
         return WRONG_SIZE
+    values, slopes = pointer_to(parameters, theta.dtype.type), pointer_to(sums, theta.dtype.type)
     rate = theta.dtype.type(learning_rate)
     beyond = 0
     for p in range(theta.size):
-        beyond += not is_finite(theta[p] - rate * grad[p])
+        beyond += not is_finite(values[p] - rate * slopes[p])
     if beyond:
         return NOT_FINITE
     for p in range(theta.size):
-        theta[p] -= rate * grad[p]
-        grad[p] = 0
+        values[p] -= rate * slopes[p]
+        slopes[p] = 0
     return OK
 
 
@@ -262,36 +284,47 @@ def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float
               beta2: float = 0.999, epsilon: float = 1e-8) -> int:
     """Update t = 1, 2, … of Adam [1]_, then grad = 0; returns the status.
 
-    averages : (2, P), zeros before the first update. If the status is NOT_FINITE, theta is as it was; where the
-    gradient was finite, the averages have seen it.
+    averages : (2, P), zeros before the first update. If the gradient is not finite, the status is NOT_FINITE, and all
+    are as they were. If θ would not be finite, it is NOT_FINITE as well, and θ is as it was, but the averages have seen
+    the gradient, and in its place is the change that was not made.
 
     .. [1] Kingma and Ba, "Adam: A method for stochastic optimization", 2015.
     """
-    if theta.size != grad.size or averages.size != 2 * theta.size or t < 1:
+    parameters, sums = _address_of_changed_theta(theta, theta), _address_of_grad(grad, theta)
+    kept = _address_of_averages(averages, theta)
+    if (theta.size != grad.size or averages.size != 2 * theta.size or averages.shape[-1] != theta.shape[-1] or t < 1):
         return WRONG_SIZE
-    beyond = 0
-    for p in range(grad.size):
-        beyond += not is_finite(grad[p])
-    if beyond:
+    values, slopes = pointer_to(parameters, theta.dtype.type), pointer_to(sums, theta.dtype.type)
+    if _status_of(slopes, grad.size) != OK:
         return NOT_FINITE
-    adam_change(theta, grad, 1.0, learning_rate, t, beta1, beta2, epsilon, averages, 0.0, 0.0)
-    return OK if apply_change(theta, grad) else NOT_FINITE
+    adam_changes(values, slopes, pointer_to(kept, theta.dtype.type), 0, theta.size, theta.size, 1.0, learning_rate, t,
+                 beta1, beta2, epsilon, 0.0, 0.0, False)
+    if not_finite_after(values, slopes, 0, theta.size):
+        return NOT_FINITE
+    subtract(values, slopes, 0, theta.size)
+    return OK
 
 
 @kernel(inline=True)
-def _begin(work: Any, parameters: Any, itemsize: Any, depth: Any, size: Any, x: Any, numbers: Any) -> Any:
+def _begin(work: Any, digest: Any, parameters: Any, itemsize: Any, x: Any, numbers: Any, features: Any) -> Any:
     """The status so far, and how many samples there are; of pointers, because references to arrays are counted."""
-    inputs = work[HEADER_SIZE + _WIDTHS]
-    if (work[STAMP] != _STAMP or work[SELF] != address_in_memory(work) or work[ITEMSIZE] != itemsize
-            or work[HEADER_SIZE + jobs.PARAMETERS] != size or work[HEADER_SIZE + jobs.DEPTH] != depth):
+    if (work[STAMP] != _STAMP or work[SELF] != address_in_memory(work) or work[DIGEST] != digest
+            or work[ITEMSIZE] != itemsize):
         return WRONG_WORKSPACE, 0
+    inputs = work[HEADER_SIZE + _WIDTHS]
     n = numbers // inputs
-    if parameters != size or n == 0 or n * inputs != numbers:
+    if parameters != work[HEADER_SIZE + jobs.PARAMETERS] or n == 0 or features != inputs:
         return WRONG_SIZE, 0
+    return _status_of(x, numbers), n
+
+
+@kernel(inline=True)
+def _status_of(values: Any, size: Any) -> int:
+    """OK if all the numbers at a pointer are finite."""
     beyond = 0
-    for p in range(numbers):
-        beyond += not is_finite(x[p])
-    return (NOT_FINITE if beyond else OK), n
+    for p in range(size):
+        beyond += not is_finite(values[p])
+    return NOT_FINITE if beyond else OK
 
 
 @kernel(inline=True)
@@ -356,7 +389,7 @@ def _check_targets_overload(d, theta, n, outputs, work):
         return one
     if _are_labels(d, theta):
         def several(d, theta, n, outputs, work):
-            if d.size != n:
+            if d.size != n or d.shape[0] != n:
                 return WRONG_SIZE
             beyond = 0
             for label in d.flat:
@@ -364,8 +397,10 @@ def _check_targets_overload(d, theta, n, outputs, work):
             return OK if work[TAKES_LABELS] != 0 and beyond == 0 else WRONG_TARGET
         return several
 
+    is_vector = d.ndim == 1
+
     def numbers(d, theta, n, outputs, work):
-        if d.size != n * outputs:
+        if d.size != n * outputs or (d.shape[-1] != outputs and not (is_vector and outputs == 1)):
             return WRONG_SIZE
         beyond = 0
         for value in d.flat:
@@ -378,7 +413,7 @@ def _are_labels(d: Any, theta: Any) -> bool:
     """Whether a Numba type is that of labels; a typing error if it is not that of targets either."""
     if isinstance(d, types.Integer):
         return True
-    if isinstance(d, types.Array) and d.layout == "C" and d.dtype in (types.int64, theta.dtype):
+    if isinstance(d, types.Array) and d.layout == "C" and d.ndim > 0 and d.dtype in (types.int64, theta.dtype):
         return bool(d.dtype == types.int64)
     raise TypingError(f"fastbp.jit: d: expected labels, one integer or a C-contiguous array of int64, or a "
                       f"C-contiguous array of {theta.dtype}, as theta is, found {d}")

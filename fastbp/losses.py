@@ -1,61 +1,67 @@
-"""The losses: records, compiled for panels of samples.
+"""The losses: records of how they are evaluated, and of which targets and output activations they take.
 
-Evaluating a loss gives E and ∇_y E together, and whether each sample is classified correctly. E of a batch is the sum
-over its samples everywhere in the core. To add a componentwise loss, write its two formulas in `formulas.py` and add
-a line to `LOSSES`.
-
-Panels are (units, samples) as in `activations`. What a loss finds out about each sample goes into the rows of
-`outcome`, (OUTCOME_ROWS, samples).
+To add a componentwise loss, write its two formulas in `formulas.py` and add a line to `LOSSES`. A loss with a parameter
+is a record for each value of it; its name says the value, and is all that files and other processes need of it.
 """
 
+import functools
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numba import carray
 
 from . import formulas
 from .by_address import INTEGER, pointer_type
-from .compilation import named, panel_loop
-from .derivatives import FLOATS, POINTS, Record, compiled_formula, require_derivative, require_new_name, value_of
-from .elementary import exp, log
+from .derivatives import POINTS, Record, checked_formulas, require_new_name, restored
+from .inputs import require_number
+from .loss_panels import (
+    OUTCOME_ROWS,
+    evaluate_binary_cross_entropy,
+    evaluate_cross_entropy,
+    evaluate_softmax_cross_entropy,
+    summed,
+)
 
-#: Rows of an outcome: E and 1 or 0 for correct; the others are room to work in.
-SAMPLE_E, SAMPLE_CORRECT, BEST_OUTPUT, BEST_TARGET, LARGEST_TARGET, LARGEST, TOTAL, LOG_TOTAL, MASS, OUTCOME_ROWS = \
-    range(10)
+#: The targets d at which a user's formulas are checked.
+_CHECKED_TARGETS = {"values": POINTS, "bits": (0.0, 0.3, 1.0), "counts": (0.0, 1.0, 2.3, 7.0)}
 
 
 class Loss(Record):
     """A loss of your own: E = Σ_i L(y_i, d_i) over the outputs of a sample, from two functions of numbers.
 
     Give it to `MLP` as `loss`, or its name from then on: it is known by its name in this process, to `fastbp.load` too.
-    It works with every backend that runs on the processor and in `fastbp.jit`. Another one of the same name takes its
-    place in networks that are made later.
+    It works with every backend, on a GPU if Numba compiles its functions there, and in `fastbp.jit`. Another one of the
+    same name takes its place in networks that are made later.
 
     Parameters
     ----------
     name : str
         None of the names that fastbp uses itself.
     loss : function
-        L(y, d), of two numbers; compiled by `numba.njit` or not. What it gives is taken in the network's dtype, so that
-        plain literals do no harm.
+        L(y, d), of two numbers; compiled by `numba.njit` or not. It must not raise, which kernels cannot. What it gives
+        is taken in the network's dtype, so that plain literals do no harm.
     loss_prime : function
-        ∂L/∂y (y, d).
-    targets : "values" or "bits"
-        What d may be: any numbers, or numbers from 0 to 1.
+        ∂L/∂y (y, d); it must not raise either.
+    targets : "values", "bits" or "counts"
+        What d may be: any numbers, numbers from 0 to 1, or numbers of at least 0.
 
     Raises
     ------
     TypeError
-        If the functions cannot be compiled for float32 and float64 or give no real numbers.
+        If the functions cannot be compiled for float32 and float64 or give no real numbers, or an argument is not of
+        the type described.
     ValueError
         If ∂L/∂y is not the derivative of L by finite differences at some points from -10 to 10 (a kink is passed over),
-        a value there is not finite, or the name is taken.
+        a value there is not finite, a function may raise as far as its compiled code shows, or the name is taken.
 
     Notes
     -----
     Its kernels are compiled in every process anew: fastbp's cache cannot see when your functions change.
+
+    Unpickling, of a network too, gives the loss that was made of equal arguments in this process, if there is one, and
+    makes one otherwise. It gets its name where nothing has it, and else the name stays with the other.
 
     Examples
     --------
@@ -68,154 +74,172 @@ class Loss(Record):
     """
 
     evaluate: Callable[..., Any]  # evaluate(y, d, e, outcome): E, e = ∇_y E, correct, on panels
-    targets: str                  # "values" (real numbers), "classes" (labels, or rows of sum 1), or "bits" (0 to 1)
+    targets: str                  # "values", "classes" (labels, or rows of sum 1), "bits" (0 to 1), "counts" (>= 0)
     requires: str | None          # the only output activation it is defined on
-    refuses: tuple[str, ...]      # output activations that it already includes
+    includes: str                 # what it applies to y itself
+    refuses: tuple[str, ...]      # output activations that make no sense before that
 
     def __init__(self, name: str, loss: Callable[..., Any], loss_prime: Callable[..., Any],
                  targets: str = "values") -> None:
         require_new_name("loss", name, [record.name for record in LOSSES])
-        if targets not in ("values", "bits"):
-            raise ValueError(f"targets: expected 'values' or 'bits', found {targets!r}")
-        own_loss, own_prime = compiled_formula("loss", loss), compiled_formula("loss_prime", loss_prime)
-        for d in POINTS if targets == "values" else (0.0, 0.3, 1.0):
-            for T in FLOATS:
-                for y in POINTS:
-                    value_of("loss", own_loss, T, (y, d))
-                    value_of("loss_prime", own_prime, T, (y, d))
-
-            def value(y: float, d: float = d) -> float:
-                return value_of("loss", own_loss, np.float64, (y, d))
-
-            def derivative(y: float, d: float = d) -> float:
-                return value_of("loss_prime", own_prime, np.float64, (y, d))
-
-            require_derivative(("loss", "loss_prime"), value, derivative, POINTS, (d,))
+        if _PARAMETER.fullmatch(name):
+            raise ValueError(f"name: expected none that is a loss with a parameter, found {name!r}")
+        if not isinstance(targets, str):
+            raise TypeError(f"targets: expected one of {', '.join(_CHECKED_TARGETS)}, found {targets!r}")
+        if targets not in _CHECKED_TARGETS:
+            raise ValueError(f"targets: expected one of {', '.join(_CHECKED_TARGETS)}, found {targets!r}")
+        own_loss, own_prime = checked_formulas(("loss", "loss_prime"), (loss, loss_prime),
+                                               [(d,) for d in _CHECKED_TARGETS[targets]])
         symbol = f"custom_loss_{next(_NUMBERS)}"
-        self._set(name, symbol, _summed(symbol, own_loss, own_prime), targets, None, (),
-                  (name, loss, loss_prime, targets))
-        BY_NAME[name] = self
+        self._set(name, symbol, summed(symbol, own_loss, own_prime), targets, given=(name, loss, loss_prime, targets))
+        self.register()
 
-    def _set(self, name: str, symbol: str, evaluate: Any, targets: str, requires: str | None, refuses: tuple[str, ...],
-             given: Any = None) -> "Loss":
+    def _set(self, name: str, symbol: str, evaluate: Any, targets: str, *, requires: str | None = None,
+             includes: str = "", refuses: tuple[str, ...] = (), given: Any = None) -> "Loss":
         self.name, self.symbol, self.evaluate, self.targets, self.given = name, symbol, evaluate, targets, given
-        self.requires, self.refuses = requires, refuses
+        self.requires, self.includes, self.refuses = requires, includes, refuses
         return self
 
     @property
     def is_classification(self) -> bool:
         """Whether the history records an accuracy."""
-        return self.targets != "values" and self.given is None
+        return self.targets in ("classes", "bits") and self.given is None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_of_name, (self.name,)) if self.given is None else (Loss, self.given)
+        if self.given is None:
+            return record_named, (self.name,)
+        return restored, (Loss, *self.given)
 
 
 _NUMBERS = itertools.count()
 
 
-def _summed(symbol: str, loss: Any, loss_prime: Any) -> Any:
-    """evaluate of a loss that is a sum over outputs; no sample of it is correct or not."""
-    def evaluate(y: Any, d: Any, e: Any, outcome: Any) -> None:
-        T = type(y[0, 0])
-        for s in range(y.shape[1]):
-            outcome[SAMPLE_E, s], outcome[SAMPLE_CORRECT, s] = T(0.0), T(0.0)
-        for i in range(y.shape[0]):
-            for s in range(y.shape[1]):
-                outcome[SAMPLE_E, s] += T(loss(y[i, s], d[i, s]))
-                e[i, s] = T(loss_prime(y[i, s], d[i, s]))
-
-    return panel_loop(named(f"{symbol}_evaluate", evaluate))
+def _built_in(name: str, evaluate: Any, targets: str, **settings: Any) -> Loss:
+    return object.__new__(Loss)._set(name, name, evaluate, targets, **settings)
 
 
-@panel_loop
-def evaluate_cross_entropy(y: Any, d: Any, e: Any, outcome: Any) -> None:
-    """E = -Σ_i d_i log y_i, e_i = -d_i / y_i, on the output of a softmax layer, which is never 0."""
-    T = type(y[0, 0])
-    for s in range(y.shape[1]):
-        outcome[SAMPLE_E, s] = T(0.0)
-    for i in range(y.shape[0]):
-        for s in range(y.shape[1]):
-            e[i, s] = -d[i, s] / y[i, s]
-            outcome[SAMPLE_E, s] -= d[i, s] * log(y[i, s])
-    _compare_classes(y, d, outcome)
+def _componentwise(name: str, targets: str, *parameters: float, **settings: Any) -> Loss:
+    """The record of a loss from its two formulas, with the parameters that its name stands for."""
+    loss, loss_prime = getattr(formulas, name), getattr(formulas, f"{name}_prime")
+    return _built_in(name, summed(name, loss, loss_prime, *parameters), targets, **settings)
 
 
-@panel_loop
-def evaluate_softmax_cross_entropy(y: Any, d: Any, e: Any, outcome: Any) -> None:
-    """E = Σ_i d_i (log Σ_j exp y_j - y_i), e = softmax(y) Σ_i d_i - d, on logits y, their maximum subtracted."""
-    T = type(y[0, 0])
-    for s in range(y.shape[1]):
-        outcome[LARGEST, s] = y[0, s]
-        outcome[SAMPLE_E, s], outcome[TOTAL, s], outcome[MASS, s] = T(0.0), T(0.0), T(0.0)
-    for i in range(1, y.shape[0]):
-        for s in range(y.shape[1]):
-            outcome[LARGEST, s] = max(outcome[LARGEST, s], y[i, s])
-    for i in range(y.shape[0]):
-        for s in range(y.shape[1]):
-            e[i, s] = exp(y[i, s] - outcome[LARGEST, s])
-            outcome[TOTAL, s] += e[i, s]
-            outcome[MASS, s] += d[i, s]
-    for s in range(y.shape[1]):
-        outcome[LOG_TOTAL, s] = log(outcome[TOTAL, s])
-        outcome[MASS, s] /= outcome[TOTAL, s]
-    for i in range(y.shape[0]):
-        for s in range(y.shape[1]):
-            log_p = formulas.negative_log_softmax(y[i, s], outcome[LARGEST, s], outcome[LOG_TOTAL, s])
-            outcome[SAMPLE_E, s] += d[i, s] * log_p
-            e[i, s] = e[i, s] * outcome[MASS, s] - d[i, s]
-    _compare_classes(y, d, outcome)
-
-
-@panel_loop
-def evaluate_binary_cross_entropy(y: Any, d: Any, e: Any, outcome: Any) -> None:
-    """E = Σ_i of the binary cross-entropy of logit y_i and target d_i; correct when every output is on its side."""
-    T = type(y[0, 0])
-    for s in range(y.shape[1]):
-        outcome[SAMPLE_E, s], outcome[SAMPLE_CORRECT, s] = T(0.0), T(1.0)
-    for i in range(y.shape[0]):
-        for s in range(y.shape[1]):
-            outcome[SAMPLE_E, s] += formulas.binary_cross_entropy(y[i, s], d[i, s])
-            e[i, s] = formulas.binary_cross_entropy_prime(y[i, s], d[i, s])
-            positive, expected = T(1.0) if y[i, s] > T(0.0) else T(0.0), T(1.0) if d[i, s] > T(0.5) else T(0.0)
-            outcome[SAMPLE_CORRECT, s] *= T(1.0) - abs(positive - expected)
-
-
-@panel_loop
-def _compare_classes(y: Any, d: Any, outcome: Any) -> None:
-    """A sample is correct if the first of its largest outputs is one of its largest targets."""
-    T = type(y[0, 0])
-    for s in range(y.shape[1]):
-        outcome[BEST_OUTPUT, s], outcome[BEST_TARGET, s], outcome[LARGEST_TARGET, s] = y[0, s], d[0, s], d[0, s]
-    for i in range(1, y.shape[0]):
-        for s in range(y.shape[1]):
-            # All are read before one is chosen: a read inside a choice is a branch, and took four times as long.
-            output, target = y[i, s], d[i, s]
-            best_output, best_target = outcome[BEST_OUTPUT, s], outcome[BEST_TARGET, s]
-            better = output > best_output
-            outcome[BEST_OUTPUT, s] = output if better else best_output
-            outcome[BEST_TARGET, s] = target if better else best_target
-            outcome[LARGEST_TARGET, s] = max(outcome[LARGEST_TARGET, s], target)
-    for s in range(y.shape[1]):
-        outcome[SAMPLE_CORRECT, s] = T(1.0) if outcome[BEST_TARGET, s] >= outcome[LARGEST_TARGET, s] else T(0.0)
-
-
-def _built_in(name: str, evaluate: Any, targets: str, requires: str | None, refuses: tuple[str, ...]) -> Loss:
-    return object.__new__(Loss)._set(name, name, evaluate, targets, requires, refuses)
-
+#: What the names of losses with a parameter stand for.
+_DEFAULTS = {"huber": 1.0, "quantile": 0.5}
 
 LOSSES = (
-    _built_in("squared_error", _summed("squared_error", formulas.squared_error, formulas.squared_error_prime), "values",
-              None, ()),
-    _built_in("cross_entropy", evaluate_cross_entropy, "classes", "softmax", ()),
-    _built_in("softmax_cross_entropy", evaluate_softmax_cross_entropy, "classes", None, ("softmax",)),
-    _built_in("binary_cross_entropy", evaluate_binary_cross_entropy, "bits", None, ("logistic", "softmax")),
+    _componentwise("squared_error", "values"),
+    _built_in("cross_entropy", evaluate_cross_entropy, "classes", requires="softmax"),
+    _built_in("softmax_cross_entropy", evaluate_softmax_cross_entropy, "classes", includes="softmax",
+              refuses=("softmax",)),
+    _built_in("binary_cross_entropy", evaluate_binary_cross_entropy, "bits", includes="logistic",
+              refuses=("logistic", "softmax")),
+    _componentwise("absolute_error", "values"),
+    _componentwise("huber", "values", _DEFAULTS["huber"]),
+    _componentwise("quantile", "values", _DEFAULTS["quantile"]),
+    # After an activation that is never negative no mean would be below 1.
+    _componentwise("poisson", "counts", includes="exponential", refuses=("logistic", "relu", "softplus", "softmax")),
 )
 
-BY_NAME = {loss.name: loss for loss in LOSSES}
+BY_NAME = Loss.by_name = {loss.name: loss for loss in LOSSES}
 
 
-def _of_name(name: str) -> Loss:
+def HuberLoss(delta: float) -> Loss:
+    """The loss "huber" with another bound: E = Σ_i ½ r_i² where |r_i| ≤ δ, else δ (|r_i| - ½ δ), with r = y - d [1]_.
+
+    Parameters
+    ----------
+    delta : float
+        δ > 0, where the square goes over into a line; 1 for the name "huber".
+
+    Returns
+    -------
+    Loss
+        For `MLP`; its name, such as "huber(0.5)", will do there as well.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If delta is not a finite number above 0.
+
+    .. [1] Huber, "Robust estimation of a location parameter", 1964.
+
+    Examples
+    --------
+    >>> from fastbp import MLP, HuberLoss
+    >>> net = MLP([3, 8, 1], loss=HuberLoss(0.5), initializer="zeros")
+    >>> net.loss, net.loss_value([[1.0, 2.0, 3.0]], [2.0])
+    ('huber(0.5)', 0.875)
+    """
+    return _with_parameter("huber", require_number("delta", delta, above=0.0))
+
+
+def QuantileLoss(q: float) -> Loss:
+    """The loss "quantile" for any quantile: E = Σ_i max(q r_i, (q - 1) r_i), with r = d - y [1]_.
+
+    It is least where a share q of the targets lies below the output.
+
+    Parameters
+    ----------
+    q : float
+        Between 0 and 1; 0.5, the median, for the name "quantile".
+
+    Returns
+    -------
+    Loss
+        For `MLP`; its name, such as "quantile(0.9)", will do there as well.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If q is not a number between 0 and 1.
+
+    .. [1] Koenker & Bassett, "Regression quantiles", 1978.
+
+    Examples
+    --------
+    >>> from fastbp import MLP, QuantileLoss
+    >>> net = MLP([3, 8, 1], loss=QuantileLoss(0.75), initializer="zeros", dtype="float64")
+    >>> net.loss, net.loss_value([[1.0, 2.0, 3.0]], [2.0]), net.loss_value([[1.0, 2.0, 3.0]], [-2.0])
+    ('quantile(0.75)', 1.5, 0.5)
+    """
+    return _with_parameter("quantile", require_number("q", q, above=0.0, below=1.0))
+
+
+#: What makes the records of losses with a parameter, and what their names look like.
+_WITH_PARAMETER: dict[str, Callable[[float], Loss]] = {"huber": HuberLoss, "quantile": QuantileLoss}
+_PARAMETER = re.compile(rf"({'|'.join(_WITH_PARAMETER)})\((.*)\)")
+
+
+@functools.cache
+def _with_parameter(name: str, value: float) -> Loss:
+    """The one record of a loss with this parameter."""
+    if value == _DEFAULTS[name]:
+        return BY_NAME[name]
+    loss, loss_prime = getattr(formulas, name), getattr(formulas, f"{name}_prime")
+    # A part of the names of compiled functions and of their files, and so of letters and digits.
+    symbol = f"{name}_{value!r}".replace(".", "p").replace("-", "m").replace("+", "")
+    return object.__new__(Loss)._set(f"{name}({value!r})", symbol, summed(symbol, loss, loss_prime, value), "values")
+
+
+def record_named(name: str) -> Loss:
+    """The loss of that name, which may hold a parameter as in "huber(0.5)".
+
+    Raises
+    ------
+    ValueError
+        If there is none, or the parameter is none for it.
+    """
+    with_parameter = _PARAMETER.fullmatch(name)
+    if with_parameter:
+        make, text = _WITH_PARAMETER[with_parameter[1]], with_parameter[2]
+        try:
+            return make(float(text))
+        except ValueError as error:
+            raise ValueError(f"loss: no loss {name!r} ({error})") from None
+    if name not in BY_NAME:
+        raise ValueError(f"loss: unknown loss {name!r}; expected one of {', '.join(BY_NAME)}, or one of your own, made "
+                         f"before with fastbp.Loss")
     return BY_NAME[name]
 
 
@@ -240,16 +264,13 @@ def loss_named(name: str | Loss, output_activation: str, outputs: int) -> Loss:
     """
     if not isinstance(name, str | Loss):
         raise TypeError(f"loss: expected the name of a loss, found {name!r}")
-    if isinstance(name, str) and name not in BY_NAME:
-        raise ValueError(f"loss: unknown loss {name!r}; expected one of {', '.join(BY_NAME)}, or one of your own, made "
-                         f"before with fastbp.Loss")
-    loss = BY_NAME[name] if isinstance(name, str) else name
+    loss = record_named(name) if isinstance(name, str) else name
     if loss.requires is not None and output_activation != loss.requires:
         raise ValueError(f"loss {loss.name!r} is defined on a {loss.requires} layer, found output activation "
                          f"{output_activation!r}; use output_activation={loss.requires!r}, or the loss "
                          f"'softmax_cross_entropy' on an identity layer")
     if output_activation in loss.refuses:
-        raise ValueError(f"loss {loss.name!r} includes the {output_activation}, found output activation "
+        raise ValueError(f"loss {loss.name!r} includes the {loss.includes}, found output activation "
                          f"{output_activation!r} before it; use output_activation='identity'")
     if loss.targets == "classes" and outputs < 2:
         raise ValueError(f"loss {loss.name!r} needs at least 2 classes, found a last layer of width {outputs}; "

@@ -2,44 +2,36 @@
 
 import itertools
 import threading
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import backends, threads
-from .backends.training_loop import DIVERGED, EPOCH, RUNNING, Plan, start_progress
+from . import threads
+from .backends.training_loop import DIVERGED, RUNNING, Plan
+from .dropout import checked_rates
 from .history import History
 from .inputs import Samples, require_whole
+from .memory import HOST
 from .network import MLP
 from .optimizers import Optimizer
 from .pace import Pace
 from .progress_bar import ProgressBar
 from .sample_gradients import checked_clip_norm
-from .sampling import IN_ORDER
-from .training import (
-    checked_optimizer,
-    checked_samples,
-    make_plan,
-    record_losses,
-    require_finite_parameters,
-    samples_done,
-    specialised,
-)
-
-T = TypeVar("T")
+from .session import Session, make_plan, new_pace
+from .training import checked_optimizer, checked_samples, require_trainable
 
 #: Seconds between two looks at how far the threads have come.
 LOOK_EVERY = 0.05
 
 
-def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequence[Optimizer] | None = None,
+def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequence[Optimizer | None] | None = None,
              epochs: int = 10, batch_size: int = 128, shuffle: bool = True, replacement: bool = False,
-             sample_weight: Any = None, seeds: Sequence[int] | None = None, progress: bool | None = None,
-             clip_sample_norm: float | None = None) -> list[History]:
+             sample_weight: Any = None, seeds: Sequence[int | None] | None = None, progress: bool | None = None,
+             clip_sample_norm: float | None = None,
+             dropout: float | Sequence[float] | None = None) -> list[History]:
     """Train networks side by side, one per thread at a time: ensembles, sweeps, one model for each of many things.
 
     Each has the bits that `MLP.fit` gives it alone. A network that diverges keeps its last finite parameters and does
@@ -48,23 +40,25 @@ def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequ
     Parameters
     ----------
     nets : sequence of MLP
-        All different objects; they may differ in everything.
+        All different objects; they may differ in everything. On the processor: one with the backend "cuda" has the
+        whole GPU to itself in `MLP.fit`.
     X : array_like (n, N_0), or list of arrays
         Samples for all networks, or a list with an array for each network.
     d : array_like, or list of arrays
         Labels (n,) or targets (n, N_L) as for `MLP.fit`, for all networks, or a list with an array for each.
-    optimizer : Optimizer or sequence of them
-        For all networks, or one for each; SGD(0.1) if not given.
+    optimizer : Optimizer or list of them
+        For all networks, or one for each; SGD(0.1) if not given or None.
     epochs, batch_size, shuffle, replacement
         As for `MLP.fit`.
     sample_weight : array_like (n,), or list of arrays, optional
-        For all networks, or a list with an array for each.
+        For all networks, or a list with an array or None for each.
     seeds : sequence of int, optional
-        Of the order of samples, one for each network; drawn from its generator if not given.
+        Of the order of samples, one for each network; drawn from its generator if not given or None.
     progress : bool or None
         A progress bar that counts networks, as for `MLP.fit`.
     clip_sample_norm : float, optional
-        As for `MLP.fit`.
+    dropout : float or sequence of floats, optional
+        As for `MLP.fit`, for all networks.
 
     Returns
     -------
@@ -96,9 +90,9 @@ def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequ
     epochs = require_whole("epochs", epochs, at_least=1)
     batch_size = require_whole("batch_size", batch_size, at_least=1)
     clip_norm = checked_clip_norm("clip_sample_norm", clip_sample_norm)
-    optimizers = _for_each("optimizer", optimizer, len(nets), Optimizer)
-    numbers = [None] * len(nets) if seeds is None else _for_each("seeds", list(seeds), len(nets), object)
-    given = [_for_each(name, value, len(nets), np.ndarray)
+    optimizers = _for_each("optimizer", optimizer, len(nets), object)
+    numbers = [None] * len(nets) if seeds is None else _one_each("seeds", seeds, len(nets))
+    given = [_for_each(name, value, len(nets), np.ndarray | None)
              for name, value in (("X", X), ("d", d), ("sample_weight", sample_weight))]
     seen: dict[tuple[Any, ...], Samples] = {}
     tasks = []
@@ -106,17 +100,22 @@ def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequ
         X_p, d_p, weight_p = (values[place] for values in given)
         key = (id(X_p), id(d_p), id(weight_p), net.dtype, net.widths[0], net.widths[-1], net.loss)
         try:
+            if net.backend_module.memory is not HOST:
+                raise ValueError(f"expected a backend that runs on the processor, found {net.backend!r}; train it with "
+                                 f"fit")
             if key not in seen:  # what several networks share is checked and converted once
                 seen[key] = checked_samples(net, X_p, d_p, weight_p)
             chosen = checked_optimizer(optimizers[place])
-            require_finite_parameters(net)
+            require_trainable(net)
+            checked_rates(dropout, len(net.widths) - 1)
             if numbers[place] is not None:
                 require_whole("seeds", numbers[place], at_least=0)
         except (TypeError, ValueError) as error:
             raise type(error)(f"nets[{place}]: {error}") from None
         tasks.append(_Task(net, seen[key], chosen, numbers[place]))
-    trainer = _Trainer(tasks, epochs, lambda task: make_plan(task.net, len(task.samples.X), batch_size, shuffle,
-                                                             replacement, task.seed, clip_norm))
+    trainer = _Trainer(tasks, epochs, lambda task: make_plan(task.net, len(task.samples.X), batch_size, shuffle=shuffle,
+                                                             replacement=replacement, seed=task.seed,
+                                                             clip_norm=clip_norm, dropout=dropout))
     with ProgressBar(progress, len(tasks), "networks") as bar:
         trainer.run(bar)
     return trainer.histories
@@ -180,36 +179,25 @@ class _Trainer:
             alike = (net.widths, net.dtype, net.backend, samples, layout.apply.tobytes(), layout.delta.tobytes(),
                      layout.evaluate)
             if alike != like:
-                room, pace = net.backend_module.workspace(net.layout, net.dtype, samples), Pace(backends.SLICE_SECONDS)
+                room, pace = net.backend_module.workspace(net.layout, net.dtype, samples), new_pace()
                 like = alike
-            self._train(task, plan, self.histories[place], room, pace)
+            self._train(Session(net, task.samples, plan, task.optimizer, task.optimizer.start(net.theta), self.epochs,
+                                self.histories[place]), room, pace)
 
     def _done(self) -> int:
         return sum(history.stop_reason != "interrupted" for history in self.histories)
 
-    def _train(self, task: _Task, plan: Plan, history: History, room: Any, pace: Pace) -> None:
+    def _train(self, session: Session, room: Any, pace: Pace) -> None:
         """Slices of compiled training on this thread, until all epochs are done, or the network diverges."""
-        net, n = task.net, len(task.samples.X)
-        spec, state = task.optimizer.spec(), task.optimizer.start(net.theta)
-        history.optimizer_state = state
-        progress = start_progress(n, self.epochs, in_order=plan.sampling == IN_ORDER)
-        work = specialised(room, net, plan, spec, self.epochs * n // plan.batch_size)
-        net.zero_grad()
-        begin = time.perf_counter()
-        status = RUNNING
-        while status == RUNNING and progress.counts[EPOCH] < self.epochs and not self._stop.is_set():
-            slice_begin, before = time.perf_counter(), samples_done(progress, n)
-            status = net.backend_module.train(net.theta, net.grad, net.layout, task.samples, plan, spec, state,
-                                              progress, self.epochs, pace.next_slice(1)[1], work, 1)
-            pace.learn(1, time.perf_counter() - slice_begin, samples_done(progress, n) - before)
-        record_losses(net, n, progress, history)
-        net.zero_grad()
-        history.samples = samples_done(progress, n)
-        history.seconds = time.perf_counter() - begin
+        work, status = session.specialised(room), RUNNING
+        while status == RUNNING and session.epochs_done < self.epochs and not self._stop.is_set():
+            status = session.advance(work, 1, self.epochs, pace)
+            session.record()
+        session.finish()
         if status == DIVERGED:
-            history.stop_reason = "diverged"
-        elif progress.counts[EPOCH] == self.epochs:
-            history.stop_reason = "epochs"
+            session.history.stop_reason = "diverged"
+        elif session.epochs_done == self.epochs:
+            session.history.stop_reason = "epochs"
 
 
 def _checked_nets(nets: Sequence[MLP]) -> list[MLP]:
@@ -222,10 +210,18 @@ def _checked_nets(nets: Sequence[MLP]) -> list[MLP]:
     return list(nets)
 
 
-def _for_each(name: str, value: Any, count: int, kind: type[T]) -> list[Any]:
-    """One value for each network: those of a list or tuple whose elements are of a kind, else the same for all."""
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(element, kind) for element in value):
-        return [value] * count
-    if len(value) != count:
-        raise ValueError(f"{name}: expected one for each of the {count} networks, found {len(value)}")
-    return list(value)
+def _for_each(name: str, value: Any, count: int, kind: Any) -> list[Any]:
+    """One value for each network: those of a list or tuple in which one is of a kind, else the same for all."""
+    if isinstance(value, list | tuple) and any(isinstance(element, kind) for element in value):
+        return _one_each(name, value, count)
+    return [value] * count
+
+
+def _one_each(name: str, values: Any, count: int) -> list[Any]:
+    """The values as a list, if there is one for each network."""
+    if not np.iterable(values):
+        raise TypeError(f"{name}: expected one for each of the {count} networks, found {values!r:.80}")
+    listed = list(values)
+    if len(listed) != count:
+        raise ValueError(f"{name}: expected one for each of the {count} networks, found {len(listed)}")
+    return listed

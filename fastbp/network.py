@@ -2,22 +2,22 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import threads
-from .activations import Activation, activation_named
-from .backends import backend_named, linked, samples_in_a_piece
+from .activations import Activation
+from .architecture import checked_activations, checked_dtype, checked_widths
+from .backends import NO_EXTRAS, Extras, backend_named, samples_in_a_piece
 from .initializers import INITIALIZERS, require_initializer
-from .inputs import Samples, as_input, as_samples, require_number, require_whole
-from .layout import Layout, aligned_zeros, bias_vector, make_layout, weight_matrix
+from .inputs import Samples, no_numbers, no_rows, require_number, require_whole
+from .layout import Views, bias_vector, make_layout, weight_matrix
 from .losses import Loss, loss_named
 from .optimizers import SGD, DivergenceError, Optimizer
 from .sample_gradients import GradientNoise, checked_clip_norm, noise_of
-from .updates import OptimizerState, update
+from .updates import OptimizerState
 
 if TYPE_CHECKING:
     from .history import History
@@ -38,8 +38,11 @@ class MLP:
     output_activation : str or Activation
         The activation of the last layer; ignored when `activation` is a list.
     loss : str or Loss
-        "squared_error", E = ½‖y - d‖²; "softmax_cross_entropy" on logits, or "cross_entropy" after a softmax layer,
-        E = -Σ d log p; "binary_cross_entropy" on logits; or a `Loss` of your own.
+        "squared_error", E = ½‖y - d‖²; "absolute_error", E = Σ |y - d|; "huber", which goes from the first over into
+        the second at |y - d| = 1, or elsewhere as `HuberLoss`; "quantile", the median, or another one as
+        `QuantileLoss`; "softmax_cross_entropy" on logits, or "cross_entropy" after a softmax layer, E = -Σ d log p;
+        "binary_cross_entropy" on logits; "poisson" on logarithms of means, E = Σ e^y - d y + (d log d - d); or a `Loss`
+        of your own.
     dtype : "float32" or "float64"
         Of the parameters and of all computation. Input of any other real dtype is converted to it, float64 to a
         float32 network too; numbers that do not fit are refused.
@@ -47,14 +50,16 @@ class MLP:
         Of the initial weights, and of the order in which `fit` draws samples. None takes fresh entropy.
     backend : str
         "tiled", on register tiles; "loops", the formulas as they stand; "blas", through NumPy's `dot` (needs SciPy);
-        "auto", the fastest, which was "tiled" on all workloads of `fastbp compare`.
+        "auto", the fastest of these, which was "tiled" on all workloads of `fastbp compare`; "cuda", on an NVIDIA GPU
+        (needs numba-cuda). Then theta and grad are on the device, and so are results for arrays that are there.
     initializer : str
         "glorot", "he", "lecun" or "zeros"; "auto" chooses by the activation of each layer.
 
     Attributes
     ----------
     theta : ndarray (P,)
-        All parameters: W_1, b_1, …, W_L, b_L. Yours to read and write in place.
+        All parameters: W_1, b_1, …, W_L, b_L. Yours to read and write in place. With the backend "cuda" an array of
+        Numba on the device, which CuPy, PyTorch and JAX take by its ``__cuda_array_interface__``; see `theta_on_host`.
     grad : ndarray (P,)
         The running gradient, laid out like theta.
 
@@ -74,24 +79,24 @@ class MLP:
                  output_activation: str | Activation = "identity", loss: str | Loss = "softmax_cross_entropy",
                  dtype: Any = "float32", seed: int | None = None, backend: str = "auto",
                  initializer: str = "auto") -> None:
-        self._widths = _checked_widths(widths)
-        self._activations = _checked_activations(activation, output_activation, len(self._widths) - 1)
+        self._widths = checked_widths(widths)
+        self._activations = checked_activations(activation, output_activation, len(self._widths) - 1)
         self._loss = loss_named(loss, self._activations[-1].name, self._widths[-1])
-        self._dtype = _checked_dtype(dtype)
+        self._dtype = checked_dtype(dtype)
         require_initializer(initializer)
         if seed is not None:
             require_whole("seed", seed, at_least=0)
         self._rng = np.random.default_rng(seed)
         self._backend_name, self._backend = backend_named(backend)
         self._layout = make_layout(self._widths)
-        self._theta = aligned_zeros(self._layout.size, self._dtype)
-        self._grad = aligned_zeros(self._layout.size, self._dtype)
+        theta = np.zeros(self._layout.size, self._dtype)
+        for k, g in enumerate(self._activations, 1):
+            W, chosen = weight_matrix(theta, self._layout, k), g.initializer if initializer == "auto" else initializer
+            W[:] = INITIALIZERS[chosen](self._rng, W.shape[1], W.shape[0])
+        self._theta, self._grad = map(self._backend.memory.vector, (theta, np.zeros_like(theta)))
         self._rooms: list[tuple[int, Any]] = []
         #: Anything that JSON can hold, kept with the network by `save`.
         self.metadata: dict[str, Any] = {}
-        for W, g in zip(self.weights, self._activations, strict=True):
-            chosen = g.initializer if initializer == "auto" else initializer
-            W[:] = INITIALIZERS[chosen](self._rng, W.shape[1], W.shape[0])
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -131,24 +136,29 @@ class MLP:
         return self._backend_name
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> Any:
         """Where each layer lies in theta, and where its compiled functions are."""
-        if self._layout.evaluate == 0:  # nothing is compiled before it is needed
-            self._layout = linked(self._layout, self._activations, self._loss, self._dtype, self._backend)
+        if self._layout.itemsize == 0:  # nothing is compiled before it is needed
+            self._layout = self._backend.linked(self._layout, self._activations, self._loss, self._dtype)
         return self._layout
 
     @property
     def theta(self) -> np.ndarray:
-        """All parameters, (P,); write in place, ``net.theta[:] = …`` or ``net.theta -= …``."""
+        """All parameters, (P,); write in place, ``net.theta[:] = …`` or, where it is NumPy's, ``net.theta -= …``."""
         return self._theta
 
     @theta.setter
     def theta(self, values: np.ndarray) -> None:
         _require_same("theta", values, self._theta)
 
+    def theta_on_host(self) -> np.ndarray:
+        """theta as a NumPy array: itself, or a copy of what is on the device."""
+        return self._backend.memory.to_host(self._theta)
+
     @property
     def grad(self) -> np.ndarray:
-        """The running gradient, (P,), laid out like theta; write in place, ``net.grad[:] = …`` or ``net.grad /= …``."""
+        """The running gradient, (P,), laid out like theta; write in place, ``net.grad[:] = …`` or, where it is NumPy's,
+        ``net.grad /= …``."""
         return self._grad
 
     @grad.setter
@@ -157,7 +167,7 @@ class MLP:
 
     @property
     def weights(self) -> list[np.ndarray]:
-        """W_1 … W_L, views (N_k, N_{k-1}) into theta; weights[k-1] is W_k."""
+        """W_1 … W_L, views (N_k, N_{k-1}) into theta; weights[k-1] is W_k, and ``weights[k-1] = …`` writes into it."""
         return self._views(weight_matrix, self._theta)
 
     @property
@@ -176,7 +186,7 @@ class MLP:
         return self._views(bias_vector, self._grad)
 
     def _views(self, view: Callable[..., np.ndarray], values: np.ndarray) -> list[np.ndarray]:
-        return [view(values, self._layout, k) for k in range(1, self._layout.depth + 1)]
+        return Views(view(values, self._layout, k) for k in range(1, self._layout.depth + 1))
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self._widths))
@@ -202,10 +212,10 @@ class MLP:
         TypeError, ValueError
             If X is not a finite, non-empty array of that shape.
         """
-        X, largest = as_input(X, self._dtype, self._widths[0])
-        Y = np.empty((len(X), self._widths[-1]), self._dtype)
-        no_targets = Samples(X, np.empty(0, np.int64), Y[:0], np.empty(0, self._dtype), largest)
-        self._propagate(no_targets, Y=Y)
+        memory = self._backend.memory
+        samples = memory.as_inputs(X, self._dtype, self._widths[0], self._widths[-1])
+        Y: np.ndarray = memory.empty((len(samples.X), self._widths[-1]), self._dtype, X)
+        self._propagate(samples, Y=Y)
         return Y
 
     def loss_value(self, X: Any, d: Any, sample_weight: Any = None) -> float:
@@ -216,8 +226,8 @@ class MLP:
         X : array_like (n, N_0)
         d : array_like
             For the losses with softmax: integer labels (n,) from 0 to N_L - 1, or rows (n, N_L) that sum to 1. For
-            "binary_cross_entropy": (n, N_L) numbers from 0 to 1. For "squared_error": (n, N_L) numbers. With one
-            output, (n,) will do.
+            "binary_cross_entropy": (n, N_L) numbers from 0 to 1. For "poisson": (n, N_L) numbers of at least 0. For
+            the others: (n, N_L) numbers. With one output, (n,) will do.
         sample_weight : array_like (n,), optional
             w_i, not negative; 1 if not given.
 
@@ -231,8 +241,8 @@ class MLP:
     def evaluate(self, X: Any, d: Any, sample_weight: Any = None) -> tuple[float, float]:
         """E as `loss_value`, and the share of the samples that is classified correctly.
 
-        The share is NaN for "squared_error". A sample is correct when its largest output is that of its class, or for
-        "binary_cross_entropy" when every output is on the right side of 0.
+        The share is NaN for losses that do not classify. A sample is correct when its largest output is that of its
+        class, or for "binary_cross_entropy" when every output is on the right side of 0.
         """
         return self.evaluate_samples(self.checked_samples(X, d, sample_weight))
 
@@ -241,9 +251,14 @@ class MLP:
         E, correct = self._propagate(samples)
         return E, correct / len(samples.X) if self._loss.is_classification else float("nan")
 
+    def require_writeable(self) -> None:
+        """Refuse to train parameters that were frozen: compiled code would write to them all the same."""
+        if isinstance(self._theta, np.ndarray) and not self._theta.flags.writeable:
+            raise ValueError("theta: expected parameters that can be written, found a read-only array")
+
     def zero_grad(self) -> None:
         """Set the running gradient to zero."""
-        self._grad[:] = 0
+        self._backend.memory.fill(self._grad, 0.0)
 
     def accumulate_gradient(self, X: Any, d: Any, sample_weight: Any = None, *,
                             clip_norm: float | None = None) -> float:
@@ -264,7 +279,12 @@ class MLP:
             Of the samples as they are, clipped or not.
         """
         C = checked_clip_norm("clip_norm", clip_norm)
-        return self._propagate(self.checked_samples(X, d, sample_weight), grad=self._grad, clip_norm=C)[0]
+        return self._propagate(self.checked_samples(X, d, sample_weight), grad=self._grad,
+                               extras=NO_EXTRAS._replace(clip_norm=C))[0]
+
+    def accumulate_samples(self, samples: Samples) -> float:
+        """`accumulate_gradient` of samples that were checked before."""
+        return self._propagate(samples, grad=self._grad)[0]
 
     def gradient_norms(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
         """‖g_s‖ of every sample's gradient g_s = w_s ∇L_s, (n,) float64; the running gradient is not touched.
@@ -282,7 +302,8 @@ class MLP:
         >>> bool(np.isclose(net.gradient_norms(X, d)[0], np.linalg.norm(net.grad)))
         True
         """
-        return self._norms_and_gradient(self.checked_samples(X, d, sample_weight))[0]
+        norms, _ = self._norms_and_gradient(self.checked_samples(X, d, sample_weight))
+        return self._backend.memory.result(norms, X)
 
     def gradient_noise(self, X: Any, d: Any, sample_weight: Any = None) -> GradientNoise:
         """How the gradients g_s = w_s ∇L_s of n ≥ 2 samples vary; the running gradient is not touched.
@@ -305,10 +326,12 @@ class MLP:
         samples = self.checked_samples(X, d, sample_weight)
         if len(samples.X) < 2:
             raise ValueError("X: expected at least 2 samples, of whose gradients a variance can be told, found 1")
-        return noise_of(*self._norms_and_gradient(samples))
+        return noise_of(*map(self._backend.memory.to_host, self._norms_and_gradient(samples)))
 
-    def _norms_and_gradient(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-        norms, total = np.zeros(len(samples.X)), np.zeros_like(self._grad)
+    def _norms_and_gradient(self, samples: Samples) -> tuple[Any, Any]:
+        memory = self._backend.memory
+        norms = memory.zeros(len(samples.X), np.dtype(np.float64))
+        total = memory.zeros(self._layout.size, self._dtype)
         self._propagate(samples, grad=total, norms=norms)
         return norms, total
 
@@ -318,7 +341,7 @@ class MLP:
         Parameters are those of `loss_value`, and so is what it raises.
         """
         samples = self.checked_samples(X, d, sample_weight)
-        E0 = np.empty_like(samples.X)
+        E0: np.ndarray = self._backend.memory.empty(samples.X.shape, self._dtype, X)
         self._propagate(samples, E0=E0)
         return E0
 
@@ -336,23 +359,27 @@ class MLP:
             If the step is not finite; theta is left as it was.
         """
         rate = require_number("learning_rate", learning_rate, at_least=0.0)
+        self.require_writeable()
         descent = SGD(rate)
-        if not update(self._theta, self._grad, 1.0, descent.spec(), descent.start(self._theta)):
+        threads.threading_layer()  # started before a kernel that may use it
+        if not self._backend.memory.update(self._theta, self._grad, descent.spec(self.dtype),
+                                           descent.start(self._theta)):
             raise DivergenceError("the gradient is not finite; theta is left as it was. zero_grad() and a smaller "
                                   "learning rate, or clipping, start again")
 
     def checked_samples(self, X: Any, d: Any, sample_weight: Any) -> Samples:
         """The samples of a call as kernels take them; raises what `loss_value` does."""
-        return as_samples(X, d, sample_weight, self._dtype, self._widths[0], self._widths[-1], self._loss.targets)
+        return self._backend.memory.as_samples(X, d, sample_weight, self._dtype, self._widths[0], self._widths[-1],
+                                               self._loss.targets)
 
     def _propagate(self, samples: Samples, *, grad: np.ndarray | None = None, Y: np.ndarray | None = None,
                    E0: np.ndarray | None = None, norms: np.ndarray = NOBODY,
-                   clip_norm: float = 0.0) -> tuple[float, int]:
+                   extras: Extras = NO_EXTRAS) -> tuple[float, int]:
         """`Backend.propagate` over all samples, in pieces that Ctrl-C can end; what is not given is not computed."""
         n, piece = len(samples.X), samples_in_a_piece(self._backend, self._layout, self._dtype)
-        grad = np.empty(0, self._dtype) if grad is None else grad
-        Y = np.empty((0, self._widths[-1]), self._dtype) if Y is None else Y
-        E0 = samples.X[:0] if E0 is None else E0
+        grad = no_numbers(self._dtype) if grad is None else grad
+        Y = no_rows(self._dtype, self._widths[-1]) if Y is None else Y
+        E0 = no_rows(self._dtype, self._widths[0]) if E0 is None else E0
         E, correct = 0.0, 0
         layout, room = self.layout, self._take_room(min(n, piece))
         try:
@@ -360,7 +387,7 @@ class MLP:
                 for start in range(0, n, piece):
                     piece_E, piece_correct = self._backend.propagate(
                         self._theta, layout, samples, IN_ORDER, start, min(start + piece, n), grad, Y, E0, norms,
-                        clip_norm, room[1], count)
+                        extras, room[1], count)
                     E, correct = E + float(piece_E), correct + int(piece_correct)
         finally:
             self._rooms.append(room)
@@ -392,14 +419,17 @@ class MLP:
             shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
             validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
             callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
-            optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None) -> "History":
+            optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None,
+            l2_penalty: float = 0.0, weighted_mean: bool = False,
+            dropout: float | Sequence[float] | None = None) -> "History":
         """Train on batches; see `fastbp.training.fit`, which this calls."""
         from .training import fit  # training builds on the network
 
         return fit(self, X, d, optimizer=optimizer, epochs=epochs, batch_size=batch_size, shuffle=shuffle,
                    replacement=replacement, sample_weight=sample_weight, validation_data=validation_data,
                    metrics=metrics, callbacks=callbacks, progress=progress, seed=seed,
-                   optimizer_state=optimizer_state, clip_sample_norm=clip_sample_norm)
+                   optimizer_state=optimizer_state, clip_sample_norm=clip_sample_norm, l2_penalty=l2_penalty,
+                   weighted_mean=weighted_mean, dropout=dropout)
 
     def save(self, path: "str | PathLike[str]") -> None:
         """Write the network to one .npz file; see `fastbp.storage.save`, which this calls."""
@@ -419,24 +449,16 @@ class MLP:
     def __getstate__(self) -> dict[str, Any]:
         """Everything but compiled code and work memory."""
         compiled = ("_backend", "_layout", "_rooms")
-        return {name: value for name, value in self.__dict__.items() if name not in compiled}
+        state = {name: value for name, value in self.__dict__.items() if name not in compiled}
+        return state | {name: self._backend.memory.to_host(state[name]) for name in ("_theta", "_grad")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._backend = backend_named(self._backend_name)[1]
         self._layout = make_layout(self._widths)
         self._rooms = []
-
-
-def _checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(widths, str) or not hasattr(widths, "__iter__"):
-        raise TypeError(f"widths: expected a sequence of whole numbers N_0 … N_L, found {widths!r}")
-    checked = tuple(require_whole(f"widths[{k}]", width, at_least=1) for k, width in enumerate(widths))
-    if len(checked) < 2:
-        raise ValueError(f"widths: expected at least the number of inputs and of outputs, found {list(checked)}")
-    if sum(n_out * (n_in + 1) for n_in, n_out in pairwise(checked)) >= 2**48:
-        raise ValueError(f"widths: expected fewer than 2^48 parameters, found {list(checked)}")
-    return checked
+        for name in ("_theta", "_grad"):
+            setattr(self, name, self._backend.memory.vector(state[name]))
 
 
 def _require_same(name: str, values: np.ndarray, own: np.ndarray) -> None:
@@ -444,33 +466,3 @@ def _require_same(name: str, values: np.ndarray, own: np.ndarray) -> None:
     if values is not own:
         raise AttributeError(f"{name} cannot be replaced, because weights and kernels refer to it; write in place: "
                              f"net.{name}[:] = …")
-
-
-def _checked_activations(activation: str | Activation | Sequence[str | Activation],
-                         output_activation: str | Activation, depth: int) -> tuple[Activation, ...]:
-    if isinstance(activation, str | Activation):
-        hidden, last = activation_named(activation, "activation"), activation_named(output_activation,
-                                                                                    "output_activation")
-        found = [hidden] * (depth - 1) + [last]
-    elif not isinstance(activation, Sequence):
-        raise TypeError(f"activation: expected the name of an activation or a list of names, found {activation!r}")
-    else:
-        if len(activation) != depth:
-            raise ValueError(f"activation: expected one name, or one for each of {depth} layers, found "
-                             f"{len(activation)}")
-        found = [activation_named(name, f"activation of layer {k}") for k, name in enumerate(activation, 1)]
-    names = [g.name for g in found]
-    if "softmax" in names[:-1]:
-        raise ValueError(f"activation: softmax is for the last layer, found it at layer {names.index('softmax') + 1} "
-                         f"of {depth}")
-    return tuple(found)
-
-
-def _checked_dtype(dtype: Any) -> np.dtype:
-    try:
-        checked = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype: expected 'float32' or 'float64', found {dtype!r}") from None
-    if checked not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype: expected 'float32' or 'float64', found {dtype!r}")
-    return checked

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import threads
 from .inputs import require_number
 from .schedules import Schedule, as_schedule
-from .updates import OptimizerSpec, OptimizerState, update
+from .updates import OptimizerSpec, OptimizerState, spec_of, update
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Optimizer:
     weight_decay: float = field(default=0.0, kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
 
-    _kind: ClassVar[int]
+    _change: ClassVar[str]  # the name of its function in `updates`
 
     def __post_init__(self) -> None:
         as_schedule(self.learning_rate)
@@ -39,15 +40,24 @@ class Optimizer:
         """How many running averages it keeps."""
         return 1
 
-    def spec(self) -> OptimizerSpec:
-        """The settings as compiled code sees them."""
-        settings = np.zeros(4)
+    def _is_plain(self) -> bool:
+        """Whether it only subtracts γ g."""
+        return False
+
+    def spec(self, dtype: np.dtype) -> OptimizerSpec:
+        """The settings as compiled code sees them, for theta of a dtype."""
+        settings = np.zeros(6)
         settings[: len(self._settings())] = self._settings()
-        return OptimizerSpec(self._kind, settings, as_schedule(self.learning_rate).spec(), float(self.clip_norm or 0.0))
+        return spec_of(self._change, dtype, settings, as_schedule(self.learning_rate).spec(),
+                       float(self.clip_norm or 0.0), self._is_plain())
 
     def start(self, theta: np.ndarray) -> OptimizerState:
         """The state before the first update of theta."""
-        return OptimizerState(np.zeros(1, np.int64), np.zeros((self._slots(), theta.size), theta.dtype))
+        return OptimizerState(np.zeros(1, np.int64), np.zeros(self.averages_shape(theta), theta.dtype))
+
+    def averages_shape(self, theta: np.ndarray) -> tuple[int, int]:
+        """Of the running averages in a state for theta."""
+        return self._slots(), theta.size
 
     def step(self, theta: np.ndarray, grad: np.ndarray, state: OptimizerState) -> None:
         """Update theta by the gradient, and set the gradient to zero.
@@ -78,21 +88,33 @@ class Optimizer:
             raise ValueError(f"grad: expected a contiguous, writeable vector of shape {theta.shape} and dtype "
                              f"{theta.dtype} as theta, found {grad.shape} and {grad.dtype}")
         self.require_state(state, theta)
-        if not update(theta, grad, 1.0, self.spec(), state):
+        threads.threading_layer()  # started before a kernel that may use it
+        if not update(theta, grad, 1.0, self.spec(theta.dtype), state, 1):
             raise DivergenceError("the update is not finite; theta is left as it was")
 
     def require_state(self, state: OptimizerState, theta: np.ndarray) -> None:
-        """Refuse a state that has not the shape that this optimizer starts with for such a theta.
+        """Refuse a state that kernels could not update as one that this optimizer starts with for such a theta, and
+        settings that vanish in theta's dtype.
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
         """
-        expected = (self._slots(), theta.size)
-        if state.averages.shape != expected or state.averages.dtype != theta.dtype:
-            raise ValueError(f"state: expected averages of shape {expected} and dtype {theta.dtype} from "
-                             f"{type(self).__name__}.start(theta), found {state.averages.shape} "
-                             f"and {state.averages.dtype}")
+        origin = f"from {type(self).__name__}.start(theta)"
+        if not isinstance(state, OptimizerState):
+            raise TypeError(f"state: expected an OptimizerState {origin}, found {type(state)}")
+        expected = (((1,), np.dtype(np.int64)), (self.averages_shape(theta), theta.dtype))
+        for name, array, (shape, dtype) in zip(state._fields, state, expected, strict=True):
+            if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
+                found = f"{array.shape} and {array.dtype}" if isinstance(array, np.ndarray) else repr(array)
+                raise ValueError(f"state: expected {name} of shape {shape} and dtype {dtype} {origin}, found {found}")
+            if not (array.flags.c_contiguous and array.flags.aligned and array.flags.writeable):
+                raise ValueError(f"state: expected {name} as a contiguous array that can be written, found strides "
+                                 f"{array.strides}, writeable {array.flags.writeable}; use a copy")
+        if state.updates[0] < 0:
+            raise ValueError(f"state: expected a number of updates of at least 0, found {state.updates[0]}")
+        if any(setting != 0.0 and theta.dtype.type(setting) == 0 for setting in self._settings()):
+            raise ValueError(f"optimizer: expected no settings that are 0 in {theta.dtype}, found {self!r}")
 
 
 class DivergenceError(ArithmeticError):
@@ -120,7 +142,7 @@ class SGD(Optimizer):
     learning_rate : float or Schedule
         γ.
     momentum : float
-        μ in [0, 1). Polyak (1964); Sutskever et al. (2013) for Nesterov's.
+        μ in [0, 1]. Polyak (1964); Sutskever et al. (2013) for Nesterov's.
     nesterov : bool
     weight_decay : float
         λ.
@@ -140,11 +162,11 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
 
-    _kind: ClassVar[int] = 0
+    _change: ClassVar[str] = "sgd"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_number("momentum", self.momentum, at_least=0.0, below=1.0)
+        require_number("momentum", self.momentum, at_least=0.0, at_most=1.0)
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("nesterov: expected a momentum above 0 with it, found momentum=0.0")
 
@@ -153,6 +175,9 @@ class SGD(Optimizer):
 
     def _settings(self) -> tuple[float, ...]:
         return self.momentum, float(self.nesterov), self.weight_decay
+
+    def _is_plain(self) -> bool:
+        return self.momentum == 0.0 and self.weight_decay == 0.0 and self.clip_norm is None
 
 
 @dataclass(frozen=True)
@@ -177,7 +202,7 @@ class RMSprop(Optimizer):
     decay: float = 0.99
     epsilon: float = 1e-8
 
-    _kind: ClassVar[int] = 1
+    _change: ClassVar[str] = "rmsprop"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -206,14 +231,18 @@ class Adam(Optimizer):
         λ.
     clip_norm : float, optional
         The largest norm of the gradient.
+    epsilon_hat : bool
+        Whether ε is added before the correction, as the ε̂ at the end of the paper's section 2:
+        θ ← θ - γ m̂ / ((√s + ε̂) / √(1 - β₂ᵗ)). scikit-learn and Keras do so, PyTorch and optax do not.
     """
 
     learning_rate: float | Schedule = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    epsilon_hat: bool = field(default=False, kw_only=True)
 
-    _kind: ClassVar[int] = 2
+    _change: ClassVar[str] = "adam"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -225,7 +254,7 @@ class Adam(Optimizer):
         return 2
 
     def _settings(self) -> tuple[float, ...]:
-        return self.beta1, self.beta2, self.epsilon, self.weight_decay
+        return self.beta1, self.beta2, self.epsilon, self.weight_decay, 0.0, float(self.epsilon_hat)
 
 
 @dataclass(frozen=True)
@@ -242,4 +271,5 @@ class AdamW(Adam):
 
     weight_decay: float = field(default=0.01, kw_only=True)
 
-    _kind: ClassVar[int] = 3
+    def _settings(self) -> tuple[float, ...]:
+        return self.beta1, self.beta2, self.epsilon, 0.0, self.weight_decay, float(self.epsilon_hat)

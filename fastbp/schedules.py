@@ -30,7 +30,7 @@ class Constant:
         require_number("learning_rate", self.learning_rate, at_least=0.0)
 
     def spec(self) -> np.ndarray:
-        return np.array([CONSTANT, self.learning_rate, 0.0, 0.0, 0.0])
+        return np.array([CONSTANT, self.learning_rate, 0.0, 0.0, 0.0], np.float64)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Step:
         require_number("factor", self.factor, at_least=0.0)
 
     def spec(self) -> np.ndarray:
-        return np.array([STEP, self.learning_rate, self.every, self.factor, 0.0])
+        return np.array([STEP, self.learning_rate, self.every, self.factor, 0.0], np.float64)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Cosine:
         require_number("final", self.final, at_least=0.0)
 
     def spec(self) -> np.ndarray:
-        return np.array([COSINE, self.learning_rate, self.updates, self.final, 0.0])
+        return np.array([COSINE, self.learning_rate, self.updates, self.final, 0.0], np.float64)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class InverseScaling:
         require_number("power", self.power, at_least=0.0)
 
     def spec(self) -> np.ndarray:
-        return np.array([INVERSE_SCALING, self.learning_rate, self.power, 0.0, 0.0])
+        return np.array([INVERSE_SCALING, self.learning_rate, self.power, 0.0, 0.0], np.float64)
 
 
 PlainSchedule = Constant | Step | Cosine | InverseScaling

@@ -2,7 +2,9 @@
 
 import json
 import os
-import tempfile
+import stat
+import uuid
+import zipfile
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ def save(net: MLP, path: "str | PathLike[str]") -> None:
     """Write the network to one .npz file: its shape, names, parameters and metadata.
 
     The file is written beside its place under another name and then renamed, so that a crash never leaves half a file.
+    A file that is there already keeps its permissions; of a link, the file that it points to is replaced.
 
     Parameters
     ----------
@@ -29,10 +32,17 @@ def save(net: MLP, path: "str | PathLike[str]") -> None:
     Raises
     ------
     ValueError
-        If a parameter is not finite, or the metadata is not what JSON holds.
+        If a parameter is not finite, the metadata is not what JSON holds, or there is a device or a pipe at the path,
+        which would be replaced.
+    OSError
+        If the file cannot be written.
     """
     path = Path(path)
-    if not np.isfinite(net.theta).all():
+    there = path.stat() if path.exists() else None
+    if there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISDIR(there.st_mode)):
+        raise ValueError(f"path: expected a file or nothing at {path}, found a device, a pipe or the like")
+    theta = net.theta_on_host()
+    if not np.isfinite(theta).all():
         raise ValueError("theta: expected finite parameters, found NaN or infinity; the file would be refused by load")
     if not isinstance(net.metadata, dict):
         raise ValueError(f"metadata: expected a dict, found {net.metadata!r}")
@@ -40,19 +50,19 @@ def save(net: MLP, path: "str | PathLike[str]") -> None:
         metadata = json.dumps(net.metadata, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"metadata: expected what JSON can hold ({error})") from None
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name[:32]}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             np.savez(file, format=FORMAT, version=VERSION, widths=np.array(net.widths, np.int64),
-                     activations=np.array(net.activations), loss=net.loss, theta=net.theta, metadata=metadata)
+                     activations=np.array(net.activations), loss=net.loss, theta=theta, metadata=metadata)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files for the owner alone
-        os.replace(temporary, path)
+        if there is not None:
+            os.chmod(temporary, stat.S_IMODE(there.st_mode))
+        os.replace(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -90,6 +100,9 @@ def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None
     True
     """
     with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(f"{path}: not a fastbp network, which is an archive of arrays (.npz)")
+        file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as archive:
                 content = {name: archive[name] for name in archive.files}
@@ -120,7 +133,7 @@ def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None
     if not np.isfinite(theta).all():
         raise ValueError(f"{path}: theta holds NaN or infinity")
     net = MLP(**shape, seed=seed, backend=backend)
-    net.theta[:] = theta
+    net.backend_module.memory.write(net.theta, theta)
     net.metadata = metadata
     return net
 

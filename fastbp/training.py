@@ -1,32 +1,33 @@
 """Training: batches, epochs, and what happens between them."""
 
-import math
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from . import backends, threads
-from .backends import samples_in_a_piece
-from .backends.training_loop import DIVERGED, EPOCH, POSITION, REACH, STEP, Plan, Progress, start_progress
+from . import threads
+from .backends.training_loop import DIVERGED, RUNNING
+from .callbacks import ask_to_stop, call_if_there, checked_callbacks
 from .history import History
-from .inputs import Samples, require_whole
+from .inputs import Samples, mass_of, require_flag, require_number, require_whole
 from .network import MLP
-from .optimizers import SGD, DivergenceError, Optimizer
-from .pace import Pace
+from .optimizers import SGD, Optimizer
 from .progress_bar import ProgressBar
 from .sample_gradients import checked_clip_norm
-from .sampling import IN_ORDER, MAX_SAMPLES, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
-from .updates import OptimizerSpec, OptimizerState, is_plain_descent
+from .sampling import MAX_SAMPLES
+from .session import Session, make_plan, new_pace
+from .updates import OptimizerState
 
 
 def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
         shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
         callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
-        optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None) -> History:
+        optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None, l2_penalty: float = 0.0,
+        weighted_mean: bool = False, dropout: float | Sequence[float] | None = None) -> History:
     """Train a network: for every batch S, θ moves against the mean gradient ∇E(W; S) / |S|.
 
     Parameters
@@ -49,7 +50,7 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
     replacement : bool
         Whether the n samples of an epoch are drawn independently instead.
     sample_weight : array_like (n,), optional
-        The batch's gradient is Σ w_i ∇L_i / |S|, and the recorded loss Σ w_i L_i / n.
+        The batch's gradient is Σ w_i ∇L_i / |S|, and the recorded loss Σ w_i L_i / n; see `weighted_mean`.
     validation_data : (X, d) or (X, d, sample_weight), optional
         Evaluated after every epoch.
     metrics : mapping of str to callable, optional
@@ -61,12 +62,23 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
     progress : bool or None
         A progress bar on a terminal: None shows one if tqdm is installed, True insists, False shows none.
     seed : int, optional
-        Of the order of samples; drawn from the network's generator if not given.
+        Of the order of samples, and of dropout; drawn from the network's generator if not given.
     optimizer_state : OptimizerState, optional
         Where an earlier training ended (`History.optimizer_state`), to go on from there; updated in place.
     clip_sample_norm : float, optional
         C, to which every sample's gradient is clipped: the batch's is Σ_s min(1, C / ‖g_s‖) g_s / |S|, g_s = w_s ∇L_s.
         An optimizer's clip_norm clips that sum.
+    l2_penalty : float
+        α: to the E of every batch ½ α Σ_k ‖W_k‖² is added, before its gradient is divided by |S|; biases are free. (An
+        optimizer's weight_decay is of all parameters, and does not depend on |S|.)
+    weighted_mean : bool
+        Whether a batch's E and gradient are divided by Σ w_i instead of |S|, as scikit-learn does. Small batches whose
+        weights differ much then have gradients that are not those of the whole set on average.
+    dropout : float or sequence of L-1 floats, optional
+        p from 0 to below 1, of all hidden layers or of h_1 … h_{L-1}: in every epoch each sample's hidden units are
+        left out with that probability, h_k ← m ⊙ h_k / (1 - p) with m_i = 0 or 1 [1]_; once for all, where one is drawn
+        more than once in an epoch. The recorded loss is of what is left; validation, metrics, and the network after
+        training use all units. Masks come from `seed`.
 
     Returns
     -------
@@ -80,6 +92,11 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
     DivergenceError
         If a batch's loss or update is not finite; the last finite parameters are in place.
 
+    References
+    ----------
+    .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
+       networks from overfitting", 2014.
+
     Examples
     --------
     >>> from fastbp import Adam
@@ -90,36 +107,26 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
     True
     """
     run = _Run(net, checked_samples(net, X, d, sample_weight), d, _checked_validation(net, validation_data),
-               _checked_metrics(metrics), _checked_callbacks(callbacks))
+               _checked_metrics(metrics), checked_callbacks(callbacks), require_flag("weighted_mean", weighted_mean))
     epochs = require_whole("epochs", epochs, at_least=1)
     batch_size = require_whole("batch_size", batch_size, at_least=1)
+    shuffle, replacement = require_flag("shuffle", shuffle), require_flag("replacement", replacement)
+    progress = None if progress is None else require_flag("progress", progress)
     optimizer = checked_optimizer(optimizer)
     if not isinstance(optimizer_state, OptimizerState | None):
         raise TypeError(f"optimizer_state: expected what History.optimizer_state holds, found {optimizer_state!r}")
     state = optimizer.start(net.theta) if optimizer_state is None else optimizer_state
     optimizer.require_state(state, net.theta)
+    if not np.isfinite(state.averages).all():
+        raise ValueError("optimizer_state: expected finite averages, found NaN or infinity")
     if seed is not None:
         require_whole("seed", seed, at_least=0)
-    require_finite_parameters(net)
+    require_trainable(net)
     C = checked_clip_norm("clip_sample_norm", clip_sample_norm)
-    plan = make_plan(net, len(run.samples.X), batch_size, shuffle, replacement, seed, C)
-    return _train(run, plan, optimizer, state, epochs, progress)
-
-
-def make_plan(net: MLP, n: int, batch_size: int, shuffle: bool, replacement: bool, seed: int | None,
-              clip_norm: float) -> Plan:
-    """How a network is to go through n samples; a seed that is not given is drawn from the network's generator."""
-    sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
-    order_seed = (net.draw_seed() if seed is None else seed) % 2**63
-    piece = samples_in_a_piece(net.backend_module, net.layout, net.dtype)
-    return Plan(min(batch_size, n), piece, sampling, order_seed, clip_norm)
-
-
-def specialised(work: Any, net: MLP, plan: Plan, spec: OptimizerSpec, steps: int) -> Any:
-    """A workspace with what is worth compiling for so many steps of this network, if they are plain descent."""
-    plain = is_plain_descent(spec) and plan.clip_norm == 0.0 and net.is_built_in
-    return net.backend_module.specialised(work, net.widths, net.activations, net.loss, net.dtype, plan.batch_size,
-                                          steps if plain else 0)
+    alpha = require_number("l2_penalty", l2_penalty, at_least=0.0)
+    plan = make_plan(net, len(run.samples.X), batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
+                     clip_norm=C, penalty=alpha, by_weight=run.weighted_mean, dropout=dropout)
+    return _train(run, Session(net, run.samples, plan, optimizer, state, epochs), progress)
 
 
 def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
@@ -131,13 +138,15 @@ def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
     return optimizer
 
 
-def require_finite_parameters(net: MLP) -> None:
+def require_trainable(net: MLP) -> None:
     """Refuse a network that training could only leave as it is."""
-    if not np.isfinite(net.theta).all():
+    net.require_writeable()
+    if not np.isfinite(net.theta_on_host()).all():
         raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
 
 
-class _Run(NamedTuple):
+@dataclass(frozen=True)
+class _Run:
     """What stays the same from slice to slice."""
 
     net: MLP
@@ -146,13 +155,24 @@ class _Run(NamedTuple):
     validation: tuple[Samples, Any] | None
     metrics: dict[str, Callable[..., float]]
     callbacks: list[Callable[..., Any]]
+    weighted_mean: bool
+
+    @cached_property
+    def validation_mass(self) -> float:
+        """Over what the mean of the validation losses is taken."""
+        assert self.validation is not None
+        samples, _ = self.validation
+        n = len(samples.X)
+        return mass_of(self.net.backend_module.memory.to_host(samples.weights), n) if self.weighted_mean else float(n)
 
 
 def checked_samples(net: MLP, X: Any, d: Any, sample_weight: Any) -> Samples:
-    """The samples of a training as kernels take them."""
+    """The samples of a training as kernels take them; labels, which are places in memory, as they are now."""
     samples = net.checked_samples(X, d, sample_weight)
     if len(samples.X) > MAX_SAMPLES:
         raise ValueError(f"X: expected at most {MAX_SAMPLES} samples, found {len(samples.X)}")
+    if isinstance(samples.labels, np.ndarray):  # a callback might write other ones, which nobody would check
+        samples = samples._replace(labels=samples.labels.copy())
     return samples
 
 
@@ -172,6 +192,8 @@ def _checked_metrics(metrics: Mapping[str, Callable[..., float]] | None) -> dict
     if not isinstance(metrics, Mapping | None):
         raise TypeError(f"metrics: expected a mapping of names to callables, found {metrics!r}")
     for name, metric in (metrics or {}).items():
+        if not isinstance(name, str):
+            raise TypeError(f"metrics: expected names as keys, found {name!r}")
         if not callable(metric):
             raise TypeError(f"metrics: expected a callable for {name!r}, found {metric!r}")
         if name in ("loss", "accuracy") or name.startswith("validation_"):
@@ -179,55 +201,33 @@ def _checked_metrics(metrics: Mapping[str, Callable[..., float]] | None) -> dict
     return dict(metrics or {})
 
 
-def _checked_callbacks(callbacks: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
-    if not isinstance(callbacks, Sequence):
-        raise TypeError(f"callbacks: expected a sequence of callables, found {callbacks!r}")
-    for callback in callbacks:
-        if not callable(callback):
-            raise TypeError(f"callbacks: expected callables, found {callback!r}")
-    return list(callbacks)
-
-
-def _train(run: _Run, plan: Plan, optimizer: Optimizer, state: OptimizerState, epochs: int,
-           progress_wanted: bool | None) -> History:
+def _train(run: _Run, session: Session, progress_wanted: bool | None) -> History:
     """Slices of compiled training until all epochs are done, a callback stops them, or Ctrl-C."""
-    net, n = run.net, len(run.samples.X)
-    progress = start_progress(n, epochs, in_order=plan.sampling == IN_ORDER)
-    history = History()
-    history.optimizer_state = state
+    net, plan, history, epochs = run.net, session.plan, session.history, session.epochs
     observed = bool(run.validation or run.metrics or run.callbacks)
-    spec = optimizer.spec()
-    net.zero_grad()
-    begin = time.perf_counter()
-    pace = Pace(backends.SLICE_SECONDS)
+    pace, status = new_pace(), RUNNING
     try:
-        _call_if_there(run.callbacks, "start", net)
-        with (ProgressBar(progress_wanted, epochs * n, "samples") as bar,
+        call_if_there(run.callbacks, "start", net)
+        with (ProgressBar(progress_wanted, epochs * len(run.samples.X), "samples") as bar,
               net.workspace(min(plan.batch_size, plan.piece)) as room):
-            work = specialised(room, net, plan, spec, epochs * n // plan.batch_size)
-            while history.epochs < epochs and history.stop_reason == "epochs":
-                slice_begin = time.perf_counter()
-                until = history.epochs + 1 if observed else epochs
-                before = samples_done(progress, n)
+            work = session.specialised(room)
+            while history.epochs < epochs and history.stop_reason == "epochs" and status != DIVERGED:
                 with threads.allowed() as count:
-                    team, budget = pace.next_slice(count)
-                    status = net.backend_module.train(net.theta, net.grad, net.layout, run.samples, plan, spec, state,
-                                                      progress, until, budget, work, team)
-                pace.learn(team, time.perf_counter() - slice_begin, samples_done(progress, n) - before)
-                _record_epochs(run, progress, history)
-                if status == DIVERGED:
-                    raise divergence(progress, history)
-                bar.show(samples_done(progress, n), _text_of(history, epochs))
+                    status = session.advance(work, count, history.epochs + 1 if observed else epochs, pace)
+                _record_epochs(run, session)
+                bar.show(session.samples_done, _text_of(history, epochs))
     except KeyboardInterrupt:
-        record_losses(net, n, progress, history)
+        session.record()
+        history.drop_unfinished()
         history.stop_reason = "interrupted"
         warnings.warn(f"training was interrupted in epoch {history.epochs}; the network and the history so far are "
                       f"usable", RuntimeWarning, stacklevel=4)
     finally:
-        net.zero_grad()
-        history.samples = samples_done(progress, n)
-        history.seconds = time.perf_counter() - begin
-    _call_if_there(run.callbacks, "finish", net)
+        session.finish()
+    failure = session.divergence() if status == DIVERGED else None
+    call_if_there(run.callbacks, "finish", net)
+    if failure is not None:
+        raise failure
     return history
 
 
@@ -237,62 +237,41 @@ def _text_of(history: History, epochs: int) -> str:
     return f"{text}, loss {history['loss'][-1]:.4g}" if history.epochs else text
 
 
-def samples_done(progress: Progress, n: int) -> int:
-    """How many samples training has gone through."""
-    return int(progress.counts[EPOCH]) * n + int(progress.counts[POSITION])
-
-
-def _record_epochs(run: _Run, progress: Progress, history: History) -> None:
+def _record_epochs(run: _Run, session: Session) -> None:
     """Put the epochs completed since the last call into the history, and show the last to validation and callbacks.
 
     Where there is something to show them to, a slice ends with its epoch, so that the last is the only one.
     """
+    net, history = run.net, session.history
     before = history.epochs
-    record_losses(run.net, len(run.samples.X), progress, history)
+    session.record()
     if history.epochs == before:
         return
-    net = run.net
     if run.validation is not None:
         validation, d = run.validation
         E, accuracy = net.evaluate_samples(validation)
-        history.record("validation_loss", E / len(validation.X))
+        history.record("validation_loss", E / run.validation_mass)
         if net.loss_record.is_classification:
             history.record("validation_accuracy", accuracy)
         _record_metrics(run.metrics, "validation_", d, net, validation.X, history)
     _record_metrics(run.metrics, "", run.d, net, run.samples.X, history)
-    wishes = [callback(net, history) for callback in run.callbacks]
-    if any(wish is True for wish in wishes):
+    if run.callbacks:
+        session.write_state()
+    if ask_to_stop(run.callbacks, net, history):
         history.stop_reason = "callback"
-    net.zero_grad()  # a callback may have used the running gradient,
-    progress.sums[REACH] = -1.0  # and written to theta
-
-
-def record_losses(net: MLP, n: int, progress: Progress, history: History) -> None:
-    """Put what compiled code saw of the epochs completed since the last call into the history."""
-    for epoch in range(history.epochs, int(progress.counts[EPOCH])):
-        history.record("loss", progress.loss[epoch])
-        if net.loss_record.is_classification:
-            history.record("accuracy", progress.correct[epoch] / n)
+    session.theta_was_seen()
 
 
 def _record_metrics(metrics: Mapping[str, Callable[..., float]], prefix: str, d: Any, net: MLP, X: np.ndarray,
                     history: History) -> None:
     if metrics:
-        Y = net.forward(X)
+        Y = net.backend_module.memory.result(net.forward(X), d)  # as d is, on the device or not
         for name, metric in metrics.items():
-            history.record(prefix + name, metric(d, Y))
+            history.record(prefix + name, _require_scalar(name, metric(d, Y)))
 
 
-def divergence(progress: Progress, history: History) -> DivergenceError:
-    """What to raise where the compiled loop says DIVERGED."""
-    epoch, step = int(progress.counts[EPOCH]), int(progress.counts[STEP])
-    reason = "loss" if not math.isfinite(progress.sums[0]) else "update"
-    return DivergenceError(
-        f"the {reason} is not finite in epoch {epoch}, step {step} (both counted from 0); the last finite parameters "
-        f"are in place. Try a smaller learning rate, clip_norm, or standardised inputs", epoch, step, history)
-
-
-def _call_if_there(callbacks: Sequence[Callable[..., Any]], method: str, net: MLP) -> None:
-    for callback in callbacks:
-        if hasattr(callback, method):
-            getattr(callback, method)(net)
+def _require_scalar(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"metrics: expected a number from {name!r}, found {value!r}") from None

@@ -1,4 +1,4 @@
-"""The workloads on which fastbp is timed: one table for `fastbp compare` and for the benchmarks."""
+"""The workloads on which fastbp is timed: one table for `fastbp compare` and for the benchmarks, and one for GPUs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +27,8 @@ class Workload:
     optimizer : "sgd" or "adam"
     batches : int, optional
         In an epoch; if not given, as many as make about 16 batches, with 2048 to 60,000 samples.
+    shuffle : bool
+        Whether every epoch takes the samples in a new order.
 
     Examples
     --------
@@ -45,6 +47,7 @@ class Workload:
     batch_size: int
     optimizer: str
     batches: int | None = None
+    shuffle: bool = False
 
     def __post_init__(self) -> None:
         if self.optimizer not in LEARNING_RATES:
@@ -101,8 +104,21 @@ WORKLOADS = tuple(Workload(*row) for row in (
 ))
 
 
-def workloads_named(names: Sequence[str]) -> list[Workload]:
-    """The workloads of these names or groups, each once, in the order of the table; all of them for no name.
+#: The network for which fully fused kernels are known, with batches that fill a GPU.
+FUSED = tuple(Workload(f"fused-{batch_size}", (32, 64, 64, 64, 64, 16), "relu", "squared_error", batch_size, "sgd")
+              for batch_size in (2**14, 2**18))
+
+#: An epoch of Fashion-MNIST as people train it, on random samples. Of its 60,000 it leaves out the last 96, as loaders
+#: do that drop a ragged batch: a step is the same work every time, and compiled peers need no second program for one.
+FASHION = Workload("fashion", (784, 100, 10), "relu", "softmax_cross_entropy", 128, "sgd", 468, shuffle=True)
+
+#: What a GPU is timed on, if nothing is named: `online` and its like would say how long starting a kernel takes.
+GPU_WORKLOADS = (*FUSED, *(workload for workload in WORKLOADS if workload.name in ("tabular-256", "mnist-128", "big")),
+                 FASHION)
+
+
+def workloads_named(names: Sequence[str], otherwise: Sequence[Workload] = WORKLOADS) -> list[Workload]:
+    """The workloads of these names or groups, each once, in the order of the tables; `otherwise` for no name.
 
     Raises
     ------
@@ -114,9 +130,12 @@ def workloads_named(names: Sequence[str]) -> list[Workload]:
     >>> [workload.name for workload in workloads_named(["mnist", "online"])]
     ['online', 'mnist-1', 'mnist-128']
     """
-    known = {name for workload in WORKLOADS for name in (workload.name, workload.group)}
+    every = (*WORKLOADS, *FUSED, FASHION)
+    known = {name for workload in every for name in (workload.name, workload.group)}
     for name in names:
         if name not in known:
             raise ValueError(f"WORKLOAD: unknown workload {name!r}; expected one of "
-                             f"{', '.join(workload.name for workload in WORKLOADS)}")
-    return [workload for workload in WORKLOADS if not names or {workload.name, workload.group} & set(names)]
+                             f"{', '.join(workload.name for workload in every)}")
+    if not names:
+        return list(otherwise)
+    return [workload for workload in every if {workload.name, workload.group} & set(names)]

@@ -10,7 +10,8 @@ Parameters are one flat vector theta = (W_1, b_1, ..., W_L, b_L), each W_k of sh
 E is a sum over samples, every gradient comes from autograd. Labels are int64, everything else float64. The keys:
 
 ==================================================  ==============================================================
-``depth<L>/{theta,X,labels,targets,bits,weights}``  inputs shared by all cases with L layers
+``depth<L>/{theta,X,labels,targets,bits,counts,     inputs shared by all cases with L layers
+weights}``
 ``gradient/<case>/<activation>/<L>/{E,grad,e0}``    E, dE/dtheta (P,) and dE/dX (n, N_0)
 ``weighted/<case>/<activation>/2/{E,grad,e0}``      the same for E = sum_i weights_i E_i
 ``training/{theta0,X,labels}``                      inputs shared by all training runs
@@ -52,6 +53,13 @@ LOSSES = {
     "cross_entropy": lambda y, d: -(F.one_hot(d, y.shape[1]) * torch.log(y)).sum(dim=1),
     "softmax_cross_entropy": lambda y, d: F.cross_entropy(y, d, reduction="none"),
     "binary_cross_entropy": lambda y, d: F.binary_cross_entropy_with_logits(y, d, reduction="none").sum(dim=1),
+    "absolute_error": lambda y, d: F.l1_loss(y, d, reduction="none").sum(dim=1),
+    "huber": lambda y, d: F.huber_loss(y, d, reduction="none").sum(dim=1),
+    "huber(0.5)": lambda y, d: F.huber_loss(y, d, reduction="none", delta=0.5).sum(dim=1),
+    "quantile": lambda y, d: torch.maximum(0.5 * (d - y), -0.5 * (d - y)).sum(dim=1),
+    "quantile(0.9)": lambda y, d: torch.maximum(0.9 * (d - y), -0.1 * (d - y)).sum(dim=1),
+    "poisson": lambda y, d: (F.poisson_nll_loss(y, d, log_input=True, reduction="none")
+                             + torch.xlogy(d, d) - d).sum(dim=1),
 }
 
 DEPTH_WIDTHS = {1: [4, 3], 2: [4, 5, 3], 3: [4, 5, 6, 3], 4: [4, 5, 6, 5, 3]}
@@ -112,6 +120,7 @@ def draw_inputs(widths, n=5):
         "targets": rng.standard_normal((n, widths[-1])),
         "bits": rng.integers(0, 2, (n, widths[-1])).astype(np.float64),
         "weights": rng.uniform(0.2, 2.0, n),
+        "counts": rng.poisson(2.0, (n, widths[-1])).astype(np.float64),
     }
 
 

@@ -91,8 +91,34 @@ def binary_cross_entropy(y, d):
     return E, np.array([logistic(y_i) for y_i in y]) - d
 
 
+def absolute_error(y, d):
+    return sum(abs(y - d)), np.sign(y - d)
+
+
+def huber(delta):
+    def loss(y, d):
+        E = sum(r**2 / 2 if abs(r) <= delta else delta * (abs(r) - delta / 2) for r in y - d)
+        return E, np.clip(y - d, -delta, delta)
+    return loss
+
+
+def quantile(q):
+    def loss(y, d):
+        return sum(max(q * r, (q - 1) * r) for r in d - y), np.select([d > y, d < y], [-q, 1 - q])
+    return loss
+
+
+def poisson(y, d):
+    means = [math.exp(y_i) for y_i in y]
+    E = sum(mean - d_i * y_i + (d_i * math.log(d_i) - d_i if d_i > 0 else 0)
+            for mean, y_i, d_i in zip(means, y, d, strict=True))
+    return E, means - d
+
+
 LOSSES = {"squared_error": squared_error, "cross_entropy": cross_entropy,
-          "softmax_cross_entropy": softmax_cross_entropy, "binary_cross_entropy": binary_cross_entropy}
+          "softmax_cross_entropy": softmax_cross_entropy, "binary_cross_entropy": binary_cross_entropy,
+          "absolute_error": absolute_error, "huber": huber(1.0), "huber(0.5)": huber(0.5), "huber(1e-05)": huber(1e-5),
+          "quantile": quantile(0.5), "quantile(0.9)": quantile(0.9), "poisson": poisson}
 
 
 def target_rows(d, outputs):
@@ -150,6 +176,13 @@ CASES = {
     "cross_entropy": ("cross_entropy", "softmax", "labels"),
     "softmax_cross_entropy": ("softmax_cross_entropy", "identity", "labels"),
     "binary_cross_entropy": ("binary_cross_entropy", "identity", "bits"),
+    "absolute_error": ("absolute_error", "identity", "targets"),
+    "huber": ("huber", "identity", "targets"),
+    "huber_parameter": ("huber(0.5)", "identity", "targets"),
+    "quantile": ("quantile", "identity", "targets"),
+    "quantile_parameter": ("quantile(0.9)", "identity", "targets"),
+    "poisson": ("poisson", "identity", "counts"),
+    "poisson_tanh": ("poisson", "tanh", "counts"),
 }
 
 
@@ -164,4 +197,5 @@ def draw_inputs(widths, n, seed=0, dtype="float64"):
         "targets": rng.standard_normal((n, widths[-1])).astype(dtype),
         "bits": rng.integers(0, 2, (n, widths[-1])).astype(dtype),
         "weights": rng.uniform(0.2, 2.0, n).astype(dtype),
+        "counts": rng.poisson(2.0, (n, widths[-1])).astype(dtype),
     }

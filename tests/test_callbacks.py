@@ -4,14 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from tolerances import CUDA
 
 import fastbp
 
 X, d = np.eye(3, dtype=np.float32), np.arange(3)
 
 
-def network():
-    return fastbp.MLP([3, 3], seed=0)
+def network(backend="auto"):
+    return fastbp.MLP([3, 3], seed=0, backend=backend)
 
 
 class Watching:
@@ -31,14 +32,16 @@ class Watching:
         self.calls.append("finish")
 
 
-def test_true_stops_and_all_are_called():
-    before, after = Watching(True), Watching()
-    history = network().fit(X, d, epochs=5, callbacks=[before, after])
+@pytest.mark.parametrize("true", [True, np.True_])
+@pytest.mark.parametrize("backend", ["auto", *CUDA])
+def test_true_stops_and_all_are_called(backend, true):
+    before, after = Watching(true), Watching()
+    history = network(backend).fit(X, d, epochs=5, callbacks=[before, after])
     assert before.calls == after.calls == ["start", 1, "finish"]
     assert (history.epochs, history.stop_reason) == (1, "callback")
 
 
-@pytest.mark.parametrize("answer", [None, False, 1, "stop", np.True_, [True]])
+@pytest.mark.parametrize("answer", [None, False, 1, "stop", np.False_, [True]])
 def test_nothing_else_stops(answer):
     watching = Watching(answer)
     history = network().fit(X, d, epochs=4, callbacks=[watching])
@@ -62,11 +65,33 @@ def test_an_error_in_a_callback_comes_through():
     assert not net.grad.any()
 
 
+def test_what_a_callback_sees_of_time_and_samples():
+    seen = []
+    history = network().fit(X, d, epochs=3, callbacks=[lambda net, h: seen.append((h.samples, h.seconds))])
+    assert [samples for samples, _ in seen] == [3, 6, 9]
+    assert 0 < seen[0][1] < seen[1][1] < seen[2][1] <= history.seconds
+
+
+def test_training_that_diverges_is_finished_too():
+    """After three epochs the parameters are moved so far away that the next one overflows."""
+    def push(net, history):
+        if history.epochs == 3:
+            net.theta[:] = 1e30
+
+    net, watching, best = fastbp.MLP([3, 3], loss="squared_error", seed=0), Watching(), fastbp.EarlyStopping("loss")
+    with pytest.raises(fastbp.DivergenceError) as caught:
+        net.fit(X, np.eye(3), epochs=9, callbacks=[best, watching, push])
+    history = caught.value.history
+    assert watching.calls == ["start", 1, 2, 3, "finish"]
+    assert history.stop_reason == "diverged"
+    assert net.loss_value(X, np.eye(3)) < 3 * history["loss"][0]
+
+
 # ---- early stopping --------------------------------------------------------------------------------------------------
 
-def follow(values, name="validation_loss", **settings):
+def follow(values, name="validation_loss", backend="auto", **settings):
     """Train with a script of recorded values while theta is the number of the epoch, from 1: what it is at the end."""
-    net, stopping, script = network(), fastbp.EarlyStopping(name, **settings), iter(values)
+    net, stopping, script = network(backend), fastbp.EarlyStopping(name, **settings), iter(values)
 
     def play(net, history):
         history.record(name, next(script))
@@ -74,7 +99,7 @@ def follow(values, name="validation_loss", **settings):
 
     history = net.fit(X, d, optimizer=fastbp.SGD(0.0), epochs=len(values), callbacks=[play, stopping])
     assert (history.stop_reason == "callback") == (history.epochs < len(values))
-    return net.theta[0], history.epochs, stopping
+    return net.theta_on_host()[0], history.epochs, stopping
 
 
 @pytest.mark.parametrize(("values", "settings", "epochs", "best"), [
@@ -88,7 +113,9 @@ def follow(values, name="validation_loss", **settings):
     ([5, 4.5, 4.2, 3.9, 9], {"patience": 2, "min_delta": 2.0}, 3, 1),
     ([math.nan, 4, math.nan, 5, 6], {"patience": 2}, 4, 2),
 ])
-def test_best_epoch(values, settings, epochs, best):
+@pytest.mark.parametrize("backend", ["auto", *CUDA])
+def test_best_epoch(values, settings, epochs, best, backend):
+    settings = settings | {"backend": backend}
     theta, found, stopping = follow(values, **settings)
     assert (found, stopping.best_epoch + 1, stopping.best_value) == (epochs, best, values[best - 1])
     assert theta == best

@@ -30,7 +30,7 @@ def _in_empty_folder(tmp_path, monkeypatch):
 
 def run_json(capsys, *arguments):
     assert main([*arguments, "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
+    return json.loads(capsys.readouterr().out, parse_constant=pytest.fail)  # NaN and infinity are not in its standard
 
 
 def test_train_digits_with_no_other_option(capsys, tmp_path):
@@ -86,6 +86,43 @@ def test_csv_of_names_with_a_target_column(capsys, tmp_path):
     assert capsys.readouterr().out.split() == ["prediction", "up", "down"]
 
 
+@pytest.fixture
+def model_of_names(tmp_path):
+    """Trained on the columns a, b and c, of which b alone matters."""
+    rows = np.random.default_rng(0).normal(size=(100, 3)).tolist()
+    lines = ["a,b,c,kind"] + [f"{a},{b},{c},{'up' if b > 0 else 'down'}" for a, b, c in rows]
+    (tmp_path / "named.csv").write_text("\n".join(lines))
+    assert main(["train", "--data", "named.csv", "--epochs", "40", "--learning-rate", "0.01", "--quiet"]) == 0
+    return "named.npz"
+
+
+@pytest.mark.parametrize(("table", "options"), [
+    ("a,b,c\n-9,2,-9\n9,-2,9\n", []), ("c,a,b\n-9,-9,2\n9,9,-2\n", []), ("b,c,a\n2,-9,-9\n-2,9,9\n", []),
+    ("kind,b,c,a\nx,2,-9,-9\nx,-2,9,9\n", ["--target", "kind"]), ("-9,2,-9\n9,-2,9\n", [])])
+def test_columns_are_found_by_their_names(capsys, tmp_path, model_of_names, table, options):
+    """And by position where the table has none."""
+    (tmp_path / "new.csv").write_text(table)
+    capsys.readouterr()
+    assert main(["predict", model_of_names, "--data", "new.csv", *options]) == 0
+    assert capsys.readouterr().out.split() == ["prediction", "up", "down"]
+
+
+@pytest.mark.parametrize(("table", "options", "words"), [
+    ("c,a\n1,2\n", [], "found none named 'b'; there are 'c', 'a'"),
+    ("a,x,c\n1,2,3\n", [], "found none named 'b'; there are 'a', 'x', 'c'"),
+    ("a,b,c,kind\n1,2,3,4\n", [], "found 'kind' too"),
+    ("a,b,c\n1,2,3\n", ["--target", "b"], "found none named 'b'"),
+    ("a,b,c\n1,2,3\n", ["--target", "x"], "choose one of 'a', 'b', 'c'"),
+    ("1,2\n", [], "takes 3 features, found 2")])
+def test_columns_that_do_not_fit_are_named(capsys, tmp_path, model_of_names, table, options, words):
+    (tmp_path / "new.csv").write_text(table)
+    capsys.readouterr()
+    assert main(["predict", model_of_names, "--data", "new.csv", *options]) == BAD_INPUT
+    output = capsys.readouterr()
+    assert words in output.err
+    assert not output.out
+
+
 def test_npz_of_quantities_returns_to_their_units(capsys, tmp_path):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 2))
@@ -97,6 +134,46 @@ def test_npz_of_quantities_returns_to_their_units(capsys, tmp_path):
     np.savez(tmp_path / "new.npz", X=np.array([[0.0, 0.0], [1.0, 0.0]]))
     found = run_json(capsys, "predict", "m.npz", "--data", "new.npz")["predictions"]
     np.testing.assert_allclose(found, [5000.0, 5300.0], atol=60.0)
+
+
+@pytest.mark.parametrize(("y", "options"), [
+    (np.full(40, 0.1), []), (np.full((40, 2), [0.1, 3.0]), []), (np.arange(40.0), ["--test-fraction", "0.02"])])
+def test_r2_that_is_not_defined_is_null(capsys, tmp_path, y, options):
+    """Of constant targets, and of one row; pytest makes an error of NumPy's warnings."""
+    np.savez(tmp_path / "flat.npz", X=np.random.default_rng(0).normal(size=(40, 2)), y=y)
+    options = ["train", "--data", "flat.npz", "--task", "regression", "--model", "m.npz", "--epochs", "1", *options]
+    result = run_json(capsys, *options)
+    assert result["test_r2"] is None
+    assert result["test_rmse"] >= 0.0
+    assert main(options) == 0
+    assert "test R²        not defined" in capsys.readouterr().out
+
+
+def test_json_has_only_what_its_standard_has(capsys):
+    net = fastbp.MLP([1, 1], loss="poisson", dtype="float64", initializer="zeros")
+    net.metadata = {"input_mean": [0.0], "input_scale": [1.0], "target_mean": [0.0], "target_scale": [1.0],
+                    "classes": None, "features": None}
+    net.weights[0][:] = 1.0
+    net.save("steep.npz")
+    np.savez("new.npz", X=[[0.0], [1e4]])
+    assert run_json(capsys, "predict", "steep.npz", "--data", "new.npz") == {"predictions": [1.0, None]}
+
+
+def test_losses_of_quantities(capsys, tmp_path):
+    """Counts are predicted as means, and a quantile in the units of the targets."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 1))
+    means = 20.0 * np.exp(0.5 * X[:, 0])
+    np.savez(tmp_path / "counts.npz", X=X, y=rng.poisson(means).astype(float))
+    np.savez(tmp_path / "new.npz", X=np.array([[0.0], [1.0]]))
+    for loss, expected in (("poisson", [20.0, 33.0]), ("quantile(0.9)", [25.8, 40.5])):
+        run_json(capsys, "train", "--data", "counts.npz", "--task", "regression", "--loss", loss, "--model", "m.npz",
+                 "--epochs", "60", "--layers", "20", "--activation", "tanh")
+        found = run_json(capsys, "predict", "m.npz", "--data", "new.npz")["predictions"]
+        np.testing.assert_allclose(found, expected, rtol=0.1)
+    np.savez(tmp_path / "below.npz", X=X, y=-means)
+    assert main(["train", "--data", "below.npz", "--loss", "poisson", "--model", "m.npz"]) == BAD_INPUT
+    assert "--loss: poisson is for numbers of at least 0, found -" in capsys.readouterr().err
 
 
 def test_folder_of_idx_files_keeps_its_own_test_set(capsys, tmp_path):
@@ -118,6 +195,7 @@ def test_folder_of_idx_files_keeps_its_own_test_set(capsys, tmp_path):
     (["--data", "iris", "--loss", "squared_error"], "--loss"),
     (["--data", "diabetes", "--loss", "cross_entropy"], "--loss"),
     (["--data", "iris", "--loss", "binary_cross_entropy"], "two classes"),
+    (["--data", "iris", "--loss", "huber(0.5)"], "huber(0.5) is for quantities"),
     (["--data", "iris", "--batch-size", "0"], "--batch-size"),
     (["--data", "iris", "--epochs", "0"], "--epochs"),
     (["--data", "iris", "--learning-rate", "-1"], "learning_rate"),
@@ -125,6 +203,15 @@ def test_folder_of_idx_files_keeps_its_own_test_set(capsys, tmp_path):
     (["--data", "iris", "--test-fraction", "1.5"], "--test-fraction"),
     (["--data", "iris", "--threads", "10000"], "--threads"),
     (["--data", "iris", "--model", "no/such/folder.npz"], "--model"),
+    (["--data", "iris", "--model", "."], "--model: expected the name of a file"),
+    (["--data", "iris", "--model", ""], "--model: expected the name of a file"),
+    (["--data", "iris", "--plot", "."], "--plot: expected the name of a file"),
+    (["--data", "iris", "--plot", "curves"], "--plot: expected a file name that ends in"),
+    (["--data", "iris", "--plot", "curves.xyz"], "--plot: expected a file name that ends in"),
+    (["--data", "iris", "--model", "a.png", "--plot", "./a.png"], "--plot: a.png is the file of the model"),
+    (["--data", "iris", "--seed", "-1"], "--seed"),
+    (["--data", "iris", "--layers", "10000000000"], "not enough memory"),
+    (["--data", "iris", "--layers", "1000000000000000000000"], "2^48"),
     (["--data", "iris", "--early-stopping", "3", "--validation-fraction", "0"], "--early-stopping")])
 def test_what_cannot_be_used_is_named(capsys, arguments, words, tmp_path):
     assert main(["train", *arguments]) == BAD_INPUT
@@ -134,7 +221,36 @@ def test_what_cannot_be_used_is_named(capsys, arguments, words, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["train", "--data", "iris", "--layers", "3,x"], ["fly"]])
+def test_no_training_for_a_place_that_is_no_file(capsys, tmp_path):
+    os.mkfifo("pipe.npz")
+    for path in (tmp_path / "folder.npz", tmp_path / "folder.png"):
+        path.mkdir()
+    os.symlink("no/such/folder.npz", "link.npz")
+    for option, path, words in (("--model", "pipe.npz", "no regular file"), ("--model", "folder.npz", "the folder"),
+                                ("--plot", "folder.png", "the folder"), ("--model", "link.npz", "there is no folder")):
+        assert main(["train", "--data", "iris", option, path]) == BAD_INPUT
+        message = capsys.readouterr().err
+        assert message.startswith(f"fastbp: {option}: ")  # and not that kernels are being prepared
+        assert words in message
+
+
+def test_the_data_are_not_written_over(capsys, tmp_path):
+    """Without --model the network goes to NAME.npz, which is what the data may be called."""
+    np.savez("plane.npz", X=np.ones((9, 2)), y=np.arange(9.0))
+    before = (tmp_path / "plane.npz").read_bytes()
+    assert main(["train", "--data", "plane.npz"]) == BAD_INPUT
+    assert "--model: plane.npz is the data" in capsys.readouterr().err
+    assert (tmp_path / "plane.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("seed", [2**32 - 1, 2**32, 10**30])
+def test_seeds_of_any_size(capsys, seed):
+    assert main(["train", "--data", "iris", "--epochs", "1", "--seed", str(seed)]) == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["train", "--data", "iris", "--layers", "3,x"], ["fly"],
+                                       ["train", "--data", "iris", "--loss", "mse"],
+                                       ["train", "--data", "iris", "--loss", "huber(0)"]])
 def test_wrong_usage(arguments):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -160,8 +276,45 @@ def test_predict_refuses_other_files_and_features(capsys, tmp_path):
     assert main(["predict", "text.npz", "--data", "iris"]) == BAD_INPUT
     assert main(["train", "--data", "iris", "--epochs", "1", "--model", "iris.npz"]) == 0
     capsys.readouterr()
-    assert main(["predict", "iris.npz", "--data", "wine"]) == BAD_INPUT
+    np.savez("more.npz", X=np.ones((2, 13)))
+    assert main(["predict", "iris.npz", "--data", "more.npz"]) == BAD_INPUT
     assert "4 features, found 13" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"classes": ["a", "b"]}, "3 names as 'classes'"), ({"classes": None}, "'classes'"),
+    ({"classes": ["a", "b", 1]}, "'classes'"), ({"classes": [True, False, True]}, "'classes'"),
+    ({"classes": "abc"}, "'classes'"), ({"input_mean": [0.0] * 3}, "4 finite numbers as 'input_mean'"),
+    ({"input_mean": ["0"] * 4}, "'input_mean'"), ({"input_mean": [10**400] * 4}, "'input_mean'"),
+    ({"input_scale": [1.0, 1.0, 1.0, 0.0]}, "4 finite numbers above 0 as 'input_scale'"),
+    ({"features": 4}, "'features'"), ({"features": list("abc")}, "4 names as 'features'"),
+    ({"features": list("abca")}, "'features' have one name")])
+def test_predict_refuses_metadata_that_does_not_fit(capsys, changes, words):
+    net = fastbp.MLP([4, 3], seed=0)
+    net.metadata = {"input_mean": [0.0] * 4, "input_scale": [1.0] * 4, "target_mean": None, "target_scale": None,
+                    "classes": ["a", "b", "c"], "features": None}
+    net.save("whole.npz")
+    net.metadata |= changes
+    net.save("changed.npz")
+    assert main(["predict", "whole.npz", "--data", "iris"]) == 0
+    capsys.readouterr()
+    assert main(["predict", "changed.npz", "--data", "iris"]) == BAD_INPUT
+    message = capsys.readouterr().err
+    assert message.startswith("fastbp: changed.npz: its metadata")
+    assert words in message
+
+
+@pytest.mark.parametrize(("outputs", "loss", "changes", "words"), [
+    (2, "squared_error", {}, "2 finite numbers as 'target_mean'"),
+    (1, "squared_error", {"target_scale": None}, "'target_scale'"), (1, "poisson", {"target_scale": [-1.0]}, "above 0"),
+    (2, "binary_cross_entropy", {"classes": ["a", "b"]}, "1 output"), (1, "binary_cross_entropy", {}, "2 names")])
+def test_predict_refuses_metadata_that_does_not_fit_the_loss(capsys, outputs, loss, changes, words):
+    net = fastbp.MLP([4, outputs], loss=loss, seed=0)
+    net.metadata = {"input_mean": [0.0] * 4, "input_scale": [1.0] * 4, "target_mean": [0.0], "target_scale": [1.0],
+                    "classes": None, "features": None} | changes
+    net.save("m.npz")
+    assert main(["predict", "m.npz", "--data", "iris"]) == BAD_INPUT
+    assert words in capsys.readouterr().err
 
 
 def test_doctor(capsys):
@@ -171,7 +324,7 @@ def test_doctor(capsys):
     assert found["numpy"] == np.__version__
     assert main(["doctor"]) == 0
     output = capsys.readouterr().out
-    assert all(name in output for name in ("cache", "vectors", "BLAS", "CUDA"))
+    assert all(name in output for name in ("cache", "vectors", "BLAS", "GPU"))
 
 
 def test_doctor_names_the_vectors_that_numba_is_told_to_use():
@@ -179,6 +332,47 @@ def test_doctor_names_the_vectors_that_numba_is_told_to_use():
     shown = subprocess.run([sys.executable, "-m", "fastbp", "doctor", "--json"], env=os.environ | told, check=True,
                            capture_output=True, text=True).stdout
     assert json.loads(shown)["vectors"] == "baseline, 128 bits, 4 float32"
+
+
+def run_in_shell(command, **environment):
+    """What a shell makes of `fastbp`."""
+    told = {"PYTHONPATH": str(Path(fastbp.__file__).parents[1]), "PYTHON": sys.executable} | environment
+    return subprocess.run(["sh", "-c", f'"$PYTHON" -m fastbp {command}'], env=os.environ | told, capture_output=True,
+                          text=True)
+
+
+@pytest.mark.parametrize("command", ["compare --help", "train --data diabetes --epochs 1 --quiet"])
+def test_an_encoding_without_the_letters(command):
+    """Both print what ASCII lacks: µ and ᵀ, and R²."""
+    shown = run_in_shell(command, PYTHONIOENCODING="ascii")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "\\xb5" in shown.stdout or "\\xb2" in shown.stdout
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams(tmp_path, closed):
+    shown = run_in_shell(f"train --data iris --epochs 1 {closed}")
+    assert shown.returncode == 0
+    assert "test accuracy" in shown.stdout or ">&-" in closed.replace("2>&-", "")
+    assert shown.stderr.count("\n") == ("2" not in closed)  # that kernels are being prepared
+    assert fastbp.load("iris.npz").widths == (4, 100, 3)
+
+
+def test_ctrl_c_while_importing():
+    code = """
+import runpy, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "fastbp.commands":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module("fastbp", run_name="__main__")
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                           env=os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])})
+    assert (shown.returncode, shown.stdout, shown.stderr) == (INTERRUPTED, "", "")
 
 
 def test_ctrl_c_writes_what_was_trained(tmp_path):

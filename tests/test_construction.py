@@ -48,6 +48,9 @@ LOSS_NAMES = ", ".join(loss.name for loss in LOSSES)
     ({"loss": "cross_entropy"}, ValueError, "loss 'cross_entropy' is defined on a softmax layer, found .*'identity'"),
     ({"loss": "binary_cross_entropy", "output_activation": "logistic"}, ValueError, "loss 'binary_.*' includes"),
     ({"loss": "binary_cross_entropy", "output_activation": "softmax"}, ValueError, "loss 'binary_.*' includes"),
+    *[({"loss": "poisson", "output_activation": name}, ValueError, "loss 'poisson' includes the exponential, found "
+       f"output activation '{name}' before it; use output_activation='identity'")
+      for name in ("relu", "softplus", "logistic", "softmax")],
     ({"widths": [3, 1]}, ValueError, "loss 'softmax_cross_entropy' needs at least 2 classes.* width 1"),
     ({"widths": [3, 1], "loss": "cross_entropy", "output_activation": "softmax"}, ValueError, "loss .* at least 2"),
 ])
@@ -151,3 +154,20 @@ def test_copies_are_independent(copied, backend):
     assert net.metadata["name"] == "first"
     net.fit(X, d, epochs=2, batch_size=4)  # in the same orders, from the same generator
     assert other.theta.tobytes() == net.theta.tobytes()
+
+
+def test_what_is_assigned_to_a_layer_is_written_into_it():
+    net = fastbp.MLP([3, 4, 2], seed=0)
+    W, b = np.ones((4, 3)), np.arange(2)
+    net.weights[0], net.biases[1] = W, b
+    net.weight_gradients[1] -= 1
+    assert np.array_equal(net.weights[0], W)
+    assert np.array_equal(net.theta[-2:], b)
+    assert np.array_equal(net.grad[16:24], -np.ones(8))
+    before = net.theta.tobytes()
+    for wrong in (1.0, np.ones(3), np.ones((1, 3)), W.T):  # none is broadcast
+        with pytest.raises(ValueError, match=r"^expected values of shape \(4, 3\) for layer 0, found"):
+            net.weights[0] = wrong
+    with pytest.raises(TypeError, match="expected the place of one layer"):
+        net.weights[:] = [W, np.ones((2, 4))]
+    assert net.theta.tobytes() == before

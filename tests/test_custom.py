@@ -11,10 +11,10 @@ import naive
 import numba
 import numpy as np
 import pytest
-from tolerances import CPU_BACKENDS, DTYPES, ROUNDING, assert_close
+from tolerances import CPU_BACKENDS, CUDA, DTYPES, ROUNDING, assert_close, on_backends
 
 import fastbp
-from fastbp import MLP, SGD, Activation, Loss, activations, fit_many, jit, losses
+from fastbp import MLP, SGD, Activation, Loss, activations, derivatives, fit_many, jit, losses
 from fastbp.backends.tiles import online
 
 
@@ -37,42 +37,31 @@ def huber_prime(y, d):
     return min(1.0, max(-1.0, y - d))
 
 
-@pytest.fixture(autouse=True)
-def own_names():
-    """What a test registers is gone after it."""
-    kept = [(table, dict(table)) for table in (activations.BY_NAME, losses.BY_NAME)]
-    yield
-    for table, before in kept:
-        table.clear()
-        table.update(before)
-
-
 @pytest.fixture
 def plain(monkeypatch):
     """The same formulas beside those of `naive`."""
     monkeypatch.setitem(naive.ACTIVATIONS, "mish", (mish.py_func, lambda a: mish_prime.py_func(a, None)))
-    monkeypatch.setitem(naive.LOSSES, "huber", lambda y, d: (
+    monkeypatch.setitem(naive.LOSSES, "own_huber", lambda y, d: (
         sum(huber(*pair) for pair in zip(y, d, strict=True)),
         np.array([huber_prime(*pair) for pair in zip(y, d, strict=True)])))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("backend", CPU_BACKENDS)
-@pytest.mark.parametrize("n", [1, 5, 40])
+@pytest.mark.parametrize(("n", "backend"), on_backends([1, 5, 40], simulated=[1, 10]))
 def test_gradients(n, backend, dtype, plain):
     widths, names = (5, 17, 6, 3), ("mish", "tanh", "mish")
-    own, loss = Activation("mish", mish, mish_prime), Loss("huber", huber, huber_prime)
+    own, loss = Activation("mish", mish, mish_prime), Loss("own_huber", huber, huber_prime)
     inputs = naive.draw_inputs(widths, n, dtype=dtype)
     net = MLP(widths, activation=[own, "tanh", "mish"], loss=loss, dtype=dtype, backend=backend, seed=0)
     net.theta[:] = inputs["theta"]
     given = inputs["X"], inputs["targets"], inputs["weights"]
-    E, grad, E0 = naive.gradients(net.theta, widths, names, "huber", *given)
+    E, grad, E0 = naive.gradients(inputs["theta"], widths, names, "own_huber", *given)
     assert_close(net.accumulate_gradient(*given), E, 10 * ROUNDING[dtype])
     assert_close(net.grad, grad, 10 * ROUNDING[dtype])
     assert_close(net.input_gradient(*given), E0, 10 * ROUNDING[dtype])
-    assert_close(net.forward(inputs["X"]), [naive.forward(net.theta, widths, names, x)[1][-1] for x in inputs["X"]],
-                 10 * ROUNDING[dtype])
-    assert (net.activations, net.loss) == (names, "huber")
+    Y = [naive.forward(inputs["theta"], widths, names, x)[1][-1] for x in inputs["X"]]
+    assert_close(net.forward(inputs["X"]), Y, 10 * ROUNDING[dtype])
+    assert (net.activations, net.loss) == (names, "own_huber")
     assert net.forward(inputs["X"]).dtype == dtype  # whatever literals the functions have
     work, y = jit.workspace(net.layout) if backend == "tiled" else None, np.empty(3, dtype)
     if work is not None:
@@ -83,7 +72,7 @@ def test_gradients(n, backend, dtype, plain):
 def test_training(monkeypatch):
     """Also where kernels for one-sample steps would be taken, which know built-in formulas only; and in fit_many."""
     monkeypatch.setattr(online, "MIN_STEPS", 1)
-    own, loss = Activation("mish", mish, mish_prime, initializer="he"), Loss("huber", huber, huber_prime)
+    own, loss = Activation("mish", mish, mish_prime, initializer="he"), Loss("own_huber", huber, huber_prime)
     X = np.random.default_rng(0).normal(size=(200, 2))
     d = X[:, :1] * X[:, 1:]
     nets = [MLP([2, 8, 1], activation=own, loss=loss, seed=0, backend=backend) for backend in CPU_BACKENDS]
@@ -95,6 +84,18 @@ def test_training(monkeypatch):
     twins = [MLP([2, 8, 1], activation=own, loss=loss, seed=0), MLP([2, 8, 1], loss="squared_error", seed=0)]
     fit_many(twins, X, d, optimizer=SGD(0.05), epochs=20, batch_size=1, seeds=[0, 0])
     assert twins[0].theta.tobytes() == nets[0].theta.tobytes()
+
+
+@pytest.mark.parametrize("backend", CUDA)
+def test_training_on_a_gpu(backend):
+    own, loss = Activation("mish", mish, mish_prime), Loss("own_huber", huber, huber_prime)
+    X = np.random.default_rng(0).normal(size=(11, 2))
+    nets = [MLP([2, 8, 1], activation=own, loss=loss, seed=0, dtype="float64", backend=name)
+            for name in ("loops", backend)]
+    for net in nets:
+        history = net.fit(X, X[:, 0] * X[:, 1], optimizer=SGD(0.05), epochs=3, batch_size=4, seed=0)
+        assert "accuracy" not in history
+    assert_close(nets[1].theta, nets[0].theta, 1e-12)
 
 
 def test_the_newest_of_a_name_is_for_new_networks():
@@ -114,7 +115,7 @@ def test_the_newest_of_a_name_is_for_new_networks():
 
 def test_copies_and_files(tmp_path):
     own = Activation("mish", mish, mish_prime)
-    net = MLP([2, 3, 1], activation=own, loss=Loss("huber", huber, huber_prime), seed=0)
+    net = MLP([2, 3, 1], activation=own, loss=Loss("own_huber", huber, huber_prime), seed=0)
     expected = net.forward(np.ones((1, 2)))
     net.save(tmp_path / "net.npz")
     assert np.array_equal(fastbp.load(tmp_path / "net.npz").forward(np.ones((1, 2))), expected)
@@ -126,6 +127,26 @@ def test_copies_and_files(tmp_path):
     del activations.BY_NAME["mish"]
     with pytest.raises(ValueError, match=r"unknown activation 'mish'; .* made before with fastbp\.Activation"):
         fastbp.load(tmp_path / "net.npz")
+
+
+def test_unpickling_leaves_a_newer_one_its_name():
+    """It gives the record of equal arguments, and where there is none, one of its own."""
+    older, newer = Activation("own_mish", mish, mish_prime), Activation("own_mish", mish, mish_prime, "he")
+    own = Loss("own_huber", huber, huber_prime)
+    other = Loss("own_huber", huber, huber_prime, targets="counts")
+    for record, last, by_name in ((older, newer, activations.BY_NAME), (own, other, losses.BY_NAME)):
+        data = pickle.dumps(record)
+        assert pickle.loads(data) is record
+        assert by_name[record.name] is last
+        derivatives._MADE.pop((type(record), record.given))
+        again = pickle.loads(data)
+        assert again is not record
+        assert again.given == record.given
+        assert pickle.loads(data) is again
+        assert by_name[record.name] is last
+        del by_name[record.name]
+        assert pickle.loads(data) is again
+        assert by_name[record.name] is again
 
 
 @pytest.mark.parametrize(("arguments", "error", "match"), [
@@ -151,6 +172,79 @@ def test_wrong_activations(arguments, error, match):
     assert "own" not in activations.BY_NAME
 
 
+@numba.njit
+def guarded(a):
+    if a > 30:
+        raise ValueError("too large")
+    return a
+
+
+@numba.njit
+def halved(a):
+    return a / 2 if a > 0 else 0.5 * a
+
+
+@numba.njit(error_model="python")
+def reciprocal(a):
+    return 1 / (1 + np.exp(-a))
+
+
+SLOPES = (0.5, 0.25, 1.0)
+
+
+def cubic(a):
+    value = 0.0
+    for slope in SLOPES:
+        value = a * (slope + value)
+    return value
+
+
+@pytest.mark.parametrize("g", [guarded, lambda a: guarded(a) + 0 * guarded(2 * a), lambda a: SLOPES[int(a)] + a,
+                               lambda a: guarded(a) if a > 20 else a])
+def test_functions_that_may_raise_are_refused(g):
+    """Also where they do not at the points that are tried."""
+    with pytest.raises(ValueError, match=r"^g: must not raise, because kernels cannot"):
+        Activation("own", g, lambda a, h: 1.0)
+    with pytest.raises(ValueError, match=r"^g_prime: must not raise"):
+        Activation("own", lambda a: a, lambda a, h: 1.0 + 0 * guarded(a))
+    with pytest.raises(ValueError, match=r"^loss: must not raise"):
+        Loss("own", lambda y, d: 0.5 * guarded(y - d) ** 2, lambda y, d: y - d)
+    with pytest.raises(ValueError, match=r"^loss_prime: must not raise"):
+        Loss("own", lambda y, d: 0.5 * (y - d) ** 2, lambda y, d: guarded(y - d))
+    assert "own" not in activations.BY_NAME
+    assert "own" not in losses.BY_NAME
+
+
+def test_a_raise_at_a_point_that_is_tried_is_told_from_what_numba_cannot_compile():
+    def small(a):
+        if a > 5:
+            raise KeyError(3)
+        return a
+
+    with pytest.raises(ValueError, match=r"^g: must not raise, because kernels cannot; found KeyError\(3\) at 9\.7"):
+        Activation("own", small, lambda a, h: 1.0)
+
+
+def test_what_cannot_raise_is_taken():
+    """Divisions, loops over a tuple, calls of functions that do not raise, and exceptions that are caught."""
+    def caught(a):
+        try:
+            return guarded(a)
+        except Exception:
+            return 0.0
+
+    for g, g_prime in ((lambda a: 1 / (2 + abs(a)), lambda a, h: -np.sign(a) / (2 + abs(a)) ** 2),
+                       (cubic, lambda a, h: 1.0 + 0.5 * a + 1.5 * a * a), (halved, lambda a, h: 0.5),
+                       (caught, lambda a, h: 1.0)):
+        Activation("taken", g, g_prime)
+
+
+def test_a_division_in_a_function_compiled_before_may_raise():
+    assert reciprocal(0.0) == 0.5
+    with pytest.raises(ValueError, match=r"^g: must not raise, .* divides with error_model='python'"):
+        Activation("own", lambda a: reciprocal(a), lambda a, h: h * (1 - h))
+
+
 def test_kinks_are_no_mistakes():
     Activation("own", lambda a: max(a, 0.37), lambda a, h: 1 if a > 0.37 else 0)
     Activation("step", lambda a: abs(a - 0.81), lambda a, h: 1 if a >= 0.81 else -1)
@@ -160,7 +254,9 @@ def test_kinks_are_no_mistakes():
     (("own", huber, lambda y, d: y - d), ValueError, "^loss_prime: expected the derivative of loss"),
     (("own", huber, lambda y, d: -huber_prime(y, d)), TypeError, "^loss_prime: Numba cannot compile it"),
     (("squared_error", huber, huber_prime), ValueError, "^name: "),
-    (("own", huber, huber_prime, "classes"), ValueError, "^targets: expected 'values' or 'bits', found 'classes'"),
+    (("huber(3)", huber, huber_prime), ValueError, "^name: expected none that is a loss with a parameter, found"),
+    (("own", huber, huber_prime, "classes"), ValueError, "^targets: expected one of values, bits, .*, found 'classes'"),
+    (("own", huber, huber_prime, ["values"]), TypeError, r"^targets: expected one of values, .*, found \['values'\]"),
 ])
 def test_wrong_losses(arguments, error, match):
     with pytest.raises(error, match=match):
@@ -180,6 +276,15 @@ def test_losses_on_bits():
     assert_close(net.loss_value(X, d), usual.loss_value(X, d), 1e-13)
     with pytest.raises(ValueError, match="d: expected numbers from 0 to 1, found 2"):
         net.loss_value(X, d + 1)
+
+
+def test_losses_on_counts():
+    own = Loss("own", lambda y, d: np.exp(y) - d * y, lambda y, d: np.exp(y) - d, targets="counts")
+    net, usual = (MLP([2, 3, 2], loss=loss, seed=0, dtype="float64") for loss in (own, "poisson"))
+    X, d = np.random.default_rng(0).normal(size=(9, 2)), np.arange(18).reshape(9, 2) % 2
+    assert_close(net.loss_value(X, d), usual.loss_value(X, d) + d.sum(), 1e-13)  # d log d = 0 for 0 and 1
+    with pytest.raises(ValueError, match="d: expected numbers of at least 0, found -1"):
+        net.loss_value(X, d - 1)
 
 
 PROGRAM = """

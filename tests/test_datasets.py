@@ -115,11 +115,19 @@ def test_target_column(csv_file, target, features):
     assert (data.features, data.y.tolist()) == (features, [0, 1])
 
 
-@pytest.mark.parametrize(("target", "features"), [("kind", ["a", "b"]), ("absent", ["a", "b", "kind"]),
+@pytest.mark.parametrize(("target", "features"), [("kind", ["a", "b"]), ("0", ["b", "kind"]),
                                                   (None, ["a", "b", "kind"])])
 def test_table_without_targets(csv_file, target, features):
     data = datasets.load(csv_file("a,b,kind\n1,2,3\n"), target=target, with_targets=False)
     assert (data.y, data.classes, data.features, data.X.shape) == (None, None, features, (1, len(features)))
+
+
+@pytest.mark.parametrize("target", ["absent", "3"])
+def test_target_to_leave_out_has_to_be_there(csv_file, target):
+    with pytest.raises(ValueError, match=f"target is '{target}'.*choose one of 'a', 'b', 'kind', or an index"):
+        datasets.load(csv_file("a,b,kind\n1,2,3\n"), target=target, with_targets=False)
+    with pytest.raises(ValueError, match=f"target is '{target}', but source is 'iris', and only a table"):
+        datasets.load("iris", target=target, with_targets=False)
 
 
 @pytest.mark.parametrize(("values", "task", "y", "classes"), [
@@ -191,7 +199,7 @@ def test_refused_table(csv_file, text, options, message):
     ({"y": [0, 1]}, r"no array X, only \['y'\]"), ({"X": [[1.0], [2.0]]}, "no array y"),
     ({"X": [1.0, 2.0], "y": [0, 1]}, r"X has shape \(2,\), expected \(n, features\)"),
     ({"X": [["a"]], "y": [0]}, "X has dtype <U1, expected numbers"),
-    ({"X": np.array([[{}]]), "y": [0]}, "cannot be read: Object arrays.*not objects"),
+    ({"X": np.array([[{}]]), "y": [0]}, "cannot be read: expected arrays of numbers, not objects"),
     ({"X": [[1.0], [2.0]], "y": [0]}, "X has 2 rows and y has 1"), ({"X": np.ones((0, 2)), "y": []}, "is empty"),
     ({"X": np.ones((2, 0)), "y": [0, 1]}, "is empty"), ({"X": [[1.0], [np.nan]], "y": [0, 1]}, r"X\[1, 0\] is missing"),
     ({"X": [[1.0], [2.0]], "y": [0, np.nan]}, r"y\[1\] is missing"),
@@ -271,6 +279,7 @@ def test_split(counts, stratified):
     np.testing.assert_array_equal(X_test, datasets.split(data, 0.1, seed=4)[2])
     assert not np.array_equal(X_test, datasets.split(data, 0.1, seed=5)[2])
     assert len(datasets.split(data, 0.02, seed=4)[3]) == 2  # too few test rows for one of each class
+    np.testing.assert_array_equal(X_test, datasets.split(data, 0.1, seed=2**32 + 4)[2])
 
 
 @pytest.mark.parametrize(("y", "fraction", "message"), [
@@ -279,3 +288,8 @@ def test_split(counts, stratified):
 def test_refused_split(y, fraction, message):
     with pytest.raises(ValueError, match=message):
         datasets.split(datasets.Dataset("d", np.ones((2, 1)), y, None, None, None), fraction, seed=0)
+
+
+def test_refused_seed():
+    with pytest.raises(ValueError, match="seed: expected at least 0, found -1"):
+        datasets.split(datasets.load("iris"), 0.5, seed=-1)

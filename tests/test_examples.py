@@ -65,3 +65,18 @@ def test_clipped_steps():
     difference, accuracy = clipped_steps.main()
     assert difference < 1e-5
     assert accuracy > 0.9
+
+
+def test_drop_in(capsys):
+    pytest.importorskip("sklearn")
+    from fastbp.examples import drop_in
+
+    outcomes = drop_in.main(["--seeds", "2", "--data", "wine,diabetes", "--max-iter", "30"])
+    assert [outcome.data for outcome in outcomes] == ["wine", "diabetes"]
+    for outcome in outcomes:
+        assert (outcome.seconds > 0).all()
+        np.testing.assert_allclose(*outcome.scores.T, atol=0.1)
+    assert "geometric mean" in capsys.readouterr().out
+    for wrong in (["--seeds", "1"], ["--data", "iris"]):
+        with pytest.raises(SystemExit):
+            drop_in.main(wrong)

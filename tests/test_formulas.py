@@ -5,15 +5,20 @@ import naive
 import numba
 import numpy as np
 import pytest
+import scipy.special
+import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import DERIVATIVE_EPSILONS, DTYPES, FORMULA_EPSILONS, LOSS_EPSILONS, assert_close
 
-from fastbp import activations, losses
+from fastbp import HuberLoss, QuantileLoss, activations, losses
 from fastbp.by_address import address_of, invoke
+from fastbp.loss_panels import OUTCOME_ROWS, SAMPLE_CORRECT, SAMPLE_E
 
 COMPONENTWISE = [activation.name for activation in activations.ACTIVATIONS if activation.g is not None]
 EXACT = naive.activations(mpmath)
+
+LOSSES = [*losses.LOSSES, HuberLoss(0.5), HuberLoss(1e-5), QuantileLoss(0.9)]
 
 MAGNITUDES = np.geomspace(1e-20, 1e4, 240)
 POINTS = np.concatenate([-MAGNITUDES[::-1], [0.0], MAGNITUDES, np.linspace(-20, 20, 403)])
@@ -40,9 +45,9 @@ def call_address(address, arrays, units):
 
 def evaluate(loss, y, d):
     """E, whether y is correct, and e = ∇_y E."""
-    e, outcome = np.empty_like(y), np.empty(losses.OUTCOME_ROWS, y.dtype)
+    e, outcome = np.empty_like(y), np.empty(OUTCOME_ROWS, y.dtype)
     call(losses.evaluate_panel, loss, y, d, e, outcome)
-    return outcome[losses.SAMPLE_E], outcome[losses.SAMPLE_CORRECT], e
+    return outcome[SAMPLE_E], outcome[SAMPLE_CORRECT], e
 
 
 def exact(function, a):
@@ -79,17 +84,20 @@ def test_nan_stays_nan(activation, dtype):
 
 
 def target(loss, kind, rng, n):
-    return {"values": rng.normal(size=n), "bits": rng.integers(0, 2, n).astype(float) if kind else rng.uniform(size=n),
+    return {"values": rng.normal(size=n), "counts": rng.poisson(2.0, n) if kind else rng.exponential(size=n),
+            "bits": rng.integers(0, 2, n).astype(float) if kind else rng.uniform(size=n),
             "classes": np.eye(n)[rng.integers(n)] if kind else rng.dirichlet(np.ones(n))}[loss.targets]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("magnitude", [0.1, 3, 50, 1e4])
-@pytest.mark.parametrize("loss", losses.LOSSES, ids=lambda loss: loss.name)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 def test_loss_its_gradient_and_whether_it_is_correct(loss, magnitude, dtype):
     rng = np.random.default_rng(0)
     for trial in range(100):
         y = magnitude * rng.normal(size=rng.integers(2, 20))
+        if loss.name == "poisson":
+            y = np.minimum(y, 80)  # beyond 88 e^y is infinite in float32
         if loss.requires == "softmax":
             y = np.maximum(naive.softmax(y), 1e-30)
         y, d = y.astype(dtype), target(loss, trial % 2, rng, len(y)).astype(dtype)
@@ -105,7 +113,40 @@ def test_loss_its_gradient_and_whether_it_is_correct(loss, magnitude, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("loss", losses.LOSSES, ids=lambda loss: loss.name)
+def test_losses_of_scipy_and_scikit_learn(dtype):
+    rng = np.random.default_rng(0)
+    y, d, counts = (values.astype(dtype) for values in (rng.normal(size=50), rng.normal(size=50), rng.poisson(2, 50)))
+    y[0], d[:2], y[1] = 0, (0, 1.5), 0  # the kinks of absolute_error, and of huber at 1.5
+    y64, d64 = y.astype(float), d.astype(float)
+    expected = {
+        "absolute_error": 50 * sklearn.metrics.mean_absolute_error(d64, y64),
+        "huber": scipy.special.huber(1, y64 - d64).sum(),
+        "huber(1.5)": scipy.special.huber(1.5, y64 - d64).sum(),
+        "quantile": 50 * sklearn.metrics.mean_pinball_loss(d64, y64, alpha=0.5),
+        "quantile(0.9)": 50 * sklearn.metrics.mean_pinball_loss(d64, y64, alpha=0.9),
+        "poisson": 25 * sklearn.metrics.mean_poisson_deviance(counts.astype(float), np.exp(y64)),
+    }
+    for name, right in expected.items():
+        E, _, e = evaluate(losses.record_named(name), y, counts if name == "poisson" else d)
+        assert_close(E, right, LOSS_EPSILONS * np.finfo(dtype).eps)
+        assert e[0] == (0 if name != "poisson" else 1 - counts[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_poisson_at_its_optimum_and_beyond_the_largest_number(dtype):
+    d = np.array([0, 1e-30, 0.3, 1, 7, 1e4], dtype)
+    y = np.log(np.maximum(d, np.finfo(dtype).tiny))
+    for one_y, one_d in zip(y, d, strict=True):
+        E, _, e = evaluate(losses.BY_NAME["poisson"], np.array([one_y]), np.array([one_d]))
+        assert_close([E, e[0]], [0, 0], LOSS_EPSILONS * np.finfo(dtype).eps, scale=max(1, one_d * abs(one_y)))
+    E, _, e = evaluate(losses.BY_NAME["poisson"], np.array([1e3, 0], dtype), np.array([2, 1], dtype))
+    assert (E, *e) == (np.inf, np.inf, 0)
+    E, _, e = evaluate(losses.BY_NAME["poisson"], np.array([-1e3, 0], dtype), np.array([0, 1], dtype))
+    assert (E, *e) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 def test_loss_of_nan_is_nan(loss, dtype):
     d = np.array([0, 1, 0], dtype)
     for place in range(3):
@@ -113,6 +154,24 @@ def test_loss_of_nan_is_nan(loss, dtype):
         y[place] = np.nan
         E = evaluate(loss, y, d)[0]
         assert np.isnan(E) or (loss.requires == "softmax" and d[place] == 0)  # a softmax makes the whole row NaN
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_do_not_depend_on_where_arrays_lie(dtype):
+    """Vectors are loaded before others are written only where arrays are far enough apart."""
+    rng = np.random.default_rng(0)
+    n, memory = 33, np.empty(1000, dtype)
+    a, d = rng.normal(0, 3, n).astype(dtype), np.eye(n, dtype=dtype)[5]
+    softmaxes, losses_seen = set(), set()
+    for gap in range(0, 200, 7):
+        first, second = memory[:n], memory[n + gap : 2 * n + gap]
+        first[:] = a
+        call(activations.apply_panel, activations.BY_NAME["softmax"], first, second)
+        softmaxes.add(second.tobytes())
+        first[:], outcome = a, np.empty(OUTCOME_ROWS, dtype)
+        call(losses.evaluate_panel, losses.BY_NAME["softmax_cross_entropy"], first, d, second, outcome)
+        losses_seen.add((second.tobytes(), float(outcome[SAMPLE_E])))
+    assert len(softmaxes) == len(losses_seen) == 1
 
 
 logits = st.lists(st.integers(-1000, 1000), min_size=1, max_size=40).map(lambda values: np.array(values) / 16)

@@ -41,7 +41,7 @@ def test_repr():
     assert repr(history) == "<History of 1 epochs: loss 0.1235, accuracy 1; ended by epochs>"
 
 
-@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "binary_cross_entropy", "squared_error"])
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "binary_cross_entropy", "squared_error", "poisson"])
 @pytest.mark.parametrize("validation", [False, True])
 def test_plot(tmp_path, loss, validation):
     X = np.random.default_rng(0).normal(size=(20, 3))
@@ -53,7 +53,7 @@ def test_plot(tmp_path, loss, validation):
     history.plot(tmp_path / "history.png")
     assert (tmp_path / "history.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     picture = (255 * matplotlib.image.imread(tmp_path / "history.png")[..., :3]).round()
-    assert picture.shape[1] == (750 if loss == "squared_error" else 1500)  # with accuracy, two diagrams
+    assert picture.shape[1] == (750 if loss in ("squared_error", "poisson") else 1500)  # with accuracy, two diagrams
     for half in np.split(picture, picture.shape[1] // 750, axis=1):
         for colour, shown in ((BLUE, True), (ORANGE, validation)):
             assert ((half == colour).all(axis=-1).sum() > 100) == shown

@@ -18,7 +18,8 @@ LABELS = np.arange(12) % 2
 VALUES = rng.integers(-8, 8, (12, 2)).astype(np.float32)
 BITS = rng.integers(0, 2, (12, 2)).astype(np.float32)
 HALVES = np.full((12, 2), 0.5)
-TARGETS = {"softmax_cross_entropy": LABELS, "squared_error": VALUES, "binary_cross_entropy": BITS}
+COUNTS = np.abs(VALUES)
+TARGETS = {"softmax_cross_entropy": LABELS, "squared_error": VALUES, "binary_cross_entropy": BITS, "poisson": COUNTS}
 
 CALLS = {
     "forward": lambda net, X, d, weight: net.forward(X),
@@ -75,7 +76,11 @@ WRONG_X = {
     "dates": (X.astype("M8[D]"), TypeError, "expected real numbers, found dtype datetime64"),
     "None": (None, TypeError, "expected real numbers, found dtype object"),
     "masked": (np.ma.masked_array(X, X > 0), TypeError, "found a masked array"),
+    "list with a masked row": ([*X[:11], np.ma.masked_array(X[11], X[11] > 0)], TypeError, "found a masked array"),
     "ragged": ([[1.0, 2.0, 3.0], [4.0, 5.0]], ValueError, "expected an array of numbers, found rows of"),
+    "frame with names": (pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "c": ["x"] * 12}), TypeError, "expected real numb"),
+    "frame with a gap": (pd.DataFrame(X).astype("Float32").mask(changed(X < -99, (4, 1), True)), ValueError,
+                         "found nan at [4, 1]"),
 }
 
 
@@ -87,7 +92,7 @@ def test_wrong_X(call, wrong, error, words):
     assert_refused(net, error, message + re.escape(words), lambda: CALLS[call](net, wrong, LABELS, None))
 
 
-CLASSES, SQUARED, BINARY = TARGETS
+CLASSES, SQUARED, BINARY, POISSON = TARGETS
 WRONG_D = {
     "too short": (CLASSES, LABELS[:7], ValueError, "expected as many targets as X has samples, 12, found shape (7,)"),
     "scalar": (CLASSES, 1, ValueError, "expected as many targets as X has samples, 12, found shape ()"),
@@ -106,7 +111,16 @@ WRONG_D = {
     "NaN row": (CLASSES, changed(BITS, (1, 1), np.nan), ValueError, "found nan at [1, 1]"),
     "bit below 0": (BINARY, changed(BITS, (2, 1), -0.1), ValueError, "expected numbers from 0 to 1, found -0.1"),
     "bit above 1": (BINARY, changed(BITS, (2, 1), 2), ValueError, "expected numbers from 0 to 1, found 2.0 at [2, 1]"),
+    "bit that rounds to 1": (BINARY, changed(BITS.astype(float), (2, 1), 1 + 1e-9), ValueError,
+                             "expected numbers from 0 to 1, found 1.000000001 at [2, 1]"),
     "one-dimensional bits": (BINARY, BITS[:, 0], ValueError, "expected shape (12, 2), found (12,)"),
+    "negative count": (POISSON, changed(COUNTS, (3, 1), -1), ValueError,
+                       "expected numbers of at least 0, found -1.0 at [3, 1]"),
+    "count that rounds to 0": (POISSON, changed(COUNTS.astype(float), (3, 1), -1e-60), ValueError,
+                               "expected numbers of at least 0, found -1e-60 at [3, 1]"),
+    "NaN count": (POISSON, changed(COUNTS, (1, 1), np.nan), ValueError, "found nan at [1, 1], expected finite numbers"),
+    "infinite count": (POISSON, changed(COUNTS, (1, 0), np.inf), ValueError, "found inf at [1, 0]"),
+    "one-dimensional counts": (POISSON, COUNTS[:, 0], ValueError, "expected shape (12, 2), found (12,)"),
     "values too wide": (SQUARED, X, ValueError, "expected shape (12, 2), found (12, 3)"),
     "values in 3-D": (SQUARED, VALUES[:, :, None], ValueError, "expected shape (12, 2), found (12, 2, 1)"),
     "NaN": (SQUARED, changed(VALUES, (9, 0), np.nan), ValueError, "found nan at [9, 0], expected finite numbers"),
@@ -135,6 +149,8 @@ WRONG_WEIGHT = {
     "-inf": (changed(WEIGHT, 11, -np.inf), ValueError, "found -inf at [11], expected finite numbers"),
     "beyond float32": (np.full(12, 1e300), ValueError, "found 1e+300 at [0], which is beyond float32"),
     "too short": (WEIGHT[:5], ValueError, "expected one for each of 12 samples, found shape (5,)"),
+    "all too small": (np.full(12, 1e-46), ValueError, "expected weights that are not all 0 in float32, found 1e-46"),
+    "negative, too small": (np.full(12, -1e-46), ValueError, "expected no negative weight, found -1e-46 at [0]"),
     "too long": (np.ones(13), ValueError, "expected one for each of 12 samples, found shape (13,)"),
     "empty": ([], ValueError, "expected one for each of 12 samples, found shape (0,)"),
     "column": (WEIGHT[:, None], ValueError, "expected 1 dimensions, found shape (12, 1)"),
@@ -159,7 +175,10 @@ def test_wrong_sample_weight(call, wrong, error, words):
     ("epochs", -3, ValueError), ("epochs", 1.0, TypeError), ("epochs", True, TypeError), ("epochs", "10", TypeError),
     ("optimizer", "adam", TypeError), ("optimizer", 0.1, TypeError), ("optimizer", fastbp.Adam, TypeError),
     ("optimizer", fastbp.Optimizer(), TypeError), ("optimizer_state", fastbp.History(), TypeError),
-    ("callbacks", [3], TypeError), ("callbacks", None, TypeError),
+    ("callbacks", [3], TypeError), ("callbacks", None, TypeError), ("callbacks", [fastbp.EarlyStopping], TypeError),
+    ("shuffle", "no", TypeError), ("replacement", 1, TypeError), ("weighted_mean", np.ones(2), TypeError),
+    ("progress", "yes", TypeError), ("metrics", {1: len}, TypeError),
+    ("optimizer", fastbp.Adam(epsilon=1e-46), ValueError), ("optimizer", fastbp.RMSprop(epsilon=1e-46), ValueError),
     ("callbacks", fastbp.EarlyStopping("loss"), TypeError), ("metrics", {"mine": 3}, TypeError),
     ("metrics", [len], TypeError), ("metrics", {"loss": len}, ValueError), ("seed", -1, ValueError),
     ("seed", 0.5, TypeError), ("validation_data", X, TypeError), ("validation_data", (X,), TypeError),
@@ -171,6 +190,11 @@ def test_wrong_argument_of_fit(name, wrong, error):
     assert_refused(net, error, f"{name}: ", lambda: net.fit(X, LABELS, **{name: wrong}))
 
 
+def test_a_metric_that_is_no_number():
+    with pytest.raises(TypeError, match=r"^metrics: expected a number from 'mine', found None$"):
+        network().fit(X, LABELS, metrics={"mine": lambda d, Y: None})
+
+
 @pytest.mark.parametrize("state", [
     fastbp.Adam().start(np.zeros(5, np.float32)), fastbp.Adam().start(network(dtype="float64").theta),
     fastbp.SGD(momentum=0.5).start(network().theta)], ids=["other size", "other dtype", "other optimizer"])
@@ -178,6 +202,68 @@ def test_optimizer_state_of_another_network(state):
     net = network()
     assert_refused(net, ValueError, "state: expected averages of shape",
                    lambda: net.fit(X, LABELS, optimizer=fastbp.Adam(), optimizer_state=state))
+
+
+ADAM = fastbp.Adam().start(network().theta)
+FROZEN = ADAM.averages.copy()
+FROZEN.flags.writeable = False
+WRONG_STATES = {
+    "updates of floats": (ADAM._replace(updates=np.zeros(1)), "updates of shape"),
+    "updates in other bytes": (ADAM._replace(updates=np.zeros(1, ">i8")), "updates of shape"),
+    "no updates": (ADAM._replace(updates=np.zeros(0, np.int64)), "updates of shape"),
+    "a number": (ADAM._replace(updates=2), "updates of shape"),
+    "negative updates": (ADAM._replace(updates=np.array([-1])), "a number of updates of at least 0"),
+    "read-only": (ADAM._replace(averages=FROZEN), "averages as a contiguous array that can be"),
+    "broadcast": (ADAM._replace(averages=np.broadcast_to(np.float32(0), ADAM.averages.shape)), "averages as a contig"),
+    "Fortran order": (ADAM._replace(averages=np.asfortranarray(ADAM.averages)), "averages as a contiguous array"),
+    "strided": (ADAM._replace(averages=np.zeros((2, 2 * ADAM.averages.shape[1]), np.float32)[:, ::2]), "averages as a"),
+    "lists": (ADAM._replace(averages=ADAM.averages.tolist()), "averages of shape"),
+}
+
+
+@pytest.mark.parametrize(("state", "words"), rows(WRONG_STATES))
+def test_optimizer_state_that_kernels_cannot_update(state, words):
+    net = network()
+    assert_refused(net, ValueError, f"state: expected {words}",
+                   lambda: net.fit(X, LABELS, optimizer=fastbp.Adam(), optimizer_state=state))
+    with pytest.raises(ValueError, match=f"^state: expected {words}"):
+        fastbp.Adam().step(net.theta, net.grad, state)
+
+
+def test_optimizer_state_that_is_not_finite():
+    net, state = network(), fastbp.Adam().start(network().theta)
+    state.averages[1, 3] = np.nan
+    assert_refused(net, ValueError, "optimizer_state: expected finite averages",
+                   lambda: net.fit(X, LABELS, optimizer=fastbp.Adam(), optimizer_state=state))
+
+
+def test_frozen_parameters_are_not_trained():
+    net = network()
+    net.accumulate_gradient(X, LABELS)
+    net.theta.flags.writeable = False
+    for call in (lambda: net.fit(X, LABELS), lambda: net.step(0.1), lambda: fastbp.fit_many([net], X, LABELS)):
+        assert_refused(net, ValueError, r"(nets\[0\]: )?theta: expected parameters that can be written", call)
+
+
+def test_labels_changed_while_they_are_trained_on():
+    """They are places in memory for a kernel: it goes by those that were checked."""
+    labels, net, expected = LABELS.copy(), network(), network()
+
+    def relabel(net, history):
+        labels[:] = 10**9
+
+    net.fit(X, labels, epochs=3, callbacks=[relabel], validation_data=(X, labels))
+    expected.fit(X, LABELS, epochs=3)
+    assert net.theta.tobytes() == expected.theta.tobytes()
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64, np.uint64])
+def test_seeds_of_numpy(kind):
+    nets = [network() for _ in range(3)]
+    for net, seed in zip(nets, (3, kind(3)), strict=False):
+        net.fit(X, LABELS, epochs=2, batch_size=5, seed=seed)
+    fastbp.fit_many(nets[2:], X, LABELS, epochs=2, batch_size=5, seeds=np.array([3], kind))
+    assert len({net.theta.tobytes() for net in nets}) == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -272,9 +358,23 @@ def test_labels_are_one_hot_rows():
     assert_same(network(), (X, LABELS, WEIGHT), (X, np.eye(2)[LABELS], WEIGHT))
 
 
-@pytest.mark.parametrize(("loss", "d"), [(SQUARED, VALUES[:, 0]), (BINARY, BITS[:, 0]), (BINARY, BITS[:, 0] > 0)])
+@pytest.mark.parametrize(("loss", "d"), [(SQUARED, VALUES[:, 0]), (BINARY, BITS[:, 0]), (BINARY, BITS[:, 0] > 0),
+                                         (POISSON, COUNTS[:, 0]), (POISSON, COUNTS[:, 0].astype(np.uint8))])
 def test_one_output_takes_a_column_or_a_vector(loss, d):
     assert_same(network(loss, outputs=1), (X, d[:, None], WEIGHT), (X, d, WEIGHT))
+
+
+def test_frames_of_numbers_and_bools():
+    mixed = np.column_stack([X[:, :2], X[:, 2] > 0])
+    frame = pd.DataFrame({"a": mixed[:, 0], "b": mixed[:, 1], "c": mixed[:, 2] > 0})
+    assert np.asarray(frame).dtype == object
+    for same in (frame, frame.convert_dtypes()):  # those have places for missing values
+        assert everything(network(), same, LABELS, WEIGHT) == everything(network(), mixed, LABELS, WEIGHT)
+
+
+def test_numbers_that_vanish_are_no_error_whatever_numpy_is_set_to():
+    with np.errstate(all="raise"):
+        assert np.array_equal(network().forward(np.full((2, 3), 1e-50)), network().forward(np.zeros((2, 3))))
 
 
 def test_float64_is_rounded_to_a_float32_network():

@@ -23,6 +23,7 @@ NETWORKS = {
     "rows": ((40, 6, 20), ("gelu", "identity"), "softmax_cross_entropy", "labels"),
     "targets": ((3, 64, 64, 2), ("silu", "logistic", "identity"), "squared_error", "targets"),
     "bits": ((1, 4, 1), ("elu", "identity"), "binary_cross_entropy", "bits"),
+    "counts": ((2, 7, 3), ("tanh", "identity"), "poisson", "counts"),
 }
 
 
@@ -227,6 +228,77 @@ def test_statuses():
     assert (grad == 7).all()
 
 
+def test_a_workspace_of_another_network():
+    """Of the same number of parameters, depth and dtype, but other activations, another loss, or other widths."""
+    def network(activation="tanh", loss="squared_error", widths=(3, 4, 2)):
+        return MLP(widths, activation=activation, loss=loss, dtype="float64", seed=0)
+
+    net, x, y = network(), np.ones(3), np.zeros(2)
+    for other in (network("relu"), network(loss="huber")):
+        assert jit.forward(net.theta, net.layout, x, y, jit.workspace(other.layout)) == jit.WRONG_WORKSPACE
+    wide, other = network(widths=(5, 1, 4)), network(widths=(3, 2, 2))
+    assert wide.theta.size == other.theta.size
+    assert jit.forward(other.theta, other.layout, x, y, jit.workspace(wide.layout)) == jit.WRONG_WORKSPACE
+    assert not y.any()
+    assert jit.forward(net.theta, net.layout, x, y, jit.workspace(network().layout)) == jit.OK
+
+
+def test_shapes_are_compared():
+    """Not only how many numbers there are."""
+    net, X, d = drawn("targets", 4, "float64")
+    theta, layout, work, grad = net.theta, net.layout, jit.workspace(net.layout, 4), np.zeros_like(net.theta)
+    Y, J = np.zeros((4, 2)), np.zeros((4, 2, 3))
+    assert jit.forward(theta, layout, X.reshape(3, 4), Y, work) == jit.WRONG_SIZE
+    assert jit.forward(theta, layout, X.ravel(), Y, work) == jit.WRONG_SIZE
+    assert jit.forward(theta, layout, X, Y.reshape(2, 4), work) == jit.WRONG_SIZE
+    assert jit.input_jacobian(theta, layout, X, J.reshape(4, 3, 2), work) == jit.WRONG_SIZE
+    assert jit.input_gradient(theta, layout, X, d, np.zeros((3, 4)), work)[1] == jit.WRONG_SIZE
+    assert jit.accumulate_gradient(theta, layout, X, d.reshape(2, 4), grad, work)[1] == jit.WRONG_SIZE
+    assert jit.adam_step(theta, grad, np.zeros((theta.size, 2)), 1, 0.1) == jit.WRONG_SIZE
+    assert not any(array.any() for array in (Y, J, grad))
+    net, X, labels = drawn("labels", 4, "float64")
+    found = jit.accumulate_gradient(net.theta, net.layout, X, labels.reshape(2, 2), net.grad, jit.workspace(net.layout))
+    assert found[1] == jit.WRONG_SIZE
+    net, X, d = drawn("bits", 4, "float64")  # one output: targets may be (n,), as they may for MLP
+    found = jit.accumulate_gradient(net.theta, net.layout, X, d[:, 0].copy(), np.zeros_like(net.theta),
+                                    jit.workspace(net.layout))
+    assert found == (pytest.approx(net.accumulate_gradient(X, d)), jit.OK)
+
+
+def test_results_that_are_not_finite():
+    net, X, _ = drawn("targets", 2, "float64")
+    theta, layout, work = net.theta, net.layout, jit.workspace(net.layout, 2)
+    theta[0] = np.nan
+    assert jit.forward(theta, layout, X, np.zeros((2, 2)), work) == jit.NOT_FINITE
+    assert jit.input_jacobian(theta, layout, X, np.zeros((2, 2, 3)), work) == jit.NOT_FINITE
+    flat = MLP([1, 1, 1], activation="relu", loss="squared_error", dtype="float64", initializer="zeros")
+    flat.theta[:] = 1e200, -1.0, 1e200, 0.0
+    e_0, work = np.zeros(1), jit.workspace(flat.layout)
+    assert jit.forward(flat.theta, flat.layout, np.array([1e-200]), e_0, work) == jit.OK
+    flat.theta[1] = 0.0
+    E, status = jit.input_gradient(flat.theta, flat.layout, np.array([1e-300]), np.zeros(1), e_0, work)
+    assert (np.isfinite(E), np.isfinite(e_0[0]), status) == (True, False, jit.NOT_FINITE)
+
+
+def test_parts_before_one_that_is_not_finite_are_added():
+    net, X, d = drawn("targets", 300, "float32")
+    work = jit.workspace(net.layout)
+    part = work[jit.HEADER_SIZE + jit.jobs.CHUNK]
+    expected = np.zeros_like(net.theta)
+    assert jit.accumulate_gradient(net.theta, net.layout, X[:part], d[:part], expected, work)[1] == jit.OK
+    d[part] = 3e38
+    grad = np.zeros_like(net.theta)
+    assert jit.accumulate_gradient(net.theta, net.layout, X, d, grad, work)[1] == jit.NOT_FINITE
+    assert grad.tobytes() == expected.tobytes()
+
+
+def test_an_adam_step_that_would_not_be_finite():
+    theta, grad, averages = np.full(3, 1.7e308), np.full(3, -1.0), np.zeros((2, 3))
+    assert jit.adam_step(theta, grad, averages, 1, 1.7e308) == jit.NOT_FINITE
+    assert theta.tolist() == [1.7e308] * 3
+    assert averages.all()
+
+
 def test_an_overflowing_loss_is_not_added():
     net, X, d = drawn("targets", 2, "float32")
     net.theta[-1], grad = 1e30, np.full_like(net.theta, 7)
@@ -243,6 +315,67 @@ def test_typing_says_which_array(name, change):
     arrays = change({"x": X, "y": np.empty((3, 20), np.float32)})
     with pytest.raises(TypingError, match=rf"fastbp\.jit: {name}: expected a C-contiguous array of float32"):
         jit.forward(net.theta, net.layout, arrays["x"], arrays["y"], jit.workspace(net.layout))
+
+
+def frozen(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def test_arrays_that_are_written_to_are_not_read_only():
+    net, X, d = drawn("targets", 2, "float64")
+    work, Y, J = jit.workspace(net.layout), np.zeros((2, 2)), np.zeros((2, 2, 3))
+    averages = np.zeros((2, net.theta.size))
+    theta, layout, grad, read_only = net.theta, net.layout, np.zeros_like(net.theta), frozen(net.theta)
+    assert jit.forward(read_only, layout, frozen(X), Y, work) == jit.OK
+    assert jit.accumulate_gradient(read_only, layout, frozen(X), frozen(d), grad, work)[1] == jit.OK
+    for name, call in {
+            "y": lambda: jit.forward(theta, layout, X, frozen(Y), work),
+            "work": lambda: jit.forward(theta, layout, X, Y, frozen(work)),
+            "grad": lambda: jit.accumulate_gradient(theta, layout, X, d, read_only, work),
+            "e_0": lambda: jit.input_gradient(theta, layout, X, d, frozen(X), work),
+            "J": lambda: jit.input_jacobian(theta, layout, X, frozen(J), work),
+            "theta": lambda: jit.sgd_step(read_only, grad, 0.1),
+            "theta ": lambda: jit.adam_step(read_only, grad, averages, 1, 0.1),
+            "grad ": lambda: jit.sgd_step(theta, read_only, 0.1),
+            "grad  ": lambda: jit.adam_step(theta, read_only, averages, 1, 0.1),
+            "averages": lambda: jit.adam_step(theta, grad, frozen(averages), 1, 0.1)}.items():
+        with pytest.raises(TypingError, match=rf"fastbp\.jit: {name.strip()}: expected an array that may be written"):
+            call()
+
+
+GLOBAL_Y = np.zeros((2, 2))
+
+
+def test_global_arrays_are_not_written_to():
+    """Compiled code takes them as constants, and writing to one would end the process."""
+    net, X, _ = drawn("targets", 2, "float64")
+
+    @numba.njit
+    def into_a_global(theta, layout, x, work):
+        return jit.forward(theta, layout, x, GLOBAL_Y, work)
+
+    with pytest.raises(TypingError, match=r"fastbp\.jit: y: expected an array that may be written to"):
+        into_a_global(net.theta, net.layout, X, jit.workspace(net.layout))
+
+
+def test_typing_of_theta_and_of_steps():
+    net, X, _ = drawn("targets", 2, "float32")
+    layout, work, Y, whole = net.layout, jit.workspace(net.layout), np.zeros((2, 2), np.float32), net.theta.astype(int)
+    for theta in (whole, whole.astype(np.int32), np.zeros((net.theta.size, 2), np.float32)[:, 0], 3.0):
+        with pytest.raises(TypingError, match=r"fastbp\.jit: theta: expected a C-contiguous array of float32"):
+            jit.forward(theta, layout, X, Y, work)
+        with pytest.raises(TypingError, match=r"fastbp\.jit: theta: expected a C-contiguous array of float32"):
+            jit.sgd_step(theta, net.grad, 0.1)
+    double, averages = net.theta.astype(float), np.zeros((2, net.theta.size))
+    for name, call in {"grad": lambda: jit.sgd_step(net.theta, double, 0.1),
+                       "grad ": lambda: jit.adam_step(net.theta, double, averages.astype(np.float32), 1, 0.1),
+                       "averages": lambda: jit.adam_step(net.theta, net.grad, averages, 1, 0.1)}.items():
+        with pytest.raises(TypingError, match=rf"fastbp\.jit: {name.strip()}: expected a C-contiguous array of float"):
+            call()
+    with pytest.raises(TypingError, match=r"fastbp\.jit: work: expected what fastbp\.jit\.workspace gives"):
+        jit.forward(net.theta, layout, X, Y, work.astype(float))
 
 
 def test_typing_says_what_targets_may_be():

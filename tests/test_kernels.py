@@ -122,10 +122,11 @@ LEAKY = """
 import numpy as np
 from fastbp import MLP
 from fastbp.backends import loops
+from fastbp.backends.sample import NO_MASKS
 net = MLP([1, 1], activation=["leaky_relu"], loss="squared_error", backend="loops")
 net.theta[:] = 1, 0
 a, h = np.array([0, 0], "float32"), np.array([-100, 0], "float32")
-loops.forward_sample(net.theta, net.layout, a, h)
+loops.forward_sample(net.theta, net.layout, a, h, NO_MASKS)
 print(h[1])
 """
 

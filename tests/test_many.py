@@ -68,6 +68,24 @@ def test_each_with_its_own_of_everything(threads):
     assert_alike(nets, histories, alone, expected)
 
 
+def test_none_in_a_list_stands_for_what_is_not_given():
+    weight, optimizer = RNG.uniform(size=150), Adam(0.01)
+    nets, alone = networks(3), networks(3)
+    histories = fit_many(nets, X, LABELS, sample_weight=[weight, None, None], optimizer=[None, optimizer, None],
+                         seeds=[None, 7, None], epochs=2)
+    assert_alike(nets, histories, alone, [alone[0].fit(X, LABELS, sample_weight=weight, epochs=2),
+                                          alone[1].fit(X, LABELS, optimizer=optimizer, seed=7, epochs=2),
+                                          alone[2].fit(X, LABELS, epochs=2)])
+
+
+def test_nested_lists_are_samples_of_all_networks():
+    """Also as many as there are networks."""
+    nets, alone = networks(3), networks(3)
+    histories = fit_many(nets, X[:3].tolist(), LABELS[:3].tolist(), sample_weight=(0.5, 1.0, 2.0), epochs=2)
+    assert_alike(nets, histories, alone, [net.fit(X[:3], LABELS[:3], sample_weight=[0.5, 1.0, 2.0], epochs=2)
+                                          for net in alone])
+
+
 @pytest.mark.parametrize("budget", [1, 7, 257])
 def test_one_sample_steps_do_not_depend_on_slices(budget, monkeypatch):
     """Also where a kernel of their own takes them: the last step of a slice as all others."""
@@ -145,6 +163,13 @@ def test_progress_counts_networks(monkeypatch):
     ({"seeds": [1, 2]}, ValueError, "seeds: expected one for each of the 3 networks, found 2"),
     ({"seeds": [1, 2, -3]}, ValueError, r"nets\[2\]: seeds: expected at least 0, found -3"),
     ({"seeds": [1, 2, 0.5]}, TypeError, r"nets\[2\]: seeds: expected a whole number"),
+    ({"seeds": 3}, TypeError, "seeds: expected one for each of the 3 networks, found 3"),
+    ({"seeds": []}, ValueError, "seeds: expected one for each of the 3 networks, found 0"),
+    ({"optimizer": [SGD(0.1), None, 0.1]}, TypeError, r"nets\[2\]: optimizer: expected SGD"),
+    ({"optimizer": []}, TypeError, r"optimizer: expected SGD"),
+    ({"sample_weight": [np.ones(150), None]}, ValueError, "sample_weight: expected one for each of the 3 networks"),
+    ({"X": [X, None, X]}, TypeError, r"nets\[1\]: X: expected real numbers"),
+    ({"d": [None, LABELS, LABELS]}, TypeError, r"nets\[0\]: d: expected real numbers"),
     ({"epochs": 0}, ValueError, "epochs: expected at least 1"),
     ({"batch_size": 1.5}, TypeError, "batch_size: expected a whole number"),
     ({"nets": "infinite"}, ValueError, r"nets\[1\]: theta: expected finite parameters"),

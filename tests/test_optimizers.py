@@ -2,11 +2,15 @@
 
 import math
 from dataclasses import FrozenInstanceError
+from fractions import Fraction
 
+import numba
 import numpy as np
 import pytest
+from tolerances import BACKENDS, CUDA, assert_close, on_host
 
 import fastbp
+from fastbp import updates
 from fastbp.schedules import Constant, Cosine, InverseScaling, Step, WarmUp, value_at
 
 
@@ -28,14 +32,15 @@ def rmsprop(theta, gradients, rate, rho, epsilon, decay=0.0):
     return theta
 
 
-def adam(theta, gradients, rate, beta1, beta2, epsilon, decay=0.0, decoupled=0.0):
+def adam(theta, gradients, rate, beta1, beta2, epsilon, decay=0.0, decoupled=0.0, hat=False):
     m = s = 0.0
     for t, g in enumerate(gradients, 1):
         g = g + decay * theta
         m = beta1 * m + (1 - beta1) * g
         s = beta2 * s + (1 - beta2) * g**2
         m_hat, s_hat = m / (1 - beta1**t), s / (1 - beta2**t)
-        theta = theta - rate * (m_hat / (np.sqrt(s_hat) + epsilon) + decoupled * theta)
+        below = (np.sqrt(s) + epsilon) / np.sqrt(1 - beta2**t) if hat else np.sqrt(s_hat) + epsilon
+        theta = theta - rate * (m_hat / below + decoupled * theta)
     return theta
 
 
@@ -56,6 +61,8 @@ CASES = {
              lambda *of: adam(*of, 0.1, 0.7, 0.8, 0.05)),
     "Adam, defaults": (Adam, {}, lambda *of: adam(*of, 0.001, 0.9, 0.999, 1e-8)),
     "Adam, weight decay": (Adam, {"weight_decay": 0.1}, lambda *of: adam(*of, 0.001, 0.9, 0.999, 1e-8, 0.1)),
+    "Adam with ε̂": (Adam, {"learning_rate": 0.1, "beta1": 0.7, "beta2": 0.8, "epsilon": 0.05, "epsilon_hat": True},
+                    lambda *of: adam(*of, 0.1, 0.7, 0.8, 0.05, hat=True)),
     "AdamW": (AdamW, {"learning_rate": 0.1, "beta1": 0.7, "beta2": 0.8, "epsilon": 0.05, "weight_decay": 0.3},
               lambda *of: adam(*of, 0.1, 0.7, 0.8, 0.05, decoupled=0.3)),
     "AdamW, defaults": (AdamW, {}, lambda *of: adam(*of, 0.001, 0.9, 0.999, 1e-8, decoupled=0.01)),
@@ -87,15 +94,33 @@ def test_equation(kind, settings, equation, clip_norm, dtype):
     np.testing.assert_allclose(theta, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("backend", CUDA)
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_step_of_a_network(dtype):
-    net = fastbp.MLP([2, 3, 2], seed=0, dtype=dtype)
+@pytest.mark.parametrize("clip_norm", [None, 0.1])
+@pytest.mark.parametrize(("kind", "settings"), [case[:2] for case in CASES.values()], ids=CASES)
+def test_training_on_a_gpu_is_that_on_the_processor(kind, settings, clip_norm, dtype, backend):
+    """Six updates of each optimizer: plain ones in one launch, clipped ones by launches for each."""
+    X, d = np.random.default_rng(0).normal(size=(5, 2)), np.arange(5) % 2
+    nets = [fastbp.MLP([2, 3, 2], dtype=dtype, activation="tanh", seed=0, backend=name) for name in ("loops", backend)]
+    states = [net.fit(X, d, optimizer=kind(**settings, clip_norm=clip_norm), epochs=2, batch_size=2,
+                      seed=0).optimizer_state for net in nets]
+    tolerance = {"float32": 3e-6, "float64": 1e-13}[dtype]
+    assert_close(nets[1].theta, nets[0].theta, tolerance)
+    assert states[0].updates[0] == states[1].updates[0] == 6
+    if states[0].averages.size:
+        assert_close(states[1].averages, states[0].averages, 3 * tolerance)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_step_of_a_network(dtype, backend):
+    net = fastbp.MLP([2, 3, 2], seed=0, dtype=dtype, backend=backend)
     net.accumulate_gradient([[1.0, 2.0], [3.0, 4.0]], [0, 1])
-    before, grad = net.theta.copy(), net.grad.copy()
+    before, grad = net.theta_on_host().copy(), on_host(net.grad).copy()
     net.step(0.25)
-    np.testing.assert_allclose(net.theta, before - grad.dtype.type(0.25) * grad, rtol=TOLERANCE[dtype])
+    np.testing.assert_allclose(on_host(net.theta), before - grad.dtype.type(0.25) * grad, rtol=TOLERANCE[dtype])
     assert grad.any()
-    assert not net.grad.any()
+    assert not on_host(net.grad).any()
 
 
 def test_a_gradient_of_zero_can_be_clipped():
@@ -111,6 +136,7 @@ SCHEDULES = {
     "constant": (Constant(0.3), lambda t: 0.3),
     "step": (Step(0.3, every=4, factor=0.5), lambda t: 0.3 * 0.5 ** (t // 4)),
     "step, default factor": (Step(0.3, every=1), lambda t: 0.3 / 10**t),
+    "step beyond any training": (Step(Fraction(3, 10), every=10**30), lambda t: 0.3),
     "cosine": (Cosine(0.3, updates=7), lambda t: 0.15 * (1 + math.cos(math.pi * t / 7)) if t < 7 else 0.0),
     "cosine to": (Cosine(0.3, updates=7, final=0.1), lambda t: 0.1 + 0.1 * (1 + math.cos(math.pi * min(t, 7) / 7))),
     "inverse": (InverseScaling(0.3, power=0.7), lambda t: 0.3 / (t + 1) ** 0.7),
@@ -129,11 +155,13 @@ def test_schedule(schedule, rate):
     assert values == pytest.approx([rate(t) for t in range(12)], rel=1e-12, abs=1e-17)
 
 
+@pytest.mark.parametrize("backend", ["auto", *CUDA])
 @pytest.mark.parametrize(("schedule", "rate"), SCHEDULES.values(), ids=SCHEDULES)
-def test_training_follows_the_schedule(schedule, rate):
+def test_training_follows_the_schedule(schedule, rate, backend):
     """4 epochs of 3 batches, against 12 steps with the rate of each; the count goes on over epochs and fits."""
     X, d = np.random.default_rng(0).normal(size=(6, 2)), np.arange(6) % 2
-    trained, stepped = (fastbp.MLP([2, 3, 2], dtype="float64", activation="tanh", seed=0) for _ in range(2))
+    trained, stepped = (fastbp.MLP([2, 3, 2], dtype="float64", activation="tanh", seed=0, backend=name)
+                        for name in (backend, "auto"))
     history = trained.fit(X, d, optimizer=SGD(schedule), epochs=3, batch_size=2, shuffle=False)
     trained.fit(X, d, optimizer=SGD(schedule), epochs=1, batch_size=2, shuffle=False,
                 optimizer_state=history.optimizer_state)
@@ -141,7 +169,7 @@ def test_training_follows_the_schedule(schedule, rate):
         batch = slice(2 * t % 6, 2 * t % 6 + 2)
         stepped.accumulate_gradient(X[batch], d[batch])
         stepped.step(rate(t) / 2)
-    np.testing.assert_allclose(trained.theta, stepped.theta, rtol=1e-12)
+    np.testing.assert_allclose(trained.theta_on_host(), stepped.theta, rtol=1e-12)
 
 
 # ---- refused ---------------------------------------------------------------------------------------------------------
@@ -152,7 +180,7 @@ def test_training_follows_the_schedule(schedule, rate):
                           (None, TypeError), (True, TypeError))),
     *((lambda kind=kind, key=key, value=value: kind(**{key: value}), ValueError, key) for kind, key, value in (
         (SGD, "weight_decay", -0.1), (Adam, "weight_decay", np.nan), (SGD, "clip_norm", 0), (AdamW, "clip_norm", -1.0),
-        (SGD, "clip_norm", np.inf), (SGD, "momentum", 1), (SGD, "momentum", -0.1), (SGD, "nesterov", True),
+        (SGD, "clip_norm", np.inf), (SGD, "momentum", 1.1), (SGD, "momentum", -0.1), (SGD, "nesterov", True),
         (RMSprop, "decay", 1.0), (RMSprop, "decay", -0.1), (RMSprop, "epsilon", 0), (Adam, "beta1", 1),
         (Adam, "beta1", -0.1), (Adam, "beta2", 1.0), (AdamW, "beta2", np.nan), (Adam, "epsilon", 0.0),
         (AdamW, "epsilon", -1e-8))),
@@ -216,13 +244,15 @@ def test_theta_that_no_kernel_may_write(theta, error):
         SGD().step(theta, np.ones(4), SGD().start(np.zeros(4)))
 
 
-def test_a_step_of_a_network_that_overflows_leaves_it():
-    net = fastbp.MLP([2, 2], seed=0)
-    before = net.theta.copy()
-    net.grad[:] = 1e3
-    with pytest.raises(fastbp.DivergenceError, match="theta is left as it was"):
-        net.step(1e38)
-    assert np.array_equal(net.theta, before)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_step_of_a_network_that_overflows_leaves_it(backend):
+    net = fastbp.MLP([2, 2], seed=0, backend=backend)
+    before = net.theta_on_host().copy()
+    for gradient, rate in ((1e3, 1e38), (np.nan, 0.1), (np.inf, 0.1)):
+        net.grad[:] = gradient
+        with pytest.raises(fastbp.DivergenceError, match="theta is left as it was"):
+            net.step(rate)
+        assert np.array_equal(net.theta_on_host(), before)
 
 
 @pytest.mark.parametrize(("grad", "state", "name"), [
@@ -242,3 +272,18 @@ def test_settings_are_immutable(optimizer):
     name = "schedule" if isinstance(optimizer, WarmUp) else "learning_rate"
     with pytest.raises(FrozenInstanceError):
         setattr(optimizer, name, 0.5)
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
+@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9, clip_norm=0.5), RMSprop(), Adam(), AdamW()], ids=repr)
+def test_threads_share_a_large_update_without_changing_a_bit(optimizer, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(160, 300)), rng.integers(0, 5, 160)
+    results = set()
+    for threads in (1, 2):
+        monkeypatch.setattr(fastbp.pace.Pace, "next_slice", lambda pace, most, threads=threads: (threads, 10**6))
+        net = fastbp.MLP([300, 120, 5], seed=0)
+        assert net.theta.size >= updates.SMALL_SIZE
+        net.fit(X, labels, optimizer=optimizer, epochs=4, batch_size=40, seed=0)
+        results.add(net.theta.tobytes())
+    assert len(results) == 1

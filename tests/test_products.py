@@ -92,7 +92,8 @@ def test_contestants_are_checked_and_timed(tmp_path):
     contestants = [*(backend_contestant(backend, products=True) for backend in BACKENDS),
                    *peers(sys.executable, avx512=True, products=True),
                    contestant_in(tmp_path, "broken", broken, peer=True)]
-    results = compare(product_rows([24], 20), contestants, ceiling_in(tmp_path), Settings(rounds=2, seconds=0.001))
+    results = compare(product_rows([24], 20), contestants, {"cpu": ceiling_in(tmp_path)},
+                      Settings(rounds=2, seconds=0.001))
     assert [row["name"] for row in results["workloads"]] == ["W h, 24", "Wᵀδ, 24", "δhᵀ, 24"]
     sure = {"fastbp tiled", "fastbp loops", "fastbp blas", "numpy", "numpy skylakex"}
     runs = {name for name, about in results["contestants"].items() if about["runs"]}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import CPU_BACKENDS, DTYPES, ROUNDING, assert_close
+from tolerances import BACKENDS, CPU_BACKENDS, DTYPES, ROUNDING, SIMULATED, assert_close, on_host
 
 from fastbp import MLP
 from fastbp.activations import ACTIVATIONS
@@ -38,16 +38,22 @@ class Problem(NamedTuple):
         assert_close(actual, expected, ROUNDING[self.dtype], scale)
 
 
+MOST_SAMPLES = 12 if SIMULATED else 40
+
+# On sums of any size an exponential makes rounding in them as large as the result.
+CASES = tuple(case for case in naive.CASES if case != "poisson")
+
+
 @st.composite
-def problems(draw, cases=tuple(naive.CASES)):
-    """A network of depth 1 to 4, widths 1 to 12, an activation for each layer, a case, a dtype, and 1 to 40 samples."""
+def problems(draw, cases=CASES):
+    """A network of depth 1 to 4, widths 1 to 12, an activation for each layer, a case, a dtype, and samples."""
     case = draw(st.sampled_from(cases))
     hidden = draw(st.lists(st.tuples(st.integers(1, 12), st.sampled_from(HIDDEN)), max_size=3))
     output = naive.CASES[case][1] or draw(st.sampled_from(HIDDEN))
     outputs = draw(st.integers(2 if naive.CASES[case][2] == "labels" else 1, 12))
     widths = [draw(st.integers(1, 12)), *(width for width, _ in hidden), outputs]
     dtype = draw(st.sampled_from(DTYPES))
-    inputs = naive.draw_inputs(widths, draw(st.integers(1, 40)), draw(st.integers(0, 2**32 - 1)), dtype)
+    inputs = naive.draw_inputs(widths, draw(st.integers(1, MOST_SAMPLES)), draw(st.integers(0, 2**32 - 1)), dtype)
     return Problem(widths, [*(name for _, name in hidden), output], case, dtype, inputs)
 
 
@@ -55,7 +61,7 @@ def batch(net, X, d, weights=None):
     """E and ∇E(W; S) of one batch."""
     net.zero_grad()
     E = net.accumulate_gradient(X, d, weights)
-    return E, net.grad.copy()
+    return E, on_host(net.grad).copy()
 
 
 def single_samples(net, X, d):
@@ -69,7 +75,7 @@ def magnitude(net, X, d):
     return np.abs(single_samples(net, X, d)[1]).sum(axis=0).max()
 
 
-each_backend = pytest.mark.parametrize("backend", CPU_BACKENDS)
+each_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
 @each_backend
@@ -93,7 +99,7 @@ def test_the_batches_of_a_partition_accumulate_to_the_whole(backend, problem, da
           for start, stop in pairwise(cuts) if stop > start]
     problem.close(sum(Es), E, sum(map(abs, Es)))
     if backend == "loops":  # every coordinate is summed in the order of the samples
-        assert net.grad.tobytes() == grad.tobytes()
+        assert on_host(net.grad).tobytes() == grad.tobytes()
     else:
         problem.close(net.grad, grad, scale)
 
@@ -145,10 +151,10 @@ def test_a_weight_is_a_number_of_copies(backend, problem):
 def test_step_descends_and_clears_the_gradient(backend, problem, rate):
     net = problem.network(backend)
     _, grad = batch(net, *problem.data)
-    theta, T = net.theta.copy(), net.dtype.type
+    theta, T = net.theta_on_host().copy(), net.dtype.type
     net.step(rate)
-    assert np.array_equal(net.theta, theta - T(rate) * grad)
-    assert not net.grad.any()
+    assert np.array_equal(net.theta_on_host(), theta - T(rate) * grad)
+    assert not on_host(net.grad).any()
 
 
 @given(problem=problems())
@@ -165,7 +171,7 @@ def test_views_share_the_memory_of_theta_and_grad(problem):
         assert (values == -1).sum() == (values == -2).sum() == len(matrices)
 
 
-@each_backend
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 @pytest.mark.parametrize("sampling", [WITHOUT_REPLACEMENT, WITH_REPLACEMENT])
 def test_gradients_of_uniform_batches_are_unbiased(backend, sampling):
     """The mean of |T| / |S| ∇E(W; S) over 2,000 drawn S is ∇E(W; T) within five standard errors."""

@@ -12,7 +12,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def test_python_blocks(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.S)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names = {}
     exec(blocks[0], names)
     accuracy = float(capsys.readouterr().out.split("accuracy =")[1])
@@ -28,6 +28,10 @@ def test_python_blocks(tmp_path, monkeypatch, capsys):
     exec(blocks[4], names)
     assert names["status"] == 0
     assert abs(names["state"][0] + 0.5) < 0.02
+    exec(blocks[5], names)
+    scores = [float(score) for score in re.findall(r"0\.\d+", capsys.readouterr().out.split("folds:")[1])]
+    assert len(scores) == 5
+    assert min(scores) > 0.8
 
 
 @pytest.mark.parametrize(("name", "file"), sorted(set(re.findall(r"`(\w+)` in `(\S+\.py)`", README))))

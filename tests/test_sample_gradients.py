@@ -4,7 +4,7 @@ import naive
 import numba
 import numpy as np
 import pytest
-from tolerances import CPU_BACKENDS, DTYPES, ROUNDING, assert_close
+from tolerances import BACKENDS, CPU_BACKENDS, CUDA, DTYPES, ROUNDING, assert_close, on_backends, on_host
 
 import fastbp
 from fastbp import MLP, SGD, Adam, DivergenceError, fit_many
@@ -15,6 +15,7 @@ NETWORKS = {
     "softmax": ((40, 6, 20), ("gelu", "softmax"), "cross_entropy", "labels"),
     "targets": ((2, 1), ("identity",), "squared_error", "targets"),
     "bits": ((3, 8, 8, 4), ("silu", "logistic", "identity"), "binary_cross_entropy", "bits"),
+    "counts": ((3, 9, 2), ("tanh", "identity"), "poisson", "counts"),
 }
 
 
@@ -27,7 +28,7 @@ def drawn(name, n, dtype, backend):
     weights = inputs["weights"]
     weights[n // 2] = 0
     samples = zip(inputs["X"], naive.target_rows(inputs[kind], widths[-1]), weights.astype(float), strict=True)
-    g = np.array([w * naive.backward(net.theta, widths, names, loss, x, d)[1] for x, d, w in samples])
+    g = np.array([w * naive.backward(inputs["theta"], widths, names, loss, x, d)[1] for x, d, w in samples])
     return net, (inputs["X"], inputs[kind], weights), g
 
 
@@ -37,15 +38,14 @@ def clipped(g, C):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("backend", CPU_BACKENDS)
-@pytest.mark.parametrize("n", [1, 3, 5, 17, 100])
+@pytest.mark.parametrize(("n", "backend"), on_backends([1, 3, 5, 17, 100], simulated=[5]))
 @pytest.mark.parametrize("name", NETWORKS)
 def test_norms_and_clipped_sums(name, n, backend, dtype):
     net, given, g = drawn(name, n, dtype, backend)
     norms = np.linalg.norm(g, axis=1)
     net.grad[:] = 1
     assert_close(net.gradient_norms(*given), norms, ROUNDING[dtype], norms.max() + 1e-300)
-    assert (net.grad == 1).all()
+    assert (on_host(net.grad) == 1).all()
     E = net.loss_value(*given)
     for C in (2 * norms.max() + 1, np.median(norms) + 1e-3, 0.01 * norms.max() + 1e-6):  # none, some, nearly all
         net.zero_grad()
@@ -70,27 +70,28 @@ def test_calls_and_chunks_add_up(backend):
     assert_close(net.input_gradient(X, d), MLP.input_gradient(net, X, d), 0.0)
 
 
-@pytest.mark.parametrize("backend", CPU_BACKENDS)
-@pytest.mark.parametrize("batch_size", [1, 3, 20])
+@pytest.mark.parametrize(("n", "batch_size", "backend"), on_backends(
+    [(43, 1), (43, 3), (43, 20)], simulated=[(5, 3)]))
 @pytest.mark.parametrize("optimizer", [SGD(0.3), SGD(0.3, momentum=0.5), Adam(0.02)])
-def test_fit(optimizer, batch_size, backend, monkeypatch):
+def test_fit(optimizer, n, batch_size, backend, monkeypatch):
     """Two epochs as a loop of the formulas; the last batch is smaller."""
     monkeypatch.setattr(online, "MIN_STEPS", 1)  # kernels for one-sample steps would not clip
     widths, names, loss, _ = NETWORKS["labels"]
-    net, (X, d, weights), _ = drawn("labels", 43, "float64", backend)
-    theta, state, C = net.theta.copy(), optimizer.start(net.theta), 0.4
+    net, (X, d, weights), _ = drawn("labels", n, "float64", backend)
+    theta = net.theta_on_host().copy()
+    state, C = optimizer.start(theta), 0.4
     history = net.fit(X, d, sample_weight=weights, optimizer=optimizer, epochs=2, batch_size=batch_size, shuffle=False,
                       clip_sample_norm=C)
     rows = naive.target_rows(d, 3)
     losses = []
-    for start in [*range(0, 43, batch_size)] * 2:
-        S = range(start, min(start + batch_size, 43))
+    for start in [*range(0, n, batch_size)] * 2:
+        S = range(start, min(start + batch_size, n))
         parts = [naive.backward(theta, widths, names, loss, X[s], rows[s]) for s in S]
         g = np.array([weights[s] * part[1] for s, part in zip(S, parts, strict=True)])
         losses += [weights[s] * part[0] for s, part in zip(S, parts, strict=True)]
         optimizer.step(theta, clipped(g, C).sum(axis=0) / len(S), state)
     assert_close(net.theta, theta, 1e-11)
-    assert_close(history["loss"], [np.mean(losses[:43]), np.mean(losses[43:])], 1e-11)
+    assert_close(history["loss"], [np.mean(losses[:n]), np.mean(losses[n:])], 1e-11)
 
 
 def test_fit_many():
@@ -121,7 +122,7 @@ def test_threads_do_not_change_a_bit(backend):
     assert len(set(results)) == 1
 
 
-@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_large_and_small_gradients(dtype, backend):
     """Norms whose squares are beyond float32 are right; one beyond float64 is not taken for a small one."""
@@ -130,9 +131,9 @@ def test_large_and_small_gradients(dtype, backend):
     for copies in (1, 10):  # tiled takes four samples one by one, and forty in panels
         found = net.gradient_norms(X.repeat(copies, axis=0), d.repeat(copies))[::copies]
         assert_close(found / [1e25, 1e-25, 1, 3], [np.sqrt(2), np.sqrt(2), 0, np.sqrt(2)], 1e-6)
-        grad = net.grad.copy()
+        grad = on_host(net.grad).copy()
         net.accumulate_gradient(X.repeat(copies, axis=0), d.repeat(copies), clip_norm=1e-30)
-        assert_close(net.grad - grad, np.full(2, -3e-30 * copies / np.sqrt(2)), 1e-6)
+        assert_close(on_host(net.grad) - grad, np.full(2, -3e-30 * copies / np.sqrt(2)), 1e-6)
         net.zero_grad()
     with np.errstate(over="ignore"):
         E = net.accumulate_gradient(X, d, clip_norm=1e-30)
@@ -141,22 +142,23 @@ def test_large_and_small_gradients(dtype, backend):
     if dtype == "float64":
         net.zero_grad()
         net.accumulate_gradient(X[:1], [1e200], clip_norm=1.0)
-        assert np.isnan(net.grad).any()
+        assert np.isnan(on_host(net.grad)).any()
         with pytest.raises(DivergenceError):
             net.step(0.1)
 
 
+@pytest.mark.parametrize("backend", ["auto", *CUDA])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [4, 40])
-def test_noise(n, dtype):
-    net, given, g = drawn("labels", n, dtype, "auto")
+def test_noise(n, dtype, backend):
+    net, given, g = drawn("labels", n, dtype, backend)
     noise = net.gradient_noise(*given)
     mean = g.mean(axis=0)
     variance = ((g - mean) ** 2).sum() / (n - 1)
     signal = mean @ mean - variance / n
     assert_close(noise[:2], [mean @ mean, variance], 100 * ROUNDING[dtype])
     assert noise.noise_scale == (pytest.approx(variance / signal, rel=1e3 * ROUNDING[dtype]) if signal > 0 else np.inf)
-    assert not net.grad.any()
+    assert not on_host(net.grad).any()
 
 
 def test_noise_of_equal_samples_is_none():

@@ -1,12 +1,15 @@
 """Networks in files: what is read is what was written, a failure leaves the old file, and no other file is believed."""
 
+import copy
 import io
 import json
 import os
+import pickle
 import stat
 
 import numpy as np
 import pytest
+from tolerances import CUDA, on_host
 
 import fastbp
 
@@ -27,7 +30,8 @@ def saved(path):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("settings", [
     {}, {"activation": ["gelu", "softmax"], "loss": "cross_entropy"}, {"loss": "squared_error", "backend": "blas"},
-    {"widths": [1, 1], "loss": "binary_cross_entropy"}], ids=str)
+    {"widths": [1, 1], "loss": "binary_cross_entropy"}, {"loss": "poisson"}, {"loss": fastbp.HuberLoss(0.1)},
+    {"loss": fastbp.QuantileLoss(1 / 3)}], ids=str)
 def test_round_trip(path, dtype, settings):
     net = fastbp.MLP(**{"widths": [3, 4, 2], "dtype": dtype, "seed": 0} | settings)
     net.metadata = METADATA
@@ -40,6 +44,28 @@ def test_round_trip(path, dtype, settings):
     assert not other.grad.any()
     X = np.random.default_rng(0).normal(size=(5, net.widths[0]))
     assert other.forward(X).tobytes() == net.forward(X).tobytes()
+
+
+@pytest.mark.parametrize("backend", CUDA)
+def test_files_and_copies_of_networks_on_a_gpu(path, backend):
+    net = fastbp.MLP([3, 4, 2], seed=0, backend=backend)
+    X, d = np.random.default_rng(0).normal(size=(5, 3)), np.arange(5) % 2
+    net.accumulate_gradient(X, d)
+    net.save(path)
+    on_processor, on_gpu = fastbp.load(path), fastbp.load(path, backend=backend)
+    assert on_processor.theta.tobytes() == net.theta_on_host().tobytes()
+    assert on_processor.backend == "tiled"
+    for other in (on_gpu, pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
+        assert repr(other) == repr(net)
+        assert type(other.theta) is type(net.theta)
+        assert other.theta_on_host().tobytes() == net.theta_on_host().tobytes()
+        assert other.forward(X).tobytes() == net.forward(X).tobytes()
+        assert on_host(other.grad).tobytes() == on_host(net.grad).tobytes() or other is on_gpu
+        other.theta[:] = 0  # which is its own
+        assert on_host(net.theta).any()
+    assert not on_host(on_gpu.grad).any()
+    net.theta[3:4] = np.nan
+    assert_save_fails(net, path, ValueError, "^theta: expected finite parameters")
 
 
 def test_seed_of_later_training(saved):
@@ -73,6 +99,34 @@ def test_permissions_follow_the_umask(path, umask):
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+
+
+def test_a_file_that_is_there_keeps_its_permissions(saved):
+    saved.chmod(0o600)
+    fastbp.MLP([3, 2], seed=1).save(saved)
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+
+
+def test_of_a_link_the_file_is_replaced(saved):
+    link = saved.with_name("link.npz")
+    link.symlink_to(saved.name)
+    net = fastbp.MLP([3, 2], seed=1)
+    net.save(link)
+    assert link.is_symlink()
+    assert fastbp.load(saved).theta.tobytes() == net.theta.tobytes()
+
+
+def test_a_long_name(tmp_path):
+    fastbp.MLP([3, 2], seed=1).save(tmp_path / ("n" * 255))
+    assert os.listdir(tmp_path) == ["n" * 255]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_what_is_not_a_file_is_not_replaced(path):
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="path: expected a file or nothing at"):
+        fastbp.MLP([3, 2]).save(path)
+    assert stat.S_ISFIFO(path.stat().st_mode)
 
 
 # ---- saving that fails -----------------------------------------------------------------------------------------------
@@ -228,6 +282,8 @@ WRONG = {
     "softmax hidden": ({"activations": ["softmax", "identity"]}, "softmax is for the last layer"),
     "activation without list": ({"activations": "tanh"}, ""),
     "unknown loss": ({"loss": "mse"}, "unknown loss 'mse'"),
+    "loss without its parameter": ({"loss": "huber()"}, "no loss 'huber.*could not convert string to float"),
+    "loss with a wrong parameter": ({"loss": "quantile(1.0)"}, "no loss 'quantile.*q: expected a finite number"),
     "impossible pair": ({"loss": "cross_entropy"}, "defined on a softmax layer"),
     "metadata cut off": ({"metadata": json.dumps(METADATA)[:-1]}, "not a whole network"),
     "metadata empty": ({"metadata": ""}, "not a whole network"),
@@ -252,3 +308,11 @@ def test_pickled_objects_are_not_unpickled(saved, name):
     np.savez(saved, **content)
     assert_refused(saved, "not a fastbp network")
     assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_a_copy_is_aligned_like_the_original():
+    """Vectors of numbers across two cache lines cost twice."""
+    net = fastbp.MLP([3, 5, 2], seed=0)
+    for other in (pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
+        assert other.theta.ctypes.data % 64 == other.grad.ctypes.data % 64 == 0
+        assert other.theta.tobytes() == net.theta.tobytes()

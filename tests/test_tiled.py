@@ -117,9 +117,25 @@ def until_it_diverges(net, X, d, rate, **settings):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch_size", [2, 7, 40])
-def test_a_diverging_step_leaves_the_last_finite_parameters(batch_size, dtype):
-    widths, names = (5, 7, 3), ("relu", "identity")
+@pytest.mark.parametrize(("widths", "batch_size"), [((4, 8, 2), 1), ((4, 8, 2), 16), ((600, 30, 3), 1),
+                                                    ((600, 30, 3), 3), ((600, 30, 3), 20)])
+def test_how_many_steps_are_taken_in_a_row_changes_no_bit(widths, batch_size, dtype, monkeypatch):
+    """Networks below and above MAX_COPIED, whose steps are taken back or bounded, in slices of any length."""
+    inputs = naive.draw_inputs(widths, 100, dtype=dtype)
+    results = set()
+    for length in (1, 2, 7, 50, 10**6):
+        monkeypatch.setattr(fastbp.pace.Pace, "next_slice", lambda pace, threads, length=length: (1, length))
+        net = make_network(inputs["theta"], widths, ("tanh", "identity"), "squared_error", dtype)
+        history = net.fit(inputs["X"], inputs["targets"], optimizer=SGD(0.01), epochs=2, batch_size=batch_size, seed=1)
+        results.add((net.theta.tobytes(), np.array(history["loss"]).tobytes()))
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("widths", "batch_size"), [((5, 7, 3), 2), ((5, 7, 3), 7), ((5, 7, 3), 40),
+                                                    ((600, 30, 3), 1)])
+def test_a_diverging_step_leaves_the_last_finite_parameters(widths, batch_size, dtype):
+    names = ("relu", "identity")
     inputs = naive.draw_inputs(widths, 400, dtype=dtype)
     X, d = inputs["X"], inputs["targets"]
     nets = [make_network(inputs["theta"], widths, names, "squared_error", dtype, backend) for backend in
@@ -170,6 +186,8 @@ ONLINE = {
     "softmax": ((1, 3, 2), ("gelu", "softmax"), "cross_entropy", "labels"),
     "targets": ((2, 8, 1), ("tanh", "identity"), "squared_error", "targets"),
     "bits": ((7, 3), ("elu",), "binary_cross_entropy", "bits"),
+    "counts": ((2, 5, 2), ("tanh", "identity"), "poisson", "counts"),
+    "parameter": ((2, 5, 2), ("tanh", "identity"), "huber(0.5)", "targets"),
 }
 
 
@@ -203,7 +221,7 @@ def test_one_sample_steps_are_those_of_the_formulas(name, dtype, taken):
                 history = net.fit(X, d, optimizer=SGD(0.01), epochs=1, batch_size=1, shuffle=shuffle, seed=3,
                                   sample_weight=weights)
                 results.append((net.theta, history["loss"], history.optimizer_state.updates, list(history)))
-                if kind != "targets":
+                if kind in ("labels", "bits"):
                     results[-1] = (*results[-1], history["accuracy"])
             (theta, loss_seen, updates, *seen), (expected, expected_loss, expected_updates, *expected_seen) = results
             assert_close(theta, expected, 10 * ROUNDING[dtype])  # the rounding of one step goes into all that follow

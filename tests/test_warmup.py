@@ -38,21 +38,23 @@ from numba.core.dispatcher import Dispatcher
 rng = np.random.default_rng(0)
 for n in (1, 5, 3000):
     for loss, output in [("squared_error", "relu"), ("cross_entropy", "softmax"),
-                         ("softmax_cross_entropy", "identity"), ("binary_cross_entropy", "relu")]:
-        X, weight = rng.normal(size=(n, 50)), rng.uniform(size=n)
+                         ("softmax_cross_entropy", "identity"), ("binary_cross_entropy", "relu"),
+                         ("absolute_error", "relu"), ("huber", "relu"), ("quantile", "relu"), ("poisson", "identity")]:
+        X, weight = rng.normal(scale=0.3, size=(n, 50)), rng.uniform(size=n)
         labels = rng.integers(0, 6, n)
         d = labels if loss == "softmax_cross_entropy" and n != 5 else np.eye(6)[labels]
-        net = MLP([50, 70, 40, 6], activation="relu", output_activation=output, loss=loss)
+        net = MLP([50, 70, 40, 6], activation="relu", output_activation=output, loss=loss, seed=0)
         net.forward(X)
         net.loss_value(X, d, weight)
         net.evaluate(X, d)
         net.input_gradient(X, d)
         net.accumulate_gradient(X, d, weight)
-        net.step(0.001)
+        net.step(0.001 / n)  # accumulate_gradient sums
         for optimizer in (SGD(1e-4), SGD(1e-4, momentum=0.9, clip_norm=1.0), RMSprop(), Adam(), AdamW()):
             net.fit(X, d, optimizer=optimizer, epochs=2, batch_size=n, validation_data=(X, d), progress=False)
             net.fit(X, d, optimizer=optimizer, epochs=1, batch_size=min(n, 700), shuffle=False, sample_weight=weight)
             net.fit(X[:9], d[:9], optimizer=optimizer, epochs=1, batch_size=1, replacement=True)
+        net.fit(X, d, optimizer=SGD(1e-4), epochs=1, dropout=[0.5, 0.2])
 dispatchers = {id(value): value for name, module in list(sys.modules.items()) if name.partition(".")[0] == "fastbp"
                for value in vars(module).values() if isinstance(value, Dispatcher)}
 print(sum(sum(kernel.stats.cache_misses.values()) for kernel in dispatchers.values()))

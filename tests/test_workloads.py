@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.workloads import WORKLOADS, Workload, workloads_named
+from fastbp.workloads import FASHION, GPU_WORKLOADS, WORKLOADS, Workload, workloads_named
 
 SMALL = [Workload("classes", (3, 5, 4), "relu", "softmax_cross_entropy", 4, "adam", 3),
          Workload("quantities", (2, 6, 3, 1), "tanh", "squared_error", 1, "sgd", 8)]
@@ -26,6 +26,27 @@ def test_workloads_are_those_of_the_design():
         "mnist-128": ((784, 128, 10), "relu", classes, 128, "sgd", 2048),
         "wide": ((784, 512, 512, 10), "relu", classes, 128, "sgd", 2048),
         "big": ((1024, 2048, 2048, 2048, 10), "relu", classes, 256, "sgd", 1024)}
+
+
+def test_workloads_of_a_gpu():
+    assert [workload.name for workload in GPU_WORKLOADS] == ["fused-16384", "fused-262144", "tabular-256", "mnist-128",
+                                                             "big", "fashion"]
+    for workload in GPU_WORKLOADS[:2]:
+        assert (workload.widths, workload.activation, workload.loss, workload.optimizer) == (
+            (32, 64, 64, 64, 64, 16), "relu", "squared_error", "sgd")
+        assert workload.samples % workload.batch_size == 0
+    assert [workload.batch_size for workload in GPU_WORKLOADS] == [2**14, 2**18, 256, 128, 256, 128]
+    assert workloads_named(["fused"]) == list(GPU_WORKLOADS[:2])
+    assert workloads_named([], GPU_WORKLOADS) == list(GPU_WORKLOADS)
+
+
+def test_an_epoch_of_fashion_mnist_is_shuffled_and_timed_by_name_alone_on_the_processor():
+    assert (FASHION.widths, FASHION.activation, FASHION.loss, FASHION.batch_size, FASHION.optimizer) == (
+        (784, 100, 10), "relu", "softmax_cross_entropy", 128, "sgd")
+    assert 60_000 - FASHION.batch_size < FASHION.samples == 468 * 128
+    assert [workload.name for workload in (*WORKLOADS, *GPU_WORKLOADS) if workload.shuffle] == ["fashion"]
+    assert FASHION not in WORKLOADS
+    assert workloads_named(["digits", "fashion"])[1:] == [FASHION]
 
 
 def test_flops_counted_by_hand():

@@ -1,11 +1,44 @@
 """What the tests run over, and how closely results agree: the only place with tolerances of networks."""
 
-import numpy as np
+import os
 
-from fastbp.backends import NAMES
+import numpy as np
+import pytest
+
+from fastbp.backends import NAMES, backend_named
 
 DTYPES = ["float32", "float64"]
 CPU_BACKENDS = [name for name in NAMES if name not in ("auto", "cuda")]
+
+#: Whether the backend "cuda" runs in Numba's simulator of a GPU, which takes 10 ms for each launch.
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+
+
+def _cuda_runs():
+    """On a GPU, or in Numba's simulator of one: with NUMBA_ENABLE_CUDASIM=1."""
+    try:
+        return backend_named("cuda")[0] == "cuda"
+    except (ImportError, RuntimeError):
+        return False
+
+
+#: "cuda" where it runs. In the simulator numbers are NumPy's, which warn where theirs on a GPU are infinite or NaN.
+CUDA_MARKS = [pytest.mark.cuda, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
+CUDA = [pytest.param("cuda", marks=CUDA_MARKS)] if _cuda_runs() else []
+
+#: All that run here.
+BACKENDS = [*CPU_BACKENDS, *CUDA]
+
+
+def on_backends(cases, simulated, on_processor=CPU_BACKENDS):
+    """(*case, backend) of every case and backend; in the simulator, of smaller or fewer cases."""
+    def rows(cases):
+        return [case if isinstance(case, tuple) else (case,) for case in cases]
+
+    return [*(pytest.param(*case, backend) for case in rows(cases) for backend in on_processor),
+            *(pytest.param(*case, *cuda.values, marks=cuda.marks) for case in rows(simulated if SIMULATED else cases)
+              for cuda in CUDA)]
+
 
 #: E and gradients of up to about a thousand samples, summed in another order or computed in float64.
 ROUNDING = {"float32": 1e-5, "float64": 1e-13}
@@ -22,9 +55,14 @@ DERIVATIVE_EPSILONS = 20
 LOSS_EPSILONS = 8
 
 
+def on_host(array):
+    """A NumPy array of what may lie on a device."""
+    return array.copy_to_host() if hasattr(array, "copy_to_host") else np.asarray(array)
+
+
 def assert_close(actual, expected, relative, scale=None):
     """|actual - expected| <= relative · scale everywhere; the scale is the largest |expected| if not given."""
-    actual, expected = np.asarray(actual, float), np.asarray(expected, float)
+    actual, expected = on_host(actual).astype(float), on_host(expected).astype(float)
     assert actual.shape == expected.shape
     scale = np.abs(expected).max() if scale is None else scale
     error = np.abs(actual - expected).max()

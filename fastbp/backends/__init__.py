@@ -6,7 +6,7 @@ allocates nothing but its workspace, raises nothing, and gives E as a sum over s
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -15,6 +15,21 @@ from ..by_address import address_of
 from ..inputs import Samples
 from ..layout import Layout
 from ..losses import Loss, evaluate_panel
+from ..memory import Memory
+
+
+class Extras(NamedTuple):
+    """What a training may add to the formulas. Numbers alone: a tuple with arrays costs more to hand on."""
+
+    clip_norm: float  # C, to which every sample's gradient is clipped before it is added: its δ is multiplied by
+                      # min(1, C / ‖w ∇L‖). 0 for none
+    drop: int         # the address of what drops units, or 0 for none; see `dropout.drop_panel`
+    rates: int        # the address of the rates of the layers k = 0 … L, (L+1,) float64
+    key: int          # of the epoch; see `dropout.epoch_key`
+
+
+#: The formulas as they are.
+NO_EXTRAS = Extras(0.0, 0, 0, 0)
 
 
 class Backend(Protocol):
@@ -23,8 +38,10 @@ class Backend(Protocol):
     def flops(self, dtype: np.dtype) -> float:
         """Floating-point operations per second of a training step, at the least, to an order of magnitude."""
 
-    def lanes(self, dtype: np.dtype) -> int:
-        """How many samples a panel holds when activations and losses are applied."""
+    memory: Memory
+
+    def linked(self, layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Any:
+        """The layout with what its functions call."""
 
     def workspace(self, layout: Layout, dtype: np.dtype, samples: int) -> Any:
         """The memory for calls with up to that many samples; bounded, however many they are."""
@@ -34,7 +51,7 @@ class Backend(Protocol):
         """The workspace, with whatever is worth compiling for that many plain steps of this very network."""
 
     def propagate(self, theta: Any, layout: Layout, samples: Samples, order: Any, start: int, stop: int, grad: Any,
-                  Y: Any, E0: Any, norms: Any, clip_norm: float, work: Any, threads: int) -> tuple[float, int]:
+                  Y: Any, E0: Any, norms: Any, extras: Extras, work: Any, threads: int) -> tuple[float, int]:
         """Take the samples order[start:stop] forward, evaluate their loss, and take their errors back.
 
         It is called from Python, and in compiled code from `train`.
@@ -54,9 +71,7 @@ class Backend(Protocol):
             e_0 = ∇_x E of each sample, in the sample's own row.
         norms : (n,) float64, or (0,) where they are not wanted
             ‖w ∇L‖ of each sample, at the sample's own place; only with `grad`.
-        clip_norm : float
-            The norm C to which every sample's gradient is clipped before it is added: its δ is multiplied by
-            min(1, C / ‖w ∇L‖). 0 for none.
+        extras : Extras
         work : from `workspace`
         threads : int
             How many may work; with 1 no parallel region is entered.
@@ -84,14 +99,17 @@ PIECE_SECONDS = 0.09
 SAMPLE_OVERHEAD = 1000.0
 
 
-def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype, backend: Backend) -> Layout:
-    """The layout with the addresses of the activations and the loss, compiled for the backend's panels."""
-    made_for = dtype.name, backend.lanes(dtype)
+def linked_by_address(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype,
+                      lanes: int) -> Layout:
+    """The layout with the addresses of the activations and the loss, compiled for panels of so many samples."""
+    made_for = dtype.name, lanes
+    apply = [0, *(address_of(apply_panel, g, *made_for) for g in activations)]
+    delta = [0, *(address_of(delta_panel, g, *made_for) for g in activations)]
+    evaluate = address_of(evaluate_panel, loss, *made_for)
     return layout._replace(
-        apply=np.array([0, *(address_of(apply_panel, g, *made_for) for g in activations)]),
-        delta=np.array([0, *(address_of(delta_panel, g, *made_for) for g in activations)]),
-        evaluate=address_of(evaluate_panel, loss, *made_for), itemsize=dtype.itemsize, lanes=backend.lanes(dtype),
-        takes_labels=loss.targets == "classes")
+        apply=np.array(apply), delta=np.array(delta), evaluate=evaluate, itemsize=dtype.itemsize, lanes=lanes,
+        takes_labels=loss.targets == "classes",
+        digest=hash((*layout.widths.tolist(), *apply, *delta, evaluate, dtype.itemsize, lanes)))
 
 
 def samples_in_a_piece(backend: Backend, layout: Layout, dtype: np.dtype) -> int:
@@ -104,7 +122,15 @@ def samples_in_a_piece(backend: Backend, layout: Layout, dtype: np.dtype) -> int
 
 
 #: "auto" is the first of the others: in `fastbp compare` every workload took loops or blas 1.5 to 31 times as long.
-NAMES = ("auto", "tiled", "loops", "blas")
+NAMES = ("auto", "tiled", "loops", "blas", "cuda")
+
+#: Those that compute on a GPU; the others, on the processor.
+ON_GPU = ("cuda",)
+
+
+class NoGpuError(RuntimeError):
+    """There is no GPU that a backend can use."""
+
 
 
 def backend_named(name: str) -> tuple[str, Backend]:
@@ -116,6 +142,8 @@ def backend_named(name: str) -> tuple[str, Backend]:
         If there is no backend of that name.
     ImportError
         If it needs a package that is not installed.
+    NoGpuError
+        If it needs a GPU, and there is none.
     """
     if not isinstance(name, str):
         raise TypeError(f"backend: expected one of {', '.join(NAMES)}, found {name!r}")
@@ -126,6 +154,10 @@ def backend_named(name: str) -> tuple[str, Backend]:
         from . import blas as module
     elif name == "loops":
         from . import loops as module
+    elif name == "cuda":
+        from .gpu.driver import require_gpu
+        require_gpu()
+        from . import cuda as module
     else:
         name = "tiled"
         from . import tiled as module

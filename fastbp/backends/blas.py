@@ -20,24 +20,31 @@ except ImportError as error:
     raise ImportError("backend 'blas' needs SciPy, whose BLAS compiled code calls; "
                       "install it with: pip install 'fastbp[blas]'") from error
 
-from ..compilation import inlined, kernel
+from ..compilation import inlined, kernel, subkernel
 from ..layout import Layout, bias_vector, weight_matrix
-from ..losses import OUTCOME_ROWS
+from ..loss_panels import OUTCOME_ROWS
+from ..memory import HOST
+from . import Extras
 from .sample import (
     activate,
     activation_delta,
     clip_factor,
     copy_row,
+    drop,
     has_targets,
     lowest_error,
+    masks_of,
     sample_at,
     scale,
     sum_of_squares,
     weighted_loss,
 )
-from .sample import lanes as lanes
+from .sample import linked as linked
 from .sample import specialised as specialised
 from .training_loop import training_loop
+
+#: Where it keeps numbers.
+memory = HOST
 
 
 def flops(dtype: np.dtype) -> float:
@@ -59,6 +66,7 @@ class Workspace(NamedTuple):
     d: np.ndarray      # (chunk, N_L) the targets
     dW: np.ndarray     # (max N_k N_{k-1},) a chunk's ∂E/∂W_k
     outcome: np.ndarray  # (OUTCOME_ROWS,) what the loss finds out about a sample
+    numbers: np.ndarray  # (chunk,) which samples they are
 
 
 def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
@@ -68,7 +76,7 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     a, h, e, delta = (np.zeros(chunk * units, dtype) for _ in range(4))
     return Workspace(a, h, e, delta, np.zeros((chunk, int(layout.widths[-1])), dtype),
                      np.zeros(int((layout.widths[1:] * layout.widths[:-1]).max()), dtype),
-                     np.zeros(OUTCOME_ROWS, dtype))
+                     np.zeros(OUTCOME_ROWS, dtype), np.zeros(chunk, np.int64))
 
 
 @inlined
@@ -78,8 +86,8 @@ def rows(values: Any, layout: Layout, k: int, count: int) -> Any:
     return values[begin : begin + count * layout.widths[k]].reshape((count, layout.widths[k]))
 
 
-@kernel
-def forward_chunk(theta: Any, layout: Layout, count: int, work: Workspace) -> None:
+@subkernel
+def forward_chunk(theta: Any, layout: Layout, count: int, extras: Extras, work: Workspace) -> None:
     """A_k = H_{k-1} W_kᵀ + b_k and H_k = g_k(A_k) for k = 1 … L, from H_0."""
     for k in range(1, layout.depth + 1):
         W, b = weight_matrix(theta, layout, k), bias_vector(theta, layout, k)
@@ -89,9 +97,10 @@ def forward_chunk(theta: Any, layout: Layout, count: int, work: Workspace) -> No
             for i in range(b.shape[0]):
                 A[s, i] += b[i]
             activate(layout, k, A[s], H[s])
+            drop(masks_of(extras, work.numbers, s), k, H[s])
 
 
-@kernel
+@subkernel
 def loss_chunk(layout: Layout, samples: Any, order: Any, start: int, count: int, work: Workspace) -> Any:
     """E and the number of correct samples of a chunk; E_L = ∇_y E."""
     Y, e = rows(work.h, layout, layout.depth, count), rows(work.e, layout, layout.depth, count)
@@ -104,19 +113,24 @@ def loss_chunk(layout: Layout, samples: Any, order: Any, start: int, count: int,
     return total, total_correct
 
 
-@kernel
-def backward_chunk(theta: Any, layout: Layout, count: int, lowest: int, work: Workspace) -> None:
+@subkernel
+def backward_chunk(theta: Any, layout: Layout, count: int, lowest: int, extras: Extras, work: Workspace) -> None:
     """Δ_k = E_k ⊙ g'_k(A_k) and E_{k-1} = Δ_k W_k for k = L … 1, down to E_lowest."""
     for k in range(layout.depth, 0, -1):
         A, H = rows(work.a, layout, k, count), rows(work.h, layout, k, count)
         e, delta = rows(work.e, layout, k, count), rows(work.delta, layout, k, count)
         for s in range(count):
+            masks = masks_of(extras, work.numbers, s)
+            if masks.drop != 0:
+                activate(layout, k, A[s], H[s])  # g' takes the h of the formula
+                drop(masks, k, e[s])
             activation_delta(layout, k, A[s], H[s], e[s], delta[s])
+            drop(masks, k, H[s])
         if k > lowest:
             np.dot(delta, weight_matrix(theta, layout, k), rows(work.e, layout, k - 1, count))
 
 
-@kernel
+@subkernel
 def clip_chunk(layout: Layout, order: Any, start: int, count: int, norms: Any, clip_norm: float,
                work: Workspace) -> None:
     """‖∇L‖ of each sample of a chunk, and its δ times min(1, C / ‖∇L‖); see `loops.gradient_norm`."""
@@ -134,7 +148,7 @@ def clip_chunk(layout: Layout, order: Any, start: int, count: int, norms: Any, c
                 scale(rows(work.delta, layout, k, count)[s], factor)
 
 
-@kernel
+@subkernel
 def add_weight_gradient(grad: Any, layout: Layout, k: int, delta: Any, H_prev: Any, product: Any) -> None:
     """∂E/∂W_k += Δ_kᵀ H_{k-1} and ∂E/∂b_k += Σ_s Δ_k."""
     dW, db = weight_matrix(grad, layout, k), bias_vector(grad, layout, k)
@@ -150,7 +164,7 @@ def add_weight_gradient(grad: Any, layout: Layout, k: int, delta: Any, H_prev: A
 
 @kernel
 def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
-              norms: Any, clip_norm: float, work: Workspace, threads: int) -> Any:
+              norms: Any, extras: Extras, work: Workspace, threads: int) -> Any:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`. BLAS has its own threads."""
     lowest = lowest_error(layout, grad, E0)
     chunk = work.d.shape[0]
@@ -159,15 +173,17 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
         count = min(chunk, stop - first)
         H_0, H_L = rows(work.h, layout, 0, count), rows(work.h, layout, layout.depth, count)
         for s in range(count):
-            copy_row(samples.X[sample_at(order, first + s)], H_0[s])
-        forward_chunk(theta, layout, count, work)
+            sample = sample_at(order, first + s)
+            copy_row(samples.X[sample], H_0[s])
+            work.numbers[s] = sample
+        forward_chunk(theta, layout, count, extras, work)
         if has_targets(samples):
             chunk_E, chunk_correct = loss_chunk(layout, samples, order, first, count, work)
             total, correct = total + chunk_E, correct + chunk_correct
         if lowest <= layout.depth:
-            backward_chunk(theta, layout, count, lowest, work)
-        if norms.shape[0] > 0 or clip_norm > 0.0:
-            clip_chunk(layout, order, first, count, norms, clip_norm, work)
+            backward_chunk(theta, layout, count, lowest, extras, work)
+        if norms.shape[0] > 0 or extras.clip_norm > 0.0:
+            clip_chunk(layout, order, first, count, norms, extras.clip_norm, work)
         if grad.shape[0] > 0:
             for k in range(1, layout.depth + 1):
                 add_weight_gradient(grad, layout, k, rows(work.delta, layout, k, count),

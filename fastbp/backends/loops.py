@@ -8,6 +8,8 @@ For one sample x with target d, and the layers k = 1 … L:
     ∂E/∂b_k = δ_k;  ∂E/∂w_ij = δ_i h_j                                         `add_unit_gradient`
     ‖∇L‖² = Σ_k ‖δ_k‖² (‖h_{k-1}‖² + 1), where it is wanted                    `gradient_norm`
 
+Where a training drops hidden units, h_k ← m ⊙ h_k / (1 - p) after it is computed, and so e_k: see `dropout`.
+
 The gradient of a batch is the sum over its samples, added one after another to one running gradient; gradients of
 single samples are never stored. Threads share the samples while each goes forward and back, and the units i while their
 rows of ∂E/∂W are summed; so each coordinate is summed by one thread in the order of the samples, and the result
@@ -24,22 +26,30 @@ from numba import prange
 
 from ..compilation import kernel
 from ..layout import Layout, bias_vector, layer, weight_matrix
-from ..losses import OUTCOME_ROWS
+from ..loss_panels import OUTCOME_ROWS
+from ..memory import HOST
+from . import Extras
 from .sample import (
+    Masks,
     activate,
     activation_delta,
     clip_factor,
     copy_row,
+    drop,
     has_targets,
     lowest_error,
+    masks_of,
     sample_at,
     scale,
     sum_of_squares,
     weighted_loss,
 )
-from .sample import lanes as lanes
+from .sample import linked as linked
 from .sample import specialised as specialised
 from .training_loop import training_loop
+
+#: Where it keeps numbers.
+memory = HOST
 
 
 def flops(dtype: np.dtype) -> float:
@@ -66,6 +76,7 @@ class Workspace(NamedTuple):
     E: np.ndarray        # (chunk,) the loss of each sample
     correct: np.ndarray  # (chunk,) 1 where it is classified correctly
     outcome: np.ndarray  # (chunk, OUTCOME_ROWS) what the loss finds out
+    numbers: np.ndarray  # (chunk,) which sample it is
 
 
 def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
@@ -74,11 +85,12 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     chunk = max(1, min(samples, MAX_CHUNK, MAX_BYTES // (4 * units * np.dtype(dtype).itemsize)))
     a, h, e, delta = (np.zeros((chunk, units), dtype) for _ in range(4))
     return Workspace(a, h, e, delta, np.zeros((chunk, int(layout.widths[-1])), dtype),
-                     np.zeros(chunk), np.zeros(chunk, np.int64), np.zeros((chunk, OUTCOME_ROWS), dtype))
+                     np.zeros(chunk), np.zeros(chunk, np.int64), np.zeros((chunk, OUTCOME_ROWS), dtype),
+                     np.zeros(chunk, np.int64))
 
 
 @kernel
-def forward_sample(theta: Any, layout: Layout, a: Any, h: Any) -> None:
+def forward_sample(theta: Any, layout: Layout, a: Any, h: Any, masks: Masks) -> None:
     """a_k = W_k h_{k-1} + b_k and h_k = g_k(a_k) for k = 1 … L, from h_0.
 
     a, h : (ΣN,) the units of one sample.
@@ -92,10 +104,12 @@ def forward_sample(theta: Any, layout: Layout, a: Any, h: Any) -> None:
                 total += W[i, j] * h_prev[j]
             a_k[i] = total
         activate(layout, k, a_k, h_k)
+        drop(masks, k, h_k)
 
 
 @kernel
-def backward_sample(theta: Any, layout: Layout, a: Any, h: Any, e: Any, delta: Any, lowest: int) -> None:
+def backward_sample(theta: Any, layout: Layout, a: Any, h: Any, e: Any, delta: Any, lowest: int,
+                    masks: Masks) -> None:
     """δ_k = e_k ⊙ g'_k(a_k) and e_{k-1} = W_kᵀ δ_k for k = L … 1, from e_L down to e_lowest.
 
     a, h, e, delta : (ΣN,) the units of one sample.
@@ -103,8 +117,13 @@ def backward_sample(theta: Any, layout: Layout, a: Any, h: Any, e: Any, delta: A
     """
     for k in range(layout.depth, 0, -1):
         W = weight_matrix(theta, layout, k)
+        a_k, h_k = layer(a, layout, k), layer(h, layout, k)
         e_k, delta_k, e_prev = layer(e, layout, k), layer(delta, layout, k), layer(e, layout, k - 1)
-        activation_delta(layout, k, layer(a, layout, k), layer(h, layout, k), e_k, delta_k)
+        if masks.drop != 0:
+            activate(layout, k, a_k, h_k)  # g' takes the h of the formula
+            drop(masks, k, e_k)
+        activation_delta(layout, k, a_k, h_k, e_k, delta_k)
+        drop(masks, k, h_k)  # ∂E/∂W_{k+1} takes what is left of it
         if k > lowest:
             e_prev[:] = 0
             for i in range(W.shape[0]):
@@ -124,30 +143,32 @@ def gradient_norm(layout: Layout, h: Any, delta: Any) -> float:
 
 @kernel
 def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: int, lowest: int, Y: Any, E0: Any,
-                     norms: Any, clip_norm: float, work: Workspace) -> None:
+                     norms: Any, extras: Extras, work: Workspace) -> None:
     """One sample forward, its loss if it has a target, and back to e_lowest (not at all if lowest > L).
 
     s : the sample's row in the workspace.
     """
     a, h, e, d = work.a[s], work.h[s], work.e[s], work.d[s]
     copy_row(samples.X[sample], layer(h, layout, 0))
-    forward_sample(theta, layout, a, h)
+    work.numbers[s] = sample
+    masks = masks_of(extras, work.numbers, s)
+    forward_sample(theta, layout, a, h, masks)
     y, e_L = layer(h, layout, layout.depth), layer(e, layout, layout.depth)
     if Y.shape[0] > 0:
         copy_row(y, Y[sample])
     if has_targets(samples):
         work.E[s], work.correct[s] = weighted_loss(layout, samples, sample, y, d, e_L, work.outcome[s])
     if lowest <= layout.depth:
-        backward_sample(theta, layout, a, h, e, work.delta[s], lowest)
+        backward_sample(theta, layout, a, h, e, work.delta[s], lowest, masks)
     if E0.shape[0] > 0:
         copy_row(layer(e, layout, 0), E0[sample])
-    if norms.shape[0] > 0 or clip_norm > 0.0:
+    if norms.shape[0] > 0 or extras.clip_norm > 0.0:
         delta = work.delta[s]
         norm = gradient_norm(layout, h, delta)
         if norms.shape[0] > 0:
             norms[sample] = norm
-        if clip_norm > 0.0:
-            scale(delta, clip_factor(norm, clip_norm))
+        if extras.clip_norm > 0.0:
+            scale(delta, clip_factor(norm, extras.clip_norm))
 
 
 @kernel
@@ -171,7 +192,7 @@ def add_unit_gradient(grad: Any, layout: Layout, k: int, i: int, delta: Any, h: 
 
 @kernel(parallel=True)
 def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
-              norms: Any, clip_norm: float, work: Workspace, threads: int) -> Any:
+              norms: Any, extras: Extras, work: Workspace, threads: int) -> Any:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
     lowest = lowest_error(layout, grad, E0)
     chunk = work.E.shape[0]
@@ -182,12 +203,12 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
         if alone:
             for s in range(count):
                 propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, norms,
-                                 clip_norm, work)
+                                 extras, work)
         else:
             for s in prange(count):
                 row = np.int64(s)
                 propagate_sample(theta, layout, samples, sample_at(order, first + row), row, lowest, Y, E0, norms,
-                                 clip_norm, work)
+                                 extras, work)
         if grad.shape[0] > 0:
             for k in range(1, layout.depth + 1):
                 if alone:

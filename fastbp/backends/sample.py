@@ -1,24 +1,55 @@
-"""One sample of a call, as kernels that take one at a time see it: its place, target and weight."""
+"""One sample of a call, as kernels that take one at a time see it: its place, target, weight and masks."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..by_address import invoke
+from ..activations import Activation
+from ..by_address import address_in_memory, invoke, pointer, pointer_to
 from ..compilation import inlined
 from ..elementary import is_finite
 from ..layout import Layout
-from ..losses import SAMPLE_CORRECT, SAMPLE_E
+from ..loss_panels import SAMPLE_CORRECT, SAMPLE_E
+from ..losses import Loss
+from . import linked_by_address
 
 
-def lanes(dtype: np.dtype) -> int:
-    """Samples in a panel for activations and losses: they are taken one at a time."""
-    return 1
+def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Layout:
+    """The layout with the addresses of its activations and loss, for panels of one sample."""
+    return linked_by_address(layout, activations, loss, dtype, 1)
 
 
 def specialised(work: Any, *network: Any) -> Any:
     """No network has kernels of its own."""
     return work
+
+
+class Masks(NamedTuple):
+    """Which units of one sample are dropped: see `Extras`."""
+
+    drop: int
+    rates: int
+    key: int
+    number: int  # the address of the sample's number
+
+
+#: All units are kept.
+NO_MASKS = Masks(0, 0, 0, 0)
+
+
+@inlined
+def masks_of(extras: Any, numbers: Any, s: Any) -> Any:
+    """The masks of the sample with the number numbers[s]."""
+    return Masks(extras.drop, extras.rates, extras.key, address_in_memory(pointer(numbers, s)))
+
+
+@inlined
+def drop(masks: Any, k: Any, values: Any) -> None:
+    """h_k ← m ⊙ h_k / (1 - p), and e_k likewise, of one sample, (N_k,); where units are dropped."""
+    if masks.drop != 0:
+        invoke(masks.drop, (values, values.shape[0], pointer_to(masks.number, np.int64), masks.key, k,
+                            pointer_to(masks.rates, np.float64)))
 
 
 @inlined

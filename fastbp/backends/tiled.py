@@ -14,17 +14,22 @@ result has the same bits for any number of threads. A batch beyond a chunk is ta
 samples have no panels to fill; there vectors run along the inputs of a layer (`tiles.rows`).
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numba import prange
 
+from ..activations import Activation
 from ..by_address import address_in_memory, address_of, invoke, pointer_to
-from ..compilation import inlined, kernel
+from ..compilation import inlined, kernel, subkernel
 from ..elementary import is_finite, largest_number
 from ..layout import Layout, aligned_zeros
-from ..losses import OUTCOME_ROWS
+from ..loss_panels import OUTCOME_ROWS
+from ..losses import Loss
+from ..memory import HOST
+from . import Extras, linked_by_address
 from .tiles import job as jobs
 from .tiles.clipping import SQUARES_ROWS, clip_panel
 from .tiles.host import host
@@ -39,7 +44,7 @@ from .tiles.online import (
     scratch_size,
 )
 from .tiles.outcomes import keep_outcomes
-from .tiles.phases import FEW, gradient_share, propagate_share
+from .tiles.phases import FEW, gradient_share, one_by_one, propagate_share
 from .tiles.product import affine_product, gradient_tile
 from .tiles.row_products import add_outer, combine_rows, dot_rows
 from .tiles.sums import add_row_sums
@@ -67,8 +72,11 @@ GROUP = 2
 #: its change that tells beforehand: a quarter of a step of 2-16-1, but nothing that could be measured of 784-128-10.
 MAX_BLOCK, MIN_BLOCK, MAX_COPIED = 256, 8, 2**14
 
-#: Steps of fewer operations stay on one thread: see `threads_for`.
-SMALL_WORK = 4e6
+#: Steps of fewer operations for each lane, about 20 µs, stay on one thread: see `threads_for`.
+SMALL_WORK = 2.5e5
+
+#: Where it keeps numbers.
+memory = HOST
 
 
 def flops(dtype: np.dtype) -> float:
@@ -79,6 +87,11 @@ def flops(dtype: np.dtype) -> float:
 def lanes(dtype: np.dtype) -> int:
     """How many samples a panel holds: one vector of them."""
     return host().vector_bytes // dtype.itemsize  # a dtype's name takes 4 µs
+
+
+def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Layout:
+    """The layout with the addresses of its activations and loss, for a vector of samples."""
+    return linked_by_address(layout, activations, loss, dtype, lanes(dtype))
 
 
 class Workspace(NamedTuple):
@@ -190,7 +203,8 @@ def run(phase: Any, job: Any, threads: Any) -> None:
 @inlined
 def threads_for(job: Any, count: Any, threads: Any) -> Any:
     """How many threads are worth waking for so many samples."""
-    return threads if count > FEW and 6 * job[jobs.PARAMETERS] * count >= SMALL_WORK else 1
+    operations = 6 * job[jobs.PARAMETERS] * count
+    return threads if count > FEW and operations >= SMALL_WORK * job[jobs.LANES] else 1
 
 
 @inlined
@@ -239,7 +253,7 @@ def add_gradient(job: Any, target: Any, alpha: Any, threads: Any) -> None:
 @kernel
 def propagate_arrays(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, start: int,
                      stop: int, grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float, threads: int) -> Any:
-    """What `propagate` does, of arrays alone."""
+    """What `propagate` does, of arrays alone, once it is written down how units are dropped."""
     wanted, chunk = grad.shape[0] > 0, job[jobs.CHUNK]
     lowest = 0 if E0.shape[0] > 0 else (1 if wanted else job[jobs.DEPTH] + 1)
     begin_job(job, theta, X, labels, targets, weights, order, Y, E0, norms, clip_norm, np.int64(lowest),
@@ -252,67 +266,85 @@ def propagate_arrays(job: Any, theta: Any, X: Any, labels: Any, targets: Any, we
         total, correct = total + chunk_E, correct + chunk_correct
         if wanted:
             add_gradient(job, grad, 1.0, team)
+    jobs.end_dropping(job)
     return total, correct
 
 
 @inlined
 def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
-              norms: Any, clip_norm: float, work: Workspace, threads: int) -> Any:
+              norms: Any, extras: Extras, work: Workspace, threads: int) -> Any:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`.
 
     Called from Python it takes the tuples apart itself: Numba needs 3 µs for that, as long as a sample in 784-128-10.
     """
+    if extras.drop != 0:
+        jobs.begin_dropping(work.job, extras)
     return propagate_arrays(work.job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, start,
-                            stop, grad, Y, E0, norms, clip_norm, threads)
+                            stop, grad, Y, E0, norms, extras.clip_norm, threads)
 
 
-@kernel(inline=True)
+@subkernel(inline=True)
 def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
-            reach: float, clip_norm: float, work: Workspace, threads: int) -> Any:
+            epoch_E: float, reach: float, extras: Extras, work: Workspace, threads: int) -> Any:
     """θ ← θ - rate ∇E in phase 2 itself, for batches of at most one chunk; see `training_loop`."""
     count = stop - start
     if count > work.E.shape[0]:
-        return 0.0, 0, 0, reach
+        return epoch_E, 0, 0, reach
     if work.online != 0 or (work.before.shape[0] > 0 and batches >= MIN_BLOCK):
-        E, correct, taken = descend_block(theta, samples, order, start, count, min(batches, MAX_BLOCK), rate,
-                                          clip_norm, work, threads)
+        E, correct, taken = descend_block(theta, samples, order, start, count, min(batches, MAX_BLOCK), rate, epoch_E,
+                                          extras, work, threads)
         return E, correct, taken, -1.0 if taken > 0 else reach
+    return descend_bounded(theta, layout, samples, order, start, count, batches if count == 1 else 1, rate, epoch_E,
+                           reach, extras, work, threads)
+
+
+@inlined
+def descend_bounded(theta: Any, layout: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any,
+                    epoch_E: Any, reach: Any, extras: Any, work: Any, threads: Any) -> Any:
+    """Batches of `count` samples one after another, until a bound on θ says that the next might not leave it finite."""
     job = work.job
     team = threads_for(job, count, threads)
     slots = slots_of(job, count, team)
-    for slot in range(slots):
-        for k in range(layout.depth + 1):
-            work.largest[slot, 0, k], work.largest[slot, 1, k] = 0, 0
-    begin_descent(job, theta, samples, order, clip_norm, np.int64(1))
-    E, correct = propagate_chunk(job, start, count, team)
-    change = largest_change(layout, samples.largest, count, slots, work)
-    # Every partial sum and every new parameter is below this; NaN compares as false.
-    if is_finite(E) and reach + max(1.0, rate) * change < 0.25 * largest_number(theta[0]):
+    begin_descent(job, theta, samples, order, extras, np.int64(1))
+    total, correct, taken = epoch_E, 0, 0
+    while taken < batches:
+        for slot in range(slots):
+            for k in range(layout.depth + 1):
+                work.largest[slot, 0, k], work.largest[slot, 1, k] = 0, 0
+        E, batch_correct = propagate_chunk(job, start + taken * count, count, team)
+        change = largest_change(layout, samples.largest, count, slots, work)
+        # Every partial sum and every new parameter is below this; NaN compares as false.
+        if not (is_finite(E) and reach + max(1.0, rate) * change < 0.25 * largest_number(theta[0])):
+            break
+        taken += 1
+        job[jobs.BEHIND] = count == 1 and taken < batches and one_by_one(job)
         add_gradient(job, theta, -rate, team)
-        return E, correct, 1, reach + rate * change
-    return 0.0, 0, 0, reach
+        total, correct, reach = total + E, correct + batch_correct, reach + rate * change
+    jobs.end_dropping(job)
+    return total, correct, taken, reach
 
 
 @inlined
-def begin_descent(job: Any, theta: Any, samples: Any, order: Any, clip_norm: Any, noted: Any) -> None:
+def begin_descent(job: Any, theta: Any, samples: Any, order: Any, extras: Any, noted: Any) -> None:
     """Write down that δ of every layer and what phase 2 needs is wanted of batches."""
     nothing = samples.X[:0]
     begin_job(job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, nothing, nothing,
-              nothing, clip_norm, np.int64(1), np.int64(1), noted)
+              nothing, extras.clip_norm, np.int64(1), np.int64(1), noted)
+    jobs.begin_dropping(job, extras)
 
 
 @inlined
-def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any,
-                  clip_norm: Any, work: Any, threads: Any) -> Any:
+def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any, epoch_E: Any,
+                  extras: Any, work: Any, threads: Any) -> Any:
     """Batches of `count` samples one after another: all, or half of them, or a quarter, …: as leave θ and E finite."""
     while batches > 0:
         for p in range(theta.shape[0]):
             work.before[p] = theta[p]
         if work.online != 0:
-            E, correct = descend_online(theta, samples, order, start, batches, rate, work)
+            E, correct = descend_online(theta, samples, order, start, batches, rate, epoch_E, work)
         else:
-            E, correct = descend_in_order(theta, samples, order, start, count, batches, rate, clip_norm, work.job,
-                                          threads)
+            E, correct = descend_in_order(theta, samples, order, start, count, batches, rate, epoch_E, extras,
+                                          work.job, threads)
         beyond = 0
         for p in range(theta.shape[0]):
             beyond += not is_finite(theta[p])
@@ -321,30 +353,33 @@ def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, 
         for p in range(theta.shape[0]):
             theta[p] = work.before[p]
         batches //= 2
-    return 0.0, 0, 0
+    return epoch_E, 0, 0
 
 
 @inlined
 def descend_in_order(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any,
-                     clip_norm: Any, job: Any, threads: Any) -> Any:
-    """So many steps; E of their batches, and how many samples were correct."""
+                     epoch_E: Any, extras: Any, job: Any, threads: Any) -> Any:
+    """So many steps; epoch_E and the E of their batches, and how many samples were correct."""
     team = threads_for(job, count, threads)
-    begin_descent(job, theta, samples, order, clip_norm, np.int64(0))
-    total, correct = 0.0, 0
+    begin_descent(job, theta, samples, order, extras, np.int64(0))
+    total, correct = epoch_E, 0
     for batch in range(batches):
         batch_E, batch_correct = propagate_chunk(job, start + batch * count, count, team)
         add_gradient(job, theta, -rate, team)
         total, correct = total + batch_E, correct + batch_correct
+    jobs.end_dropping(job)
     return total, correct
 
 
 @inlined
-def descend_online(theta: Any, samples: Any, order: Any, start: Any, count: Any, rate: Any, work: Any) -> Any:
+def descend_online(theta: Any, samples: Any, order: Any, start: Any, count: Any, rate: Any, epoch_E: Any,
+                   work: Any) -> Any:
     """Steps of one sample each, by the kernel that was compiled for the widths of this network."""
     flags, result = work.integers, work.results
     flags[0] = samples.labels.shape[0] > 0
     flags[1] = samples.weights.shape[0] > 0
     flags[2] = order.shape[0] > 0
+    result[TOTAL_E] = epoch_E
     invoke(work.online, (theta, samples.X, samples.labels, samples.targets, samples.weights, order, flags, start, count,
                          theta.dtype.type(rate), work.numbers, result))
     return result[TOTAL_E], np.int64(result[TOTAL_CORRECT])

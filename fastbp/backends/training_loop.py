@@ -10,18 +10,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compilation import kernel
+from ..by_address import address_in_memory, pointer
+from ..compilation import inlined, kernel, subkernel
+from ..dropout import epoch_key
 from ..elementary import is_finite
 from ..layout import Layout
 from ..sampling import draw_order
 from ..schedules import has_constant_rate, learning_rate_at
-from ..updates import is_plain_descent, largest_of, update
+from ..updates import largest_of, update
+from . import Extras
 
-RUNNING, DIVERGED = 0, 1
+RUNNING, DIVERGED, STALLED = 0, 1, 2
 
 #: The columns of Progress.counts and Progress.sums.
-EPOCH, POSITION, STEP, CORRECT = 0, 1, 2, 3
-BATCH_E, EPOCH_E, REACH = 0, 1, 2
+EPOCH, POSITION, STEP, CORRECT, STALE = 0, 1, 2, 3, 4
+BATCH_E, EPOCH_E, REACH, BEST = 0, 1, 2, 3
 
 
 class Plan(NamedTuple):
@@ -30,46 +33,103 @@ class Plan(NamedTuple):
     batch_size: int
     piece: int        # a batch is cut into pieces of that many samples between which training may be interrupted
     sampling: int     # IN_ORDER, WITHOUT_REPLACEMENT or WITH_REPLACEMENT
-    seed: int         # of the order of samples, below 2^63
+    seed: int         # of the order of samples, and of the units that are dropped, below 2^63
     clip_norm: float  # to which every sample's gradient is clipped, or 0
+    penalty: float    # α: the gradient of a batch is that of E + ½ α Σ_k ‖W_k‖²
+    by_weight: bool   # whether it is divided by the sum of the samples' weights, instead of their number
+    loss_scale: float # by which E is multiplied where it is recorded
+    tolerance: float  # training stalls where the recorded loss has not been better than the best by that much in
+    patience: int     # more than so many epochs in a row; 0 where nobody asks
+    drop: int         # the address of what drops units, or 0; see `dropout.drop_panel`
+    rates: np.ndarray # (L+1,) the rates of the layers k = 0 … L, or (0,)
 
 
 class Progress(NamedTuple):
     """How far it has come, and what it has seen; kept between slices."""
 
     order: np.ndarray    # (n,) the samples of this epoch in their order, or (0,) for the order of X
-    counts: np.ndarray   # (4,) epochs done, samples done in this one, updates done in this one, correct ones so far
-    sums: np.ndarray     # (3,) E so far of this batch and of this epoch; a bound on |θ|, negative where none is known
-    loss: np.ndarray     # (epochs,) E / n of every epoch, each sample's loss as it was before its batch's update
+    counts: np.ndarray   # (5,) epochs done; samples, updates and correct ones in this one; epochs without progress
+    sums: np.ndarray     # (4,) E so far of this batch; the recorded loss of this epoch, times n; a bound on |θ|,
+                         # negative where none is known; the best recorded loss
+    loss: np.ndarray     # (epochs,) the recorded loss: E / n, each sample's loss as it was before its batch's update;
+                         # that of epoch t at t mod epochs, so that there have to be no more than Python takes at a time
     correct: np.ndarray  # (epochs,) how many samples were classified correctly, likewise
 
 
 def start_progress(samples: int, epochs: int, in_order: bool) -> Progress:
     """Nothing done yet."""
-    return Progress(np.zeros(0 if in_order else samples, np.int64), np.zeros(4, np.int64), np.array([0.0, 0.0, -1.0]),
-                    np.zeros(epochs), np.zeros(epochs, np.int64))
+    return Progress(np.zeros(0 if in_order else samples, np.int64), np.zeros(5, np.int64),
+                    np.array([0.0, 0.0, -1.0, np.inf]), np.zeros(epochs), np.zeros(epochs, np.int64))
 
 
-@kernel
+@inlined
+def is_plain_descent(optimizer: Any, plan: Any) -> Any:
+    """Whether a step is θ ← θ - γ ∇E / |S| and E is recorded as it is, so that a backend may take it at once."""
+    return optimizer.is_plain and plan.penalty == 0.0 and not plan.by_weight and plan.loss_scale == 1.0
+
+
+@subkernel
+def sum_of_weights(weights: Any, order: Any, start: int, stop: int) -> float:
+    """Σ w of the samples order[start:stop]; their number, where they have no weights or only zeros."""
+    total = 0.0
+    if weights.shape[0] > 0:
+        for s in range(start, stop):
+            total += np.float64(weights[order[s] if order.shape[0] > 0 else s])
+    return total if total > 0.0 else np.float64(stop - start)
+
+
+@subkernel
+def add_penalty(theta: Any, grad: Any, layout: Layout, alpha: float) -> float:
+    """∂E/∂W_k += α W_k for all k; returns ½ α Σ_k ‖W_k‖²."""
+    T = theta.dtype.type
+    total = 0.0
+    for k in range(1, layout.depth + 1):
+        # Pointers: an index into an array might be negative for all that LLVM knows, and the loop would not vectorise.
+        W, dW, squares = pointer(theta, layout.weights[k]), pointer(grad, layout.weights[k]), T(0.0)
+        for p in range(layout.widths[k] * layout.widths[k - 1]):
+            squares += W[p] * W[p]
+            dW[p] += T(alpha) * W[p]
+        total += squares
+    return 0.5 * alpha * total
+
+
+@subkernel
+def end_epoch(progress: Progress, plan: Plan, n: int) -> int:
+    """Record an epoch whose last sample has been taken: RUNNING, or STALLED."""
+    counts, sums = progress.counts, progress.sums
+    epoch, loss = counts[EPOCH], sums[EPOCH_E] / n
+    place = epoch % progress.loss.shape[0]
+    progress.loss[place] = loss
+    progress.correct[place] = counts[CORRECT]
+    sums[EPOCH_E] = 0.0
+    counts[EPOCH], counts[POSITION], counts[STEP], counts[CORRECT] = epoch + 1, 0, 0, 0
+    if plan.patience > 0:
+        counts[STALE] = 0 if loss <= sums[BEST] - plan.tolerance else counts[STALE] + 1
+        sums[BEST] = min(sums[BEST], loss)
+        if counts[STALE] > plan.patience:
+            return STALLED
+    return RUNNING
+
+
+@subkernel
 def never(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
-          reach: float, clip_norm: float, work: Any, threads: int) -> Any:
+          epoch_E: float, reach: float, extras: Extras, work: Any, threads: int) -> Any:
     """For backends that do not descend at once; see `training_loop`."""
-    return 0.0, 0, 0, reach
+    return epoch_E, 0, 0, reach
 
 
 def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..., Any] = never) -> Any:
     """The compiled `train` of a backend, under a name of its own.
 
     Where the optimizer is plain gradient descent, a backend may take the step while it computes the gradient, without
-    writing it down: ``descend(theta, layout, samples, order, start, stop, batches, rate, reach, clip_norm, work,
-    threads)`` does
-    θ ← θ - rate ∇E for the batch from start to stop, and may go on with as many as `batches` batches of that size in
-    all, if θ stays finite; no parameter is larger than `reach` when it begins. It returns the sum of their E, how many
-    samples were correct, how many batches it took, and the new bound, negative if not known; or 0 batches, with θ as it
-    was.
+    writing it down: ``descend(theta, layout, samples, order, start, stop, batches, rate, epoch_E, reach, extras,
+    work, threads)`` does θ ← θ - rate ∇E for the batch from start to stop, and may go on with as many as `batches`
+    batches of that size in all, if θ stays finite; no parameter is larger than `reach` when it begins. It returns
+    epoch_E, to which it has added the E of one batch after another, how many samples were correct, how many batches it
+    took, and the new bound, negative if not known; or 0 batches, with θ as it was.
 
-    Its result is RUNNING or DIVERGED: then the loss of the batch that begins at or before the position, or its update,
-    was not finite, and theta is as it was before that update.
+    Its result is RUNNING; or STALLED, after an epoch; or DIVERGED: then the loss of the batch that begins at or before
+    the position, or its update, was not finite, and theta is as it was before that update.
     """
 
     @kernel(name=name)
@@ -77,8 +137,8 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
               progress: Progress, until_epoch: int, budget: int, work: Any, threads: int) -> int:
         n = samples.X.shape[0]
         counts, sums = progress.counts, progress.sums
-        plain = is_plain_descent(optimizer)
         nothing, nobody = samples.X[:0], progress.loss[:0]
+        at_once = is_plain_descent(optimizer, plan)
         while budget > 0 and counts[EPOCH] < until_epoch:
             position = counts[POSITION]
             if position == 0:
@@ -86,40 +146,41 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
             batch_start = position - position % plan.batch_size
             batch_stop = min(batch_start + plan.batch_size, n)
             stop = min(position + plan.piece, batch_stop)
-            E, correct, taken = 0.0, 0, 0
-            if plain and position == batch_start and stop == batch_stop:
+            correct, taken = 0, 0
+            extras = Extras(plan.clip_norm, plan.drop, address_in_memory(plan.rates),
+                            epoch_key(plan.seed, counts[EPOCH]) if plan.drop != 0 else 0)
+            if at_once and position == batch_start and stop == batch_stop:
                 size = stop - position
                 batches = min(n - position, budget) // size if has_constant_rate(
                     optimizer.schedule, state.updates[0]) else 1
                 rate = learning_rate_at(optimizer.schedule, state.updates[0]) / size
                 reach = largest_of(theta) if sums[REACH] < 0.0 else sums[REACH]
-                E, correct, taken, sums[REACH] = descend(theta, layout, samples, progress.order, position, stop,
-                                                   max(1, batches), rate, reach, plan.clip_norm, work, threads)
+                sums[EPOCH_E], correct, taken, sums[REACH] = descend(
+                    theta, layout, samples, progress.order, position, stop, max(1, batches), rate, sums[EPOCH_E], reach,
+                    extras, work, threads)
                 stop += max(0, taken - 1) * size
+                state.updates[0] += taken
             if taken == 0:
                 E, correct = propagate(theta, layout, samples, progress.order, position, stop, grad, nothing, nothing,
-                                       nobody, plan.clip_norm, work, threads)
-            sums[BATCH_E] += E
+                                       nobody, extras, work, threads)
+                sums[BATCH_E] += E
+                if stop == batch_stop:
+                    size = batch_stop - batch_start
+                    mass = np.float64(size)
+                    if plan.by_weight:
+                        mass = sum_of_weights(samples.weights, progress.order, batch_start, batch_stop)
+                    penalty = add_penalty(theta, grad, layout, plan.penalty) if plan.penalty > 0.0 else 0.0
+                    if not (is_finite(sums[BATCH_E]) and update(theta, grad, 1.0 / mass, optimizer, state, threads)):
+                        return DIVERGED
+                    sums[EPOCH_E] += (plan.loss_scale * sums[BATCH_E] + penalty) * (size / mass)
+                    sums[BATCH_E], sums[REACH] = 0.0, -1.0
+                    taken = 1
             counts[CORRECT] += correct
-            if taken > 0 or stop == batch_stop:
-                if taken > 0:
-                    state.updates[0] += taken
-                elif not (is_finite(sums[BATCH_E])
-                          and update(theta, grad, 1.0 / (batch_stop - batch_start), optimizer, state)):
-                    return DIVERGED
-                else:
-                    sums[REACH] = -1.0
-                sums[EPOCH_E] += sums[BATCH_E]
-                sums[BATCH_E] = 0.0
-                counts[STEP] += max(1, taken)
+            counts[STEP] += taken
             budget -= stop - position
             counts[POSITION] = stop
-            if stop == n:
-                epoch = counts[EPOCH]
-                progress.loss[epoch] = sums[EPOCH_E] / n
-                progress.correct[epoch] = counts[CORRECT]
-                sums[EPOCH_E] = 0.0
-                counts[EPOCH], counts[POSITION], counts[STEP], counts[CORRECT] = epoch + 1, 0, 0, 0
+            if stop == n and end_epoch(progress, plan, n) == STALLED:
+                return STALLED
         return RUNNING
 
     return train

@@ -15,10 +15,16 @@ import llvmlite.binding
 import numpy as np
 
 from .. import __version__
-from ..backends import NAMES
+from ..backends import NAMES, ON_GPU
 from ..backends.tiles.host import host
 from ..backends.tiles.phases import FEW
-from ..compare.contestants import backend_contestant, ceiling_contestant, peers
+from ..compare.contestants import (
+    backend_contestant,
+    ceiling_contestant,
+    gpu_ceiling_contestant,
+    gpu_peers,
+    peers,
+)
 from ..compare.csv_file import as_csv
 from ..compare.measuring import Row, Settings, compare, steps_to_show
 from ..compare.pictures import draw, require_drawable
@@ -27,16 +33,24 @@ from ..compare.report import QUANTITIES, difference, header, table
 from ..compare.summary import geometric_means, summarise
 from ..compare.training import TrainingRow
 from ..inputs import require_number, require_whole
-from ..workloads import LEARNING_RATES, WORKLOADS, Workload, workloads_named
+from ..workloads import FASHION, FUSED, GPU_WORKLOADS, LEARNING_RATES, WORKLOADS, Workload, workloads_named
+from .output import as_json, require_place
 
 #: What every peer has.
 ACTIVATIONS = ("relu", "tanh", "logistic", "identity")
 LOSSES = ("softmax_cross_entropy", "squared_error")
 
 #: The settings of a network given by --network, with what they are if not given.
-NETWORK_DEFAULTS = {"batch": 128, "activation": "relu", "loss": "softmax_cross_entropy", "optimizer": "sgd"}
+NETWORK_DEFAULTS = {"batch": 128, "activation": "relu", "loss": "softmax_cross_entropy", "optimizer": "sgd",
+                    "shuffle": False}
+
+#: A GPU is asked for.
+DEFAULT_BACKENDS = [name for name in NAMES[1:] if name not in ON_GPU]
 
 _EPILOG = f"""workloads: {', '.join(workload.name for workload in WORKLOADS)}; all of them if none is named.
+By name also {', '.join(workload.name for workload in FUSED)} and {FASHION.name}: Fashion-MNIST's 784-100-10, shuffled.
+On a GPU, with --backends cuda, if none is named: {', '.join(workload.name for workload in GPU_WORKLOADS)}.
+--peers adds CuPy and PyTorch on the GPU then, and those of the processor if one of its backends is named too.
 Every contestant is first held against the formulas in float64, then all are timed in turn, round after round.
 The table says how many times as long as tiled each takes; --show picks another quantity, and --json and --csv have
 all of them. Let nothing else run meanwhile."""
@@ -56,13 +70,15 @@ def add_command(commands: Any) -> None:
     own.add_argument("--activation", choices=ACTIVATIONS, help="of the hidden layers (relu)")
     own.add_argument("--loss", choices=LOSSES, help="on the last layer's sums (softmax_cross_entropy)")
     own.add_argument("--optimizer", choices=LEARNING_RATES, help="sgd if not given")
+    own.add_argument("--shuffle", action="store_true", default=None,
+                     help="a new order of the samples every epoch, drawn by each contestant in its own way (in order)")
     products = parser.add_argument_group("products instead of workloads")
     products.add_argument("--products", action="store_true",
                           help="time W h, Wᵀδ and δhᵀ alone, with W (N, N) and the samples of a batch")
     products.add_argument("--sizes", metavar="N[,N…]", help=f"every N ({','.join(map(str, SIZES))})")
     who = parser.add_argument_group("contestants")
-    who.add_argument("--backends", type=lambda text: text.split(","), default=list(NAMES[1:]), metavar="NAME[,NAME…]",
-                     help=f"fastbp's backends to time ({','.join(NAMES[1:])})")
+    who.add_argument("--backends", type=lambda text: text.split(","), default=DEFAULT_BACKENDS, metavar="NAME[,NAME…]",
+                     help=f"fastbp's backends to time ({','.join(DEFAULT_BACKENDS)}); cuda needs an NVIDIA GPU")
     who.add_argument("--peers", action="store_true", help="time JAX, PyTorch, scikit-learn and NumPy too, if installed")
     who.add_argument("--peers-python", metavar="PATH", default=sys.executable,
                      help="the interpreter of the environment in which they are installed (this one)")
@@ -98,23 +114,22 @@ def _widths(text: str) -> tuple[int, ...]:
 def run(options: argparse.Namespace) -> str:
     """Measure as the options say, or read what was measured, and show it."""
     for option in ("save", "csv", "plot"):
-        path = getattr(options, option)
-        if path is not None and not path.parent.is_dir():
-            raise ValueError(f"--{option}: there is no folder {path.parent} to write {path.name} into")
+        if getattr(options, option) is not None:
+            require_place(f"--{option}", getattr(options, option))
     if options.plot is not None:
         require_drawable("--plot", options.plot)
     old = None if options.against is None else _read(options.against, "--against")
     results = _measure(options) if options.results is None else _read(options.results, "--results")
-    change = None if old is None else difference(results, old)
+    change = None if old is None or not results["workloads"] else difference(results, old)
     if options.save is not None:
-        options.save.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        options.save.write_text(as_json(results, indent=1), encoding="utf-8")
     if options.csv is not None:
         options.csv.write_text(as_csv(results), encoding="utf-8")
-    if options.plot is not None:
+    if options.plot is not None and results["workloads"]:
         draw(results, options.plot)
     if options.json:
         summaries = summarise(results)
-        print(json.dumps({**results, "summary": summaries, "geometric_mean": geometric_means(summaries)}))
+        print(as_json({**results, "summary": summaries, "geometric_mean": geometric_means(summaries)}))
         return "done"
     print(f"{header(results)}\n\n{table(results, options.show)}")
     if change is not None:
@@ -140,21 +155,29 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     for backend in options.backends:
         if backend not in NAMES:
             raise ValueError(f"--backends: unknown backend {backend!r}; expected some of {', '.join(NAMES)}")
+        if options.products and backend in ON_GPU:
+            raise ValueError(f"--products: expected backends that have products to time alone, found {backend!r}")
     contestants = [backend_contestant(backend, products=options.products)
                    for backend in dict.fromkeys(options.backends)]
     if options.peers:
         if shutil.which(options.peers_python) is None:
             raise ValueError(f"--peers-python: expected a Python interpreter, found {options.peers_python!r}")
-        avx512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
-        contestants += peers(options.peers_python, avx512, products=options.products)
+        devices = {contestant.device for contestant in contestants}
+        if "cpu" in devices:
+            avx512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
+            contestants += peers(options.peers_python, avx512, products=options.products)
+        if "gpu" in devices:
+            contestants += gpu_peers(options.peers_python, options.dtype)
     with _progress(steps_to_show(len(rows), len(contestants), settings.rounds), options.quiet) as show:
-        found = compare(rows, contestants, ceiling_contestant(), settings, show)
+        ceilings = {"cpu": ceiling_contestant(), "gpu": gpu_ceiling_contestant()}
+        found = compare(rows, contestants, ceilings, settings, show)
     return {"host": _host(settings), **found}
 
 
 def _product_rows(options: argparse.Namespace) -> Sequence[Row]:
     """All products at the sizes of the options."""
-    given = [f"--{name}" for name in ("network", "activation", "loss", "optimizer") if getattr(options, name)]
+    given = [f"--{name}" for name in ("network", "activation", "loss", "optimizer", "shuffle")
+             if getattr(options, name)]
     for name in [*given, *options.workloads]:
         raise ValueError(f"--products: expected neither a workload nor settings of a network beside it, found {name}")
     text = ",".join(map(str, SIZES)) if options.sizes is None else options.sizes
@@ -175,14 +198,15 @@ def _workloads(options: argparse.Namespace) -> list[Workload]:
     if options.network is None:
         if given:
             raise ValueError(f"--{next(iter(given))}: it describes the network that --network gives, found none")
-        return workloads_named(options.workloads)
+        return workloads_named(options.workloads, GPU_WORKLOADS if set(ON_GPU) & set(options.backends) else WORKLOADS)
     chosen: dict[str, Any] = NETWORK_DEFAULTS | given
     require_whole("--batch", chosen["batch"], at_least=1)
     if chosen["loss"] == "softmax_cross_entropy" and options.network[-1] < 2:
         raise ValueError(f"--loss: softmax_cross_entropy needs at least 2 outputs, found {options.network[-1]}; "
                          f"use squared_error")
     name = f"{'-'.join(map(str, options.network))} {chosen['activation']}, {chosen['batch']}"
-    own = Workload(name, options.network, chosen["activation"], chosen["loss"], chosen["batch"], chosen["optimizer"])
+    own = Workload(name, options.network, chosen["activation"], chosen["loss"], chosen["batch"], chosen["optimizer"],
+                   shuffle=chosen["shuffle"])
     return [*(workloads_named(options.workloads) if options.workloads else []), own]
 
 

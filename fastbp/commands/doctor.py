@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.metadata
-import json
 import os
 import platform
 from typing import Any
@@ -14,8 +13,10 @@ import numpy as np
 from .. import __version__
 from ..backends import NAMES, backend_named
 from ..backends.tiles.host import host
+from ..compare.gpu import describe_gpu
 from ..compilation import cache_folder, kernel
 from ..threads import get_num_threads, threading_layer
+from .output import as_json
 
 PACKAGES = ("numba", "llvmlite", "numpy", "scipy", "scikit-learn", "pandas", "tqdm", "matplotlib", "numba-cuda")
 
@@ -24,7 +25,7 @@ def add_command(commands: Any) -> None:
     """Add the parser of `fastbp doctor`."""
     parser = commands.add_parser(
         "doctor", help="say what fastbp runs on",
-        description="Print versions, threads, the kernel cache, the vector width, BLAS and CUDA as they are here.")
+        description="Print versions, threads, the kernel cache, the vector width, BLAS and the GPU as they are here.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     parser.set_defaults(run=run)
 
@@ -35,10 +36,10 @@ def run(options: argparse.Namespace) -> str:
              **{name: _version(name) for name in PACKAGES},
              "processor": f"{llvmlite.binding.get_host_cpu_name()}, {os.cpu_count()} cores",
              "vectors": str(host()), "threads": get_num_threads(),
-             "threading layer": _threading_layer(), "cache": str(cache_folder()), "BLAS": _blas(), "CUDA": _cuda(),
-             "backends": ", ".join(_backends()), "backend 'auto'": backend_named("auto")[0]}
+             "threading layer": _threading_layer(), "cache": str(cache_folder()), "BLAS": _blas(),
+             "GPU": describe_gpu(), "backends": ", ".join(_backends()), "backend 'auto'": backend_named("auto")[0]}
     if options.json:
-        print(json.dumps(found))
+        print(as_json(found))
     else:
         for name, value in found.items():
             print(f"{name:<16} {value}")
@@ -74,7 +75,7 @@ def _backends() -> list[str]:
         try:
             backend_named(name)
             usable.append(name)
-        except ImportError:
+        except (ImportError, RuntimeError):
             continue
     return usable
 
@@ -88,14 +89,3 @@ def _blas() -> str:
     libraries = [f"{info['internal_api']} {info['version']} ({info.get('architecture')}, {info['num_threads']} threads)"
                  for info in threadpool_info() if info["user_api"] == "blas"]
     return f"scipy {scipy.__version__} and numpy use " + ", ".join(sorted(set(libraries)))
-
-
-def _cuda() -> str:
-    try:
-        from numba import cuda
-
-        if cuda.is_available():
-            return ", ".join(device.name.decode() for device in cuda.gpus)
-    except Exception as error:  # drivers fail in many ways, and none of them is this command's
-        return f"not usable: {error}"
-    return "no device"

@@ -2,13 +2,13 @@
 
 import argparse
 import csv
-import json
 import sys
 from typing import Any
 
 from .. import datasets
 from ..storage import load
-from .scaling import predictions
+from .output import as_json
+from .scaling import Scaling, predictions
 
 
 def add_command(commands: Any) -> None:
@@ -17,8 +17,11 @@ def add_command(commands: Any) -> None:
         "predict", help="predict with a trained network",
         description="Print one prediction a line, as CSV: the class or the quantities of every row of the data.")
     parser.add_argument("model", metavar="MODEL", help="a network that 'fastbp train' wrote")
-    parser.add_argument("--data", required=True, metavar="SOURCE", help="as for 'fastbp train'; targets are not needed")
-    parser.add_argument("--target", metavar="COLUMN", help="a column of the table to leave out, by name or index")
+    parser.add_argument("--data", required=True, metavar="SOURCE",
+                        help="as for 'fastbp train', without targets; columns are found by their names, in any order, "
+                             "if the training data had names too")
+    parser.add_argument("--target", metavar="COLUMN", help="a column of the table to leave out, by name or index, such "
+                                                           "as the targets; none if not given")
     parser.add_argument("--header", choices=datasets.HEADERS, default="auto", help="whether a table begins with names")
     parser.add_argument("--probabilities", action="store_true", help="add a column with the probability of each class")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
@@ -28,9 +31,10 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> str:
     """Predict as the options say."""
     net = load(options.model)
+    scaling = Scaling.of_network(net, options.model)
     dataset = datasets.load(options.data, target=options.target, header=options.header, with_targets=False)
-    found = predictions(net, dataset.X)
-    classes = net.metadata["classes"]
+    found = predictions(net, scaling, scaling.columns(dataset.X, dataset.features))
+    classes = scaling.classes
     if options.probabilities and found.probabilities is None:
         raise ValueError("--probabilities: the model predicts quantities, not classes")
     values = [classes[label] for label in found.values] if classes is not None else found.values.tolist()
@@ -38,11 +42,11 @@ def run(options: argparse.Namespace) -> str:
         result = {"predictions": values}
         if options.probabilities and found.probabilities is not None:
             result |= {"classes": classes, "probabilities": found.probabilities.tolist()}
-        print(json.dumps(result))
+        print(as_json(result))
         return "done"
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if options.probabilities and found.probabilities is not None:
-        writer.writerow(["prediction", *classes])
+        writer.writerow(["prediction", *(classes or ())])
         writer.writerows([value, *row] for value, row in zip(values, found.probabilities.tolist(), strict=True))
     else:
         writer.writerow(["prediction"] if found.values.ndim == 1

@@ -1,7 +1,8 @@
 """`fastbp train`: from a data set to a trained network, its test score, its file and its loss curve."""
 
 import argparse
-import json
+import math
+import os
 import sys
 import time
 import warnings
@@ -14,12 +15,15 @@ import numpy as np
 from .. import datasets
 from ..activations import BY_NAME as ACTIVATIONS
 from ..backends import NAMES as BACKENDS
+from ..backends import ON_GPU
 from ..callbacks import EarlyStopping
+from ..compare.pictures import require_drawable
 from ..history import History
 from ..inputs import require_number, require_whole
-from ..losses import BY_NAME as LOSSES
+from ..losses import LOSSES, record_named
 from ..network import MLP
 from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from .output import as_json, require_place
 from .scaling import Scaling, predictions
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
@@ -54,8 +58,10 @@ def add_command(commands: Any) -> None:
                      help="widths of the hidden layers; 0 for none")
     net.add_argument("--activation", choices=[name for name in ACTIVATIONS if name != "softmax"], default="relu",
                      help="of the hidden layers")
-    net.add_argument("--loss", choices=LOSSES, help="softmax_cross_entropy for classes and squared_error for "
-                                                    "quantities if not given")
+    net.add_argument("--loss", type=_loss, metavar="NAME",
+                     help=f"{', '.join(loss.name for loss in LOSSES)}, or as 'huber(0.5)' and 'quantile(0.9)' with "
+                          "another parameter; softmax_cross_entropy for classes and squared_error for quantities if "
+                          "not given")
     net.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of all computation")
     net.add_argument("--backend", choices=BACKENDS, default="auto", help="what computes")
     training = parser.add_argument_group("training")
@@ -89,20 +95,24 @@ def _widths(text: str) -> list[int]:
     return widths
 
 
+def _loss(text: str) -> str:
+    try:
+        return record_named(text).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("loss: ")) from None
+
+
 def run(options: argparse.Namespace) -> str:
     """Train as the options say; returns how training ended."""
     optimizer = _optimizer(options)
     _require_options(options)
     dataset = datasets.load(options.data, target=options.target, task=options.task, header=options.header)
-    model = options.model or Path(f"{dataset.name}.npz")
-    plot = options.plot or Path(f"{dataset.name}.png")
-    for name, path in (("--model", model), ("--plot", plot)):
-        if not path.parent.is_dir():
-            raise ValueError(f"{name}: there is no folder {path.parent} to write {path.name} into")
+    model, plot = _places(options, dataset.name)
     train, validation, test = _parts(dataset, options)
-    scaling = Scaling.of(train.X, train.y, classes=dataset.classes, features=dataset.features)
     loss = options.loss or ("softmax_cross_entropy" if dataset.classes else "squared_error")
     outputs, output_activation = _last_layer(loss, dataset)
+    scaling = Scaling.of(train.X, train.y, classes=dataset.classes, features=dataset.features,
+                         counts=record_named(loss).targets == "counts")
     net = MLP([train.X.shape[1], *options.layers, outputs], activation=options.activation,
               output_activation=output_activation, loss=loss, dtype=options.dtype, seed=options.seed,
               backend=options.backend)
@@ -117,7 +127,7 @@ def run(options: argparse.Namespace) -> str:
         history = net.fit(X, d, optimizer=optimizer, epochs=options.epochs, batch_size=options.batch_size,
                           validation_data=watched, callbacks=callbacks,
                           progress=False if options.quiet else None)
-    scores = _scores(net, test)
+    scores = _scores(net, scaling, test)
     net.save(model)
     if history.epochs:
         history.plot(plot)
@@ -148,6 +158,23 @@ def _require_options(options: argparse.Namespace) -> None:
             raise ValueError("--early-stopping: it watches the validation loss, found --validation-fraction 0")
 
 
+def _places(options: argparse.Namespace, name: str) -> tuple[Path, Path]:
+    """Where the network and its curves go, neither over the other nor over the data."""
+    model = Path(f"{name}.npz") if options.model is None else options.model
+    plot = Path(f"{name}.png") if options.plot is None else options.plot
+    for option, path in (("--model", model), ("--plot", plot)):
+        require_place(option, path)
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{option}: expected a new file or one to write over, found {path}, which is no regular "
+                             f"file")
+        if path.exists() and os.path.exists(options.data) and path.samefile(options.data):
+            raise ValueError(f"{option}: {path} is the data; name another file")
+    require_drawable("--plot", plot)
+    if os.path.realpath(model) == os.path.realpath(plot):
+        raise ValueError(f"--plot: {plot} is the file of the model; name another one")
+    return model, plot
+
+
 def _parts(dataset: datasets.Dataset, options: argparse.Namespace) -> tuple[Part, Part, Part]:
     """Training, validation and test rows; the validation rows are taken from what is not the test's."""
     X, y, X_test, y_test = datasets.split(dataset, options.test_fraction, options.seed)
@@ -162,14 +189,17 @@ def _parts(dataset: datasets.Dataset, options: argparse.Namespace) -> tuple[Part
 def _last_layer(loss: str, dataset: datasets.Dataset) -> tuple[int, str]:
     """The width and activation of the last layer."""
     targets = dataset.y if dataset.y is not None else np.empty(0)
-    if loss == "binary_cross_entropy":
+    kind = record_named(loss).targets
+    if kind == "bits":
         if dataset.classes is None or len(dataset.classes) != 2:
-            raise ValueError(f"--loss: binary_cross_entropy needs two classes, found {dataset.classes}")
+            raise ValueError(f"--loss: {loss} needs two classes, found {dataset.classes}")
         return 1, "identity"
-    if loss == "squared_error":
+    if kind != "classes":
         if dataset.classes is not None:
-            raise ValueError("--loss: squared_error is for quantities, found classes; use --task regression if the "
+            raise ValueError(f"--loss: {loss} is for quantities, found classes; use --task regression if the "
                              "targets are numbers")
+        if kind == "counts" and targets.min() < 0:
+            raise ValueError(f"--loss: {loss} is for numbers of at least 0, found {targets.min()}")
         return targets.shape[1] if targets.ndim == 2 else 1, "identity"
     if dataset.classes is None:
         raise ValueError(f"--loss: {loss} is for classes, found quantities; use --task classification if they are not")
@@ -194,25 +224,29 @@ def _compile(net: MLP, X: np.ndarray, d: np.ndarray, optimizer: Optimizer, optio
     """Compile, or load from the cache, every kernel that training needs, so that training is timed alone."""
     begin = time.perf_counter()
     _say(options, "preparing kernels: compiled at the first run, read from disk later")
+    n = options.batch_size if net.backend in ON_GPU else 1  # on a GPU kernels are made for a size of batches
     MLP(net.widths, activation=net.activations, loss=net.loss, dtype=net.dtype, backend=net.backend, seed=0).fit(
-        X[:1], d[:1], optimizer=optimizer, epochs=1, batch_size=1, validation_data=(X[:1], d[:1]), progress=False)
+        X[:n], d[:n], optimizer=optimizer, epochs=1, batch_size=n, validation_data=(X[:n], d[:n]), progress=False)
     return time.perf_counter() - begin
 
 
-def _scores(net: MLP, test: Part) -> dict[str, float]:
-    found = predictions(net, test.X).values
-    if net.metadata["classes"] is not None:
+def _scores(net: MLP, scaling: Scaling, test: Part) -> dict[str, float]:
+    """By name; R² is NaN where all targets are equal, as in one row, because it compares with their spread."""
+    found = predictions(net, scaling, test.X).values
+    if scaling.classes is not None:
         return {"test_accuracy": float(np.mean(found == test.y))}
-    errors = (found - test.y.reshape(found.shape)) ** 2
-    spread = (test.y - test.y.mean(axis=0)) ** 2
-    return {"test_r2": float(1.0 - errors.sum() / spread.sum()), "test_rmse": float(np.sqrt(errors.mean()))}
+    y = test.y.reshape(found.shape).astype(np.float64)
+    with np.errstate(all="ignore"):
+        errors, spread = (found - y) ** 2, (y - y.mean(axis=0)) ** 2
+        r2 = math.nan if (y == y[0]).all() else float(1.0 - errors.sum() / spread.sum())
+        return {"test_r2": r2, "test_rmse": float(np.sqrt(errors.mean()))}
 
 
 def _report(options: argparse.Namespace, net: MLP, history: History, dataset: datasets.Dataset, rows: list[int],
             scores: dict[str, float], files: dict[str, str | None], compile_seconds: float) -> None:
     rate = history.samples / history.seconds
     if options.json:
-        print(json.dumps({
+        print(as_json({
             "data": dataset.name, "rows": dict(zip(("train", "validation", "test"), rows, strict=True)),
             "widths": net.widths, "activations": net.activations, "loss": net.loss, "dtype": str(net.dtype),
             "backend": net.backend, "parameters": net.theta.size, **scores, "epochs": history.epochs,
@@ -220,11 +254,12 @@ def _report(options: argparse.Namespace, net: MLP, history: History, dataset: da
             "compile_seconds": compile_seconds, **files, "history": history.records}))
         return
     kind = f"{len(dataset.classes)} classes" if dataset.classes else "quantities"
+    shown = {name: f"{value:.4f}" if math.isfinite(value) else "not defined" for name, value in scores.items()}
     names = {"test_accuracy": "test accuracy", "test_r2": "test R²", "test_rmse": "test RMSE"}
     lines = [("data", f"{dataset.name}: {rows[0]} training, {rows[1]} validation and {rows[2]} test rows, {kind}"),
              ("network", f"{'-'.join(map(str, net.widths))}, {options.activation}, {net.loss}, {net.dtype}, "
                          f"backend {net.backend}, {net.theta.size} parameters"),
-             *((names[name], f"{value:.4f}") for name, value in scores.items()),
+             *((names[name], text) for name, text in shown.items()),
              ("time", f"{history.seconds:.2f} s for {history.epochs} epochs, {rate:,.0f} samples per second"),
              ("model", str(files["model"])), ("curves", str(files["plot"]))]
     for name, text in lines:

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import json
 import os
 import re
 import sys
@@ -15,14 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..activations import ACTIVATIONS
-from ..backends import NAMES, backend_named
+from ..backends import NAMES, ON_GPU, backend_named
 from ..compilation import cache_folder
 from ..losses import BY_NAME as LOSSES
 from ..network import MLP
 from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from .output import as_json
 
 DTYPES = ("float32", "float64")
 OPTIMIZERS: tuple[Optimizer, ...] = (SGD(), RMSprop(), Adam(), AdamW())
+
+#: The backends whose kernels are kept on disk.
+KEPT = tuple(name for name in NAMES if name not in ON_GPU)
 
 #: One sample, which goes through a network alone, and more than any backend's vectors hold.
 BATCHES = (1, 40)
@@ -60,8 +63,8 @@ def add_command(commands: Any) -> None:
                     "trainings with batches of one sample compile for their own list of widths is not in it.")
     parser.add_argument("--dtype", type=_names_of(DTYPES), default=",".join(DTYPES), metavar="NAME[,NAME…]",
                         help="float32, float64; both if not given")
-    parser.add_argument("--backends", type=_names_of(NAMES), default="auto", metavar="NAME[,NAME…]",
-                        help=f"{', '.join(NAMES)}; auto if not given")
+    parser.add_argument("--backends", type=_names_of(KEPT), default="auto", metavar="NAME[,NAME…]",
+                        help=f"{', '.join(KEPT)}; auto if not given")
     parser.add_argument("--activations", type=_names_of([record.name for record in ACTIVATIONS]),
                         default=",".join(record.name for record in ACTIVATIONS), metavar="NAME[,NAME…]",
                         help="all if not given")
@@ -83,7 +86,7 @@ def run(options: argparse.Namespace) -> str:
     found = {"kernels": _kernels_in(folder), "compiled": _kernels_in(folder) - before, "cache": str(folder),
              "seconds": round(time.perf_counter() - begin, 1), "removed": len(_remove_old_caches(folder))}
     if options.json:
-        print(json.dumps(found))
+        print(as_json(found))
     else:
         print("{kernels} kernels in {cache}, {compiled} of them compiled now, in {seconds} s; "
               "{removed} unused caches of other versions removed".format(**found))
@@ -131,6 +134,7 @@ def call_everything(network: Network) -> None:
         for optimizer in OPTIMIZERS:
             for batch_size in {1, n}:
                 net.fit(X, d, optimizer=optimizer, epochs=1, batch_size=batch_size, progress=False)
+        net.fit(X, d, epochs=1, dropout=0.5, progress=False)
 
 
 def unused_caches(base: Path, keep: Path, now: float) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..inputs import require_whole
 from .sources import (
     ACCEPTED,
     BUNDLED,
@@ -58,7 +59,8 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
           and, where there is a test set, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`; with or without `.gz`,
           also `train-images.idx3-ubyte`. Pixels keep their values 0 … 255. The labels are always classes.
     target : str, optional
-        The target column of a table: its name, or its index from 0, or from -1 backwards. The last column by default.
+        The target column of a table: its name, or its index from 0, or from -1 backwards. The last column by default,
+        none by default if `with_targets` is False.
     task : {"auto", "classification", "regression"}
         What the targets are. "auto" takes names for classes, whole numbers with up to 50 distinct values for classes,
         and other numbers for quantities.
@@ -68,7 +70,7 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
         "yes".
     with_targets : bool
         False reads samples to predict: y is None, and no source needs targets. A table then loses the column `target`
-        if it is given and there; else every column is a feature.
+        if that is given; else every column is a feature.
 
     Returns
     -------
@@ -78,8 +80,8 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
     Raises
     ------
     ValueError
-        If the source is of no known kind, or its content is empty, malformed, not numeric where numbers are needed, NaN
-        or infinite, or does not suit `task`.
+        If the source is of no known kind, has no column `target`, or its content is empty, malformed, not numeric where
+        numbers are needed, NaN or infinite, or does not suit `task`.
     FileNotFoundError
         If a file is missing.
     ImportError
@@ -97,7 +99,7 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
         raise ValueError(f"header is {header!r}, expected one of {', '.join(HEADERS)}")
     path = Path(source)
     tabular = source not in BUNDLED and path.name.lower().endswith(TABLES)
-    if target is not None and with_targets and not tabular:
+    if target is not None and not tabular:
         raise ValueError(f"target is {target!r}, but source is {source!r}, and only a table ({', '.join(TABLES)}) "
                          "has a target column to choose: leave target out")
     if source in BUNDLED:
@@ -141,7 +143,7 @@ def split(dataset: Dataset, test_fraction: float, seed: int) -> tuple[np.ndarray
         The share of the rows to test on, between 0 and 1, drawn at random. Each class gives the same share as far as
         every class has two rows and both parts have room for every class.
     seed : int
-        The seed of the draw; equal seeds give equal parts.
+        The seed of the draw, at least 0; equal seeds give equal parts, and so do those that are equal modulo 2^32.
 
     Returns
     -------
@@ -167,6 +169,7 @@ def split(dataset: Dataset, test_fraction: float, seed: int) -> tuple[np.ndarray
         return X[: dataset.split], y[: dataset.split], X[dataset.split :], y[dataset.split :]
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction is {test_fraction}, expected a number between 0 and 1, such as 0.2")
+    seed = require_whole("seed", seed, at_least=0)
     test_rows = math.ceil(test_fraction * len(X))
     smaller = min(test_rows, len(X) - test_rows)
     if smaller == 0:
@@ -174,7 +177,7 @@ def split(dataset: Dataset, test_fraction: float, seed: int) -> tuple[np.ndarray
                          "to train on: lower it or add rows")
     stratified = dataset.classes is not None and np.bincount(y).min() >= 2 and smaller >= len(dataset.classes)
     X_train, X_test, y_train, y_test = imported("sklearn.model_selection", "splitting a data set").train_test_split(
-        X, y, test_size=test_rows, random_state=seed, stratify=y if stratified else None)
+        X, y, test_size=test_rows, random_state=seed % 2**32, stratify=y if stratified else None)
     return X_train, y_train, X_test, y_test
 
 

@@ -94,11 +94,11 @@ def read_csv(path: Path, target: str | None, header: str, with_targets: bool) ->
         if name in names[:j]:
             raise ValueError(f"{path} has two columns of the name {name!r}, expected distinct names: rename one")
 
-    chosen = _column(target, names, named) if with_targets or target is not None else None
-    if chosen is None and with_targets:
-        shown = ", ".join(map(repr, names[:20])) + (", …" if count > 20 else "")
-        raise ValueError(f"target is {target!r}, but {path} has no such column: choose one of {shown}, or an index "
-                         f"from {-count} to {count - 1}")
+    wanted = with_targets or target is not None
+    chosen = _column(target, names, named) if wanted else None
+    if chosen is None and wanted:
+        raise ValueError(f"target is {target!r}, but {path} has no such column: choose one of {shown(names)}, or an "
+                         f"index from {-count} to {count - 1}")
     features = [j for j in range(count) if j != chosen]
     if not features:
         raise ValueError(f"{path} has the one column {names[0]!r}, expected features and a target separated by "
@@ -109,7 +109,7 @@ def read_csv(path: Path, target: str | None, header: str, with_targets: bool) ->
             if (text := numbers.isna() & frame[j].notna()).any():
                 i = int(text.argmax())
                 raise ValueError(f"{path}: row {i + 1}, column {names[j]!r} is {frame[j][i]!r}, expected a number: "
-                                 "encode the column as numbers or leave it out")
+                                 "encode the column as numbers, leave it out, or choose it as target")
             frame[j] = numbers
     y = None
     if with_targets and chosen is not None:
@@ -123,6 +123,11 @@ def read_csv(path: Path, target: str | None, header: str, with_targets: bool) ->
     return Table(frame[features].to_numpy(np.float64), y, [names[j] for j in features] if named else None,
                   cell=lambda i, j: f"row {i + 1}, column {names[features[j]]!r}",
                   row=lambda i: f"row {i + 1}, column {names[chosen or 0]!r}")
+
+
+def shown(names: list[str]) -> str:
+    """Names of columns in a message, which need not be all."""
+    return ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
 
 
 def _is_number(field: str) -> bool:
@@ -154,8 +159,10 @@ def read_npz(path: Path, with_targets: bool) -> Table:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             found = archive.files
             arrays = {name: np.asarray(archive[name]) for name in needed if name in found}
-    except (*_CORRUPT, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}; expected arrays of numbers, not objects, written by "
+    except _CORRUPT as error:
+        raise ValueError(f"{path} cannot be read: {error}; write it again with np.savez(path, X=X, y=y)") from error
+    except ValueError as error:  # NumPy's own words advise to unpickle what may be anyone's program
+        raise ValueError(f"{path} cannot be read: expected arrays of numbers, not objects, written by "
                          "np.savez(path, X=X, y=y)") from error
     for name in needed:
         if name not in arrays:

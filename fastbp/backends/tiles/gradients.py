@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...by_address import invoke, pointer
-from ...compilation import inlined, kernel
+from ...compilation import inlined, subkernel
 from .job import Room, Shape
 
 #: Tiles side by side in a block of columns use one row of δ, from the first-level cache, before the next row is taken;
@@ -18,7 +18,7 @@ def tiles_of_layer(shape: Any, k: Any, room: Any) -> Any:
             (shape.widths[k - 1] + 2 * room.lanes - 1) // (2 * room.lanes))
 
 
-@kernel
+@subkernel
 def add_tiles(target: Any, shape: Shape, room: Room, alpha: Any, count: int, thread: int, threads: int) -> None:
     """target += alpha ∂E/∂W and alpha ∂E/∂b of a chunk of `count` samples, in a thread's share of the tiles.
 
@@ -34,7 +34,7 @@ def add_tiles(target: Any, shape: Shape, room: Room, alpha: Any, count: int, thr
     for k in range(1, shape.depth + 1):
         units, inputs = shape.widths[k], shape.widths[k - 1]
         high, wide = tiles_of_layer(shape, k, room)
-        block = max(1, BLOCK_SIZE // (2 * width * count))
+        block = max(1, min(BLOCK_SIZE // (2 * width * count), (wide + threads - 1) // threads))
         for tile in range(max(begin - place, 0), min(end - place, high * wide)):
             first = tile // (high * block) * block
             here = min(block, wide - first)

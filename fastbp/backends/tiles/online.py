@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from ... import activations, losses
+from ... import activations, loss_panels
 from ...by_address import INTEGER, pointer, pointer_type
-from ...compilation import panel_loop
+from ...compilation import subkernel
 from ...layout import make_layout
+from ...losses import record_named
 
 #: The widest layer, the most parameters, and the fewest steps, for which it is worth compiling.
 MAX_WIDTH, MAX_PARAMETERS, MIN_STEPS = 16, 400, 2**18
@@ -37,7 +38,7 @@ def is_worth_compiling(widths: Sequence[int], batch_size: int, steps: int) -> bo
 
 def scratch_size(widths: Any) -> int:
     """How many numbers of scratch memory the function needs."""
-    return 4 * sum(widths) + losses.OUTCOME_ROWS
+    return 4 * sum(widths) + loss_panels.OUTCOME_ROWS
 
 
 def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], loss: str) -> Any:
@@ -46,7 +47,7 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
     Takes the samples order[first : first + count] one by one, for `address_of`.
 
     flags : (4,) whether there are labels, weights and an order.
-    scratch : (scratch_size(widths),); result : (RESULT_SIZE,) float64.
+    scratch : (scratch_size(widths),); result : (RESULT_SIZE,) float64; the E of each sample is added to TOTAL_E.
     """
     T, units, inputs, outputs = np.dtype(dtype).type, sum(widths), widths[0], widths[-1]
     step = _loss_of(loss, outputs)
@@ -58,7 +59,7 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
         h, e, a, d = scratch, pointer(scratch, units), pointer(scratch, 2 * units), pointer(scratch, 3 * units)
         outcome = pointer(scratch, 4 * units)
         has_labels, has_weights, has_order = flags[0], flags[1], flags[2]
-        total, correct = 0.0, T(0.0)
+        total, correct = result[TOTAL_E], T(0.0)
         for s in range(first, first + count):
             sample = order[s] if has_order else s
             for j in range(inputs):
@@ -71,8 +72,8 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
                     d[i] = targets[sample * outputs + i]
             weight = weights[sample] if has_weights else T(1.0)
             step(theta, h, e, a, d, weight, rate, outcome)
-            total += weight * outcome[losses.SAMPLE_E]
-            correct += outcome[losses.SAMPLE_CORRECT]
+            total += weight * outcome[loss_panels.SAMPLE_E]
+            correct += outcome[loss_panels.SAMPLE_CORRECT]
         result[TOTAL_E], result[TOTAL_CORRECT] = total, correct
 
     numbers, integers = pointer_type(dtype), types.CPointer(INTEGER)
@@ -82,12 +83,12 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
 
 def _loss_of(loss: str, outputs: int) -> Callable[..., Any]:
     """The innermost layer: e_L = w ∇_y L."""
-    evaluate = losses.BY_NAME[loss].evaluate
+    evaluate = record_named(loss).evaluate
 
-    @panel_loop
+    @subkernel(inline=True)
     def innermost(theta: Any, y: Any, e: Any, a: Any, d: Any, weight: Any, rate: Any, outcome: Any) -> None:
         one = (outputs, 1)
-        evaluate(carray(y, one), carray(d, one), carray(e, one), carray(outcome, (losses.OUTCOME_ROWS, 1)))
+        evaluate(carray(y, one), carray(d, one), carray(e, one), carray(outcome, (loss_panels.OUTCOME_ROWS, 1)))
         for i in range(outputs):
             e[i] *= weight
 
@@ -100,7 +101,7 @@ def _layer(T: Any, widths: Sequence[int], name: str, k: int, deeper: Callable[..
     W, b, goes_on = int(layout.weights[k]), int(layout.biases[k]), k > 1
     apply, apply_delta = activations.BY_NAME[name].apply, activations.BY_NAME[name].delta
 
-    @panel_loop
+    @subkernel(inline=True)
     def layer(theta: Any, h_prev: Any, e_prev: Any, a_prev: Any, d: Any, weight: Any, rate: Any, outcome: Any) -> None:
         one = (rows, 1)
         a, h, e = pointer(a_prev, columns), pointer(h_prev, columns), pointer(e_prev, columns)

@@ -5,7 +5,7 @@ from typing import Any
 from numba import types
 
 from ...by_address import INTEGER, pointer_type
-from ...losses import SAMPLE_CORRECT, SAMPLE_E
+from ...loss_panels import SAMPLE_CORRECT, SAMPLE_E
 from .host import host
 
 

@@ -3,6 +3,7 @@
     rows of X, turned over into panels                    `gather_inputs`
     a_k = W_k h_{k-1} + b_k;  e_{k-1} = W_kᵀ δ_k          `affine_product`
     h_k = g_k(a_k);  δ_k = e_k ⊙ g'_k(a_k)                by address, in `propagate_group`
+    h_k ← m ⊙ h_k / (1 - p), and e_k likewise             `drop`, where a training drops units
     E = w L(y; d), e_L = w ∇_y L                          `evaluate`
 
 Element (i, s) of layer k of a panel lies at (places[k] + i) · lanes + s, where places rounds every layer up to whole
@@ -11,10 +12,12 @@ vectors. All arguments are pointers and numbers: see `job`.
 
 from typing import Any
 
-from ...by_address import invoke, pointer
-from ...compilation import inlined, kernel
-from ...losses import SAMPLE_E
-from .job import Data, Room, Shape
+import numpy as np
+
+from ...by_address import invoke, pointer, pointer_to
+from ...compilation import inlined, subkernel
+from ...loss_panels import SAMPLE_E
+from .job import DROP, KEY, RATES, Data, Room, Shape, job_of
 from .product import FROM_BIAS, FROM_ZERO
 
 #: Steps of one tile. The rows of W_k that W_kᵀ δ_k goes down are far apart in memory; so many of them are used again by
@@ -31,7 +34,21 @@ def slot_rows(room: Any, p: Any) -> Any:
     return pointer(room.rows, p * room.in_rows), pointer(room.rows, p * room.in_rows + room.lanes)
 
 
-@kernel
+@inlined
+def drops(shape: Any) -> Any:
+    """Whether units are dropped."""
+    return job_of(shape)[DROP] != 0
+
+
+@inlined
+def drop(shape: Any, room: Any, k: Any, p: Any, values: Any) -> None:
+    """h_k ← m ⊙ h_k / (1 - p), and e_k likewise, of a panel."""
+    job = job_of(shape)
+    invoke(job[DROP], (values, shape.widths[k], slot_rows(room, p)[1], job[KEY], k,
+                       pointer_to(job[RATES], np.float64)))
+
+
+@subkernel
 def gather_inputs(shape: Shape, data: Data, room: Room, panel: int, p: int) -> None:
     """h_0 of a panel from rows of X; the lanes beyond the last sample repeat it. Kept for phase 2 where wanted."""
     width, inputs = room.lanes, shape.widths[0]
@@ -51,7 +68,7 @@ def gather_inputs(shape: Shape, data: Data, room: Room, panel: int, p: int) -> N
                          pointer(room.h_rows, j // width * room.in_block + begin * width)))
 
 
-@kernel
+@subkernel
 def keep_rows(shape: Shape, room: Room, k: int, panel: int, p: int) -> None:
     """h_k of a panel, sample after sample, for phase 2."""
     width = room.lanes
@@ -61,19 +78,19 @@ def keep_rows(shape: Shape, room: Room, k: int, panel: int, p: int) -> None:
                                 width, room.h))
 
 
-@kernel
-def scatter(values: Any, units: int, target: Any, room: Room, p: int) -> None:
-    """Rows of target (n, units) from a panel, each sample to its own."""
+@subkernel
+def scatter(values: Any, units: int, target: Any, room: Room, p: int, block: int, i: int) -> None:
+    """Rows of target (n, block, units) from a panel, each sample to the i-th of its own."""
     width = room.lanes
     begins, numbers = slot_rows(room, p)
     for s in range(width):
-        begins[s] = numbers[s] * units
-    for i in range(0, units, width):
-        invoke(room.transpose, (pointer(values, i * width), room.steps, width, pointer(target, i), begins,
-                                min(width, units - i), values))
+        begins[s] = (numbers[s] * block + i) * units
+    for j in range(0, units, width):
+        invoke(room.transpose, (pointer(values, j * width), room.steps, width, pointer(target, j), begins,
+                                min(width, units - j), values))
 
 
-@kernel
+@subkernel
 def evaluate(shape: Shape, data: Data, room: Room, y: Any, panel: int, p: int) -> None:
     """E of every sample of a panel with outputs y, and e_L = w ∇_y L."""
     width, outputs = room.lanes, shape.widths[shape.depth]
@@ -85,18 +102,18 @@ def evaluate(shape: Shape, data: Data, room: Room, y: Any, panel: int, p: int) -
             d[i] = 0
         for s in range(width):
             d[data.labels[numbers[s]] * width + s] = 1
+    elif outputs < FEW_OUTPUTS:
+        for s in range(width):
+            target = pointer(data.targets, numbers[s] * outputs)
+            for i in range(outputs):
+                d[i * width + s] = target[i]
     else:
         begins = slot_rows(room, p)[0]
         for s in range(width):
             begins[s] = numbers[s] * outputs
-        if outputs < FEW_OUTPUTS:
-            for i in range(outputs):
-                for s in range(width):
-                    d[i * width + s] = data.targets[begins[s] + i]
-        else:
-            for i in range(0, outputs, width):
-                invoke(room.transpose, (pointer(data.targets, i), begins, min(width, outputs - i),
-                                        pointer(d, i * width), room.steps, width, d))
+        for i in range(0, outputs, width):
+            invoke(room.transpose, (pointer(data.targets, i), begins, min(width, outputs - i), pointer(d, i * width),
+                                    room.steps, width, d))
     invoke(room.evaluate, (y, d, e, outcome, outputs))
     if data.has_weights:
         for s in range(width):
@@ -109,7 +126,7 @@ def evaluate(shape: Shape, data: Data, room: Room, y: Any, panel: int, p: int) -
                                 min(width, data.samples - begin)))
 
 
-@kernel
+@subkernel
 def clip(shape: Shape, data: Data, room: Room, panel: int, p: int) -> None:
     """‖∇L‖ of every sample of a panel, which is written down where wanted, and its δ clipped."""
     squares = pointer(room.squares, p * room.in_squares)
@@ -121,7 +138,7 @@ def clip(shape: Shape, data: Data, room: Room, panel: int, p: int) -> None:
             data.norms[numbers[s]] = squares[s]
 
 
-@kernel
+@subkernel
 def propagate_group(theta: Any, shape: Shape, data: Data, room: Room, panel: int, panels: int) -> None:
     """Some panels forward, their loss if they have targets, and back to e_lowest.
 
@@ -135,19 +152,33 @@ def propagate_group(theta: Any, shape: Shape, data: Data, room: Room, panel: int
     for p in range(panels):
         y = pointer(room.h, p * room.in_panel + shape.places[depth] * width)
         if data.has_Y:
-            scatter(y, shape.widths[depth], data.Y, room, p)
+            scatter(y, shape.widths[depth], data.Y, room, p, np.int64(1), np.int64(0))
         if data.has_targets:
             evaluate(shape, data, room, y, panel + p, p)
     if data.lowest > depth:
         return
-    for k in range(depth, 0, -1):
-        backward_layer(theta, shape, data, room, k, panel, panels)
+    block = shape.widths[depth] if data.jacobian else 1
+    for i in range(block):
+        if data.jacobian:
+            for p in range(panels):
+                unit_vector(pointer(room.e, p * room.in_error), i, block, width)
+        for k in range(depth, 0, -1):
+            backward_layer(theta, shape, data, room, k, panel, panels)
+        if data.has_E0:
+            for p in range(panels):
+                scatter(pointer(room.e, p * room.in_error), shape.widths[0], data.E0, room, p, block, i)
     if data.clips:
         for p in range(panels):
             clip(shape, data, room, panel + p, p)
-    if data.has_E0:
-        for p in range(panels):
-            scatter(pointer(room.e, p * room.in_error), shape.widths[0], data.E0, room, p)
+
+
+@inlined
+def unit_vector(e: Any, i: Any, outputs: Any, width: Any) -> None:
+    """The i-th one in every lane of a panel."""
+    for p in range(outputs * width):
+        e[p] = 0
+    for s in range(width):
+        e[i * width + s] = 1
 
 
 @inlined
@@ -161,6 +192,8 @@ def forward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: A
     for p in range(panels):
         h_k = pointer(room.h, p * room.in_panel + here)
         invoke(shape.apply[k], (pointer(room.a, p * room.in_panel + here), h_k, units))
+        if drops(shape):
+            drop(shape, room, k, p, h_k)
         if k < shape.depth and data.keep:
             keep_rows(shape, room, k, panel + p, p)
             if data.noted:
@@ -175,8 +208,13 @@ def backward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: 
     for p in range(panels):
         delta_k = pointer(room.delta, (panel + p) * room.in_delta + here)
         values = p * room.in_panel + shape.places[k] * width
-        invoke(shape.delta[k], (pointer(room.a, values), pointer(room.h, values), pointer(room.e, p * room.in_error),
-                                delta_k, units))
+        a_k, h_k, e_k = pointer(room.a, values), pointer(room.h, values), pointer(room.e, p * room.in_error)
+        if drops(shape):
+            invoke(shape.apply[k], (a_k, h_k, units))  # g' takes the h of the formula
+            drop(shape, room, k, p, e_k)
+        invoke(shape.delta[k], (a_k, h_k, e_k, delta_k, units))
+        if data.clips and drops(shape):
+            drop(shape, room, k, p, h_k)
         if data.noted:
             invoke(room.note_largest, (delta_k, units * width, pointer(room.largest, room.in_largest + k)))
     if k > data.lowest:

@@ -6,8 +6,9 @@ import numpy as np
 from numba import types
 
 from ...by_address import INTEGER, address_in_memory, pointer_to
+from ...compilation import inlined
 from .gradients import add_tiles
-from .job import ALPHA, COUNT, GROUP, LANES, TARGET, THETA, data_of, room_of, shape_of
+from .job import ALPHA, COUNT, DROP, GROUP, LANES, TARGET, THETA, data_of, room_of, shape_of
 from .panels import propagate_group
 from .rows import add_outer_products, propagate_rows
 
@@ -15,6 +16,12 @@ from .rows import add_outer_products, propagate_rows
 FEW = 4
 
 _ARGUMENTS = (types.CPointer(INTEGER), INTEGER, INTEGER)
+
+
+@inlined
+def one_by_one(job: Any) -> Any:
+    """Whether samples go through the network one by one; not where units are dropped, which panels alone do."""
+    return job[COUNT] <= min(FEW, job[LANES]) and job[DROP] == 0
 
 
 def propagate_share(dtype: str) -> Any:
@@ -25,7 +32,7 @@ def propagate_share(dtype: str) -> Any:
         theta, shape, data, group = pointer_to(job[THETA], T), shape_of(job), data_of(job, T), job[GROUP]
         panels = (data.samples + job[LANES] - 1) // job[LANES]
         begin, end = panels * thread // threads, panels * (thread + 1) // threads
-        if data.samples <= min(FEW, job[LANES]):
+        if one_by_one(job):
             propagate_rows(theta, shape, data, room_of(job, T, 0))
         elif group > 0:  # a thread has a few slots, which stay in its cache
             for panel in range(begin, end, group):
@@ -43,7 +50,7 @@ def gradient_share(dtype: str) -> Any:
     def share(job: Any, thread: int, threads: int) -> None:
         target, shape, room = pointer_to(job[TARGET], T), shape_of(job), room_of(job, T, 0)
         alpha = T(pointer_to(address_in_memory(job), np.float64)[ALPHA])
-        if job[COUNT] <= min(FEW, job[LANES]):
+        if one_by_one(job):
             add_outer_products(target, shape, data_of(job, T), room, alpha)
         else:
             add_tiles(target, shape, room, alpha, job[COUNT], thread, threads)

@@ -1,5 +1,8 @@
 """Batches of a few samples: each goes through the network alone, and vectors run along the inputs of a layer.
 
+In a row of steps of one sample each, W_1, which often has most of the weights, is left behind in a step and catches up
+in the next one's forward pass, where its rows are read anyway: `forward_row`.
+
 Unit i of layer k of sample s lies at s · in_row + places[k] + i. The last layer is the exception: its outputs are put
 into one panel, because a softmax and the losses take panels.
 """
@@ -10,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from ...by_address import invoke, pointer
-from ...compilation import inlined, kernel
+from ...compilation import inlined, subkernel
 from ..sample import clip_factor
 from .job import Data, Room, Shape
-from .panels import evaluate
+from .panels import evaluate, unit_vector
+
+#: As many rows of W_1 catch up before they are used: a multiple of those that `dot_rows` takes at once.
+ROWS_IN_CACHE = 8
 
 
 @inlined
@@ -24,17 +30,18 @@ def input_row(shape: Any, data: Any, room: Any, s: Any, k: Any) -> Any:
     return pointer(room.h, s * room.in_row + shape.places[k])
 
 
-@kernel
+@subkernel
 def propagate_rows(theta: Any, shape: Shape, data: Data, room: Room) -> None:
     """What `propagate_group` does, for a few samples one by one."""
     depth, width, outputs = shape.depth, room.lanes, shape.widths[shape.depth]
     last = shape.places[depth]
+    before = room.rows[width]
     for s in range(width):  # the panel of the outputs has a sample in every lane
         sample = data.first + min(s, data.samples - 1)
         room.rows[width + s] = data.order[sample] if data.has_order else sample
     for s in range(data.samples):
         for k in range(1, depth + 1):
-            forward_row(theta, shape, data, room, s, k)
+            forward_row(theta, shape, data, room, s, k, before)
             if k < depth:
                 units, here = shape.widths[k], s * room.in_row + shape.places[k]
                 h_k = pointer(room.h, here)
@@ -55,25 +62,30 @@ def propagate_rows(theta: Any, shape: Shape, data: Data, room: Room) -> None:
         evaluate(shape, data, room, h_L, np.int64(0), np.int64(0))  # a literal would be a type of its own
     if data.lowest > depth:
         return
-    invoke(shape.delta[depth], (a_L, h_L, room.e, room.delta, outputs))
-    for s in range(data.samples):
-        delta = pointer(room.delta_rows, s * room.in_row)
-        for i in range(outputs):
-            delta[last + i] = room.delta[i * width + s]
-        for k in range(depth, 0, -1):
-            delta_k = pointer(delta, shape.places[k])
-            if data.noted:
-                invoke(room.note_largest, (delta_k, shape.widths[k], pointer(room.largest, room.in_largest + k)))
-            if k > data.lowest:
-                backward_row(theta, shape, room, delta, s, k)
-        if data.clips:
-            clip_row(shape, data, room, delta, s)
-        if data.has_E0:
-            for j in range(shape.widths[0]):
-                data.E0[room.rows[width + s] * shape.widths[0] + j] = room.e[j]
+    block = outputs if data.jacobian else 1
+    for o in range(block):
+        if data.jacobian:
+            unit_vector(room.e, o, outputs, width)
+        invoke(shape.delta[depth], (a_L, h_L, room.e, room.delta, outputs))
+        for s in range(data.samples):
+            delta = pointer(room.delta_rows, s * room.in_row)
+            for i in range(outputs):
+                delta[last + i] = room.delta[i * width + s]
+            for k in range(depth, 0, -1):
+                delta_k = pointer(delta, shape.places[k])
+                if data.noted:
+                    invoke(room.note_largest, (delta_k, shape.widths[k], pointer(room.largest, room.in_largest + k)))
+                if k > data.lowest:
+                    backward_row(theta, shape, room, delta, s, k)
+            if data.clips:
+                clip_row(shape, data, room, delta, s)
+            if data.has_E0:
+                e_0 = pointer(data.E0, (room.rows[width + s] * block + o) * shape.widths[0])
+                for j in range(shape.widths[0]):
+                    e_0[j] = room.e[j]
 
 
-@kernel
+@subkernel
 def clip_row(shape: Shape, data: Data, room: Room, delta: Any, s: int) -> None:
     """‖∇L‖ of a sample, which is written down where wanted, and its δ clipped."""
     total = 0.0
@@ -98,12 +110,19 @@ def clip_row(shape: Shape, data: Data, room: Room, delta: Any, s: int) -> None:
 
 
 @inlined
-def forward_row(theta: Any, shape: Any, data: Any, room: Any, s: Any, k: Any) -> None:
-    """a_k = W_k h_{k-1} + b_k."""
-    inputs, here = shape.widths[k - 1], s * room.in_row + shape.places[k]
+def forward_row(theta: Any, shape: Any, data: Any, room: Any, s: Any, k: Any, before: Any) -> None:
+    """a_k = W_k h_{k-1} + b_k, after the step that W_1 lacks if it is behind; `before` is the sample of that step."""
+    units, inputs, here = shape.widths[k], shape.widths[k - 1], s * room.in_row + shape.places[k]
     h_prev = input_row(shape, data, room, s, k - 1)
-    invoke(room.dot_rows, (shape.widths[k], pointer(theta, shape.biases[k]), pointer(room.a, here),
-                           pointer(theta, shape.weights[k]), inputs, h_prev, inputs))
+    behind = data.behind and k == 1
+    rows = ROWS_IN_CACHE if behind else units
+    for i in range(0, units, rows):
+        count, W = min(rows, units - i), pointer(theta, shape.weights[k] + i * inputs)
+        if behind:
+            invoke(room.add_outer, (count, data.alpha, pointer(room.delta_rows, shape.places[1] + i),
+                                    pointer(data.X, before * inputs), inputs, W, inputs))
+        invoke(room.dot_rows, (count, pointer(theta, shape.biases[k] + i), pointer(room.a, here + i), W, inputs,
+                               h_prev, inputs))
 
 
 @inlined
@@ -118,15 +137,16 @@ def backward_row(theta: Any, shape: Any, room: Any, delta: Any, s: Any, k: Any) 
                                     pointer(delta, shape.places[k - 1]), (inputs + width - 1) // width))
 
 
-@kernel
+@subkernel
 def add_outer_products(target: Any, shape: Shape, data: Data, room: Room, alpha: Any) -> None:
-    """target += alpha ∂E/∂W and alpha ∂E/∂b, sample after sample."""
+    """target += alpha ∂E/∂W and alpha ∂E/∂b, sample after sample; not yet of W_1 if it is behind."""
     for s in range(data.samples):
         for k in range(1, shape.depth + 1):
             units, inputs = shape.widths[k], shape.widths[k - 1]
             delta_k = pointer(room.delta_rows, s * room.in_row + shape.places[k])
-            invoke(room.add_outer, (units, alpha, delta_k, input_row(shape, data, room, s, k - 1), inputs,
-                                    pointer(target, shape.weights[k]), inputs))
+            if k > 1 or not data.behind:
+                invoke(room.add_outer, (units, alpha, delta_k, input_row(shape, data, room, s, k - 1), inputs,
+                                        pointer(target, shape.weights[k]), inputs))
             b = pointer(target, shape.biases[k])
             for i in range(units):
                 b[i] += alpha * delta_k[i]

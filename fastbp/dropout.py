@@ -1,0 +1,103 @@
+"""Dropout: in training, every hidden unit of every sample is left out with a probability p [1]_.
+
+    h_k ← m ⊙ h_k / (1 - p);  e_k ← m ⊙ e_k / (1 - p) on the way back, before δ_k = e_k ⊙ g'_k(a_k)
+
+m_i ∈ {0, 1} is 1 with probability 1 - p, so that h_k is what it was on average, and nothing changes outside training.
+
+A mask is not stored: whether unit i of layer k is kept is a hash of the seed, the epoch, the sample, k and i, and is
+found anew on the way back. So it depends neither on threads, nor on slices, nor on the backend. The hash has a key for
+the sample, and one for the unit, both by splitmix64; what is left for each pair of them is arithmetic of 32 bits, two
+rounds as in `lowbias32` [2]_.
+
+.. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural networks
+   from overfitting", Journal of Machine Learning Research 15, 2014.
+.. [2] Wellons, "Prospecting for hash functions", 2018.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import carray, types
+
+from .by_address import INTEGER, pointer_type
+from .compilation import formula, panel_loop
+from .inputs import require_number
+from .sampling import scramble
+
+#: Sets the keys of dropout apart from the order of samples, which has the same seed.
+_OWN = 0xD1B54A32D192ED03
+
+
+@formula
+def epoch_key(seed: Any, epoch: Any) -> Any:
+    """The key of an epoch, from the seed of a training."""
+    return np.int64(scramble(scramble(np.uint64(seed) ^ np.uint64(_OWN)) ^ np.uint64(epoch)))
+
+
+@formula
+def unit_is_kept(key: int, number: int, k: int, i: int, rate: float) -> Any:
+    """m_i of layer k, of the sample with that number, in the epoch with that key."""
+    both = scramble(np.uint64(key) ^ np.uint64(number)) ^ scramble(scramble(np.uint64(k)) ^ np.uint64(i))
+    bits = np.uint32(both)
+    bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    bits = np.uint32(bits ^ np.uint32(both >> np.uint64(32)))
+    bits = np.uint32((bits ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B))
+    bits = np.uint32(bits ^ (bits >> np.uint32(16)))
+    return bits >= np.uint32(rate * 4294967296.0)
+
+
+@panel_loop
+def drop_units(h: Any, numbers: Any, key: int, k: int, rate: float) -> None:
+    """h ← m ⊙ h / (1 - p) of a panel.
+
+    h : (units, samples) of layer k, or their errors; numbers : (samples,) of the samples; key : of the epoch.
+    """
+    T = type(h[0, 0])
+    scale, none = T(1.0 / (1.0 - rate)), T(0.0)
+    for i in range(h.shape[0]):
+        for s in range(h.shape[1]):  # what depends on i alone, or on s alone, is found once
+            h[i, s] = scale * h[i, s] if unit_is_kept(key, numbers[s], k, i, rate) else none
+
+
+def drop_panel(dtype: str, samples: int) -> Any:
+    """The function (h, units, numbers, key, k, rates) of `drop_units` for a panel, for `address_of`.
+
+    rates : (L+1,) float64, by the layer k.
+    """
+    def panel(h: Any, units: int, numbers: Any, key: int, k: int, rates: Any) -> None:
+        if rates[k] > 0.0:
+            drop_units(carray(h, (units, samples)), carray(numbers, (samples,)), key, k, rates[k])
+
+    return panel, (pointer_type(dtype), INTEGER, types.CPointer(INTEGER), INTEGER, INTEGER,
+                   types.CPointer(types.float64))
+
+
+def checked_rates(dropout: float | Sequence[float] | None, depth: int) -> np.ndarray:
+    """The rate of every layer k = 0 … L, (L+1,) float64; (0,) where no unit is ever dropped.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither a number from 0 to below 1, nor such a number for each of the L - 1 hidden layers.
+
+    Examples
+    --------
+    >>> checked_rates(0.5, 3), checked_rates([0.1, 0.2], 3), checked_rates(None, 3)
+    (array([0. , 0.5, 0.5, 0. ]), array([0. , 0.1, 0.2, 0. ]), array([], dtype=float64))
+    """
+    hidden = depth - 1
+    if dropout is None:
+        rates = []
+    elif isinstance(dropout, Sequence | np.ndarray) and not isinstance(dropout, str | bytes) and np.ndim(dropout) > 0:
+        if len(dropout) != hidden:
+            raise ValueError(f"dropout: expected one rate, or one for each of the {hidden} hidden layers, found "
+                             f"{len(dropout)}")
+        rates = [require_number(f"dropout[{place}]", rate, at_least=0.0, below=1.0)
+                 for place, rate in enumerate(dropout)]
+    else:
+        rate = require_number("dropout", dropout, at_least=0.0, below=1.0)
+        if rate > 0.0 and hidden == 0:
+            raise ValueError(f"dropout: expected 0 for a network without hidden layers, found {dropout!r}")
+        rates = [rate] * hidden
+    return np.array([0.0, *rates, 0.0]) if any(rates) else np.empty(0)

@@ -1,0 +1,104 @@
+"""What a loss finds out about a panel: E and ∇_y E together, and whether each sample is classified correctly.
+
+Panels are (units, samples) as in `activations`. What a loss finds out about each sample goes into the rows of
+`outcome`, (OUTCOME_ROWS, samples). E of a batch is the sum over its samples everywhere in the core.
+"""
+
+from typing import Any
+
+from .compilation import named, panel_loop
+from .elementary import exp, log
+from .formulas import binary_cross_entropy, binary_cross_entropy_prime, negative_log_softmax
+
+#: Rows of an outcome: E and 1 or 0 for correct; the others are room to work in.
+SAMPLE_E, SAMPLE_CORRECT, BEST_OUTPUT, BEST_TARGET, LARGEST_TARGET, LARGEST, TOTAL, LOG_TOTAL, MASS, OUTCOME_ROWS = \
+    range(10)
+
+
+def summed(symbol: str, loss: Any, loss_prime: Any, *parameters: float) -> Any:
+    """evaluate of a loss that is a sum over outputs; no sample of it is correct or not.
+
+    parameters : constants that the two formulas take after y and d; the symbol has to tell them.
+    """
+    def evaluate(y: Any, d: Any, e: Any, outcome: Any) -> None:
+        T = type(y[0, 0])
+        for s in range(y.shape[1]):
+            outcome[SAMPLE_E, s], outcome[SAMPLE_CORRECT, s] = T(0.0), T(0.0)
+        for i in range(y.shape[0]):
+            for s in range(y.shape[1]):
+                outcome[SAMPLE_E, s] += T(loss(y[i, s], d[i, s], *parameters))
+                e[i, s] = T(loss_prime(y[i, s], d[i, s], *parameters))
+
+    return panel_loop(named(f"{symbol}_evaluate", evaluate))
+
+
+@panel_loop
+def evaluate_cross_entropy(y: Any, d: Any, e: Any, outcome: Any) -> None:
+    """E = -Σ_i d_i log y_i, e_i = -d_i / y_i, on the output of a softmax layer, which is never 0."""
+    T = type(y[0, 0])
+    for s in range(y.shape[1]):
+        outcome[SAMPLE_E, s] = T(0.0)
+    for i in range(y.shape[0]):
+        for s in range(y.shape[1]):
+            e[i, s] = -d[i, s] / y[i, s]
+            outcome[SAMPLE_E, s] -= d[i, s] * log(y[i, s])
+    _compare_classes(y, d, outcome)
+
+
+@panel_loop
+def evaluate_softmax_cross_entropy(y: Any, d: Any, e: Any, outcome: Any) -> None:
+    """E = Σ_i d_i (log Σ_j exp y_j - y_i), e = softmax(y) Σ_i d_i - d, on logits y, their maximum subtracted."""
+    T = type(y[0, 0])
+    for s in range(y.shape[1]):
+        outcome[LARGEST, s] = y[0, s]
+        outcome[SAMPLE_E, s], outcome[TOTAL, s], outcome[MASS, s] = T(0.0), T(0.0), T(0.0)
+    for i in range(1, y.shape[0]):
+        for s in range(y.shape[1]):
+            outcome[LARGEST, s] = max(outcome[LARGEST, s], y[i, s])
+    for i in range(y.shape[0]):
+        for s in range(y.shape[1]):
+            e[i, s] = exp(y[i, s] - outcome[LARGEST, s])
+            outcome[TOTAL, s] += e[i, s]
+            outcome[MASS, s] += d[i, s]
+    for s in range(y.shape[1]):
+        outcome[LOG_TOTAL, s] = log(outcome[TOTAL, s])
+        outcome[MASS, s] /= outcome[TOTAL, s]
+    for i in range(y.shape[0]):
+        for s in range(y.shape[1]):
+            log_p = negative_log_softmax(y[i, s], outcome[LARGEST, s], outcome[LOG_TOTAL, s])
+            outcome[SAMPLE_E, s] += d[i, s] * log_p
+            e[i, s] = e[i, s] * outcome[MASS, s] - d[i, s]
+    _compare_classes(y, d, outcome)
+
+
+@panel_loop
+def evaluate_binary_cross_entropy(y: Any, d: Any, e: Any, outcome: Any) -> None:
+    """E = Σ_i of the binary cross-entropy of logit y_i and target d_i; correct when every output is on its side."""
+    T = type(y[0, 0])
+    for s in range(y.shape[1]):
+        outcome[SAMPLE_E, s], outcome[SAMPLE_CORRECT, s] = T(0.0), T(1.0)
+    for i in range(y.shape[0]):
+        for s in range(y.shape[1]):
+            outcome[SAMPLE_E, s] += binary_cross_entropy(y[i, s], d[i, s])
+            e[i, s] = binary_cross_entropy_prime(y[i, s], d[i, s])
+            positive, expected = T(1.0) if y[i, s] > T(0.0) else T(0.0), T(1.0) if d[i, s] > T(0.5) else T(0.0)
+            outcome[SAMPLE_CORRECT, s] *= T(1.0) - abs(positive - expected)
+
+
+@panel_loop
+def _compare_classes(y: Any, d: Any, outcome: Any) -> None:
+    """A sample is correct if the first of its largest outputs is one of its largest targets."""
+    T = type(y[0, 0])
+    for s in range(y.shape[1]):
+        outcome[BEST_OUTPUT, s], outcome[BEST_TARGET, s], outcome[LARGEST_TARGET, s] = y[0, s], d[0, s], d[0, s]
+    for i in range(1, y.shape[0]):
+        for s in range(y.shape[1]):
+            # All are read before one is chosen: a read inside a choice is a branch, and took four times as long.
+            output, target = y[i, s], d[i, s]
+            best_output, best_target = outcome[BEST_OUTPUT, s], outcome[BEST_TARGET, s]
+            better = output > best_output
+            outcome[BEST_OUTPUT, s] = output if better else best_output
+            outcome[BEST_TARGET, s] = target if better else best_target
+            outcome[LARGEST_TARGET, s] = max(outcome[LARGEST_TARGET, s], target)
+    for s in range(y.shape[1]):
+        outcome[SAMPLE_CORRECT, s] = T(1.0) if outcome[BEST_TARGET, s] >= outcome[LARGEST_TARGET, s] else T(0.0)

@@ -1,0 +1,160 @@
+"""One training of one network, slice after slice of compiled code: what `fit`, `fit_many` and the estimators share."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import backends
+from .backends import samples_in_a_piece
+from .backends.training_loop import (
+    EPOCH,
+    POSITION,
+    REACH,
+    STALE,
+    STEP,
+    Plan,
+    is_plain_descent,
+    start_progress,
+)
+from .by_address import address_of
+from .dropout import checked_rates, drop_panel
+from .history import History
+from .inputs import Samples
+from .network import MLP
+from .optimizers import DivergenceError, Optimizer
+from .pace import Pace
+from .sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
+from .updates import OptimizerState
+
+#: The records of so many epochs at the most wait in compiled code until Python takes them over.
+MOST_EPOCHS = 2**16
+
+
+def make_plan(net: MLP, n: int, batch_size: int, *, shuffle: bool, replacement: bool = False, seed: int | None = None,
+              clip_norm: float = 0.0, penalty: float = 0.0, by_weight: bool = False, loss_scale: float = 1.0,
+              tolerance: float = 0.0, patience: int = 0, dropout: float | Sequence[float] | None = None) -> Plan:
+    """How a network is to go through n samples; a seed that is not given is drawn from the network's generator.
+
+    Raises what `dropout.checked_rates` does, before a seed is drawn.
+    """
+    rates = checked_rates(dropout, len(net.widths) - 1)
+    # Where nothing is called by address, 1 says that units are dropped.
+    drop = (address_of(drop_panel, net.dtype.name, net.layout.lanes) if net.layout.lanes else 1) if len(rates) else 0
+    sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
+    order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
+    piece = samples_in_a_piece(net.backend_module, net.layout, net.dtype)
+    return Plan(min(batch_size, n), piece, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale, tolerance,
+                patience, drop, rates)
+
+
+class Session:
+    """A training that has begun: how far it has come, and what it has recorded.
+
+    Parameters
+    ----------
+    net : MLP
+    samples : Samples
+        Checked, as all arguments.
+    plan : Plan
+    optimizer : Optimizer
+    state : OptimizerState
+        From where the optimizer goes on.
+    epochs : int
+        After how many of them it is done.
+    history : History, optional
+        Where to record; a new one if not given.
+    """
+
+    def __init__(self, net: MLP, samples: Samples, plan: Plan, optimizer: Optimizer, state: OptimizerState,
+                 epochs: int, history: History | None = None) -> None:
+        optimizer.require_state(state, net.theta)
+        self.net, self.samples, self.plan, self.epochs = net, samples, plan, epochs
+        self.state = net.backend_module.memory.with_state(state)
+        self.spec = optimizer.spec(net.dtype)
+        self.progress = start_progress(len(samples.X), min(epochs, MOST_EPOCHS), in_order=plan.sampling == IN_ORDER)
+        self.history = History() if history is None else history
+        self.history.optimizer_state = state
+        self._begin = time.perf_counter()
+        net.zero_grad()
+
+    @property
+    def samples_done(self) -> int:
+        """How many samples it has gone through."""
+        counts = self.progress.counts
+        return int(counts[EPOCH]) * len(self.samples.X) + int(counts[POSITION])
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs it has completed."""
+        return int(self.progress.counts[EPOCH])
+
+    def specialised(self, room: Any) -> Any:
+        """A workspace, with what is worth compiling for so many steps of this network, if they are plain descent."""
+        net, plan = self.net, self.plan
+        plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and plan.drop == 0
+                 and net.is_built_in)
+        steps = self.epochs * len(self.samples.X) // plan.batch_size if plain else 0
+        return net.backend_module.specialised(room, net.widths, net.activations, net.loss, net.dtype, plan.batch_size,
+                                              steps)
+
+    def advance(self, work: Any, threads: int, until: int, pace: Pace) -> int:
+        """One slice, which ends at the latest after epoch `until`; the status of `train`."""
+        net, begin, before = self.net, time.perf_counter(), self.samples_done
+        until = min(until, self.history.epochs + len(self.progress.loss))  # there is room for those
+        team, budget = pace.next_slice(threads)
+        status = net.backend_module.train(net.theta, net.grad, net.layout, self.samples, self.plan, self.spec,
+                                          self.state, self.progress, until, budget, work, team)
+        pace.learn(team, time.perf_counter() - begin, self.samples_done - before)
+        return int(status)
+
+    def record(self) -> None:
+        """Put what was seen of the epochs completed since the last call into the history."""
+        columns = {"loss": self.progress.loss}
+        if self.net.loss_record.is_classification:
+            columns["accuracy"] = self.progress.correct / len(self.samples.X)
+        for name, values in columns.items():
+            new = np.arange(len(self.history.records.get(name, ())), self.epochs_done)
+            self.history.extend(name, values[new % len(values)])
+        self._count()
+
+    def _count(self) -> None:
+        self.history.samples = self.samples_done
+        self.history.seconds = time.perf_counter() - self._begin
+
+    def theta_was_seen(self) -> None:
+        """Others may have used the running gradient and written to theta."""
+        self.net.zero_grad()
+        self.progress.sums[REACH] = -1.0
+
+    def go_on(self) -> None:
+        """After it stalled: count epochs without progress anew."""
+        self.progress.counts[STALE] = 0
+
+    def write_state(self) -> None:
+        """Bring the history's optimizer state up to date, where the one in use lies on a device."""
+        if self.history.optimizer_state is not None:
+            self.net.backend_module.memory.write_state(self.state, self.history.optimizer_state)
+
+    def finish(self) -> None:
+        """Leave the running gradient zero, and the history complete."""
+        self.write_state()
+        self.net.zero_grad()
+        self._count()
+
+    def divergence(self) -> DivergenceError:
+        """What to raise where the compiled loop says DIVERGED; the history says so too."""
+        self.history.stop_reason = "diverged"
+        epoch, step = self.epochs_done, int(self.progress.counts[STEP])
+        reason = "loss" if not math.isfinite(self.progress.sums[0]) else "update"
+        return DivergenceError(
+            f"the {reason} is not finite in epoch {epoch}, step {step} (both counted from 0); the last finite "
+            f"parameters are in place. Try a smaller learning rate, clip_norm, or standardised inputs", epoch, step,
+            self.history)
+
+
+def new_pace() -> Pace:
+    """Of slices that leave Ctrl-C, progress bars and callbacks their turn."""
+    return Pace(backends.SLICE_SECONDS)
