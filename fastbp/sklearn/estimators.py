@@ -1,0 +1,364 @@
+"""The two estimators: labels or numbers, and what is predicted from a network's last sums."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import expit, log_expit, log_softmax, softmax
+from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.validation import validate_data
+
+from ..inputs import Samples
+from ..losses import Loss
+from .perceptron import Perceptron
+
+_FLOATS = (np.float64, np.float32)
+
+
+class MLPClassifier(ClassifierMixin, Perceptron):
+    """Multilayer perceptron for classification: scikit-learn's `MLPClassifier`, trained by fastbp.
+
+    The parameters of scikit-learn's estimator [1]_ have its meanings and defaults, and start from the weights that it
+    draws from the same random state; with ``shuffle=False`` the weights after each epoch agree to rounding. With
+    shuffling, samples are taken in other orders, which are reproducible for any number of threads.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : array-like of int, or int
+        N_1 … N_{L-1}.
+    activation : str, Activation, or list of them
+        Of the hidden layers: "identity", "logistic", "tanh", "relu", and beyond scikit-learn "leaky_relu", "elu",
+        "softplus", "silu", "gelu" and `fastbp.Activation`; a list has one for each hidden layer.
+    solver : "adam", "sgd" or "lbfgs"
+    alpha : float
+        Of the penalty ½ α Σ ‖W_k‖², which is added to the loss of every batch before it is divided by its size.
+    batch_size : int or "auto"
+        "auto" is min(200, n). Ignored by "lbfgs".
+    learning_rate : "constant", "invscaling" or "adaptive"
+        Only for "sgd": γ; γ / (t + 1)^power_t after t samples; γ until nothing improves, then a fifth, and so on.
+    learning_rate_init : float
+        γ.
+    power_t : float
+    max_iter : int
+        Epochs at most; iterations of "lbfgs".
+    shuffle : bool
+        Whether every epoch takes the samples in a new order.
+    random_state : int, RandomState or None
+        Of the initial weights, the validation split and the orders.
+    tol : float
+        By how much the loss, or with early stopping the validation score, has to become better to count.
+    verbose : bool
+        Whether to print every epoch.
+    warm_start : bool
+        Whether `fit` goes on from the weights that are there.
+    momentum, nesterovs_momentum : float, bool
+        Of "sgd".
+    early_stopping : bool
+        Whether to watch the score on validation data instead of the training loss, and keep the best weights.
+    validation_fraction : float
+        How much of the data is held out for it, where `fit` is given none.
+    beta_1, beta_2, epsilon : float
+        Of "adam".
+    n_iter_no_change : int or inf
+        Epochs without improvement before training ends.
+    max_fun : int
+        Evaluations of "lbfgs" at most.
+    class_weight : dict, "balanced" or None
+        By which the weights of samples are multiplied; beyond scikit-learn, as is everything that follows.
+    dropout : float, or list of them
+        With which probability units of all hidden layers, or of each, are left out in training; see
+        `fastbp.training.fit`. Not with "lbfgs".
+    max_grad_norm : float or None
+        The norm to which the gradient of a batch is clipped.
+    callbacks : sequence of callables
+        Called after every epoch as callback(net, history); training ends when one returns True. ``start(net)`` and
+        ``finish(net)`` of those that have them are called by `fit`. Not by "lbfgs".
+    progress : bool or None
+        A progress bar on a terminal: None shows one if tqdm is installed.
+    backend : str
+        Of the network; see `fastbp.MLP`.
+
+    Attributes
+    ----------
+    net_ : MLP
+        The network; its last layer gives logits.
+    classes_ : ndarray, or list of them
+    coefs_, intercepts_ : list of ndarray
+        W_kᵀ and b_k, views into ``net_.theta``.
+    loss_, best_loss_, loss_curve_ : float, float or None, list of float
+        Of the training data, penalty included, as each batch was before its update.
+    validation_scores_, best_validation_score_ : list of float, float
+        With early stopping; else None.
+    validation_loss_curve_ : list of float or None
+        Of the validation data, without the penalty.
+    stopped_ : bool
+        Whether the last call ended because nothing had become better for n_iter_no_change epochs.
+    n_iter_, t_, n_layers_, n_outputs_, n_features_in_, feature_names_in_, out_activation_
+        As in scikit-learn.
+
+    Notes
+    -----
+    float32 data are trained in float32. A sparse X is made dense: as a whole to train, some thousand rows at a time to
+    predict.
+
+    .. [1] https://scikit-learn.org/stable/modules/generated/sklearn.neural_network.MLPClassifier.html
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), MLPClassifier((16,), learning_rate_init=0.01, random_state=0)).fit(X, y)
+    >>> model.score(X, y)
+    1.0
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Perceptron._parameter_constraints, "class_weight": [dict, StrOptions({"balanced"}), None]}
+
+    loss = "log_loss"  # not a parameter, in scikit-learn neither
+
+    def __init__(self, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *, solver: str = "adam",
+                 alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "constant",
+                 learning_rate_init: float = 0.001, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
+                 random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
+                 momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
+                 validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+                 n_iter_no_change: int = 10, max_fun: int = 15000, class_weight: Any = None,
+                 dropout: Any = 0.0, max_grad_norm: float | None = None, callbacks: Sequence[Callable[..., Any]] = (),
+                 progress: bool | None = False, backend: str = "auto") -> None:
+        self.hidden_layer_sizes, self.activation, self.solver = hidden_layer_sizes, activation, solver
+        self.alpha, self.batch_size = alpha, batch_size
+        self.learning_rate, self.learning_rate_init = learning_rate, learning_rate_init
+        self.power_t, self.max_iter, self.shuffle, self.random_state = power_t, max_iter, shuffle, random_state
+        self.tol, self.verbose, self.warm_start, self.momentum = tol, verbose, warm_start, momentum
+        self.nesterovs_momentum, self.early_stopping = nesterovs_momentum, early_stopping
+        self.validation_fraction, self.beta_1, self.beta_2, self.epsilon = validation_fraction, beta_1, beta_2, epsilon
+        self.n_iter_no_change, self.max_fun, self.class_weight = n_iter_no_change, max_fun, class_weight
+        self.dropout, self.max_grad_norm, self.callbacks = dropout, max_grad_norm, callbacks
+        self.progress, self.backend = progress, backend
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,
+            sample_weight_val: Any = None) -> "MLPClassifier":
+        """Train on (n, N_0) samples and their classes.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, N_0)
+        y : array-like (n,), or (n, K) of 0 and 1 for several labels at a time
+        sample_weight : array-like (n,), optional
+        X_val, y_val, sample_weight_val : optional
+            Validation data, evaluated after every epoch. Early stopping watches them instead of a part of X.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described, or training diverges.
+        """
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
+
+    @available_if(lambda estimator: estimator._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, X_val: Any = None,
+                    y_val: Any = None, sample_weight_val: Any = None) -> "MLPClassifier":
+        """One epoch over these samples, from the weights and the optimizer's state that are there.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val, sample_weight_val
+            As for `fit`. With early stopping X_val and y_val are needed, and the scores of all calls are watched; when
+            they have not become better for n_iter_no_change calls, ``stopped_`` is set and the best weights are taken.
+        classes : array-like
+            All classes that will come, in the first call.
+        """
+        if _check_partial_fit_first_call(self, classes):
+            self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+
+    def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, np.ndarray]:
+        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=_FLOATS, reset=reset)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+            return X, y
+        found = unique_labels(y)
+        if self.warm_start and not incremental and set(found) != set(self.classes_):
+            raise ValueError(f"warm_start can only be used where `y` has the same classes as in the previous call to "
+                             f"fit. Previously got {self.classes_}, `y` has {found}")
+        if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
+            raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has "
+                             f"{found}.")
+        return X, y
+
+    def _weights(self, sample_weight: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
+        weight = super()._weights(sample_weight, X, y)
+        if self.class_weight is None:
+            return weight
+        by_class = compute_sample_weight(self.class_weight, y)
+        return by_class if weight is None else by_class * weight
+
+    def _encoded(self, y: np.ndarray) -> np.ndarray:
+        if self._label_binarizer.y_type_ == "multiclass":
+            return np.searchsorted(self.classes_, y)
+        bits = self._label_binarizer.transform(y)
+        return bits.toarray() if hasattr(bits, "toarray") else bits
+
+    def _kind(self, y: np.ndarray) -> tuple[int, Any, str]:
+        kind, classes = self._label_binarizer.y_type_, len(self.classes_)
+        if kind == "multiclass":
+            return classes, "softmax_cross_entropy", "softmax"
+        return 1 if kind == "binary" else classes, "binary_cross_entropy", "logistic"
+
+    def _probabilities(self, A: np.ndarray) -> np.ndarray:
+        return softmax(A, axis=1) if self.out_activation_ == "softmax" else expit(A)
+
+    def _predicted(self, A: np.ndarray) -> np.ndarray:
+        P = self._probabilities(A)
+        return self._label_binarizer.inverse_transform(P.ravel() if self.n_outputs_ == 1 else P)
+
+    def _score_of(self, A: np.ndarray, samples: Samples, weight: np.ndarray | None) -> float:
+        if not np.isfinite(A).all():
+            return np.nan
+        if self.out_activation_ == "softmax":
+            correct = A.argmax(axis=1) == samples.labels
+        else:
+            correct = ((A > 0) == (samples.targets > 0.5)).all(axis=1)
+        return float(np.average(correct, weights=weight))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of every row of X, (n,); or (n, K) of 0 and 1 where several labels may hold."""
+        return self._predicted(self._sums(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of every class, (n, K), in the order of ``classes_``."""
+        P = self._probabilities(self._sums(X))
+        return np.hstack([1 - P, P]) if self.n_outputs_ == 1 else P
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """The logarithm of `predict_proba`, which stays finite where a probability rounds to 0."""
+        A = self._sums(X)
+        if self.out_activation_ == "softmax":
+            return log_softmax(A, axis=1)
+        return np.hstack([log_expit(-A), log_expit(A)]) if self.n_outputs_ == 1 else log_expit(A)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class MLPRegressor(RegressorMixin, Perceptron):
+    """Multilayer perceptron for regression: scikit-learn's `MLPRegressor`, trained by fastbp.
+
+    Parameters
+    ----------
+    loss : str or Loss
+        "squared_error", ½ (y - d)²; "poisson", half the Poisson deviance, where the network gives the logarithm of the
+        mean and y ≥ 0; beyond scikit-learn "absolute_error", "huber", "quantile" (the median),
+        `fastbp.HuberLoss`, `fastbp.QuantileLoss` or a `fastbp.Loss` of your own.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
+shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
+beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, max_grad_norm, callbacks, progress, backend
+        As for `MLPClassifier`; the score that early stopping watches is R².
+
+    Attributes
+    ----------
+    net_ : MLP
+        The network; its last layer gives predictions, or for "poisson" their logarithms.
+    coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_, \
+validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features_in_, feature_names_in_, out_activation_
+        As for `MLPClassifier`. With several outputs the recorded loss is the mean over them, as in scikit-learn, but
+        for "poisson" the sum; the gradient is that of the sum.
+
+    Notes
+    -----
+    scikit-learn 1.9 gives its "lbfgs" the gradient of the sum over several outputs with the value of their mean; here
+    both are of the sum, and weights differ.
+
+    Examples
+    --------
+    >>> X = np.linspace(-1, 1, 200)[:, None]
+    >>> model = MLPRegressor("squared_error", (16,), "tanh", solver="lbfgs", alpha=0, random_state=0, max_iter=1000)
+    >>> model.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.999
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Perceptron._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile"}), Loss]}
+
+    def __init__(self, loss: Any = "squared_error", hidden_layer_sizes: Any = (100,), activation: Any = "relu", *,
+                 solver: str = "adam", alpha: float = 0.0001, batch_size: Any = "auto",
+                 learning_rate: str = "constant", learning_rate_init: float = 0.001, power_t: float = 0.5,
+                 max_iter: int = 200, shuffle: bool = True, random_state: Any = None, tol: float = 1e-4,
+                 verbose: bool = False, warm_start: bool = False, momentum: float = 0.9,
+                 nesterovs_momentum: bool = True, early_stopping: bool = False, validation_fraction: float = 0.1,
+                 beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, n_iter_no_change: int = 10,
+                 max_fun: int = 15000, dropout: Any = 0.0, max_grad_norm: float | None = None,
+                 callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = False,
+                 backend: str = "auto") -> None:
+        self.loss, self.hidden_layer_sizes, self.activation = loss, hidden_layer_sizes, activation
+        self.solver, self.alpha, self.batch_size = solver, alpha, batch_size
+        self.learning_rate, self.learning_rate_init, self.power_t = learning_rate, learning_rate_init, power_t
+        self.max_iter, self.shuffle, self.random_state, self.tol = max_iter, shuffle, random_state, tol
+        self.verbose, self.warm_start, self.momentum = verbose, warm_start, momentum
+        self.nesterovs_momentum, self.early_stopping = nesterovs_momentum, early_stopping
+        self.validation_fraction, self.beta_1, self.beta_2, self.epsilon = validation_fraction, beta_1, beta_2, epsilon
+        self.n_iter_no_change, self.max_fun, self.dropout = n_iter_no_change, max_fun, dropout
+        self.max_grad_norm, self.callbacks = max_grad_norm, callbacks
+        self.progress, self.backend = progress, backend
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,
+            sample_weight_val: Any = None) -> "MLPRegressor":
+        """Train on (n, N_0) samples and their numbers; arguments as for `MLPClassifier.fit`, y (n,) or (n, N_L)."""
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
+
+    @available_if(lambda estimator: estimator._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,
+                    sample_weight_val: Any = None) -> "MLPRegressor":
+        """One epoch over these samples; arguments as for `MLPClassifier.partial_fit`."""
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+
+    def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, np.ndarray]:
+        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True, dtype=_FLOATS,
+                             reset=reset)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if self.loss == "poisson" and y.min() < 0:
+            raise ValueError(f"y: expected no negative number for the loss 'poisson', found {y.min()}")
+        return X, y
+
+    def _encoded(self, y: np.ndarray) -> np.ndarray:
+        return y.reshape(len(y), -1)
+
+    def _kind(self, y: np.ndarray) -> tuple[int, Any, str]:
+        return y.reshape(len(y), -1).shape[1], self.loss, "exp" if self.loss == "poisson" else "identity"
+
+    @property
+    def _loss_scale(self) -> float:
+        return 1.0 if self.loss == "poisson" else 1.0 / self.n_outputs_
+
+    def _predicted(self, A: np.ndarray) -> np.ndarray:
+        Y = np.exp(A) if self.out_activation_ == "exp" else A
+        return Y.ravel() if self.n_outputs_ == 1 else Y
+
+    def _score_of(self, A: np.ndarray, samples: Samples, weight: np.ndarray | None) -> float:
+        Y = self._predicted(A)
+        return float(r2_score(samples.targets, Y, sample_weight=weight)) if np.isfinite(Y).all() else np.nan
+
+    def predict(self, X: Any) -> np.ndarray:
+        """What the network gives for every row of X, (n,), or (n, N_L) where it has several outputs."""
+        return self._predicted(self._sums(X))

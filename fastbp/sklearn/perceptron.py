@@ -1,0 +1,230 @@
+"""What classifier and regressor share: parameters, checked data, a network in scikit-learn's start, and fit."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from ..activations import BY_NAME, Activation
+from ..callbacks import checked_callbacks
+from ..inputs import Samples
+from ..layout import Views
+from ..network import MLP
+from . import solvers
+
+#: Rows of a sparse X that are made dense at once for a prediction.
+DENSE_ROWS = 4096
+
+_HIDDEN_ACTIVATIONS = {name for name in BY_NAME if name != "softmax"}
+
+
+class Perceptron(BaseEstimator, ABC):
+    """The base of both estimators."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(_HIDDEN_ACTIVATIONS), Activation, "array-like"],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "max_grad_norm": [None, Interval(Real, 0, None, closed="neither")],
+        "callbacks": ["array-like"],
+        "progress": [None, "boolean"],
+        "backend": [StrOptions({"auto", "tiled", "loops", "blas"})],
+    }
+
+    hidden_layer_sizes: Any
+    activation: Any
+    solver: str
+    warm_start: bool
+    random_state: Any
+    backend: str
+    dropout: Any
+    callbacks: Sequence[Callable[..., Any]]
+
+    # ---- what the two kinds do in their own ways -------------------------------------------------------------------
+
+    @abstractmethod
+    def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, np.ndarray]:
+        """X and y as scikit-learn's own estimators take them."""
+
+    @abstractmethod
+    def _encoded(self, y: np.ndarray) -> np.ndarray:
+        """Targets as the core takes them: labels (n,), or (n, outputs)."""
+
+    @abstractmethod
+    def _kind(self, y: np.ndarray) -> tuple[int, Any, str]:
+        """The number of outputs, the core's loss on the last layer's sums, and scikit-learn's name of what follows."""
+
+    @abstractmethod
+    def _predicted(self, A: np.ndarray) -> np.ndarray:
+        """Predictions from the last layer's sums (n, outputs)."""
+
+    @abstractmethod
+    def _score_of(self, A: np.ndarray, samples: Samples, weight: np.ndarray | None) -> float:
+        """The score that early stopping watches, from the last layer's sums."""
+
+    def _weights(self, sample_weight: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
+        """The weight of each sample, None where all are 1."""
+        return None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+
+    @property
+    def _loss_scale(self) -> float:
+        """What scikit-learn records, over the core's E."""
+        return 1.0
+
+    # ---- fitting ---------------------------------------------------------------------------------------------------
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any, Any], incremental: bool) -> Any:
+        hidden = self._hidden_widths()
+        checked_callbacks(list(self.callbacks))
+        if self.solver == "lbfgs" and np.any(self.dropout):
+            raise ValueError(f"dropout: expected 0 with the solver 'lbfgs', found {self.dropout!r}")
+        first = not hasattr(self, "net_") or not (self.warm_start or incremental)
+        X, y = self._validated(X, y, incremental, reset=first)
+        weight = self._weights(sample_weight, X, y)
+        d = self._encoded(y)
+        self._random_state = check_random_state(self.random_state)
+        if first:
+            self._start(X.shape[1], hidden, y, X.dtype)
+        rows = X.toarray() if sparse.issparse(X) else X
+        if self.solver == "lbfgs":
+            solvers.minimize_lbfgs(self, self.net_.checked_samples(rows, d, weight))
+        else:
+            given = self._validation_samples(*validation)
+            solvers.train_stochastic(self, rows, d, weight, given, incremental)
+        return self
+
+    def _hidden_widths(self) -> list[int]:
+        given = self.hidden_layer_sizes
+        widths = list(given) if hasattr(given, "__iter__") else [given]
+        if not all(isinstance(width, Integral) and int(width) > 0 for width in widths):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
+        return [int(width) for width in widths]
+
+    def _hidden_activations(self, layers: int) -> list[Any]:
+        if isinstance(self.activation, str | Activation):
+            return [self.activation] * layers
+        if len(self.activation) != layers:
+            raise ValueError(f"activation: expected one, or one for each of {layers} hidden layers, found "
+                             f"{len(self.activation)}")
+        return list(self.activation)
+
+    def _start(self, features: int, hidden: list[int], y: np.ndarray, dtype: Any) -> None:
+        """A new network, with the weights and biases that scikit-learn draws from this random state."""
+        outputs, loss, self.out_activation_ = self._kind(y)
+        names = self._hidden_activations(len(hidden))
+        net = MLP([features, *hidden, outputs], activation=[*names, "identity"], loss=loss, dtype=dtype,
+                  seed=0, backend=self.backend, initializer="zeros")
+        drawn_for = [*names, names[-1] if names else self.activation]
+        for W, b, name in zip(net.weights, net.biases, drawn_for, strict=True):
+            bound = np.sqrt((2.0 if name == "logistic" else 6.0) / sum(W.shape))
+            W[:] = self._random_state.uniform(-bound, bound, W.shape[::-1]).T
+            b[:] = self._random_state.uniform(-bound, bound, len(b))
+        self.net_, self.n_outputs_, self.n_layers_ = net, outputs, len(net.widths)
+        self.n_iter_, self.t_ = 0, 0
+        solvers.forget(self)
+
+    def _validation_samples(self, X: Any, y: Any, sample_weight: Any) -> tuple[Samples, np.ndarray | None] | None:
+        """The validation data that the user gave, as the core takes them."""
+        if X is None and y is None:
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val: expected both or neither")
+        rows, y = self._validated(X, y, incremental=True, reset=False)
+        weight = None if sample_weight is None else _check_sample_weight(sample_weight, rows, ensure_non_negative=True)
+        rows = rows.toarray() if sparse.issparse(rows) else rows
+        return self.net_.checked_samples(rows, self._encoded(y), weight), weight
+
+    def _check_solver(self) -> bool:
+        if self.solver == "lbfgs":
+            raise AttributeError(f"partial_fit is only available for stochastic optimizers. {self.solver} is not "
+                                 f"stochastic.")
+        return True
+
+    # ---- what was fitted -------------------------------------------------------------------------------------------
+
+    @property
+    def coefs_(self) -> list[np.ndarray]:
+        """W_1ᵀ … W_Lᵀ, views (N_{k-1}, N_k) into ``net_.theta``: written in place, they change the network."""
+        return Views(W.T for W in self._fitted_net("coefs_").weights)
+
+    @coefs_.setter
+    def coefs_(self, values: Sequence[np.ndarray]) -> None:
+        _write("coefs_", values, self.coefs_)
+
+    @property
+    def intercepts_(self) -> list[np.ndarray]:
+        """b_1 … b_L, views (N_k,) into ``net_.theta``."""
+        return self._fitted_net("intercepts_").biases
+
+    @intercepts_.setter
+    def intercepts_(self, values: Sequence[np.ndarray]) -> None:
+        _write("intercepts_", values, self.intercepts_)
+
+    def _fitted_net(self, attribute: str) -> MLP:
+        if "net_" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no {attribute} before it is fitted")
+        return self.net_
+
+    def _sums(self, X: Any) -> np.ndarray:
+        """a_L for every row of X, as `predict` takes it."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        if not sparse.issparse(X):
+            return self.net_.forward(X)
+        X = X.tocsr()
+        return np.concatenate([self.net_.forward(X[begin : begin + DENSE_ROWS].toarray())
+                               for begin in range(0, X.shape[0], DENSE_ROWS)])
+
+    def to_sklearn(self) -> Any:
+        """The fitted scikit-learn estimator with these parameters and weights.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is set that scikit-learn's estimator does not have.
+        """
+        from .exchange import to_sklearn  # it builds on the estimators
+
+        return to_sklearn(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _write(name: str, values: Sequence[np.ndarray], views: list[np.ndarray]) -> None:
+    """Put what a user assigns into the network, if all of it fits."""
+    found, expected = [np.shape(part) for part in values], [view.shape for view in views]
+    if found != expected:
+        raise ValueError(f"{name}: expected arrays of the shapes {expected}, found {found}")
+    for view, part in zip(views, values, strict=True):
+        view[...] = part

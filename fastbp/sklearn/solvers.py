@@ -1,0 +1,286 @@
+"""How the estimators train: stochastic descent with scikit-learn's rules for stopping, and L-BFGS.
+
+The rules are those of scikit-learn 1.9, `sklearn/neural_network/_multilayer_perceptron.py` and
+`_stochastic_optimizers.py`; the epochs run in compiled code, without a look from Python where nothing needs one.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from scipy import optimize
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from .. import threads
+from ..backends.training_loop import BEST, DIVERGED, STALE
+from ..callbacks import ask_to_stop, call_if_there
+from ..inputs import Samples, mass_of
+from ..optimizers import SGD, Adam, Optimizer
+from ..progress_bar import ProgressBar
+from ..session import Session, make_plan, new_pace
+
+#: The learning rate below which "adaptive" gives up, and by what it divides.
+LOWEST_RATE, RATE_DIVISOR = 1e-6, 5.0
+
+_NON_FINITE = ("Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+               "preprocessed.")
+
+
+def forget(estimator: Any) -> None:
+    """Set what training records to how it is before the first epoch."""
+    watches_scores = estimator.early_stopping
+    estimator.loss_curve_, estimator._no_improvement_count = [], 0
+    estimator.validation_scores_ = [] if watches_scores else None
+    estimator.best_validation_score_ = -np.inf if watches_scores else None
+    estimator.best_loss_ = None if watches_scores else np.inf
+    estimator.validation_loss_curve_ = None
+    estimator._best_theta, estimator._optimizer_state, estimator._rate = None, None, None
+
+
+def begin_anew(estimator: Any) -> None:
+    """Before a `fit` that goes on: what was best on other validation data says nothing, nor does the loss of a fit that
+    did not watch it."""
+    if estimator.early_stopping:
+        estimator.validation_scores_ = estimator.validation_scores_ or []
+        estimator.best_validation_score_, estimator._best_theta = -np.inf, None
+        estimator._no_improvement_count = 0
+    elif estimator.best_loss_ is None:
+        estimator.best_loss_, estimator._no_improvement_count = np.inf, 0
+
+
+class _Stochastic:
+    """One call of fit or partial_fit with the solver "sgd" or "adam"."""
+
+    def __init__(self, estimator: Any, samples: Samples, validation: tuple[Samples, Any] | None,
+                 incremental: bool) -> None:
+        self.estimator, self.validation, self.incremental = estimator, validation, incremental
+        net, n = estimator.net_, len(samples.X)
+        if not incremental or not self.goes_on_with(estimator._optimizer_state):
+            estimator._rate = float(estimator.learning_rate_init)
+            estimator._optimizer_state = self.optimizer().start(net.theta)
+        waits = estimator.n_iter_no_change
+        self.waits = 2**62 if waits == np.inf else int(waits)
+        drops = bool(np.any(estimator.dropout))
+        seed = int(estimator._random_state.randint(2**31 - 1)) if estimator.shuffle or drops else 0
+        if drops:
+            seed += int(estimator.t_)  # a call that goes on does not drop the same units again
+        plan = make_plan(net, n, _batch_size(estimator.batch_size, n), shuffle=estimator.shuffle, seed=seed,
+                         penalty=float(estimator.alpha), by_weight=len(samples.weights) > 0,
+                         loss_scale=estimator._loss_scale, tolerance=float(estimator.tol),
+                         patience=0 if estimator.early_stopping else self.waits,
+                         dropout=estimator.dropout if drops else None)
+        self.epochs = 1 if incremental else estimator.max_iter
+        self.session = Session(net, samples, plan, self.optimizer(), estimator._optimizer_state, self.epochs)
+        if not estimator.early_stopping:
+            self.session.progress.sums[BEST] = estimator.best_loss_
+        self.session.progress.counts[STALE] = estimator._no_improvement_count
+        if validation is not None and estimator.validation_loss_curve_ is None:
+            estimator.validation_loss_curve_ = []
+
+    def goes_on_with(self, state: Any) -> bool:
+        """Whether a state is one of the optimizer that the parameters name now, on this network."""
+        return state is not None and state.averages.shape == self.optimizer().averages_shape(self.estimator.net_.theta)
+
+    def optimizer(self) -> Optimizer:
+        """The core's optimizer at the present learning rate."""
+        given = self.estimator
+        if given.solver == "adam":
+            return Adam(given._rate, given.beta_1, given.beta_2, given.epsilon, epsilon_hat=True,
+                        clip_norm=given.max_grad_norm)
+        return SGD(given._rate, given.momentum, given.nesterovs_momentum and given.momentum > 0,
+                   clip_norm=given.max_grad_norm)
+
+    def set_rate(self, rate: float) -> None:
+        """Go on with another learning rate.
+
+        scikit-learn's velocity has the learning rate in it, which a new rate does not change; the core's has not.
+        """
+        estimator = self.estimator
+        estimator._optimizer_state.averages[:] *= estimator._rate / rate
+        estimator._rate = rate
+        self.session.spec = self.optimizer().spec(estimator.net_.dtype)
+
+    def run(self) -> None:
+        """Epoch after epoch, until one of the rules, max_iter or Ctrl-C ends it."""
+        estimator, session, net = self.estimator, self.session, self.estimator.net_
+        plan, pace = session.plan, new_pace()
+        by_rate = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
+        looks = by_rate or bool(self.validation or estimator.verbose or len(estimator.callbacks))
+        goes_on = True
+        if not self.incremental:
+            call_if_there(estimator.callbacks, "start", net)
+        try:
+            with (ProgressBar(estimator.progress, self.epochs, "epochs") as bar,
+                  net.workspace(min(plan.batch_size, plan.piece)) as room):
+                work = session.specialised(room)
+                while goes_on and session.epochs_done < self.epochs:
+                    before = session.epochs_done
+                    with threads.allowed() as count:
+                        status = session.advance(work, count, before + 1 if looks else self.epochs, pace)
+                    if status == DIVERGED:
+                        raise ValueError(_NON_FINITE) from session.divergence()
+                    if session.epochs_done > before:
+                        self.record()
+                        goes_on = self.after_epoch(by_rate)
+                        bar.show(session.epochs_done, f"loss {session.history['loss'][-1]:.4g}")
+        except KeyboardInterrupt:
+            self.record()
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+            goes_on = False
+        finally:
+            session.finish()
+            estimator._no_improvement_count = int(session.progress.counts[STALE])
+        if goes_on and not self.incremental:
+            warnings.warn(f"Stochastic Optimizer: Maximum iterations ({self.epochs}) reached and the optimization "
+                          f"hasn't converged yet.", ConvergenceWarning, stacklevel=5)
+        if estimator.early_stopping and estimator._best_theta is not None and (
+                estimator.stopped_ or not self.incremental):
+            net.theta[:] = estimator._best_theta
+        if not self.incremental:
+            call_if_there(estimator.callbacks, "finish", net)
+
+    def record(self) -> None:
+        """Put the epochs completed since the last call into the estimator's records."""
+        estimator, session = self.estimator, self.session
+        before = session.history.epochs
+        session.record()
+        count = session.history.epochs - before
+        if count == 0:
+            return
+        estimator.loss_curve_ += session.history["loss"][-count:]
+        estimator.loss_ = estimator.loss_curve_[-1]
+        estimator.n_iter_ = session.epochs_done
+        estimator.t_ += count * len(session.samples.X)
+        if not estimator.early_stopping:
+            estimator.best_loss_ = float(session.progress.sums[BEST])
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+
+    def after_epoch(self, by_rate: bool) -> bool:
+        """Show what is recorded to validation and callbacks, and decide whether to go on."""
+        estimator, session, net = self.estimator, self.session, self.estimator.net_
+        if self.validation is not None:
+            self.validate(*self.validation)
+        asked = ask_to_stop(estimator.callbacks, net, session.history)
+        if by_rate:
+            self.set_rate(float(estimator.learning_rate_init) / (estimator.t_ + 1) ** estimator.power_t)
+        if self.validation is not None or len(estimator.callbacks):
+            session.theta_was_seen()
+        if asked:
+            return False
+        estimator.stopped_ = self.is_stalled() and not self.takes_smaller_steps()
+        return not estimator.stopped_
+
+    def validate(self, samples: Samples, weight: np.ndarray | None) -> None:
+        """Evaluate the validation data, and keep the best weights where early stopping asks for them."""
+        estimator, session, net = self.estimator, self.session, self.estimator.net_
+        E = net.evaluate_samples(samples)[0]
+        mass = len(samples.X) if weight is None else float(weight.sum())
+        estimator.validation_loss_curve_.append(estimator._loss_scale * E / mass)
+        session.history.record("validation_loss", estimator.validation_loss_curve_[-1])
+        if not estimator.early_stopping:
+            return
+        score = estimator._score_of(net.forward(samples.X), samples, weight)
+        estimator.validation_scores_.append(score)
+        session.history.record("validation_score", score)
+        if estimator.verbose:
+            print(f"Validation score: {score:f}")
+        stale = session.progress.counts
+        stale[STALE] = stale[STALE] + 1 if score < estimator.best_validation_score_ + estimator.tol else 0
+        if score > estimator.best_validation_score_:
+            estimator.best_validation_score_ = score
+            estimator._best_theta = net.theta.copy()
+
+    def is_stalled(self) -> bool:
+        """Whether nothing has become better for too long."""
+        return bool(self.session.progress.counts[STALE] > self.waits)
+
+    def takes_smaller_steps(self) -> bool:
+        """After it stalled: whether "adaptive" goes on with a smaller learning rate."""
+        estimator = self.estimator
+        what = "Validation score" if estimator.early_stopping else "Training loss"
+        text = f"{what} did not improve more than tol={estimator.tol:f} for {self.waits} consecutive epochs."
+        adapts = estimator.solver == "sgd" and estimator.learning_rate == "adaptive"
+        if not adapts or estimator._rate <= LOWEST_RATE:
+            if estimator.verbose:
+                print(f"{text} {'Learning rate too small. ' if adapts else ''}Stopping.")
+            return False
+        self.set_rate(estimator._rate / RATE_DIVISOR)
+        if estimator.verbose:
+            print(f"{text} Setting learning rate to {estimator._rate:f}")
+        self.session.go_on()
+        return True
+
+
+def train_stochastic(estimator: Any, X: np.ndarray, d: np.ndarray, weight: np.ndarray | None,
+                     validation: tuple[Samples, Any] | None, incremental: bool) -> None:
+    """Fit the network of an estimator with "sgd" or "adam"."""
+    if estimator.early_stopping and validation is None:
+        if incremental:
+            raise ValueError("partial_fit does not support early_stopping=True without X_val and y_val")
+        samples, validation = _split(estimator, X, d, weight)
+    else:
+        samples = estimator.net_.checked_samples(X, d, weight)
+    estimator.n_iter_, estimator.stopped_ = 0, False
+    if not incremental:
+        begin_anew(estimator)
+    _Stochastic(estimator, samples, validation, incremental).run()
+
+
+def _split(estimator: Any, X: np.ndarray, d: np.ndarray,
+           weight: np.ndarray | None) -> tuple[Samples, tuple[Samples, Any]]:
+    """The samples to train on and those to validate with, as scikit-learn draws them."""
+    stratify = d if estimator.out_activation_ == "logistic" and estimator.n_outputs_ == 1 else None
+    training, held_out = train_test_split(np.arange(len(X)), random_state=estimator._random_state, stratify=stratify,
+                                          test_size=estimator.validation_fraction)
+    if len(held_out) < 2:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    checked = estimator.net_.checked_samples
+
+    def part(places: np.ndarray) -> tuple[Samples, Any]:
+        own = None if weight is None else weight[places]
+        return checked(X[places], d[places], own), own
+
+    return part(training)[0], part(held_out)
+
+
+def _batch_size(given: Any, n: int) -> int:
+    if given == "auto":
+        return min(200, n)
+    if given > n:
+        warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                      stacklevel=6)
+    return int(min(given, n))
+
+
+def minimize_lbfgs(estimator: Any, samples: Samples) -> None:
+    """Fit the network of an estimator with SciPy's L-BFGS-B on (E + ½ α Σ ‖W‖²) / n, with Σ w for n where weighted."""
+    net, alpha = estimator.net_, float(estimator.alpha)
+    mass = mass_of(samples.weights, len(samples.X))
+    recorded: list[float] = []
+
+    def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        net.theta[:] = theta
+        net.zero_grad()
+        E = net.accumulate_samples(samples)
+        squares = 0.0
+        for W, dW in zip(net.weights, net.weight_gradients, strict=True):
+            squares += float(np.vdot(W, W))
+            dW += alpha * W
+        recorded[:] = [(estimator._loss_scale * E + 0.5 * alpha * squares) / mass]
+        return (E + 0.5 * alpha * squares) / mass, net.grad.astype(np.float64) / mass
+
+    result = optimize.minimize(loss_and_gradient, net.theta.astype(np.float64), method="L-BFGS-B", jac=True,
+                               options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter,
+                                        "gtol": estimator.tol})
+    loss_and_gradient(result.x)
+    net.zero_grad()
+    if not np.isfinite(net.theta).all():
+        raise ValueError(_NON_FINITE)
+    estimator.stopped_ = result.status == 0
+    estimator.loss_, estimator.n_iter_ = recorded[0], min(int(result.nit), estimator.max_iter)
+    if result.status != 0:
+        warnings.warn(f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): "
+                      f"{result.message}. Increase max_iter or max_fun, or scale the data.", ConvergenceWarning,
+                      stacklevel=4)
