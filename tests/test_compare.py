@@ -1,5 +1,6 @@
 """`fastbp compare`: contestants in their processes, and the command. No test looks at a time."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -8,7 +9,14 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
-from contestants import CEILING, ceiling_in, contestant_in, without_scipy
+from contestants import (
+    CEILING,
+    assert_epochs_are_ordered_as_asked,
+    ceiling_in,
+    contestant_in,
+    telling,
+    without_scipy,
+)
 
 import fastbp
 from fastbp.__main__ import BAD_INPUT, MISSING_PACKAGE, main
@@ -17,13 +25,14 @@ from fastbp.compare.contestants import WORKERS, backend_contestant, peers
 from fastbp.compare.measuring import Settings, compare
 from fastbp.compare.report import header, table
 from fastbp.compare.training import TrainingRow, disagreement_of
-from fastbp.compare.workers import fastbp_fit, worker
+from fastbp.compare.workers import fastbp_fit, numpy_formulas, worker
 from fastbp.compare.workers.worker import Worker
-from fastbp.workloads import Workload, workloads_named
+from fastbp.workloads import FASHION, Workload, workloads_named
 
 SMALL = [Workload("classes", (3, 5, 4), "relu", "softmax_cross_entropy", 4, "adam", 3),
          Workload("quantities", (2, 6, 3, 1), "tanh", "squared_error", 1, "sgd", 8),
-         Workload("full batch", (3, 4, 2), "logistic", "squared_error", 5, "sgd", 1)]
+         Workload("full batch", (3, 4, 2), "logistic", "squared_error", 5, "sgd", 1),
+         Workload("any order", (3, 5, 4), "relu", "softmax_cross_entropy", 4, "sgd", 40, shuffle=True)]
 
 # ---- the reference -------------------------------------------------------------------------------------------------
 
@@ -77,7 +86,7 @@ def results(tmp_path_factory):
         contestant_in(folder, "tiring", formulas.replace("self.t += 1", "import os; os.abort()"), peer=True),
         contestant_in(folder, "talking", formulas + "\nprint('a library says hello')\n", peer=True)]
     rows = [TrainingRow(workload) for workload in SMALL]
-    return compare(rows, contestants, ceiling_in(folder), Settings(rounds=2, seconds=0.002))
+    return compare(rows, contestants, {"cpu": ceiling_in(folder)}, Settings(rounds=2, seconds=0.002))
 
 
 def test_contestants_agree_with_the_formulas_and_are_timed(results):
@@ -121,6 +130,53 @@ def test_missing_and_crashing_peers_are_named(results):
     assert "absent: not timed, no_such_package is not installed" in table(results)
 
 
+# ---- in what order -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1:UserWarning")  # scikit-learn's arrays are made so
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(("file", "package", "options"), [
+    ("fastbp_fit", "fastbp", {"backend": "tiled"}), ("fastbp_fit", "fastbp", {"backend": "loops"}),
+    ("numpy_formulas", "numpy", {}), ("scikit_learn", "sklearn", {}), ("jax_jit", "jax", {}),
+    ("pytorch_eager", "torch", {}), ("pytorch_compiled", "torch", {})])
+def test_a_shuffled_epoch_takes_every_sample_once_in_a_new_order(file, package, options, shuffle, monkeypatch):
+    library = pytest.importorskip(package)
+    if package == "torch":
+        monkeypatch.setattr(library, "compile", lambda function, **settings: function)
+    module, problem = importlib.import_module(f"fastbp.compare.workers.{file}"), telling(shuffle, **options)
+    for variant in module.VARIANTS:
+        assert_epochs_are_ordered_as_asked(problem, module.Trainer(problem, variant))
+
+
+def test_shuffled_trainings_are_timed_and_checked_in_order(tmp_path):
+    made, row = [], TrainingRow(SMALL[-1])
+
+    class Module:
+        VARIANTS = numpy_formulas.VARIANTS
+
+        class Trainer(numpy_formulas.Trainer):
+            def __init__(self, problem, variant):
+                super().__init__(problem, variant)
+                made.append(self.problem.shuffle)
+
+    own = Worker(Module, 1, {})
+    own.problem = row.problem("float64")
+    own.warm_up(0.001)
+    assert made == [True]
+    assert own.trainer.problem.shuffle
+    own.check(row.checked_steps, str(tmp_path / "result.npy"))
+    assert made == [True, False]
+    found = np.load(tmp_path / "result.npy")
+    np.testing.assert_allclose(found - own.problem.theta, row.expected(own.problem), rtol=0, atol=1e-14)
+
+
+def test_a_shuffled_row_says_so():
+    about = TrainingRow(FASHION).about()
+    assert (about["name"], about["shuffle"], about["samples"]) == ("fashion, shuffled", True, 59_904)
+    about = TrainingRow(SMALL[0]).about()
+    assert (about["name"], about["shuffle"]) == ("classes", False)
+
+
 # ---- how long is trained -------------------------------------------------------------------------------------------
 
 
@@ -155,6 +211,12 @@ def test_long_epochs_are_cut_and_short_ones_repeated(pretending, monkeypatch, se
     found = pretending.measure()
     assert found["steps"] == steps
     assert found["seconds"] == pytest.approx(0.1)
+
+
+def test_long_epochs_are_not_cut_where_they_are_shuffled(pretending):
+    pretending.problem = pretending.problem._replace(shuffle=True)
+    pretending.warm_up(0.3)
+    assert pretending.measure()["steps"] == 20
 
 
 def test_trainings_are_not_longer_than_weights_stay_in_place(pretending, monkeypatch):
@@ -193,6 +255,16 @@ def test_command_measures_saves_and_compares(capsys, tmp_path, monkeypatch):
     assert "new / old" in shown
 
 
+def test_a_network_of_ones_own_is_shuffled_if_asked(monkeypatch):
+    asked = []
+    monkeypatch.setattr("fastbp.commands.compare.compare", lambda rows, *others: asked.extend(
+        (row.name, row.problem("float32").shuffle) for row in rows) or {"workloads": []})
+    monkeypatch.setattr("fastbp.commands.compare.summarise", lambda results: [])
+    assert main(["compare", "--network", "3-5-2", "--json"]) == 0
+    assert main(["compare", "digits", "--network", "3-5-2", "--shuffle", "--json"]) == 0
+    assert asked == [("3-5-2 relu, 128", False), ("digits", False), ("3-5-2 relu, 128, shuffled", True)]
+
+
 def test_all_backends_are_compared_if_none_is_named(monkeypatch):
     asked = []
     monkeypatch.setattr("fastbp.commands.compare.compare", lambda rows, contestants, *others: asked.append(
@@ -214,6 +286,7 @@ def test_pictures_without_matplotlib_are_refused_before_measuring(capsys, monkey
     (["mist"], "unknown workload 'mist'"),
     (["digits", "--backends", "loops,warp"], "--backends: unknown backend 'warp'"),
     (["digits", "--batch", "3"], "--batch"),
+    (["digits", "--shuffle"], "--shuffle: it describes the network that --network gives"),
     (["--network", "3-1"], "--loss"),
     (["digits", "--rounds", "0"], "--rounds"),
     (["digits", "--seconds", "0"], "--seconds"),
@@ -223,12 +296,15 @@ def test_pictures_without_matplotlib_are_refused_before_measuring(capsys, monkey
     (["digits", "--csv", "no/such/folder/out.csv"], "--csv"),
     (["digits", "--plot", "no/such/folder/out.png"], "--plot"),
     (["digits", "--plot", "out.txt"], "'out.txt'"),
+    (["digits", "--csv", "."], "--csv: expected the name of a file, found the folder"),
     (["digits", "--sizes", "32"], "--sizes"),
     (["--products", "digits"], "found digits"),
     (["--products", "--network", "3-2"], "found --network"),
     (["--products", "--activation", "relu"], "found --activation"),
+    (["--products", "--shuffle"], "found --shuffle"),
     (["--products", "--sizes", "32,x"], "found '32,x'"),
     (["--products", "--sizes", "0"], "--sizes"),
+    (["--products", "--backends", "tiled,cuda"], "--products: expected backends that have products"),
     (["--products", "--batch", "4"], "--batch: expected at least 5, found 4"),
     (["--results", "no_such.json"], "no_such.json"),
     (["--results", str(Path(__file__).parents[1] / "pyproject.toml")], "--results")])

@@ -115,6 +115,7 @@ def test_results_of_earlier_versions_are_read():
     assert "numpy: openblas 0.3.31.188.0 SkylakeX" in header(OLD)
     assert words(difference(OLD, OLD), "big, auto")[2:5] == ["61,840", "61,840", "1.00"]
     assert len(as_csv(OLD).splitlines()) == 4
+    assert {line["shuffled"] for line in csv.DictReader(io.StringIO(as_csv(OLD)))} == {"false"}
 
 
 def test_csv_has_a_line_for_every_contestant_of_a_row():
@@ -129,6 +130,9 @@ def test_csv_has_a_line_for_every_contestant_of_a_row():
         "w", "3-5-2", "own", "fast", "3")
     assert float(slow["time / baseline time [1]"]) == pytest.approx(4.5)
     assert (late["time [us/step]"], late["failed"]) == ("", "RuntimeError: no compiler")
+    for other, shuffled in (({"shuffle": True}, "true"), ({"shuffle": False}, "false"), ({"product": "W h"}, "")):
+        lines = csv.DictReader(io.StringIO(as_csv(made_up([1e-6] * 3, **other))))
+        assert {line["shuffled"] for line in lines} == {shuffled}
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------------

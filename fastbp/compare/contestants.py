@@ -11,7 +11,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..backends import ON_GPU
+
 WORKERS = Path(__file__).with_name("workers")
+
+#: The largest disagreement of a contestant that rounds the factors of its products to the 10 bits of TF32, where others
+#: keep to `Row.agreement`. Such factors, rounded or cut off, made up to 0.035 in the training steps of all workloads
+#: (`narrow`; emulated by NumPy): where a relu's sum is near 0, its unit gets another sign.
+TF32_AGREEMENT = 0.1
+
+#: Variables that in the user's shell would make two contestants one: both NumPys, or those with and without TF32.
+NOT_THE_SHELLS = ("OPENBLAS_CORETYPE", "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,10 @@ class Contestant:
         The command that installs what it needs.
     blas : str
         The package through whose BLAS it computes, if it does.
+    device : "cpu" or "gpu"
+        What it computes on. One on a GPU is not bound to cores: PyTorch calls it from threads of its own.
+    tf32 : bool
+        Whether its products round what they multiply to TF32.
     """
 
     name: str
@@ -46,18 +60,27 @@ class Contestant:
     environment: Mapping[str, str] = field(default_factory=dict)
     install: str = ""
     blas: str = ""
+    device: str = "cpu"
+    tf32: bool = False
 
 
 def backend_contestant(backend: str, *, products: bool = False) -> Contestant:
     """`MLP.fit` with a backend, or the backend's own kernels for the three products."""
     return Contestant(f"fastbp {backend}", WORKERS / ("fastbp_products.py" if products else "fastbp_fit.py"),
-                      options={"backend": backend}, environment=own_package(), install="pip install 'fastbp[blas]'",
-                      blas="scipy" if backend == "blas" else "")
+                      options={"backend": backend}, environment=own_package(),
+                      install=f"pip install 'fastbp[{backend}]'", blas="scipy" if backend == "blas" else "",
+                      device="gpu" if backend in ON_GPU else "cpu")
 
 
 def ceiling_contestant() -> Contestant:
     """What measures the ceiling of one core."""
     return Contestant("ceiling", WORKERS / "ceiling.py", environment=own_package())
+
+
+def gpu_ceiling_contestant() -> Contestant:
+    """What measures the ceiling of all multiprocessors of the GPU."""
+    return Contestant("gpu ceiling", WORKERS / "gpu_ceiling.py", environment=own_package(), device="gpu",
+                      install="pip install 'fastbp[cuda]'")
 
 
 def own_package() -> dict[str, str]:
@@ -87,6 +110,21 @@ def peers(python: str, avx512: bool, *, products: bool = False) -> list[Contesta
             peer("torch", "pytorch_eager.py", "torch numpy"),
             peer("torch compiled", "pytorch_compiled.py", "torch numpy"),
             peer("scikit-learn", "scikit_learn.py", "scikit-learn", "numpy"), *numpys]
+
+
+def gpu_peers(python: str, dtype: str) -> list[Contestant]:
+    """The other libraries on a GPU, installed or not; for float32 each a second time with TF32."""
+    def peer(name: str, file: str, packages: str, tf32: bool, **options: Any) -> Contestant:
+        return Contestant(f"{name} TF32" if tf32 else name, WORKERS / file, python, True,
+                          options={**options, "tf32": tf32}, environment={"CUPY_TF32": str(int(tf32))},
+                          install=f"{Path(python).name} -m pip install {packages}", device="gpu", tf32=tf32)
+
+    torch = "--force-reinstall torch numpy"  # one without CUDA may be there, and has to go
+    return [contestant for tf32 in ((False, True) if dtype == "float32" else (False,)) for contestant in (
+        peer("cupy", "numpy_formulas.py", "'cupy-cuda12x[ctk]'", tf32, arrays="cupy"),
+        peer("torch cuda", "pytorch_eager.py", torch, tf32, device="cuda"),
+        peer("torch cuda compiled", "pytorch_compiled.py", torch, tf32, device="cuda"),
+        peer("torch cuda graphs", "pytorch_graphs.py", torch, tf32, device="cuda"))]
 
 
 def thread_environment(threads: int) -> dict[str, str]:
@@ -139,8 +177,7 @@ class Process:
         self.contestant = contestant
         start = {"module": str(contestant.module), "threads": threads, "cores": cores,
                  "options": dict(contestant.options)}
-        # OPENBLAS_CORETYPE in the user's shell would make the two NumPys one.
-        environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_THE_SHELLS}
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             [contestant.python, str(WORKERS / "worker.py"), json.dumps(start)], stdin=subprocess.PIPE,

@@ -4,12 +4,14 @@ import csv
 import io
 from typing import Any
 
-from .summary import summarise
+from .measuring import CEILINGS
+from .summary import device_of, summarise
 
-HEAD = ("row", "network", "product", "activation", "loss", "optimizer", "batch size [samples]", "contestant", "peer",
-        "variant", "dtype", "threads", "time [us/step]", "spread [share of time]", "throughput [samples/s]",
-        "rate [GFLOP/s]", "ceiling [GFLOP/s]", "share of ceiling [1]", "baseline", "time / baseline time [1]",
-        "fastest peer", "time / fastest peer time [1]", "rounds", "first run [s]", "disagreement [1]", "failed")
+HEAD = ("row", "network", "product", "activation", "loss", "optimizer", "batch size [samples]", "shuffled",
+        "contestant", "peer", "device", "variant", "dtype", "threads", "time [us/step]", "spread [share of time]",
+        "throughput [samples/s]", "rate [GFLOP/s]", "ceiling [GFLOP/s]", "share of ceiling [1]", "baseline",
+        "time / baseline time [1]", "fastest peer", "time / fastest peer time [1]", "rounds", "first run [s]",
+        "disagreement [1]", "failed")
 
 
 def as_csv(results: dict[str, Any]) -> str:
@@ -26,21 +28,28 @@ def as_csv(results: dict[str, Any]) -> str:
             lines.writerow({
                 "row": row["name"], "network": "-".join(map(str, row["widths"])), "product": row.get("product", ""),
                 **{part: row.get(part, "") for part in ("activation", "loss", "optimizer")},
-                "batch size [samples]": row["batch_size"], "contestant": name, "peer": str(about["peer"]).lower(),
+                "batch size [samples]": row["batch_size"], "shuffled": _is_shuffled(row), "contestant": name,
+                "peer": str(about["peer"]).lower(), "device": device_of(name, results),
                 "variant": warm_up.get("variant", ""), "dtype": settings["dtype"], "threads": settings["threads"],
                 "first run [s]": warm_up.get("first_seconds", ""),
                 "disagreement [1]": row["disagreement"].get(name, ""),
-                "failed": row["failed"].get(name, ""), **_measured(name, summary, row)})
+                "failed": row["failed"].get(name, ""), **_measured(name, summary, row, results)})
     return text.getvalue()
 
 
-def _measured(name: str, summary: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+def _is_shuffled(row: dict[str, Any]) -> str:
+    """Of training; earlier results took all batches in order, and did not say so."""
+    return "" if "product" in row else str(row.get("shuffle", False)).lower()
+
+
+def _measured(name: str, summary: dict[str, Any], row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     if name not in summary["us"]:
         return {}
     fastest = summary["fastest_peer"]
+    ceiling = summary[f"{CEILINGS[device_of(name, results)]}_gflops"]
     return {"time [us/step]": summary["us"][name], "spread [share of time]": summary["spread"][name],
             "throughput [samples/s]": summary["samples"][name], "rate [GFLOP/s]": summary["gflops"][name],
-            "ceiling [GFLOP/s]": "" if summary["ceiling_gflops"] is None else summary["ceiling_gflops"],
+            "ceiling [GFLOP/s]": "" if ceiling is None else ceiling,
             "share of ceiling [1]": summary["share"].get(name, ""), "baseline": summary["baseline"] or "",
             "time / baseline time [1]": summary["to_baseline"].get(name, ""), "fastest peer": fastest or "",
             "time / fastest peer time [1]": summary["ratio"].get(name, ""), "rounds": len(row["seconds"][name])}

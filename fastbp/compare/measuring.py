@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .contestants import Contestant, ContestantError, Process, cores_for
+from .contestants import TF32_AGREEMENT, Contestant, ContestantError, Process, cores_for
+
+#: Where a row keeps what was measured of the ceiling of a device.
+CEILINGS = {"cpu": "ceiling", "gpu": "gpu_ceiling"}
 
 #: Worker threads of BLAS and OpenMP go on spinning for some 10 ms after their work, on cores that the next one needs.
 SETTLING_SECONDS = 0.05
@@ -29,7 +32,7 @@ class Row(Protocol):
 
     @property
     def agreement(self) -> float:
-        """The largest disagreement of a contestant that is right."""
+        """The largest disagreement of a contestant that is right, if it computes in `dtype` throughout."""
 
     @property
     def name(self) -> str:
@@ -72,14 +75,15 @@ class Settings:
     seconds: float = 0.1
 
 
-def compare(rows: Sequence[Row], contestants: Sequence[Contestant], ceiling: Contestant, settings: Settings,
-            show: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def compare(rows: Sequence[Row], contestants: Sequence[Contestant], ceilings: Mapping[str, Contestant],
+            settings: Settings, show: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Check and time all contestants on all rows.
 
     Parameters
     ----------
-    ceiling : Contestant
-        Measures the operations a second of one core in every round.
+    ceilings : mapping
+        For "cpu" what measures the operations a second of one core in every round, and for "gpu" those of all
+        multiprocessors; each takes part if a contestant on its device does.
     show : callable
         Called with a text before everything that takes time; `steps_to_show` says how often at the most.
 
@@ -87,19 +91,24 @@ def compare(rows: Sequence[Row], contestants: Sequence[Contestant], ceiling: Con
     -------
     results : dict
         What JSON can hold: "settings"; "contestants", what each runs on; "workloads", the rows, each with the
-        "seconds" of a step by contestant and round, "ceiling" by round, "warm_up" and "disagreement" by contestant, and
-        "failed", the reasons of those that were not timed.
+        "seconds" of a step by contestant and round, "ceiling" and "gpu_ceiling" by round, "warm_up" and "disagreement"
+        by contestant, and "failed", the reasons of those that were not timed. No rows if no contestant runs here.
     """
     cores = cores_for(settings.threads)
     results: dict[str, Any] = {"settings": asdict(settings) | {"cores": cores},
-                               "contestants": {contestant.name: {"peer": contestant.peer, "runs": False}
-                                               for contestant in contestants}, "workloads": []}
+                               "contestants": {contestant.name: {
+                                   "peer": contestant.peer, "device": contestant.device, "tf32": contestant.tf32,
+                                   "runs": False} for contestant in contestants}, "workloads": []}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        meter = stack.enter_context(Process(ceiling, settings.threads, cores))
+
+        def start(contestant: Contestant) -> Process:
+            return stack.enter_context(Process(contestant, settings.threads,
+                                               cores if contestant.device == "cpu" else []))
+
         processes: dict[str, Process] = {}
         for contestant in contestants:
-            process = stack.enter_context(Process(contestant, settings.threads, cores))
+            process = start(contestant)
             try:
                 show(f"starting {contestant.name}")
                 about = process.ask("describe", blas=contestant.blas)
@@ -107,8 +116,10 @@ def compare(rows: Sequence[Row], contestants: Sequence[Contestant], ceiling: Con
                 processes[contestant.name] = process
             except ContestantError as error:
                 results["contestants"][contestant.name] |= {"reason": _reason(error, contestant)}
-        for row in rows:
-            results["workloads"].append(_compare_on(row, processes, meter, settings, folder, show))
+        devices = {process.contestant.device for process in processes.values()}
+        meters = {device: start(ceilings[device]) for device in CEILINGS if device in devices}
+        for row in rows if processes else ():
+            results["workloads"].append(_compare_on(row, processes, meters, settings, folder, show))
         for name, process in processes.items():
             # Once more, when what is loaded late, such as a threading layer, has been loaded. One whose process ended
             # since is as described before, and the workload says where.
@@ -128,11 +139,11 @@ def _reason(error: ContestantError, contestant: Contestant) -> str:
     return f"{error.missing} is not installed; install it with: {contestant.install}"
 
 
-def _compare_on(row: Row, processes: dict[str, Process], meter: Process, settings: Settings, folder: Path,
+def _compare_on(row: Row, processes: dict[str, Process], meters: dict[str, Process], settings: Settings, folder: Path,
                 show: Callable[[str], None]) -> dict[str, Any]:
     """One row; a contestant that fails or is wrong leaves it, not the comparison."""
-    found: dict[str, Any] = {**row.about(), "ceiling": [], "seconds": {}, "warm_up": {}, "disagreement": {},
-                             "failed": {}}
+    found: dict[str, Any] = {**row.about(), **{place: [] for place in CEILINGS.values()}, "seconds": {}, "warm_up": {},
+                             "disagreement": {}, "failed": {}}
     problem = row.problem(settings.dtype)
     expected = row.expected(problem)
     request = _written(problem, folder / "problem.npz")
@@ -149,15 +160,17 @@ def _compare_on(row: Row, processes: dict[str, Process], meter: Process, setting
             continue
         disagreement = row.disagreement(np.load(result), expected, problem)
         found["disagreement"][name] = disagreement
-        if disagreement <= row.agreement:  # NaN does not
+        if disagreement <= (TF32_AGREEMENT if process.contestant.tf32 else row.agreement):  # NaN does not
             taking_part[name], found["seconds"][name] = process, []
         else:
             found["failed"][name] = row.complaint(disagreement)
     for number in range(1, settings.rounds + 1):
-        try:
-            found["ceiling"].append(meter.ask("ceiling", dtype=settings.dtype)["flops_per_second"])
-        except ContestantError as error:
-            found["failed"]["ceiling"] = str(error)
+        for device, meter in meters.items():
+            try:
+                rate = meter.ask("ceiling", dtype=settings.dtype)["flops_per_second"]
+                found[CEILINGS[device]].append(rate)
+            except ContestantError as error:
+                found["failed"][meter.contestant.name] = _reason(error, meter.contestant)
         for name, process in list(taking_part.items()):
             show(f"{row.name}: {name}, round {number} of {settings.rounds}")
             if settings.threads > 1:

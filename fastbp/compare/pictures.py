@@ -14,7 +14,11 @@ from .summary import baseline, summarise
 LOOKS = {"tiled": ("#0072B2", "o", ""), "auto": ("#0072B2", "o", ""), "loops": ("#555555", "s", ""),
          "blas": ("#E69F00", "D", ""), "jax": ("#D55E00", "^", ""), "torch": ("#CC79A7", "v", ""),
          "torch compiled": ("#CC79A7", "<", "////"), "scikit-learn": ("#56B4E9", "P", ""),
-         "numpy": ("#009E73", "X", ""), "numpy skylakex": ("#009E73", "*", "////")}
+         "numpy": ("#009E73", "X", ""), "numpy skylakex": ("#009E73", "*", "////"),
+         "cuda": ("#000000", "d", ""), "cupy": ("#009E73", "p", "\\\\"), "cupy TF32": ("#009E73", "h", "...."),
+         **{f"torch cuda{way}{bits}": ("#CC79A7", marker, hatch) for way, bits, marker, hatch in (
+             ("", "", "1", ".."), ("", " TF32", "1", "...."), (" compiled", "", "2", "\\\\"),
+             (" compiled", " TF32", "2", "xxxx"), (" graphs", "", "3", "++"), (" graphs", " TF32", "3", "++++"))}}
 OTHER = ("#999999", ".", "")
 
 

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from .measuring import CEILINGS
 from .summary import baseline, geometric_means, summarise
 
 #: What the cells of a table may show, and its title.
@@ -25,6 +26,13 @@ def header(results: dict[str, Any]) -> str:
     if ceilings:
         lines["ceiling"] = (f"{digits(1e-9 * statistics.median(ceilings))} GFLOP/s of {results['settings']['dtype']} "
                             f"multiply-adds on one core")
+    of_gpu = [rate for row in results["workloads"] for rate in row.get("gpu_ceiling", [])]
+    gpus = {contestant.get("versions", {}).get("GPU") for contestant in about.values()} - {None}
+    if gpus:
+        lines["GPU"] = " or ".join(sorted(gpus))
+        if of_gpu:
+            lines["GPU"] += (f"; ceiling {digits(1e-9 * statistics.median(of_gpu))} GFLOP/s of "
+                             f"{results['settings']['dtype']} multiply-adds without tensor cores")
     by_library: dict[str, list[str]] = {}
     for name, contestant in about.items():
         library = contestant.get("blas") or contestant.get("versions", {}).get("BLAS")
@@ -44,11 +52,14 @@ def table(results: dict[str, Any], show: str | None = None) -> str:
     show : one of QUANTITIES, optional
         If not given, rates for products, and ratios for workloads.
     """
+    shown = [name for name, about in results["contestants"].items() if about["runs"]]
+    if not shown:
+        return "\n".join(["nothing was timed", "", *_notes(results)])
     summaries = summarise(results)
     products = any("product" in row for row in results["workloads"])
     show = show or ("gflops" if products else "ratio")
     first = baseline(results)
-    shown = [name for name, about in results["contestants"].items() if about["runs"]]
+    ceilings = [place for place in CEILINGS.values() if any(row.get(place) for row in results["workloads"])]
     columns = [name for name in shown if show != "ratio" or name != first]
     with_peers = any(summary["fastest_peer"] for summary in summaries)
     by_peer = {"ratio": [first] if first else [],
@@ -56,14 +67,14 @@ def table(results: dict[str, Any], show: str | None = None) -> str:
     by_peer = by_peer if with_peers else []
     heads = ["product, N" if products else "workload"]
     heads += [f"{short(first)} µs/step", "±", "GFLOP/s", "of ceiling"] if show == "ratio" and first else []
-    heads += ["ceiling"] if show in ("us", "gflops") else []
+    heads += [place.replace("_", " ") for place in ceilings] if show in ("us", "gflops") else []
     heads += [short(name) for name in columns]
     heads += [f"{short(name)} / *" for name in by_peer]
     cells = []
     for summary, row in zip(summaries, results["workloads"], strict=True):
         line = [summary["name"]]
         line += _of_baseline(summary, row, first) if show == "ratio" and first else []
-        line += [_number(summary[f"ceiling_{show}"])] if show in ("us", "gflops") else []
+        line += [_number(summary[f"{place}_{show}"]) for place in ceilings] if show in ("us", "gflops") else []
         line += [_cell(show, name, summary, row) for name in columns]
         line += [_number(summary["ratio"].get(name)) for name in by_peer]
         cells.append(line)
@@ -133,6 +144,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 def _below(results: dict[str, Any], summaries: Sequence[dict[str, Any]], show: str, with_peers: bool) -> list[str]:
     """Means, and a warning where the machine was busy."""
     lines = ["* the fastest peer"] if with_peers else []
+    if any(about.get("tf32") and about["runs"] for about in results["contestants"].values()):
+        lines.append("TF32: products on tensor cores, of factors with 10 bits; never *, and the ceiling is not theirs")
     first = baseline(results)
     means = [("* (the fastest peer)", geometric_means(summaries))]
     if show == "ratio" and first:
@@ -148,18 +161,20 @@ def _below(results: dict[str, Any], summaries: Sequence[dict[str, Any]], show: s
 
 def _notes(results: dict[str, Any]) -> list[str]:
     lines = []
+    meters = [place.replace("_", " ") for place in CEILINGS.values()]
     for name, about in results["contestants"].items():
         if not about["runs"]:
             lines.append(f"{short(name)}: not timed, {about['reason']}")
             continue
         versions = ", ".join(f"{part} {version}" for part, version in about.get("versions", {}).items()
-                             if part not in ("BLAS", "threading layer"))  # which the header has
+                             if part not in ("BLAS", "GPU", "threading layer"))  # which the header has
         lines.append(f"{short(name)}: {versions}{_variants(name, results)}")
     for row in results["workloads"]:
         lines += [f"{row['name']}: {short(name)}: {reason}" for name, reason in row["failed"].items()
-                  if name != "ceiling"]
-    unknown = [row["failed"]["ceiling"] for row in results["workloads"] if "ceiling" in row["failed"]]
-    return [*lines, *(f"ceiling: not measured, {reason}" for reason in dict.fromkeys(unknown))]
+                  if name not in meters]
+    unknown = [f"{name}: not measured, {row['failed'][name]}" for name in meters for row in results["workloads"]
+               if name in row["failed"]]
+    return [*lines, *dict.fromkeys(unknown)]
 
 
 def _variants(name: str, results: dict[str, Any]) -> str:

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from .measuring import CEILINGS
+
 
 def summarise(results: dict[str, Any]) -> list[dict[str, Any]]:
     """For every row what its measurements say.
@@ -14,8 +16,9 @@ def summarise(results: dict[str, Any]) -> list[dict[str, Any]]:
         "name"; by contestant "us", the median microseconds of a step, "spread", half the distance between its slowest
         and fastest round, as a share of that, "samples" and "gflops" in a second; "baseline", see `baseline`, or None;
         "to_baseline", by contestant the median over the rounds of its time by the baseline's of the same round;
-        "fastest_peer", or None; "ratio", the same median of each backend's time by that peer's; "ceiling_us" and
-        "ceiling_gflops", a step at the ceiling on all threads, or None; "share" of the ceiling by contestant.
+        "fastest_peer", or None, of those that compute without TF32; "ratio", the same median of each backend's time by
+        that peer's; "ceiling_us" and "ceiling_gflops", a step at the ceiling on all threads, or None;
+        "gpu_ceiling_us" and "gpu_ceiling_gflops", the same of the GPU; "share" by contestant, of its device's ceiling.
     """
     return [_summary(row, results) for row in results["workloads"]]
 
@@ -31,12 +34,11 @@ def _summary(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     seconds: dict[str, list[float]] = row["seconds"]
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     of_peers = [name for name in medians if results["contestants"][name]["peer"]]
-    fastest = min(of_peers, key=lambda name: medians[name], default=None)
+    fastest = min((name for name in of_peers if not results["contestants"][name].get("tf32")),
+                  key=lambda name: medians[name], default=None)
     first = baseline(results)
     first = first if first in medians else None
-    rate = None
-    if row["ceiling"]:
-        rate = statistics.median(row["ceiling"]) * results["settings"]["threads"]
+    rates = _ceilings(row, results)
     return {"name": row["name"],
             "us": {name: 1e6 * median for name, median in medians.items()},
             "spread": {name: (max(times) - min(times)) / (2 * medians[name]) for name, times in seconds.items()},
@@ -47,9 +49,24 @@ def _summary(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
             "fastest_peer": fastest,
             "ratio": {} if fastest is None else {name: _ratio(seconds[name], seconds[fastest]) for name in medians
                                                  if name not in of_peers},
-            "ceiling_us": None if rate is None else 1e6 * row["flops"] / rate,
-            "ceiling_gflops": None if rate is None else 1e-9 * rate,
-            "share": {} if rate is None else {name: row["flops"] / (rate * median) for name, median in medians.items()}}
+            **{f"{CEILINGS[device]}_us": 1e6 * row["flops"] / rates[device] if device in rates else None
+               for device in CEILINGS},
+            **{f"{CEILINGS[device]}_gflops": 1e-9 * rates[device] if device in rates else None for device in CEILINGS},
+            "share": {name: row["flops"] / (rates[device] * median) for name, median in medians.items()
+                      if (device := device_of(name, results)) in rates}}
+
+
+def device_of(name: str, results: dict[str, Any]) -> str:
+    """What a contestant computes on; earlier results have nothing but processors."""
+    return str(results["contestants"][name].get("device", "cpu"))
+
+
+def _ceilings(row: dict[str, Any], results: dict[str, Any]) -> dict[str, float]:
+    """Operations a second by device, where they were measured: of all threads, or of the GPU."""
+    rates = {device: statistics.median(row[place]) for device, place in CEILINGS.items() if row.get(place)}
+    if "cpu" in rates:
+        rates["cpu"] *= results["settings"]["threads"]
+    return rates
 
 
 def _ratio(times: Sequence[float], others: Sequence[float]) -> float:

@@ -31,12 +31,13 @@ class TrainingRow:
 
     @property
     def name(self) -> str:
-        """The workload's."""
-        return self.workload.name
+        """The workload's, and that it is shuffled: the same network in order is another row."""
+        return self.workload.name + (", shuffled" if self.workload.shuffle else "")
 
     def about(self) -> dict[str, Any]:
         """The workload as JSON can hold it."""
-        return {**asdict(self.workload), "samples": self.workload.samples, "flops": self.workload.flops}
+        workload = self.workload
+        return {**asdict(workload), "name": self.name, "samples": workload.samples, "flops": workload.flops}
 
     def problem(self, dtype: str) -> Training:
         """The workload, with initial parameters of an `MLP` and biases that are not all the same."""
@@ -47,11 +48,11 @@ class TrainingRow:
             b[:] = 0.1 * rng.standard_normal(b.size)
         X, d = workload.draw(dtype)
         return Training(list(workload.widths), workload.activation, workload.loss, workload.batch_size,
-                        workload.optimizer, workload.learning_rate, 1, {}, X, d, net.theta)
+                        workload.optimizer, workload.learning_rate, 1, {}, X, d, net.theta, workload.shuffle)
 
     def expected(self, problem: Training) -> np.ndarray:
         """θ - θ_0 after the checked steps by the formulas in float64."""
-        cut = problem.cut(self.checked_steps)
+        cut = problem.checked(self.checked_steps)
         d = cut.d if cut.d.dtype.kind == "i" else cut.d.astype(np.float64)
         exact = cut._replace(X=cut.X.astype(np.float64), d=d, theta=cut.theta.astype(np.float64))
         reference = numpy_formulas.Trainer(exact, numpy_formulas.VARIANTS[0])

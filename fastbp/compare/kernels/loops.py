@@ -6,7 +6,8 @@ import numpy as np
 from numba import prange
 
 from ...activations import BY_NAME as ACTIVATIONS
-from ...backends import linked, loops
+from ...backends import loops
+from ...backends.sample import NO_MASKS
 from ...compilation import kernel
 from ...losses import BY_NAME as LOSSES
 from ...threads import allowed
@@ -19,7 +20,7 @@ class Products(OneLayer):
 
     def __init__(self, product: Product) -> None:
         super().__init__(product)
-        self.layout = linked(self.layout, [ACTIVATIONS["identity"]], LOSSES["squared_error"], self.dtype, loops)
+        self.layout = loops.linked(self.layout, [ACTIVATIONS["identity"]], LOSSES["squared_error"], self.dtype)
         self.a, self.h, self.e, self.delta = (
             np.zeros((self.samples, self.inputs + self.units), self.dtype) for _ in range(4))
         self.h[:, : self.inputs] = product.h
@@ -47,11 +48,11 @@ def repeat_forward(theta: Any, layout: Any, a: Any, h: Any, threads: int, times:
     for _ in range(times):
         if threads == 1:
             for s in range(a.shape[0]):
-                loops.forward_sample(theta, layout, a[s], h[s])
+                loops.forward_sample(theta, layout, a[s], h[s], NO_MASKS)
         else:
             for s in prange(a.shape[0]):
                 row = np.int64(s)
-                loops.forward_sample(theta, layout, a[row], h[row])
+                loops.forward_sample(theta, layout, a[row], h[row], NO_MASKS)
 
 
 @kernel(parallel=True)
@@ -60,11 +61,11 @@ def repeat_backward(theta: Any, layout: Any, a: Any, h: Any, e: Any, delta: Any,
     for _ in range(times):
         if threads == 1:
             for s in range(a.shape[0]):
-                loops.backward_sample(theta, layout, a[s], h[s], e[s], delta[s], 0)
+                loops.backward_sample(theta, layout, a[s], h[s], e[s], delta[s], 0, NO_MASKS)
         else:
             for s in prange(a.shape[0]):
                 row = np.int64(s)
-                loops.backward_sample(theta, layout, a[row], h[row], e[row], delta[row], 0)
+                loops.backward_sample(theta, layout, a[row], h[row], e[row], delta[row], 0, NO_MASKS)
 
 
 @kernel(parallel=True)

@@ -1,4 +1,4 @@
-"""fastbp: `MLP.fit` with one backend, as a user calls it."""
+"""fastbp: `MLP.fit` with one backend, as a user calls it; on a GPU, with samples that lie there beforehand."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ VARIANTS = ("fit",)
 
 
 class Trainer:
-    """net.fit(X, d, shuffle=False), timed with everything that a call of `fit` does."""
+    """net.fit(X, d, shuffle=…), timed with everything that a call of `fit` does."""
 
     def __init__(self, problem: Any, variant: str) -> None:
         from fastbp import MLP
@@ -16,6 +16,11 @@ class Trainer:
         self.net = MLP(problem.widths, activation=problem.activation, loss=problem.loss, dtype=problem.theta.dtype,
                        seed=0, backend=problem.options["backend"])
         self.variant = f"{variant}, backend {self.net.backend}"  # that for which "auto" stands here
+        self.X, self.d, self.on_gpu = problem.X, problem.d, self.net.backend == "cuda"
+        if self.on_gpu:
+            from fastbp.backends.gpu.driver import cuda
+
+            self.X, self.d = cuda.to_device(problem.X), cuda.to_device(problem.d)
         if self.net.backend == "tiled" and is_worth_compiling(problem.widths, problem.batch_size, MIN_STEPS):
             # Users have tiny networks trained that long; a shorter training would be another contestant.
             self.least_epochs = -(-MIN_STEPS // problem.steps)
@@ -23,20 +28,21 @@ class Trainer:
 
     def reset(self) -> None:
         """The initial parameters; `fit` starts its optimizer anew by itself."""
-        self.net.theta[:] = self.problem.theta
+        self.net.backend_module.memory.write(self.net.theta, self.problem.theta)
 
     def train(self, epochs: int) -> None:
-        """All batches in order, so many times."""
+        """So many epochs."""
         from fastbp import SGD, Adam
 
         p = self.problem
         optimizer = {"sgd": SGD, "adam": Adam}[p.optimizer](p.learning_rate)
-        self.net.fit(p.X, p.d, optimizer=optimizer, epochs=epochs, batch_size=p.batch_size, shuffle=False,
+        self.net.fit(self.X, self.d, optimizer=optimizer, epochs=epochs, batch_size=p.batch_size, shuffle=p.shuffle,
                      progress=False)
 
     def result(self) -> Any:
         """The parameters."""
-        return self.net.theta
+        theta: Any = self.net.theta
+        return theta.copy_to_host() if self.on_gpu else theta
 
 
 def versions(options: Any) -> dict[str, str]:
@@ -49,9 +55,16 @@ def versions(options: Any) -> dict[str, str]:
     from fastbp.backends import backend_named
 
     backend_named(options["backend"])  # what it needs may be missing
-    try:
-        layer = str(numba.threading_layer())
-    except ValueError:
-        layer = "none started"
-    return {"fastbp": fastbp.__version__, "numba": numba.__version__, "llvmlite": llvmlite.__version__,
-            "numpy": numpy.__version__, "threading layer": layer}
+    found = {"fastbp": fastbp.__version__, "numba": numba.__version__, "llvmlite": llvmlite.__version__,
+             "numpy": numpy.__version__}
+    if options["backend"] != "cuda":
+        try:
+            layer = str(numba.threading_layer())
+        except ValueError:
+            layer = "none started"
+        return {**found, "threading layer": layer}
+    from importlib.metadata import version
+
+    from fastbp.compare.gpu import gpu_name
+
+    return {**found, "numba-cuda": version("numba-cuda"), "GPU": gpu_name()}

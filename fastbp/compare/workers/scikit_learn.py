@@ -1,10 +1,10 @@
-"""scikit-learn: MLPClassifier or MLPRegressor, `fit` for a number of epochs that nothing ends early, not shuffled."""
+"""scikit-learn: MLPClassifier or MLPRegressor, `fit` for a number of epochs that nothing ends early."""
 
 import warnings
 from itertools import pairwise
 from typing import Any
 
-VARIANTS = ("fit(warm_start=True), shuffle=False, alpha=0",)
+VARIANTS = ("fit(warm_start=True)",)
 
 
 class Trainer:
@@ -13,15 +13,15 @@ class Trainer:
     def __init__(self, problem: Any, variant: str) -> None:
         from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-        self.problem, self.variant = problem, variant
+        self.problem, self.variant = problem, f"{variant}, shuffle={problem.shuffle}, alpha=0"
         self.classifies = problem.loss == "softmax_cross_entropy"
         if self.classifies and problem.widths[-1] < 3:
             raise ValueError("for two classes MLPClassifier has one output, not two")
         self.d = problem.d if self.classifies or problem.widths[-1] > 1 else problem.d[:, 0]
         self.model = (MLPClassifier if self.classifies else MLPRegressor)(
             hidden_layer_sizes=problem.widths[1:-1], activation=problem.activation, solver=problem.optimizer, alpha=0.0,
-            batch_size=problem.batch_size, learning_rate_init=problem.learning_rate, shuffle=False, momentum=0.0,
-            tol=0.0, n_iter_no_change=10**9)
+            batch_size=problem.batch_size, learning_rate_init=problem.learning_rate, shuffle=problem.shuffle,
+            momentum=0.0, tol=0.0, n_iter_no_change=10**9)
         self._go_through(problem.X[:1], self.d[:1])  # makes its arrays
 
     def _go_through(self, X: Any, d: Any) -> None:
@@ -44,7 +44,7 @@ class Trainer:
             del self.model._optimizer  # holds the parameters that were replaced
 
     def train(self, epochs: int) -> None:
-        """All batches in order, so many times."""
+        """So many epochs."""
         if self.classifies and len(set(self.d.tolist())) < self.problem.widths[-1]:
             for _ in range(epochs):
                 self._go_through(self.problem.X, self.d)

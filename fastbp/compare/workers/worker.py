@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 #: Epochs that take this share of a measurement tell how many make up a whole one.
 CALIBRATION_SHARE = 0.25
 
-#: An epoch of more than so many measurements is cut to the batches that take one.
+#: An epoch in order of more than so many measurements is cut to the batches that take one.
 LONG_EPOCH = 4.0
 
 #: Steps of one training at the most; a measurement repeats it from the start. On noise, weights that do not matter go
@@ -24,7 +24,11 @@ MOST_STEPS = 2**19
 
 
 class Training(NamedTuple):
-    """What is to be trained: mean gradients of batches in order, h_k = g(a_k) in hidden layers and y = a_L."""
+    """What is to be trained: mean gradients of batches, h_k = g(a_k) in hidden layers and y = a_L.
+
+    Trainings that are timed take the samples in a new order every epoch if `shuffle` says so; the one that is checked
+    takes them as they lie, because every library draws another order.
+    """
 
     widths: list           # N_0 … N_L
     activation: str        # identity, logistic, tanh or relu
@@ -37,16 +41,29 @@ class Training(NamedTuple):
     X: Any                 # (n, N_0)
     d: Any                 # (n,) labels or (n, N_L) targets
     theta: Any             # (P,) the initial W_1, b_1, …, each W_k (N_k, N_{k-1}) row by row
+    shuffle: bool = False
 
     @property
     def steps(self) -> int:
         """Training steps of an epoch."""
         return len(self.X) // self.batch_size
 
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether a step of some batches takes as long as one of all of them.
+
+        Not where they are shuffled: rows from all over n samples come from memory, those of a few batches from a cache.
+        """
+        return self.steps > 1 and not self.shuffle
+
     def cut(self, steps: int) -> "Training":
         """The same with an epoch of the first batches alone."""
         n = min(steps, self.steps) * self.batch_size
         return self._replace(X=self.X[:n], d=self.d[:n])
+
+    def checked(self, steps: int) -> "Training":
+        """The first batches in order, which are held against the formulas."""
+        return self.cut(steps)._replace(shuffle=False)
 
 
 class Product(NamedTuple):
@@ -66,8 +83,13 @@ class Product(NamedTuple):
         """An epoch is the product once."""
         return 1
 
-    def cut(self, steps: int) -> "Product":
-        """Nothing to cut."""
+    @property
+    def can_be_cut(self) -> bool:
+        """There is nothing to cut."""
+        return False
+
+    def checked(self, steps: int) -> "Product":
+        """The same."""
         return self
 
 
@@ -104,7 +126,7 @@ class Worker:
             timed = least = getattr(trainer, "least_epochs", 1)
             first = self._time(trainer, timed)
             taken = self._time(trainer, timed)
-            if least == 1 < problem.steps and taken > LONG_EPOCH * seconds:
+            if least == 1 and problem.can_be_cut and taken > LONG_EPOCH * seconds:
                 problem = problem.cut(max(1, round(problem.steps * seconds / taken)))
                 trainer = self.module.Trainer(problem, variant)
                 self._time(trainer, 1)
@@ -123,10 +145,10 @@ class Worker:
         return {"variant": self.trainer.variant, "first_seconds": first, "epochs": self.epochs}
 
     def check(self, steps: int, to: str) -> dict:
-        """Write the result of some steps by the variant that `warm_up` chose, to be compared."""
+        """Write the result of some steps, in order, by the variant that `warm_up` chose, to be compared."""
         import numpy as np
 
-        problem = self.problem.cut(steps)
+        problem = self.problem.checked(steps)
         trainer = self.module.Trainer(problem, self.variant)
         trainer.reset()
         trainer.train(-(-steps // problem.steps))
@@ -140,12 +162,15 @@ class Worker:
                 "steps": steps}
 
     def ceiling(self, dtype: str) -> dict:
-        """Floating-point operations in a second on one core; for the one worker that measures this."""
+        """Floating-point operations in a second on one core, or on the GPU; for the workers that measure this."""
         return {"flops_per_second": self.module.fma_ceiling(dtype)}
 
     def describe(self, blas: str) -> dict:
-        """Versions of what runs here, and the BLAS of the package named, if one is."""
-        versions = {"python": sys.version.split()[0], **self.module.versions(self.options)}
+        """Versions of what runs here, and the BLAS of the package named, if one is; or in a sentence why it cannot."""
+        try:
+            versions = {"python": sys.version.split()[0], **self.module.versions(self.options)}
+        except RuntimeError as error:  # such as that there is no GPU
+            return {"error": str(error)}
         return {"versions": versions, **({"blas": blas_of(blas)} if blas else {})}
 
     @staticmethod
@@ -193,7 +218,7 @@ def main() -> None:
             answer = getattr(worker, request.pop("do"))(**request)
         except ImportError as error:
             absent = error.__cause__ if isinstance(error.__cause__, ModuleNotFoundError) else error
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            answer = {"error": str(error)}
             if isinstance(absent, ModuleNotFoundError):
                 answer["missing"] = (absent.name or "").split(".")[0]
         except Exception as error:  # of a library: whatever it is, it ends this contestant and not the comparison

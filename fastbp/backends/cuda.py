@@ -1,0 +1,60 @@
+"""Backpropagation on an NVIDIA GPU, by numba.cuda.
+
+Parameters, gradients and samples live on the device. Networks of any width go through `gpu.propagation`, a launch for
+each formula and layer; trainings of small networks by plain batches through `gpu.fused`, many steps in one launch. Both
+compute the formulas of `loops`; the gradient of a batch is summed in an order that depends on the network, the number
+of samples, and whether they fit into free memory alone (those that do not are not taken in one launch), so that results
+are the same in every run.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..activations import Activation
+from ..inputs import Samples
+from ..layout import Layout
+from ..losses import Loss
+from . import Extras
+from .gpu.feed import Order
+from .gpu.memory import MEMORY
+from .gpu.panels import TOTAL_CORRECT, TOTAL_E
+from .gpu.propagation import DeviceLayout, Propagation
+from .gpu.training import train as train
+
+#: Where it keeps numbers.
+memory = MEMORY
+
+NO_RATES = np.empty(0)
+
+
+def flops(dtype: np.dtype) -> float:
+    """Operations per second, to an order of magnitude."""
+    return 1e12
+
+
+def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> DeviceLayout:
+    """The layout for launches from Python."""
+    return DeviceLayout(layout, tuple(activations), loss, dtype)
+
+
+def workspace(layout: DeviceLayout, dtype: np.dtype, samples: int) -> Propagation:
+    """The memory for calls with up to that many samples."""
+    return Propagation(layout, samples)
+
+
+def specialised(work: Propagation, *network: Any) -> Propagation:
+    """Kernels are chosen where they are launched."""
+    return work
+
+
+def propagate(theta: Any, layout: DeviceLayout, samples: Samples, order: np.ndarray, start: int, stop: int, grad: Any,
+              Y: Any, E0: Any, norms: Any, extras: Extras, work: Propagation, threads: int) -> tuple[float, int]:
+    """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
+    work.start_totals()
+    grad, Y, E0, norms = (array if len(array) else None for array in (grad, Y, E0, norms))
+    for window in work.feed.windows(samples, Order(order), start, stop):
+        work.run(theta, window, grad, Y, E0, norms, extras, NO_RATES)
+    totals = work.read(work.totals)
+    return float(totals[TOTAL_E]), int(totals[TOTAL_CORRECT])

@@ -1,0 +1,197 @@
+"""The formulas as functions of the GPU, and what kernels need that Numba does not bring.
+
+`device_function` takes a function that is compiled for the processor, and compiles the same source for the GPU: so each
+equation stands once. Elementary functions are CUDA's own there, which are as exact as those in `elementary`.
+
+In the simulator kernels are Python. Scalar formulas are then the compiled ones; loops over panels, which cannot be
+called from Python, run as they are written.
+"""
+
+import functools
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CellType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+from numba.core.dispatcher import Dispatcher
+
+from ... import elementary
+from .driver import SIMULATED, cuda
+
+if not SIMULATED:
+    from llvmlite import ir
+    from numba import types
+    from numba.cuda.core.errors import NumbaPerformanceWarning
+    from numba.cuda.extending import intrinsic
+
+#: Of shared memory from which `quad` reads, in bytes; the simulator knows none.
+ALIGNMENT = None if SIMULATED else 16
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a part of kernels into them."""
+    return function if SIMULATED else cuda.jit(device=True, forceinline=True)(function)
+
+
+@contextmanager
+def few_blocks() -> Iterator[None]:
+    """Launches of which Numba does not warn that they have few blocks: a small network has no more."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=NumbaPerformanceWarning)
+        yield
+
+
+class Kernel:
+    """A kernel that is compiled when it is first launched: kernel[blocks, threads, stream](*arguments)."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.py_func, self.compiled = function, cuda.jit(function)
+        self._launches = functools.lru_cache(maxsize=256)(self._configured)
+
+    def __getitem__(self, configuration: tuple[Any, ...]) -> Any:
+        return self._launches(configuration)
+
+    def _configured(self, configuration: tuple[Any, ...]) -> Any:
+        with few_blocks():
+            return self.compiled[configuration]
+
+    def most_blocks(self, arguments: tuple[Any, ...], threads: int) -> int:
+        """How many blocks the GPU runs at the same time, if it runs nothing else."""
+        compiled = self.compiled.compile(tuple(self.compiled.typeof_pyval(argument) for argument in arguments))
+        compiled.cooperative = True  # launches of more blocks are refused, which would wait for each other for ever
+        return int(compiled.max_cooperative_grid_blocks(threads))
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel, when it is first launched."""
+    return cuda.jit(function) if SIMULATED else Kernel(function)
+
+
+@functools.cache
+def device_function(function: Any) -> Any:
+    """A function that is compiled for the processor, for the GPU, with all that it calls.
+
+    Parameters
+    ----------
+    function : compiled function
+        A formula or a loop over a panel, of fastbp or of a user.
+    """
+    if SIMULATED:
+        is_part_of_kernels = function.targetoptions.get("no_cpython_wrapper")
+        return _rebuilt(function.py_func) if is_part_of_kernels else function
+    return _on_the_gpu().get(function) or inlined(_rebuilt(function.py_func))
+
+
+def _rebuilt(function: FunctionType) -> FunctionType:
+    """A Python function that calls the GPU's functions where it called those of the processor."""
+    def replaced(value: Any) -> Any:
+        if value is np and not SIMULATED:
+            return _numpy_on_the_gpu()
+        return device_function(value) if isinstance(value, Dispatcher) else value
+
+    named = function.__code__.co_names
+    scope = {name: replaced(value) for name, value in function.__globals__.items() if name in named}
+    closure = tuple(CellType(replaced(cell.cell_contents)) for cell in function.__closure__ or ())
+    return FunctionType(function.__code__, scope, function.__name__, function.__defaults__, closure)
+
+
+@functools.cache
+def _on_the_gpu() -> dict[Any, Any]:
+    """CUDA's elementary functions, by those of the processor."""
+    erfcx, erfcxf = cuda.libdevice.erfcx, cuda.libdevice.erfcxf
+
+    def scaled_complementary_error_function(x: Any) -> Any:
+        T = type(x)
+        is_float64 = T(1e-200) > T(0.0)  # known while compiling
+        return T(erfcx(np.float64(x))) if is_float64 else T(erfcxf(np.float32(x)))
+
+    own = {getattr(elementary, name): getattr(math, name) for name in ("exp", "expm1", "log", "log1p", "tanh")}
+    return {**own, elementary.is_finite: math.isfinite, elementary.erfcx: inlined(scaled_complementary_error_function)}
+
+
+@functools.cache
+def _numpy_on_the_gpu() -> ModuleType:
+    """NumPy for users' formulas: of its functions of numbers, numba.cuda compiles some and math's instead of others."""
+    def sign(x: Any) -> Any:
+        T = type(x)
+        return T(x > T(0)) - T(x < T(0))
+
+    def where(condition: Any, x: Any, y: Any) -> Any:
+        return x if condition else y
+
+    own = ModuleType("numpy")
+    own.__dict__.update(np.__dict__)
+    for name in ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh"):
+        setattr(own, name, getattr(math, name))
+    own.__dict__.update(arctan=math.atan, abs=abs, absolute=abs, sign=inlined(sign), where=inlined(where))
+    return own
+
+
+if SIMULATED:
+    def item(array: Any, p: Any) -> Any:
+        """The p-th number of an array without gaps."""
+        return array.reshape(-1)[p]
+
+    def quad(array: Any, p: Any) -> Any:
+        """Four numbers of an array without gaps, from the p-th on."""
+        return tuple(array.reshape(-1)[p : p + 4])
+
+    def put(array: Any, p: Any, number: Any) -> None:
+        """Write the p-th number of an array without gaps."""
+        array.reshape(-1)[p] = number
+
+    def put_quad(array: Any, p: Any, four: Any) -> None:
+        """Write four numbers of an array without gaps, from the p-th on."""
+        array.reshape(-1)[p : p + 4] = four
+else:
+    def _place(context: Any, builder: Any, signature: Any, arguments: Any) -> tuple[Any, Any]:
+        """The address of the p-th number of an array, and the number's type."""
+        memory = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.gep(memory.data, [arguments[1]]), context.get_value_type(signature.args[0].dtype)
+
+    @intrinsic
+    def item(typing_context: Any, array: Any, p: Any) -> Any:
+        """The p-th number of an array without gaps. (Of array[p] Numba asks first whether p is negative.)"""
+        def load(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.load(_place(context, builder, signature, arguments)[0])
+
+        return array.dtype(array, p), load
+
+    @intrinsic
+    def quad(typing_context: Any, array: Any, p: Any) -> Any:
+        """Four numbers of an array without gaps, from the p-th on, 16 bytes at a time; there it has to be aligned."""
+        result = types.UniTuple(array.dtype, 4)
+
+        def load(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            place, number = _place(context, builder, signature, arguments)
+            four = builder.load(builder.bitcast(place, ir.VectorType(number, 4).as_pointer()), align=16)
+            numbers = [builder.extract_element(four, ir.Constant(ir.IntType(32), i)) for i in range(4)]
+            return context.make_tuple(builder, result, numbers)
+
+        return result(array, p), load
+
+    @intrinsic
+    def put(typing_context: Any, array: Any, p: Any, number: Any) -> Any:
+        """Write the p-th number of an array without gaps; see `item`."""
+        def store(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            builder.store(arguments[2], _place(context, builder, signature, arguments)[0])
+            return context.get_dummy_value()
+
+        return types.none(array, p, array.dtype), store
+
+    @intrinsic
+    def put_quad(typing_context: Any, array: Any, p: Any, four: Any) -> Any:
+        """Write four numbers of an array without gaps, from the p-th on, 16 bytes at a time; see `quad`."""
+        def store(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            place, number = _place(context, builder, signature, arguments)
+            vector = ir.Constant(ir.VectorType(number, 4), ir.Undefined)
+            for i in range(4):
+                one = builder.extract_value(arguments[2], i)
+                vector = builder.insert_element(vector, one, ir.Constant(ir.IntType(32), i))
+            builder.store(vector, builder.bitcast(place, vector.type.as_pointer()), align=16)
+            return context.get_dummy_value()
+
+        return types.none(array, p, four), store

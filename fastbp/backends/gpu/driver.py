@@ -1,0 +1,45 @@
+"""Where `numba.cuda` comes from, and whether there is a GPU: the only module that imports it.
+
+The package numba-cuda, which provides `numba.cuda`, is an extra. Without a GPU the same kernels run in Numba's
+simulator, very slowly, where NUMBA_ENABLE_CUDASIM=1 is set before Python starts; the tests do so.
+"""
+
+import importlib.util
+from typing import Any
+
+import numba
+
+from .. import NoGpuError
+
+_config: Any = numba.config
+
+#: None where numba-cuda is not installed; the `numba.cuda` that some releases of Numba bring themselves is older.
+cuda: Any = importlib.import_module("numba.cuda") if importlib.util.find_spec("numba_cuda") else None
+
+#: Whether kernels run in the simulator: as Python, a thread for each thread of a block.
+SIMULATED = bool(getattr(_config, "ENABLE_CUDASIM", False))
+
+
+def gpus_of(array: Any) -> tuple[int, int]:
+    """The number of the GPU in use, and of that on which an array of `numba.cuda` lies."""
+    if SIMULATED or array.size == 0:
+        return 0, 0
+    api, here = cuda.cudadrv.driver, cuda.get_current_device().id
+    ordinal = api.binding.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    return here, int(api.driver.cuPointerGetAttribute(ordinal, array.device_ctypes_pointer.value))
+
+
+def require_gpu() -> None:
+    """See that kernels can run.
+
+    Raises
+    ------
+    ImportError
+        If the packages for it are not installed.
+    NoGpuError
+        If there is no GPU that they can use.
+    """
+    if cuda is None:
+        raise ImportError("backend 'cuda' needs numba-cuda: pip install 'fastbp[cuda]'")
+    if not SIMULATED and not cuda.is_available():
+        raise NoGpuError("backend 'cuda' needs an NVIDIA GPU and its driver, and found none that it can use")

@@ -1,0 +1,269 @@
+"""The GPU's memory: parameters live there, and samples are moved there once, or found there.
+
+Arrays of CuPy, PyTorch, JAX and Numba that are on the device are taken as they lie, by `__cuda_array_interface__`; they
+are checked there. Samples that do not fit stay where they are, and go over in chunks: see `feed`.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from ...inputs import (
+    NO_LABELS,
+    Samples,
+    as_input,
+    as_targets,
+    as_weights,
+    no_numbers,
+    no_rows,
+    require_dimensions,
+    require_features,
+    require_weights_for,
+    takes_labels,
+)
+from ...updates import OptimizerSpec, OptimizerState
+from .device import few_blocks, kernel
+from .driver import SIMULATED, cuda, gpus_of
+from .panels import THREADS, blocks_for, fill
+from .updates import BEYOND, CONTROLS, FACTOR, Update, numbers_for
+
+#: Samples that take more of the free memory than that are not kept on the device, nor those that leave less room than
+#: so many bytes: for values of layers and parts of the gradient, which have bounds in `propagation` and `fused`.
+RESIDENT_SHARE, ROOM = 0.5, 2**30
+
+
+if not SIMULATED:
+    class Writable(cuda.cudadrv.devicearray.DeviceNDArray):
+        """Numba's array, which writes x[…] = … with a kernel of few blocks, but does not warn of it."""
+
+        def __setitem__(self, key: Any, value: Any) -> None:
+            with few_blocks():
+                super().__setitem__(key, value)
+
+
+def is_on_device(value: Any) -> bool:
+    """Whether it is an array in the GPU's memory."""
+    return bool(cuda.is_cuda_array(value)) if not SIMULATED else isinstance(value, type(nothing(np.dtype(np.int64), 1)))
+
+
+@functools.cache
+def nothing(dtype: np.dtype, ndim: int) -> Any:
+    """An empty array for what is not given or not wanted."""
+    return cuda.device_array((0, 1)[:ndim], dtype)
+
+
+def there(values: np.ndarray) -> Any:
+    """The numbers on the device, for any stream."""
+    # NumPy takes any stride for an axis of one number, such as 0 for that of x[None, :]; for arrays with one of 0 Numba
+    # compiles kernels of their own.
+    array = cuda.to_device(values if values.flags.c_contiguous and 0 not in values.strides else values.copy())
+    cuda.default_stream().synchronize()  # others wait for it only where it is not a thread's own
+    return array
+
+
+def writable(array: Any) -> Any:
+    """The same array, to which x[…] = … may be written without a warning."""
+    return array if SIMULATED else Writable(array.shape, array.strides, array.dtype, gpu_data=array.gpu_data)
+
+
+class DeviceMemory:
+    """Arrays on the device, of `numba.cuda`."""
+
+    def vector(self, values: np.ndarray) -> Any:
+        return writable(there(values))
+
+    def write(self, array: Any, values: np.ndarray) -> None:
+        array.copy_to_device(values)
+        cuda.default_stream().synchronize()
+
+    def fill(self, array: Any, value: float) -> None:
+        fill[blocks_for(array.size), THREADS](array.reshape(1, array.size), 0, 1, array.size, value)
+        cuda.default_stream().synchronize()
+
+    def empty(self, shape: Any, dtype: np.dtype, given: Any) -> Any:
+        return cuda.device_array(shape, dtype) if is_on_device(given) else np.empty(shape, dtype)
+
+    def zeros(self, shape: Any, dtype: np.dtype) -> Any:
+        return there(np.zeros(shape, dtype))
+
+    def to_host(self, array: Any) -> np.ndarray:
+        return np.asarray(array.copy_to_host() if is_on_device(array) else array)
+
+    def result(self, array: Any, given: Any) -> Any:
+        return array if is_on_device(given) else self.to_host(array)
+
+    def as_inputs(self, X: Any, dtype: np.dtype, features: int, outputs: int) -> Samples:
+        inputs, largest = _inputs(X, dtype, features)
+        return moved(Samples(inputs, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest))
+
+    def as_samples(self, X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int,
+                   kind: str) -> Samples:
+        inputs, largest = _inputs(X, dtype, features)
+        n = inputs.shape[0]
+        labels, targets = (_targets if is_on_device(d) else as_targets)(d, n, dtype, outputs, kind)
+        weights = (_weights if is_on_device(sample_weight) else as_weights)(sample_weight, n, dtype)
+        return moved(Samples(inputs, labels, targets, weights, largest))
+
+    def with_state(self, state: OptimizerState) -> OptimizerState:
+        return OptimizerState(state.updates, there(state.averages))
+
+    def write_state(self, state: OptimizerState, kept: OptimizerState) -> None:
+        kept.averages[:] = self.to_host(state.averages)
+
+    def update(self, theta: Any, grad: Any, optimizer: OptimizerSpec, state: OptimizerState) -> bool:
+        t, averages = int(state.updates[0]), cuda.to_device(state.averages)
+        numbers = cuda.to_device(numbers_for(optimizer, t, 1))
+        control = np.zeros(CONTROLS)
+        control[FACTOR] = 1.0
+        seen = cuda.to_device(control)
+        Update(theta.dtype, optimizer, theta.size, len(averages)).launch(theta, grad, averages, numbers, 0, seen)
+        if seen.copy_to_host()[BEYOND] != 0.0:
+            return False
+        state.updates[0] += 1
+        state.averages[:] = averages.copy_to_host()
+        return True
+
+
+MEMORY = DeviceMemory()
+
+
+def moved(samples: Samples) -> Samples:
+    """The samples on the device, if what is not there yet fits; else as they are.
+
+    Samples are all on the device, or all of its arrays are NumPy's.
+    """
+    arrays = [samples.X, samples.labels, samples.targets, samples.weights]
+    size = sum(array.nbytes for array in arrays if not is_on_device(array))
+    free = cuda.current_context().get_memory_info()[0]
+    if size > min(RESIDENT_SHARE * free, free - ROOM):
+        return samples._replace(**{name: getattr(samples, name).copy_to_host() for name in
+                                   ("X", "labels", "targets", "weights") if is_on_device(getattr(samples, name))})
+    X, labels, targets, weights = (array if is_on_device(array) else there(array) for array in arrays)
+    return Samples(X, labels, targets, weights, samples.largest)
+
+
+def _on_device(name: str, value: Any) -> Any:
+    """An array on the device as Numba's, of real numbers, once what it waits for is done."""
+    array = value if SIMULATED else cuda.as_cuda_array(value).bind(0)  # or later copies would be in its stream
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, found dtype {array.dtype}")
+    here, its = gpus_of(array)
+    if its != here:
+        raise ValueError(f"{name}: expected an array on GPU {here}, which is in use, found one on GPU {its}")
+    return array
+
+
+def _inputs(X: Any, dtype: np.dtype, features: int) -> tuple[Any, float]:
+    """`inputs.as_input`, of an array on the device too; then it does not say what is the largest magnitude."""
+    if not is_on_device(X):
+        return as_input(X, dtype, features)
+    given = _on_device("X", X)
+    require_features(tuple(given.shape), features)
+    return _finite("X", given, dtype, 2), float("nan")
+
+
+def _targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[Any, Any]:
+    """`inputs.as_targets` of an array on the device."""
+    given = _on_device("d", d)
+    if takes_labels(tuple(given.shape), n, outputs, kind):
+        if given.dtype.kind not in "iu":
+            raise TypeError(f"d: expected integer labels, found dtype {given.dtype}; use rows of shape (n, {outputs}) "
+                            f"for other targets")
+        labels = _converted(given, np.dtype(np.int64))
+        _require("d", given, labels, 0, outputs - 1, f"labels from 0 to {outputs - 1}")
+        return labels, no_rows(dtype, outputs)
+    targets = _finite("d", given, dtype, given.ndim).reshape(n, outputs)
+    if kind == "counts":
+        _require("d", given, targets, 0, np.inf, "numbers of at least 0")
+    elif kind != "values":
+        _require("d", given, targets, 0, 1, "numbers from 0 to 1")
+    if kind == "classes":
+        wrong = _first(row_sum_is_wrong, n, targets)
+        if wrong is not None:
+            total = targets[wrong : wrong + 1].copy_to_host().sum(dtype=np.float64)
+            raise ValueError(f"d: expected rows that sum to 1, found {total:g} in row {wrong}")
+    return NO_LABELS, targets
+
+
+def _weights(sample_weight: Any, n: int, dtype: np.dtype) -> Any:
+    """`inputs.as_weights` of an array on the device."""
+    given = _on_device("sample_weight", sample_weight)
+    require_dimensions("sample_weight", tuple(given.shape), 1)
+    require_weights_for(tuple(given.shape), n)
+    weights = _finite("sample_weight", given, dtype, 1)
+    _require("sample_weight", given, weights, 0, np.inf, "no negative weight")
+    return weights
+
+
+def _finite(name: str, given: Any, dtype: np.dtype, ndim: int) -> Any:
+    """The array in the dtype, side by side, and finite."""
+    require_dimensions(name, tuple(given.shape), ndim)
+    array = _converted(given, dtype)
+    largest = float(np.finfo(dtype).max)
+    _require(name, given, array, -largest, largest, f"finite numbers that {dtype} holds")
+    return array
+
+
+def _converted(given: Any, dtype: np.dtype) -> Any:
+    """The array itself, or a copy in the dtype, side by side."""
+    if given.dtype == dtype and given.is_c_contiguous():
+        return given
+    array = cuda.device_array(tuple(given.shape), dtype)
+    (convert if array.ndim == 2 else convert_vector)[blocks_for(given.size), THREADS](given, array)
+    return array
+
+
+def _require(name: str, given: Any, array: Any, low: float, high: float, expected: str) -> None:
+    """Refuse numbers outside the bounds, NaN among them."""
+    place = _first(is_outside, array.size, array.reshape(array.size), low, high)
+    if place is not None:
+        index = tuple(int(i) for i in np.unravel_index(place, tuple(given.shape)))
+        # Of an array with negative strides Numba reads no number.
+        found = array.reshape(array.size)[place] if min(given.strides) < 0 else given[index]
+        raise ValueError(f"{name}: expected {expected}, found {found} at {list(index)}")
+
+
+def _first(kernel_of: Any, count: int, *arguments: Any) -> int | None:
+    """The first place that a kernel finds, None if there is none."""
+    found = cuda.to_device(np.array([count], np.int64))
+    kernel_of[blocks_for(count), THREADS](*arguments, found)
+    place = int(found.copy_to_host()[0])
+    return place if place < count else None
+
+
+@kernel
+def convert(source: Any, target: Any) -> None:
+    """target = source, matrices of any dtypes."""
+    p = cuda.grid(1)
+    if p < target.shape[0] * target.shape[1]:
+        i, j = p // target.shape[1], p % target.shape[1]
+        target[i, j] = source[i, j]
+
+
+@kernel
+def convert_vector(source: Any, target: Any) -> None:
+    """target = source, vectors of any dtypes."""
+    p = cuda.grid(1)
+    if p < target.size:
+        target[p] = source[p]
+
+
+@kernel
+def is_outside(values: Any, low: Any, high: Any, found: Any) -> None:
+    """The first place of a number that is not from low to high."""
+    p = cuda.grid(1)
+    if p < values.size and not low <= values[p] <= high:
+        cuda.atomic.min(found, 0, p)
+
+
+@kernel
+def row_sum_is_wrong(targets: Any, found: Any) -> None:
+    """The first row whose sum is not 1."""
+    s = cuda.grid(1)
+    if s < targets.shape[0]:
+        total = 0.0
+        for i in range(targets.shape[1]):
+            total += targets[s, i]
+        if not abs(total - 1.0) <= 1e-3:
+            cuda.atomic.min(found, 0, s)

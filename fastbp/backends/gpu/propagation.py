@@ -1,0 +1,208 @@
+"""Samples forward and back through a network of any width, a chunk at a time: one launch for each formula and layer."""
+
+from typing import Any
+
+import numpy as np
+
+from ...activations import Activation
+from ...layout import Layout
+from ...loss_panels import OUTCOME_ROWS
+from ...losses import Loss
+from .. import Extras
+from .driver import SIMULATED, cuda
+from .feed import Feed, Order, Window
+from .memory import is_on_device, nothing, there
+from .panels import (
+    SQUARE,
+    SQUARE_ROWS,
+    THREADS,
+    TOTALS,
+    add_outcomes,
+    add_slices,
+    blocks_for,
+    drop,
+    fill,
+    gather,
+    gradient_norms,
+    outputs,
+    write_errors,
+)
+from .products import Block, backward_product, block_for, forward_product, gradient_product, grid_for
+
+#: Values of a chunk of samples take at most so many bytes, and so do the parts of a gradient.
+MAX_BYTES = 2**28
+
+#: Samples of a chunk at the most.
+MAX_CHUNK = 2**16
+
+#: Of so many numbers rows of values have a multiple, and slices of samples: so quads of them are aligned.
+ROW_MULTIPLE = 32 if not SIMULATED else 4
+
+#: The samples of a gradient are cut into slices until there are so many blocks, of at least so many samples each.
+ENOUGH_BLOCKS, LEAST_SLICE = 128, 64
+
+
+class DeviceLayout:
+    """A network's layout, with its activations and its loss, for launches from Python.
+
+    It is not for compiled code: `lanes` is 0, and no function has an address.
+    """
+
+    def __init__(self, layout: Layout, activations: tuple[Activation, ...], loss: Loss, dtype: np.dtype) -> None:
+        self.widths, self.units = layout.widths.tolist(), layout.units.tolist()
+        self.weights, self.biases = layout.weights.tolist(), layout.biases.tolist()
+        self.depth, self.size, self.itemsize, self.lanes = layout.depth, layout.size, dtype.itemsize, 0
+        self.dtype, self.activations, self.loss = dtype, activations, loss
+        #: Where layers begin in matrices of values, in which a row of ones follows each: see `gradient_product`.
+        self.rows = [units + k for k, units in enumerate(self.units)]
+        self.widths_there, self.units_there, self.rows_there = (
+            there(np.array(places, np.int64)) for places in (self.widths, self.units, self.rows))
+
+
+class Propagation:
+    """Values of every layer for a chunk of samples, and the launches that compute them.
+
+    Parameters
+    ----------
+    layout : DeviceLayout
+    samples : int
+        That a call has at the most.
+    """
+
+    def __init__(self, layout: DeviceLayout, samples: int) -> None:
+        dtype, rows, n_out = layout.dtype, layout.rows[-1], layout.widths[-1]
+        sample_bytes = dtype.itemsize * (2 * rows + 2 * n_out + OUTCOME_ROWS)
+        self.layout = layout
+        self.chunk = max(1, min(samples, MAX_CHUNK, MAX_BYTES // sample_bytes))
+        self.stream = cuda.stream()
+        self.feed = Feed(self.chunk, self.stream)
+        self.order = Order(np.empty(0, np.int64))  # of the epoch that is going on
+        self.fused: dict[Any, Any] = {}  # what takes whole steps of this network
+        columns = -(-self.chunk // ROW_MULTIPLE) * ROW_MULTIPLE
+        self.h, self.delta = (cuda.device_array((rows, columns), dtype) for _ in range(2))
+        for values in (self.h, self.delta):  # products go over all columns, those without a sample too
+            self.launch(fill, blocks_for(columns), THREADS, values, 0, rows, columns, 0.0)
+        for k in range(layout.depth + 1):
+            self.launch(fill, blocks_for(columns), THREADS, self.h, layout.rows[k] + layout.widths[k], 1, columns, 1.0)
+        self.d, self.e = (cuda.device_array((n_out, self.chunk), dtype) for _ in range(2))
+        self.outcome = cuda.device_array((OUTCOME_ROWS, self.chunk), dtype)
+        self.E, self.correct = (cuda.device_array(self.chunk, np.float64) for _ in range(2))
+        self.totals = self.there(np.zeros(TOTALS))
+        most = max(slices_of(layout, k, self.chunk) for k in range(1, layout.depth + 1))
+        self.part = cuda.device_array((most, layout.size), dtype)
+        self.nothing = nothing(dtype, 1), nothing(dtype, 2)
+
+    def launch(self, kernel: Any, blocks: Any, threads: Any, *arguments: Any) -> None:
+        """A kernel in the stream of this propagation, in which all of a call goes: so it is in order, whatever the
+        default stream is."""
+        kernel[blocks, threads, self.stream](*arguments)
+
+    def there(self, numbers: np.ndarray) -> Any:
+        """The numbers on the device, for later launches of this propagation."""
+        return cuda.to_device(numbers, stream=self.stream)
+
+    def read(self, array: Any) -> np.ndarray:
+        """The numbers of an array on the device, once the launches so far are done."""
+        numbers: np.ndarray = array.copy_to_host(stream=self.stream)
+        self.stream.synchronize()
+        return numbers
+
+    def start_totals(self) -> None:
+        """E and the number of correct samples are 0."""
+        self.totals.copy_to_device(np.zeros(TOTALS), stream=self.stream)
+
+    def run(self, theta: Any, window: Window, grad: Any, Y: Any, E0: Any, norms: Any, extras: Extras,
+            rates: np.ndarray) -> None:
+        """A window of at most a chunk; see `Backend.propagate`. What is not wanted is None.
+
+        E and the number of correct samples are added to `totals`.
+        """
+        self.forward(theta, window, extras, rates)
+        self.finish(window, self.nothing[1] if Y is None else Y)
+        if grad is not None or E0 is not None:
+            self.back(theta, window, E0)
+        if norms is not None or extras.clip_norm > 0.0:
+            layout = self.layout
+            self.launch(gradient_norms(layout.dtype), blocks_for(window.samples), THREADS, self.h, self.delta,
+                        layout.widths_there, layout.rows_there, window.numbers, window.first, window.samples,
+                        nothing(np.dtype(np.float64), 1) if norms is None else norms, extras.clip_norm)
+        if grad is not None:
+            self.add_gradient(window, grad)
+
+    def forward(self, theta: Any, window: Window, extras: Extras, rates: np.ndarray) -> None:
+        """h_k and g'(a_k) of all layers, from the rows of X."""
+        layout, n, dtype = self.layout, window.samples, self.layout.dtype
+        squares = -(-layout.widths[0] // SQUARE), -(-n // SQUARE)
+        self.launch(gather(dtype), squares, (SQUARE, SQUARE_ROWS), window.X, window.order, window.start, n, self.h)
+        for k in range(1, layout.depth + 1):
+            g, block = layout.activations[k - 1], block_for(layout.widths[k], n)
+            self.launch(forward_product(dtype, block, g), grid_for(block, layout.widths[k], n), block.threads, theta,
+                        self.h, self.delta, layout.weights[k], layout.biases[k], layout.rows[k - 1], layout.rows[k],
+                        layout.widths[k - 1], layout.widths[k], n)
+            if extras.drop and rates[k] > 0.0:
+                self.launch(drop(dtype), blocks_for(n), THREADS, self.h, self.delta, layout.rows[k], layout.widths[k],
+                            window.numbers, window.first, n, extras.key, k, rates[k])
+
+    def finish(self, window: Window, Y: Any) -> None:
+        """y, and E and δ_L of samples that have targets."""
+        layout, n = self.layout, window.samples
+        room, numbers, first = self.room_for(Y, window)
+        self.launch(outputs(layout.dtype, layout.activations[-1], layout.loss), blocks_for(n), THREADS, self.h,
+                    self.delta, layout.rows[layout.depth], layout.widths[-1], window.order, window.start, numbers,
+                    first, n, window.labels, window.targets, window.weights, self.d, self.e, self.outcome, room,
+                    self.E, self.correct)
+        self.bring(room, Y, window)
+        if len(window.labels) or len(window.targets):
+            self.launch(add_outcomes, 1, THREADS, self.E, self.correct, n, self.totals)
+
+    def back(self, theta: Any, window: Window, E0: Any) -> None:
+        """δ_k of all layers, and e_0 where it is wanted."""
+        layout, n = self.layout, window.samples
+        if E0 is not None:  # e_0 = W_1ᵀ δ_1 ⊙ 1
+            self.launch(fill, blocks_for(n), THREADS, self.delta, 0, layout.widths[0], n, 1.0)
+        for k in range(layout.depth, 1 if E0 is None else 0, -1):
+            block = block_for(layout.widths[k - 1], n)
+            self.launch(backward_product(layout.dtype, block), grid_for(block, layout.widths[k - 1], n), block.threads,
+                        theta, self.delta, layout.weights[k], layout.rows[k - 1], layout.rows[k],
+                        layout.widths[k - 1], layout.widths[k], n)
+        if E0 is not None:
+            room, numbers, first = self.room_for(E0, window)
+            self.launch(write_errors, blocks_for(n), THREADS, self.delta, numbers, first, n, room)
+            self.bring(room, E0, window)
+
+    def room_for(self, result: Any, window: Window) -> tuple[Any, Any, int]:
+        """Where a window's rows of a result go, and their numbers there: the result, or room for those rows alone,
+        where it lies in the processor's memory."""
+        if is_on_device(result):
+            return result, window.numbers, window.first
+        return cuda.device_array((window.samples, result.shape[1]), result.dtype), nothing(np.dtype(np.int64), 1), 0
+
+    def bring(self, room: Any, result: Any, window: Window) -> None:
+        """From the room to the result, where they are two."""
+        if room is not result:
+            result[window.rows] = self.read(room)
+
+    def add_gradient(self, window: Window, grad: Any) -> None:
+        """∂E/∂W_k and ∂E/∂b_k of all layers."""
+        layout, n = self.layout, window.samples
+        for k in range(1, layout.depth + 1):
+            slices, block = slices_of(layout, k, n), block_for_gradient(layout, k)
+            slice_size = -(-n // (slices * ROW_MULTIPLE)) * ROW_MULTIPLE
+            self.launch(gradient_product(layout.dtype, block),
+                        grid_for(block, layout.widths[k], layout.widths[k - 1] + 1, slices), block.threads,
+                        self.delta, self.h, self.part, layout.weights[k], layout.biases[k], layout.rows[k - 1],
+                        layout.rows[k], layout.widths[k - 1], layout.widths[k], n, slice_size)
+            begin, end = layout.weights[k], layout.biases[k] + layout.widths[k]
+            self.launch(add_slices, blocks_for(end - begin), THREADS, self.part, slices, begin, end, grad)
+
+
+def block_for_gradient(layout: DeviceLayout, k: int) -> Block:
+    """The block for ∂E/∂W_k and ∂E/∂b_k."""
+    return block_for(layout.widths[k], layout.widths[k - 1] + 1)
+
+
+def slices_of(layout: DeviceLayout, k: int, samples: int) -> int:
+    """Into how many slices the samples of ∂E/∂W_k are cut: a function of the network and their number alone."""
+    across, down, _ = grid_for(block_for_gradient(layout, k), layout.widths[k], layout.widths[k - 1] + 1)
+    room = MAX_BYTES // (layout.size * layout.itemsize)
+    return max(1, min(ENOUGH_BLOCKS // (across * down), samples // LEAST_SLICE, room))

@@ -1,0 +1,62 @@
+"""How `fused` cuts the batches of a network into tiles of samples, and whether it takes the network at all."""
+
+from typing import NamedTuple
+
+from .driver import SIMULATED
+from .products import PADDING
+from .propagation import DeviceLayout
+
+#: Samples of a tile, as many as fit and leave each multiprocessor a tile.
+TILES = (64, 32, 16, 8, 4) if not SIMULATED else (8, 4)
+
+#: Shared memory of a block that every GPU grants without being asked, in bytes.
+SHARED_BYTES = 48 * 1024
+
+#: Tiles of a batch that are enough for all multiprocessors.
+ENOUGH_TILES = 128
+
+#: Parts of the gradient at the most, and their bytes.
+MOST_SLOTS, SLOT_BYTES = 512, 2**26
+
+#: Steps of more operations than that in the smallest tiles, which read all weights for a few samples, are left to the
+#: products over whole batches.
+MOST_OPERATIONS = 2e9
+
+#: The threads of a block are a multiple of the first and at most the second.
+WARP, MOST_THREADS = (32, 256) if not SIMULATED else (2, 2)
+
+#: A slab of W has so many k.
+DEPTH = 8 if not SIMULATED else 2
+
+
+class Shape(NamedTuple):
+    """How a tile is computed: what a kernel is compiled for."""
+
+    tile: int     # samples
+    threads: int  # of a block
+    each: int     # the units of a thread, 4 or 1, of 4 samples: fewer where there are too few tiles for all
+    rows: int     # of a tile's values in shared memory: h of all layers, g' and δ of all but the first
+
+
+def shape_of(layout: DeviceLayout, batch_size: int) -> Shape | None:
+    """How tiles of batches of that size are computed; None where the network does not fit, or products over batches are
+    faster."""
+    rows, widest = 2 * layout.units[-1] - layout.widths[0], max(layout.widths[1:])
+    for tile in TILES:
+        tiles, columns = -(-batch_size // tile), tile // 4
+        each = 4 if tiles >= ENOUGH_TILES else 1
+        threads = min(MOST_THREADS, -(-(-(-widest // each) * columns) // WARP) * WARP)
+        slab = DEPTH * (each * threads // columns + PADDING)
+        if layout.itemsize * (rows * (tile + PADDING) + slab) + 16 * WARP > SHARED_BYTES:
+            continue
+        if tile > TILES[-1] and tiles < ENOUGH_TILES:
+            continue
+        if tile == TILES[-1] and 6.0 * layout.size * batch_size > MOST_OPERATIONS:
+            return None
+        return Shape(tile, threads, each, rows)
+    return None
+
+
+def slots_of(layout: DeviceLayout, shape: Shape, batch_size: int) -> int:
+    """Into how many parts the gradient of a batch of that size is summed."""
+    return max(1, min(MOST_SLOTS, -(-batch_size // shape.tile), SLOT_BYTES // (layout.size * layout.itemsize)))

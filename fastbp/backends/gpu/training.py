@@ -1,0 +1,168 @@
+"""The loop over batches and epochs, from Python: slices of steps are launched one after another, then looked at.
+
+It is `backends.training_loop` for the device: the same plan, the same progress, the same order of samples. What a step
+finds out stays on the device until the end of the slice.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ... import inputs
+from ...dropout import epoch_key
+from ...inputs import Samples
+from ...sampling import draw_order
+from ...updates import OptimizerSpec, OptimizerState
+from .. import Extras
+from ..training_loop import (
+    BATCH_E,
+    CORRECT,
+    DIVERGED,
+    EPOCH,
+    EPOCH_E,
+    POSITION,
+    RUNNING,
+    STALLED,
+    STEP,
+    Plan,
+    Progress,
+    end_epoch,
+)
+from .feed import Order
+from .fused import FusedSteps
+from .interrupts import held_back
+from .memory import is_on_device
+from .panels import THREADS, TOTAL_E, blocks_for, fill
+from .propagation import DeviceLayout, Propagation
+from .shape import shape_of, slots_of
+from .updates import (
+    BEYOND,
+    CONTROLS,
+    RECORD_CORRECT,
+    RECORD_E,
+    RECORD_MASS,
+    RECORD_PENALTY,
+    RECORDS,
+    SUMMING_BLOCKS,
+    TAKEN,
+    Update,
+    add_penalty,
+    end_penalty,
+    end_step,
+    numbers_for,
+    see_loss,
+    set_mass,
+    sum_weights,
+)
+
+#: Steps of a slice at the most: their records and numbers lie on the device.
+MAX_STEPS = 4096
+
+
+def train(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec,
+          state: OptimizerState, progress: Progress, until_epoch: int, budget: int, work: Propagation,
+          threads: int) -> int:
+    """Batches for about `budget` samples; see `Backend.train`. A slice ends with a batch, or with Ctrl-C.
+
+    What the device has done is booked before Ctrl-C ends the training, as if this were compiled.
+    """
+    with held_back() as interrupts:
+        return _slice(theta, grad, layout, samples, plan, optimizer, state, progress, until_epoch, budget, work,
+                      interrupts)
+
+
+def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec,
+           state: OptimizerState, progress: Progress, until_epoch: int, budget: int, work: Propagation,
+           interrupts: list[Any]) -> int:
+    """`train`, where interrupts come to a list."""
+    n, counts, sums = len(samples.X), progress.counts, progress.sums
+    while budget > 0 and counts[EPOCH] < until_epoch and not interrupts:
+        position = int(counts[POSITION])
+        if position == 0:
+            draw_order(progress.order, plan.sampling, plan.seed, counts[EPOCH])
+            work.order = Order(progress.order)
+        left = -(-(n - position) // plan.batch_size)
+        steps = max(1, min(left, -(-budget // plan.batch_size), MAX_STEPS))
+        numbers = numbers_for(optimizer, int(state.updates[0]), steps)
+        starts = range(position, position + steps * plan.batch_size, plan.batch_size)
+        batches = [(start, min(start + plan.batch_size, n)) for start in starts]
+        fused = fused_for(layout, samples, plan, optimizer, state, work)
+        if fused is not None:
+            records, E = fused.take(theta, state.averages, samples, work.order.on_device, position, n, plan.batch_size,
+                                    numbers, work)
+        else:
+            records, E = descend(theta, grad, layout, samples, plan, optimizer, state, numbers, batches,
+                                 int(counts[EPOCH]), work, interrupts)
+        taken = len(records)
+        sizes = np.array([stop - start for start, stop in batches[:taken]])
+        E_of_steps = plan.loss_scale * records[:, RECORD_E] + records[:, RECORD_PENALTY]
+        for share in (E_of_steps * sizes / records[:, RECORD_MASS]).tolist():
+            sums[EPOCH_E] += share  # one after another, so that it does not matter where a slice ends
+        counts[CORRECT] += int(records[:, RECORD_CORRECT].sum())
+        counts[STEP] += taken
+        state.updates[0] += taken
+        counts[POSITION] += sizes.sum()
+        budget -= int(sizes.sum())
+        if E is not None:
+            sums[BATCH_E] = E
+            return DIVERGED
+        if counts[POSITION] == n and end_epoch.py_func(progress, plan, n) == STALLED:
+            return STALLED
+    return RUNNING
+
+
+def fused_for(layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec, state: OptimizerState,
+              work: Propagation) -> FusedSteps | None:
+    """What takes whole steps in one launch, where batches are plain, and the network is small; else None."""
+    is_plain = (plan.clip_norm == 0.0 and plan.drop == 0 and plan.penalty == 0.0 and not plan.by_weight
+                and optimizer.clip_norm == 0.0 and is_on_device(samples.X))
+    shape = shape_of(layout, plan.batch_size) if is_plain else None
+    if shape is None:
+        return None
+    key = shape, slots_of(layout, shape, plan.batch_size), optimizer.kind, len(state.averages)
+    if key not in work.fused:
+        work.fused[key] = FusedSteps(layout, *key)
+    return work.fused[key]
+
+
+def mass_of(samples: Samples, order: Order, start: int, stop: int) -> float:
+    """Σ w of the samples order[start:stop] on the processor; their number, where they have no weights or only zeros."""
+    weights = samples.weights[order.rows(start, stop - start)] if len(samples.weights) else samples.weights
+    return inputs.mass_of(weights, stop - start)
+
+
+def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec,
+            state: OptimizerState, numbers: np.ndarray, batches: list[tuple[int, int]], epoch: int, work: Propagation,
+            interrupts: list[Any]) -> tuple[np.ndarray, float | None]:
+    """A step for each batch, by launches for each, until there is an interrupt; the records of those that were taken,
+    and E of one that was not finite."""
+    extras = Extras(plan.clip_norm, plan.drop, 0, int(epoch_key(plan.seed, epoch)) if plan.drop else 0)
+    update = Update(layout.dtype, optimizer, layout.size, len(state.averages), work.stream)
+    control, totals, launch = work.there(np.zeros(CONTROLS)), work.totals, work.launch
+    records, on_device = work.there(np.zeros((len(batches), RECORDS))), work.there(numbers)
+    parts = work.there(np.zeros((SUMMING_BLOCKS, THREADS)))
+    resident = is_on_device(samples.X)
+    work.start_totals()
+    for step, (start, stop) in enumerate(batches):
+        for window in work.feed.windows(samples, work.order, start, stop):
+            if interrupts:
+                break
+            work.run(theta, window, grad, None, None, None, extras, plan.rates)
+        if interrupts:  # only whole steps are taken
+            launch(fill, blocks_for(layout.size), THREADS, grad.reshape(1, layout.size), 0, 1, layout.size, 0.0)
+            break
+        if plan.by_weight and len(samples.weights) and resident:
+            launch(sum_weights, 1, THREADS, samples.weights, work.order.on_device, start, stop - start, control)
+        else:
+            launch(set_mass, 1, 1, mass_of(samples, work.order, start, stop) if plan.by_weight else float(stop - start),
+                   control)
+        if plan.penalty > 0.0:
+            for k in range(1, layout.depth + 1):
+                launch(add_penalty, SUMMING_BLOCKS, THREADS, theta, grad, layout.weights[k], layout.biases[k],
+                       plan.penalty, parts)
+            launch(end_penalty, 1, 1, parts, plan.penalty, control)
+        launch(see_loss, 1, 1, totals, control)
+        update.launch(theta, grad, state.averages, on_device, step, control)
+        launch(end_step, 1, 1, totals, control, records, step)
+    seen = work.read(control)
+    return work.read(records)[: int(seen[TAKEN])], float(work.read(totals)[TOTAL_E]) if seen[BEYOND] else None

@@ -1,0 +1,263 @@
+"""The update of theta on the GPU: the formulas of `fastbp.updates`, a thread for each parameter.
+
+As there, θ is written only after the whole change is known to be finite. What decides lies in `control` on the device,
+so that steps follow each other without waiting for the processor.
+"""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from ...compilation import kernel as on_processor
+from ...schedules import learning_rate_at
+from ...updates import (
+    KINDS,
+    OptimizerSpec,
+    adam_change,
+    adam_numbers,
+    momentum_change,
+    momentum_numbers,
+    rmsprop_change,
+    rmsprop_numbers,
+)
+from .device import device_function, inlined, kernel
+from .driver import SIMULATED, cuda
+from .panels import THREADS, TOTAL_CORRECT, TOTAL_E, blocks_for, sample_at
+
+#: The places of `control`, (CONTROLS,) float64: whether something was not finite, by what the gradient is multiplied,
+#: the number or weight of the batch's samples, ½ α Σ ‖W_k‖², how many steps were taken, and the largest |∂E/∂θ|.
+BEYOND, FACTOR, MASS, PENALTY, TAKEN, LARGEST, CONTROLS = range(7)
+
+#: The columns of `records`: what the step of that row had.
+RECORD_E, RECORD_CORRECT, RECORD_MASS, RECORD_PENALTY, RECORDS = range(5)
+
+#: As many blocks sum parts of a vector, whatever its size, so that sums do not depend on the GPU.
+SUMMING_BLOCKS = 64 if not SIMULATED else 2
+
+#: Numbers of an update: the weight decay, and what the optimizer's formula takes.
+NUMBERS = 10
+
+SGD, RMSPROP, ADAM = (KINDS.index(name) for name in ("sgd", "rmsprop", "adam"))
+
+
+@on_processor
+def numbers_of_steps(kind: int, settings: Any, schedule: Any, first: int, numbers: Any) -> None:
+    """What updates have for all parameters: numbers (steps, NUMBERS) float64, after the `first` ones."""
+    for step in range(numbers.shape[0]):
+        n, t = numbers[step], first + step
+        rate = learning_rate_at(schedule, t)
+        if kind == SGD:
+            n[0], (n[1], n[2], n[3], n[4]) = settings[2], momentum_numbers(rate, settings[0], settings[1] != 0.0)
+        elif kind == RMSPROP:
+            n[0], (n[1], n[2], n[3], n[4]) = settings[2], rmsprop_numbers(rate, settings[0], settings[1])
+        else:
+            n[0], (n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9]) = settings[3], adam_numbers(
+                rate, t + 1, settings[0], settings[1], settings[2], settings[4], settings[5] != 0.0)
+
+
+def numbers_for(optimizer: OptimizerSpec, first: int, steps: int) -> np.ndarray:
+    """The same of an optimizer."""
+    numbers = np.zeros((steps, NUMBERS))
+    numbers_of_steps(optimizer.kind, optimizer.settings, optimizer.schedule, first, numbers)
+    return numbers
+
+
+@functools.cache
+def change_of(dtype: np.dtype, kind: int, averages: int) -> Any:
+    """The function (theta_p, g, averages, p, numbers) → the change of θ_p; it writes the running averages."""
+    T = dtype.type
+
+    def plain(theta: Any, g: Any, averages: Any, p: int, n: Any) -> Any:
+        return T(n[1]) * g
+
+    momentum = device_function(momentum_change)
+
+    def with_momentum(theta: Any, g: Any, averages: Any, p: int, n: Any) -> Any:
+        change, averages[0, p] = momentum(g, averages[0, p], T(n[1]), T(n[2]), T(n[3]), T(n[4]))
+        return change
+
+    rmsprop = device_function(rmsprop_change)
+
+    def with_rmsprop(theta: Any, g: Any, averages: Any, p: int, n: Any) -> Any:
+        change, averages[0, p] = rmsprop(g, averages[0, p], T(n[1]), T(n[2]), T(n[3]), T(n[4]))
+        return change
+
+    adam = device_function(adam_change)
+
+    def with_adam(theta: Any, g: Any, averages: Any, p: int, n: Any) -> Any:
+        change, averages[0, p], averages[1, p] = adam(g, theta, averages[0, p], averages[1, p], T(n[1]), T(n[2]),
+                                                      T(n[3]), T(n[4]), T(n[5]), T(n[6]), T(n[7]), T(n[8]), T(n[9]))
+        return change
+
+    return inlined({SGD: with_momentum if averages else plain, RMSPROP: with_rmsprop, ADAM: with_adam}[kind])
+
+
+@functools.cache
+def change(dtype: np.dtype, kind: int, averages: int) -> Any:
+    """A kernel: the gradient becomes the change of θ, in place; and it is seen whether θ stays finite."""
+    T, change_at = dtype.type, change_of(dtype, kind, averages)
+
+    @kernel
+    def change_parameters(theta: Any, grad: Any, averages: Any, numbers: Any, step: int, control: Any) -> None:
+        p = cuda.grid(1)
+        if p < theta.size and control[BEYOND] == 0.0:
+            n = numbers[step]
+            g = T(control[FACTOR]) * grad[p] + T(n[0]) * theta[p]
+            grad[p] = change_at(theta[p], g, averages, p, n)
+
+    return change_parameters
+
+
+@kernel
+def set_mass(mass: float, control: Any) -> None:
+    """By what the gradient is divided; by one thread."""
+    control[MASS], control[FACTOR], control[PENALTY] = mass, 1.0 / mass, 0.0
+
+
+@kernel
+def sum_weights(weights: Any, order: Any, start: int, samples: int, control: Any) -> None:
+    """The mass of a batch: Σ w, or its number where that is 0; by one block."""
+    parts = cuda.shared.array(THREADS, np.float64)
+    t = cuda.threadIdx.x
+    parts[t] = 0.0
+    for s in range(t, samples, THREADS):
+        parts[t] += weights[sample_at(order, start + s)]
+    cuda.syncthreads()
+    if t == 0:
+        mass = 0.0
+        for thread in range(THREADS):
+            mass += parts[thread]
+        mass = mass if mass > 0.0 else float(samples)
+        control[MASS], control[FACTOR], control[PENALTY] = mass, 1.0 / mass, 0.0
+
+
+@kernel
+def see_loss(totals: Any, control: Any) -> None:
+    """Whether E is finite; by one thread."""
+    if not math.isfinite(totals[TOTAL_E]):
+        control[BEYOND] = 1.0
+
+
+@kernel
+def add_penalty(theta: Any, grad: Any, begin: int, end: int, alpha: float, parts: Any) -> None:
+    """∂E/∂W_k += α W_k from begin to end, by SUMMING_BLOCKS blocks; parts (SUMMING_BLOCKS, THREADS) += Σ w²."""
+    total = 0.0
+    for p in range(begin + cuda.grid(1), end, SUMMING_BLOCKS * THREADS):
+        w = theta[p]
+        total += np.float64(w) * np.float64(w)
+        grad[p] += grad.dtype.type(alpha) * w
+    parts[cuda.blockIdx.x, cuda.threadIdx.x] += total
+
+
+@kernel
+def end_penalty(parts: Any, alpha: float, control: Any) -> None:
+    """½ α Σ ‖W_k‖² from the parts, which are 0 again then; by one thread."""
+    total = 0.0
+    for block in range(SUMMING_BLOCKS):
+        for thread in range(THREADS):
+            total += parts[block, thread]
+            parts[block, thread] = 0.0
+    control[PENALTY] = 0.5 * alpha * total
+
+
+@kernel
+def find_largest(grad: Any, parts: Any) -> None:
+    """The largest |∂E/∂θ| of each thread of SUMMING_BLOCKS blocks."""
+    largest = 0.0
+    for p in range(cuda.grid(1), grad.size, SUMMING_BLOCKS * THREADS):
+        largest = max(largest, abs(np.float64(grad[p])))
+    parts[cuda.blockIdx.x, cuda.threadIdx.x] = largest
+
+
+@kernel
+def end_largest(parts: Any, control: Any) -> None:
+    """The largest of the parts, by one thread."""
+    largest = 0.0
+    for block in range(SUMMING_BLOCKS):
+        for thread in range(THREADS):
+            largest = max(largest, parts[block, thread])
+    control[LARGEST] = largest
+
+
+@kernel
+def sum_squares(grad: Any, control: Any, parts: Any) -> None:
+    """Σ (g / max |g|)² of each thread: no square overflows or vanishes."""
+    total, largest = 0.0, control[LARGEST]
+    if largest > 0.0:
+        for p in range(cuda.grid(1), grad.size, SUMMING_BLOCKS * THREADS):
+            ratio = np.float64(grad[p]) / largest
+            total += ratio * ratio
+    parts[cuda.blockIdx.x, cuda.threadIdx.x] = total
+
+
+@kernel
+def clip(parts: Any, clip_norm: float, control: Any) -> None:
+    """The factor of the gradient, so that its norm is at most clip_norm; by one thread."""
+    total = 0.0
+    for block in range(SUMMING_BLOCKS):
+        for thread in range(THREADS):
+            total += parts[block, thread]
+    norm = control[FACTOR] * control[LARGEST] * math.sqrt(total)
+    if norm > clip_norm:
+        control[FACTOR] *= clip_norm / norm
+
+
+@kernel
+def see_finite(grad: Any, control: Any) -> None:
+    """Whether the gradient is finite."""
+    p = cuda.grid(1)
+    if p < grad.size and not math.isfinite(grad[p]):
+        control[BEYOND] = 1.0
+
+
+@kernel
+def see_finite_after(theta: Any, change: Any, control: Any) -> None:
+    """Whether θ - change is finite."""
+    p = cuda.grid(1)
+    if p < theta.size and not math.isfinite(theta[p] - change[p]):
+        control[BEYOND] = 1.0
+
+
+@kernel
+def apply(theta: Any, grad: Any, control: Any) -> None:
+    """θ ← θ - change and grad = 0, if all is finite."""
+    p = cuda.grid(1)
+    if p < theta.size and control[BEYOND] == 0.0:
+        theta[p] -= grad[p]
+        grad[p] = 0
+
+
+@kernel
+def end_step(totals: Any, control: Any, records: Any, step: int) -> None:
+    """What the step had is recorded, if it was taken; by one thread."""
+    if control[BEYOND] == 0.0:
+        records[step, RECORD_E], records[step, RECORD_CORRECT] = totals[TOTAL_E], totals[TOTAL_CORRECT]
+        records[step, RECORD_MASS], records[step, RECORD_PENALTY] = control[MASS], control[PENALTY]
+        control[TAKEN] += 1.0
+        totals[TOTAL_E], totals[TOTAL_CORRECT] = 0.0, 0.0
+
+
+class Update:
+    """Launches an optimizer's updates."""
+
+    def __init__(self, dtype: np.dtype, optimizer: OptimizerSpec, parameters: int, averages: int,
+                 stream: Any = 0) -> None:
+        self.clip_norm, self.blocks, self.stream = optimizer.clip_norm, blocks_for(parameters), stream
+        self.change = change(dtype, optimizer.kind, averages)
+        self.parts = cuda.device_array((SUMMING_BLOCKS, THREADS), np.float64)
+
+    def launch(self, theta: Any, grad: Any, averages: Any, numbers: Any, step: int, control: Any) -> None:
+        """θ ← θ - change(factor · grad) by row `step` of the numbers, with the factor in control."""
+        each, many = (self.blocks, THREADS, self.stream), (SUMMING_BLOCKS, THREADS, self.stream)
+        one = (1, 1, self.stream)
+        see_finite[each](grad, control)
+        if self.clip_norm > 0.0:
+            find_largest[many](grad, self.parts)
+            end_largest[one](self.parts, control)
+            sum_squares[many](grad, control, self.parts)
+            clip[one](self.parts, self.clip_norm, control)
+        self.change[each](theta, grad, averages, numbers, step, control)
+        see_finite_after[each](theta, grad, control)
+        apply[each](theta, grad, control)

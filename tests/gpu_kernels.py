@@ -1,0 +1,125 @@
+"""Compiles every kernel of the CUDA backend to PTX, where there is no GPU. Run by `test_cuda_kernels` in a process of
+its own, because the simulator, in which other tests run, compiles nothing.
+
+    python tests/gpu_kernels.py 7.0 float32        prints a line of JSON for each kernel: its name, and what is in it
+"""
+
+import json
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+from numba import cuda, from_dtype, types
+from numba.cuda import dispatcher
+
+from fastbp.activations import ACTIVATIONS, BY_NAME
+from fastbp.backends.gpu import fused, memory, panels, products, updates
+from fastbp.backends.gpu.shape import shape_of
+from fastbp.layout import make_layout
+from fastbp.losses import BY_NAME as LOSS
+from fastbp.losses import LOSSES
+from fastbp.updates import KINDS
+
+INTEGER, REAL = types.int64, types.float64
+
+
+def vector(T):
+    return types.Array(T, 1, "C")
+
+
+def matrix(T):
+    return types.Array(T, 2, "C")
+
+
+ORDER, NUMBERS, CONTROL = vector(INTEGER), vector(REAL), vector(REAL)
+
+
+def kernels(dtype):
+    """(name, kernel, types of its arguments) of all kernels for a dtype."""
+    T = from_dtype(dtype)
+    V, M, i = vector(T), matrix(T), INTEGER
+    for block in (products.SMALL, products.LARGE):
+        for activation in ACTIVATIONS:
+            yield (f"forward {activation.name}", products.forward_product(dtype, block, activation),
+                   (V, M, M, i, i, i, i, i, i, i))
+        yield "backward", products.backward_product(dtype, block), (V, M, i, i, i, i, i, i)
+        yield "gradient product", products.gradient_product(dtype, block), (M, M, M, i, i, i, i, i, i, i, i)
+    yield "gather", panels.gather(dtype), (M, ORDER, i, i, M)
+    for activation, loss in [*((BY_NAME["identity"], loss) for loss in LOSSES),
+                             (BY_NAME["softmax"], LOSSES[0]), (BY_NAME["softmax"], LOSSES[1])]:
+        yield (f"outputs {activation.name} {loss.name}", panels.outputs(dtype, activation, loss),
+               (M, M, i, i, ORDER, i, ORDER, i, i, ORDER, M, V, M, M, M, M, NUMBERS, NUMBERS))
+    yield "drop", panels.drop(dtype), (M, M, i, i, ORDER, i, i, i, i, REAL)
+    yield "write_errors", panels.write_errors, (M, ORDER, i, i, M)
+    yield "fill", panels.fill, (M, i, i, i, REAL)
+    yield "gradient_norms", panels.gradient_norms(dtype), (M, M, ORDER, ORDER, ORDER, i, i, NUMBERS, REAL)
+    yield "add_outcomes", panels.add_outcomes, (NUMBERS, NUMBERS, i, NUMBERS)
+    yield "add_slices", panels.add_slices, (M, i, i, i, V)
+    for kind, name in enumerate(KINDS):
+        for averages in (0, 1, 2):
+            yield (f"change {name} {averages}", updates.change(dtype, kind, averages),
+                   (V, V, M, matrix(REAL), i, CONTROL))
+    parts = matrix(REAL)
+    yield "set_mass", updates.set_mass, (REAL, CONTROL)
+    yield "sum_weights", updates.sum_weights, (V, ORDER, i, i, CONTROL)
+    yield "see_loss", updates.see_loss, (NUMBERS, CONTROL)
+    yield "add_penalty", updates.add_penalty, (V, V, i, i, REAL, parts)
+    yield "end_penalty", updates.end_penalty, (parts, REAL, CONTROL)
+    yield "find_largest", updates.find_largest, (V, parts)
+    yield "end_largest", updates.end_largest, (parts, CONTROL)
+    yield "sum_squares", updates.sum_squares, (V, CONTROL, parts)
+    yield "clip", updates.clip, (parts, REAL, CONTROL)
+    yield "see_finite", updates.see_finite, (V, CONTROL)
+    yield "see_finite_after", updates.see_finite_after, (V, V, CONTROL)
+    yield "apply", updates.apply, (V, V, CONTROL)
+    yield "end_step", updates.end_step, (NUMBERS, CONTROL, matrix(REAL), i)
+    for source in (types.float32, types.float64, types.int64, types.uint8, types.boolean):
+        yield f"convert {source}", memory.convert, (types.Array(source, 2, "A"), M)
+        yield f"convert_vector {source}", memory.convert_vector, (types.Array(source, 1, "A"), V)
+    yield "is_outside", memory.is_outside, (V, REAL, REAL, ORDER)
+    yield "is_outside labels", memory.is_outside, (ORDER, i, i, ORDER)
+    yield "row_sum_is_wrong", memory.row_sum_is_wrong, (M, ORDER)
+
+
+#: Networks whose trainings are fused, where they fit: widths, activations, loss, batch, optimizer, and its averages.
+FUSED = [((32, 64, 64, 64, 64, 16), ("relu", "identity"), "squared_error", 2**14, "sgd", 1),
+         ((784, 128, 10), ("tanh", "identity"), "softmax_cross_entropy", 128, "sgd", 0),
+         ((30, 20, 3), ("gelu", "softmax"), "cross_entropy", 64, "rmsprop", 1),
+         ((8, 16, 4), ("silu", "identity"), "binary_cross_entropy", 1000, "sgd", 1),
+         ((8, 1), ("identity",), "poisson", 2**14, "adam", 2)]
+
+
+def fused_kernels(dtype):
+    """The same of trainings in one launch."""
+    T, i = from_dtype(dtype), INTEGER
+    V, M, reals = vector(T), matrix(T), matrix(REAL)
+    signature = (V, V, M, M, ORDER, M, V, ORDER, i, i, i, i, *[ORDER] * 5, reals, M, types.Array(T, 3, "C"), reals, i,
+                 vector(types.int32), CONTROL, reals)
+    for widths, names, loss, batch, optimizer, averages in FUSED:
+        layout = make_layout(widths)
+        shape = shape_of(SimpleNamespace(widths=widths, units=layout.units.tolist(), size=layout.size,
+                                         itemsize=dtype.itemsize), batch)
+        if shape is None:
+            continue
+        different, _ = fused.numbered(tuple(BY_NAME[name] for name in names))
+        yield (f"fused {'-'.join(map(str, widths))} {names[0]} tile {shape.tile}",
+               fused.fused_steps(dtype, shape, different, BY_NAME[names[-1]], LOSS[loss],
+                                 KINDS.index(optimizer), averages), signature)
+
+
+def main(capability, dtype):
+    # Functions that kernels call ask the GPU at hand for its capability, even where the kernel is told one.
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    for name, kernel, signature in [*kernels(dtype), *fused_kernels(dtype)]:
+        ptx, _ = cuda.compile_ptx(kernel.py_func, signature, cc=capability, device=False)
+        print(json.dumps({
+            "name": name, "target": re.search(r"^\.target (\w+)", ptx, re.MULTILINE)[1], "local": ".local" in ptx,
+            "16-byte loads": len(re.findall(r"ld\.shared\.v4\.[fb]32|ld\.shared\.v2\.[fb]64", ptx)),
+            "unresolved": ".extern .func" in ptx, "approximate division": "div.approx" in ptx or "div.full" in ptx,
+            "float64": bool(re.search(r"\b(add|sub|mul|fma|div)\.\w*\.?f64", ptx))}))
+
+
+if __name__ == "__main__":
+    major, minor = sys.argv[1].split(".")
+    main((int(major), int(minor)), np.dtype(sys.argv[2]))

@@ -1,0 +1,78 @@
+"""The backend "cuda" where there is no GPU: it says so, and its kernels compile for every kind of GPU all the same."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastbp
+
+ENVIRONMENT = {**{name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"},
+               "PYTHONPATH": str(Path(fastbp.__file__).parents[1]), "CUDA_VISIBLE_DEVICES": "-1"}
+
+
+def run(*arguments):
+    """What a Python program prints, where there is neither a GPU nor the simulator."""
+    finished = subprocess.run([sys.executable, "-P", "-W", "error", *arguments], capture_output=True, text=True,
+                              env=ENVIRONMENT)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+HIDDEN = """
+from importlib.machinery import PathFinder
+find_spec = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *of: None if name.partition(".")[0] == "numba_cuda" else find_spec(name, *of)
+"""
+
+ASKED = """
+import numpy as np
+import fastbp
+import fastbp.backends.gpu.driver
+for attempt in range(2):
+    try:
+        fastbp.MLP([2, 2], backend="cuda")
+    except (ImportError, RuntimeError) as error:
+        print(type(error).__name__, error)
+net = fastbp.MLP([2, 3, 2], seed=0)
+net.fit(np.eye(2), [0, 1], epochs=1)
+print(net.backend)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
+def test_without_a_gpu_one_sentence_says_so():
+    refused = "NoGpuError backend 'cuda' needs an NVIDIA GPU and its driver, and found none that it can use"
+    assert run("-c", ASKED).splitlines() == [refused, refused, "tiled"]
+
+
+def test_without_numba_cuda_one_sentence_says_what_to_install():
+    refused = "ImportError backend 'cuda' needs numba-cuda: pip install 'fastbp[cuda]'"
+    assert run("-c", HIDDEN + ASKED).splitlines() == [refused, refused, "tiled"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
+@pytest.mark.parametrize(("capability", "dtype"), [("7.0", "float32"), ("9.0", "float32"), ("9.0", "float64")])
+def test_kernels_compile(capability, dtype):
+    """Register tiles stay in registers, shared memory is read 16 bytes at a time, and nothing is rounded to less."""
+    kernels = [json.loads(line) for line in run(Path(__file__).with_name("gpu_kernels.py"), capability, dtype)
+               .splitlines()]
+    assert {kernel["target"] for kernel in kernels} == {f"sm_{capability.replace('.', '')}"}
+    names = [kernel["name"] for kernel in kernels]
+    assert len(names) > 70
+    assert sum(name.startswith("fused ") for name in names) >= 4
+    for kernel in kernels:
+        name = kernel["name"]
+        assert not kernel["unresolved"], name
+        # CUDA's own erfcx of float32, in gelu, divides so.
+        assert not kernel["approximate division"] or "gelu" in name, name
+        is_product = name.startswith(("forward ", "backward", "gradient product"))
+        if is_product or name.startswith("fused "):
+            assert not kernel["local"], name
+            assert kernel["16-byte loads"] >= 4, name
+        if is_product and dtype == "float32":
+            assert not kernel["float64"], name
