@@ -71,12 +71,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     max_fun : int
         Evaluations of "lbfgs" at most.
     class_weight : dict, "balanced" or None
-        By which the weights of samples are multiplied; beyond scikit-learn, as is everything that follows.
+        By which the weights of samples are multiplied; beyond scikit-learn, as is everything that follows. For
+        `partial_fit` not "balanced": a part of the data does not show how frequent classes are.
     dropout : float, or list of them
         With which probability units of all hidden layers, or of each, are left out in training; see
         `fastbp.training.fit`. Not with "lbfgs".
     max_grad_norm : float or None
-        The norm to which the gradient of a batch is clipped.
+        The norm to which the gradient of a batch is clipped. Not with "lbfgs".
     callbacks : sequence of callables
         Called after every epoch as callback(net, history); training ends when one returns True. ``start(net)`` and
         ``finish(net)`` of those that have them are called by `fit`. Not by "lbfgs".
@@ -105,6 +106,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     Notes
     -----
+    The recorded losses are exact; scikit-learn's are of probabilities that it keeps a rounding error away from 0 and 1.
+    With `warm_start` and in `partial_fit`, hidden_layer_sizes, activation and loss have to stay as they are.
+
     float32 data are trained in float32. A sparse X is made dense: as a whole to train, some thousand rows at a time to
     predict.
 
@@ -157,7 +161,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         y : array-like (n,), or (n, K) of 0 and 1 for several labels at a time
         sample_weight : array-like (n,), optional
         X_val, y_val, sample_weight_val : optional
-            Validation data, evaluated after every epoch. Early stopping watches them instead of a part of X.
+            Validation data, evaluated after every epoch. Early stopping watches them instead of a part of X. Not with
+            "lbfgs".
 
         Raises
         ------
@@ -180,6 +185,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         classes : array-like
             All classes that will come, in the first call.
         """
+        if isinstance(self.class_weight, str):
+            raise ValueError(f"class_weight: partial_fit takes a dict or None, found {self.class_weight!r}; from all "
+                             f"labels, sklearn.utils.class_weight.compute_class_weight finds balanced weights")
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
@@ -209,16 +217,19 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return by_class if weight is None else by_class * weight
 
     def _encoded(self, y: np.ndarray) -> np.ndarray:
+        if (y.ndim == 2) != self._label_binarizer.y_type_.startswith("multilabel"):
+            raise ValueError(f"y: expected {'(n, K) of 0 and 1' if y.ndim == 1 else 'one class for each sample'}, as "
+                             f"before, found shape {y.shape}")
         if self._label_binarizer.y_type_ == "multiclass":
             return np.searchsorted(self.classes_, y)
         bits = self._label_binarizer.transform(y)
         return bits.toarray() if hasattr(bits, "toarray") else bits
 
     def _kind(self, y: np.ndarray) -> tuple[int, Any, str]:
-        kind, classes = self._label_binarizer.y_type_, len(self.classes_)
+        kind = self._label_binarizer.y_type_
         if kind == "multiclass":
-            return classes, "softmax_cross_entropy", "softmax"
-        return 1 if kind == "binary" else classes, "binary_cross_entropy", "logistic"
+            return len(self.classes_), "softmax_cross_entropy", "softmax"
+        return 1 if kind == "binary" or y.ndim == 1 else y.shape[1], "binary_cross_entropy", "logistic"
 
     def _probabilities(self, A: np.ndarray) -> np.ndarray:
         return softmax(A, axis=1) if self.out_activation_ == "softmax" else expit(A)
@@ -283,6 +294,8 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
 
     Notes
     -----
+    With `warm_start` and in `partial_fit`, hidden_layer_sizes, activation and loss have to stay as they are.
+
     scikit-learn 1.9 gives its "lbfgs" the gradient of the sum over several outputs with the value of their mean; here
     both are of the sum, and weights differ.
 

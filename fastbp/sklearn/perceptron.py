@@ -66,6 +66,7 @@ class Perceptron(BaseEstimator, ABC):
     random_state: Any
     backend: str
     dropout: Any
+    max_grad_norm: float | None
     callbacks: Sequence[Callable[..., Any]]
 
     # ---- what the two kinds do in their own ways -------------------------------------------------------------------
@@ -104,8 +105,8 @@ class Perceptron(BaseEstimator, ABC):
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any, Any], incremental: bool) -> Any:
         hidden = self._hidden_widths()
         checked_callbacks(list(self.callbacks))
-        if self.solver == "lbfgs" and np.any(self.dropout):
-            raise ValueError(f"dropout: expected 0 with the solver 'lbfgs', found {self.dropout!r}")
+        if self.solver == "lbfgs":
+            self._require_whole_batches(validation)
         first = not hasattr(self, "net_") or not (self.warm_start or incremental)
         X, y = self._validated(X, y, incremental, reset=first)
         weight = self._weights(sample_weight, X, y)
@@ -113,6 +114,8 @@ class Perceptron(BaseEstimator, ABC):
         self._random_state = check_random_state(self.random_state)
         if first:
             self._start(X.shape[1], hidden, y, X.dtype)
+        else:
+            self._require_same_network(hidden, y)
         rows = X.toarray() if sparse.issparse(X) else X
         if self.solver == "lbfgs":
             solvers.minimize_lbfgs(self, self.net_.checked_samples(rows, d, weight))
@@ -124,9 +127,38 @@ class Perceptron(BaseEstimator, ABC):
     def _hidden_widths(self) -> list[int]:
         given = self.hidden_layer_sizes
         widths = list(given) if hasattr(given, "__iter__") else [given]
-        if not all(isinstance(width, Integral) and int(width) > 0 for width in widths):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
+        if not all(isinstance(width, Integral) and not isinstance(width, bool) and int(width) > 0 for width in widths):
+            raise ValueError(f"hidden_layer_sizes must be integers > 0, got {widths}.")
         return [int(width) for width in widths]
+
+    def _require_whole_batches(self, validation: tuple[Any, Any, Any]) -> None:
+        """That nothing is asked of "lbfgs" that needs epochs of batches."""
+        if np.any(self.dropout):
+            raise ValueError(f"dropout: expected 0 with the solver 'lbfgs', found {self.dropout!r}")
+        if self.max_grad_norm is not None:
+            raise ValueError(f"max_grad_norm: expected None with the solver 'lbfgs', found {self.max_grad_norm!r}")
+        if any(given is not None for given in validation):
+            raise ValueError("X_val, y_val and sample_weight_val: expected None with the solver 'lbfgs', which has no "
+                             "epochs to validate after; use 'adam' or 'sgd'")
+
+    def _require_same_network(self, hidden: list[int], y: np.ndarray) -> None:
+        """That the parameters still describe the network that training goes on with."""
+        net, loss = self.net_, self._kind(y)[1]
+        names = [getattr(given, "name", given) for given in self._hidden_activations(len(hidden))]
+        for what, found, expected in (("hidden_layer_sizes", hidden, list(net.widths[1:-1])),
+                                      ("activation", names, list(net.activations[:-1])),
+                                      ("loss", getattr(loss, "name", loss), net.loss)):
+            if found != expected:
+                raise ValueError(f"{what}: training goes on with a network of {expected}, found {found}; for a new one "
+                                 f"call fit with warm_start=False")
+        self._require_outputs("y", y)
+
+    def _require_outputs(self, name: str, y: np.ndarray) -> None:
+        """That targets are for as many outputs as the network has."""
+        outputs = self._kind(y)[0]
+        if outputs != self.n_outputs_:
+            raise ValueError(f"{name}: expected targets for {self.n_outputs_} outputs, as the network has, found "
+                             f"{outputs}")
 
     def _hidden_activations(self, layers: int) -> list[Any]:
         if isinstance(self.activation, str | Activation):
@@ -158,6 +190,7 @@ class Perceptron(BaseEstimator, ABC):
         if X is None or y is None:
             raise ValueError("X_val and y_val: expected both or neither")
         rows, y = self._validated(X, y, incremental=True, reset=False)
+        self._require_outputs("y_val", y)
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, rows, ensure_non_negative=True)
         rows = rows.toarray() if sparse.issparse(rows) else rows
         return self.net_.checked_samples(rows, self._encoded(y), weight), weight
