@@ -255,13 +255,13 @@ from tolerances import DTYPES, ROUNDING, assert_close
 from fastbp import MLP
 from fastbp.backends.tiles.host import host
 
-widths, names, n = (33, 17, 9), ("tanh", "identity"), 45
-for dtype in DTYPES:
+names = "tanh", "identity"
+for dtype, widths, n in [(dtype, *case) for dtype in DTYPES for case in [((33, 17, 9), 45), ((3, 10, 2), 205)]]:
     inputs = naive.draw_inputs(widths, n, dtype=dtype)
     X, labels, weights = inputs["X"], inputs["labels"], inputs["weights"]
     net = MLP(widths, activation=names, dtype=dtype, backend="tiled")
     net.theta[:] = inputs["theta"]
-    for m in (3, n):  # one by one, and in panels
+    for m in (3, n):  # one by one, and in panels, of which the second network has many
         net.zero_grad()
         found = net.accumulate_gradient(X[:m], labels[:m], weights[:m]), net.grad, net.input_gradient(
             X[:m], labels[:m], weights[:m])

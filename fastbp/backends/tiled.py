@@ -6,18 +6,18 @@ through the network in panels, one vector wide, unit after unit. A batch takes t
 1. Threads share the panels. A group of them goes through the whole network, forward and back:
    rows of X turned over into panels; a_k = W_k h_{k-1} + b_k; h_k = g_k(a_k); E, e_L = ∇_y E;
    δ_k = e_k ⊙ g'_k(a_k); e_{k-1} = W_kᵀ δ_k.                                                     `tiles.panels`
-2. Threads share the tiles of ∂E/∂W = Σ_s δ h_{k-1}ᵀ. Each tile sums over all samples in their order, in registers, and
-   is added to the gradient, or at once to W, one time.                                            `tiles.gradients`
+2. Threads share the tiles of ∂E/∂W = Σ_s δ h_{k-1}ᵀ. Each tile sums over all samples in registers, one after another
+   or, in small networks, panel after panel; and is added to the gradient, or at once to W, one time. `tiles.gradients`
 
-So no thread has a gradient of its own, nothing is reduced over threads, and every number is summed in one order: the
-result has the same bits for any number of threads. A batch beyond a chunk is taken chunk after chunk. Batches of a few
-samples have no panels to fill; there vectors run along the inputs of a layer (`tiles.rows`).
+So no thread has a gradient of its own, nothing is reduced over threads, and every number is summed in one order, which
+depends on the network and the batch alone: the result has the same bits for any number of threads. A batch beyond a
+chunk is taken chunk after chunk. Batches of a few samples have no panels to fill; there vectors run along the inputs of
+a layer (`tiles.rows`).
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numba
 import numpy as np
 from numba import prange
 
@@ -25,52 +25,22 @@ from ..activations import Activation
 from ..by_address import address_in_memory, address_of, invoke, pointer_to
 from ..compilation import inlined, kernel, subkernel
 from ..elementary import is_finite, largest_number
-from ..layout import Layout, aligned_zeros
-from ..loss_panels import OUTCOME_ROWS
+from ..layout import Layout
 from ..losses import Loss
 from ..memory import HOST
 from . import Extras, linked_by_address
 from .tiles import job as jobs
-from .tiles.clipping import SQUARES_ROWS, clip_panel
-from .tiles.host import host
-from .tiles.magnitude import note_largest
-from .tiles.online import (
-    MAX_PARAMETERS,
-    RESULT_SIZE,
-    TOTAL_CORRECT,
-    TOTAL_E,
-    is_worth_compiling,
-    online_steps,
-    scratch_size,
-)
-from .tiles.outcomes import keep_outcomes
-from .tiles.phases import FEW, gradient_share, one_by_one, propagate_share
-from .tiles.product import affine_product, gradient_tile
-from .tiles.row_products import add_outer, combine_rows, dot_rows
-from .tiles.sums import add_row_sums
-from .tiles.transpose import transpose_block
+from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps
+from .tiles.phases import FEW, one_by_one
+from .tiles.workspace import Workspace, lanes
+from .tiles.workspace import workspace as workspace
 from .training_loop import training_loop
 
-_config: Any = numba.config
-
-#: A chunk's δ and h, which phase 2 reads again, should stay in the second-level cache; but every chunk costs a pass
-#: over the gradient.
-CHUNK_BYTES, MIN_CHUNK, MAX_CHUNK = 2**19, 256, 4096
-
-#: The workspace has at most about this many bytes.
-MAX_BYTES = 5 * 2**23
-
-#: Weights of so many bytes stay in the second-level cache while one pair of panels after the other passes; larger ones
-#: are read once for a whole group of panels.
-RESIDENT_BYTES = 2**19
-
-#: Panels that go through such a network together.
-GROUP = 2
-
 #: Steps of plain gradient descent are taken up to so many at once; then it is seen whether θ is still finite, and if
-#: not, they are taken back. Where there are fewer in a row, or more parameters, copying θ costs more than a bound on
-#: its change that tells beforehand: a quarter of a step of 2-16-1, but nothing that could be measured of 784-128-10.
-MAX_BLOCK, MIN_BLOCK, MAX_COPIED = 256, 8, 2**14
+#: not, they are taken back. Where there are fewer in a row, or more parameters than have room for a copy, copying θ
+#: costs more than a bound on its change that tells beforehand: a quarter of a step of 2-16-1, but nothing that could be
+#: measured of 784-128-10.
+MAX_BLOCK, MIN_BLOCK = 256, 8
 
 #: Steps of fewer operations for each lane, about 20 µs, stay on one thread: see `threads_for`.
 SMALL_WORK = 2.5e5
@@ -84,78 +54,9 @@ def flops(dtype: np.dtype) -> float:
     return 12e9 * lanes(dtype)
 
 
-def lanes(dtype: np.dtype) -> int:
-    """How many samples a panel holds: one vector of them."""
-    return host().vector_bytes // dtype.itemsize  # a dtype's name takes 4 µs
-
-
 def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Layout:
     """The layout with the addresses of its activations and loss, for a vector of samples."""
     return linked_by_address(layout, activations, loss, dtype, lanes(dtype))
-
-
-class Workspace(NamedTuple):
-    """A chunk of samples."""
-
-    job: np.ndarray        # what both phases need to know, addresses of the arrays here among it: `tiles.job`
-    E: np.ndarray          # (chunk,) the loss of each sample
-    correct: np.ndarray    # (chunk,) 1 where it is classified correctly
-    largest: np.ndarray    # (slots, 2, ≥ L+1) the largest |h_k| and |δ_k| of the panels that were in a slot
-    numbers: np.ndarray    # the memory of everything else
-    integers: np.ndarray
-    squares: np.ndarray
-    before: np.ndarray     # (P,) θ before a block of steps, or (0,)
-    results: np.ndarray    # (RESULT_SIZE,) what the kernel of one-sample steps gives
-    online: int            # the address of one-sample steps for this list of widths, or 0
-
-
-def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
-    """The memory for calls with up to that many samples; the size of a chunk depends on the network alone."""
-    width, itemsize, depth, name = lanes(dtype), dtype.itemsize, layout.depth, dtype.name
-    places = np.concatenate([[0], np.cumsum(-(-layout.widths // width) * width)])
-    units, in_row, outputs = int(layout.units[-1]), int(places[-1]), int(layout.widths[-1])
-    widest = int(np.diff(places).max())
-    kept = (int(places[-2]) + units) * itemsize       # bytes of a sample in delta and h_rows
-    passing = (2 * in_row + widest) * itemsize        # and in a, h, e
-    resident = layout.size * itemsize <= RESIDENT_BYTES and passing * width <= RESIDENT_BYTES // 2
-    chunk = min(max(CHUNK_BYTES // kept, MIN_CHUNK), MAX_CHUNK, MAX_BYTES // (kept if resident else kept + passing))
-    panels = max(1, min(chunk // width, -(-samples // width)))
-    chunk = panels * width
-    slots = GROUP * _config.NUMBA_NUM_THREADS if resident else panels
-    line, in_rows, in_largest = 64 // itemsize, _apart(2 * width, 8), _apart(depth + 1, 32 // itemsize)
-    in_panel, in_error = _apart(in_row * width, line), _apart(widest * width, line)
-    in_target, in_outcome = _apart(-(-outputs // width) * width * width, line), _apart(OUTCOME_ROWS * width, line)
-    scratch = scratch_size(layout.widths) if layout.size <= MAX_PARAMETERS else 0
-    sizes = {"scratch": scratch, "a": slots * in_panel, "h": slots * in_panel, "e": slots * in_error,
-             "d": slots * in_target, "outcome": slots * in_outcome, "delta": panels * units * width,
-             "h_rows": int(places[-2]) * chunk, "a_panel": outputs * width, "h_panel": outputs * width,
-             "delta_rows": width * in_row}
-    numbers, places_in_memory = _shared(sizes, dtype)
-    integers = aligned_zeros(slots * in_rows + width, np.dtype(np.int64))
-    integers[slots * in_rows :] = np.arange(width) * width
-    E, correct = aligned_zeros(chunk, np.dtype(np.float64)), aligned_zeros(chunk, np.dtype(np.int64))
-    largest = aligned_zeros(slots * 2 * in_largest, dtype).reshape(slots, 2, in_largest)
-    in_squares = _apart(SQUARES_ROWS * width, 8)
-    squares = aligned_zeros(slots * in_squares, np.dtype(np.float64))
-    tables = [np.resize(table, depth + 2).astype(np.int64) for table in (
-        layout.widths, layout.weights, layout.biases, layout.units, places, layout.apply, layout.delta)]
-    del places_in_memory["scratch"]  # it comes first, where `numbers` begins
-    job = jobs.make_job(
-        tables, **places_in_memory, rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
-        largest=largest.ctypes.data, squares=squares.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
-        affine=address_of(affine_product, name, not resident),
-        gradient_1=address_of(gradient_tile, name, 1), gradient_2=address_of(gradient_tile, name, 2),
-        transpose=address_of(transpose_block, name, False), gather=address_of(transpose_block, name, True),
-        note_largest=address_of(note_largest, name), add_row_sums=address_of(add_row_sums, name),
-        dot_rows=address_of(dot_rows, name), combine_rows=address_of(combine_rows, name),
-        add_outer=address_of(add_outer, name), evaluate=layout.evaluate,
-        keep_outcomes=address_of(keep_outcomes, name), clip=address_of(clip_panel, name),
-        propagate_phase=address_of(propagate_share, name), gradient_phase=address_of(gradient_share, name),
-        chunk=chunk, parameters=layout.size, lanes=width, tile_rows=host().tile_rows, group=GROUP if resident else 0,
-        depth=depth, in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
-        in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=chunk * width, in_row=in_row)
-    before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
-    return Workspace(job, E, correct, largest, numbers, integers, squares, before, np.zeros(RESULT_SIZE), 0)
 
 
 def specialised(work: Workspace, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
@@ -164,24 +65,6 @@ def specialised(work: Workspace, widths: tuple[int, ...], activations: tuple[str
     if not is_worth_compiling(widths, batch_size, steps):
         return work
     return work._replace(online=address_of(online_steps, dtype.name, widths, activations, loss))
-
-
-def _apart(size: int, line: int) -> int:
-    """Whole lines of the cache, and a page between the memory of one thread and another's.
-
-    Reading on towards the end of an array, the processor fetches lines beyond it. They had to be taken back from the
-    other core at the next write: two threads together took 1.4 times as long for their half as alone.
-    """
-    return (-(-size // line) + 64) * line
-
-
-def _shared(sizes: dict[str, int], dtype: np.dtype) -> tuple[np.ndarray, dict[str, int]]:
-    """One array for all, and where each begins: at a cache line, because a vector across two lines costs twice."""
-    line = 64 // dtype.itemsize
-    begins = np.cumsum([0, *(_apart(size, line) for size in sizes.values())])
-    numbers = aligned_zeros(int(begins[-1]), dtype)
-    return numbers, {name: numbers.ctypes.data + int(begin) * dtype.itemsize
-                     for name, begin in zip(sizes, begins[:-1], strict=True)}
 
 
 @kernel(parallel=True)

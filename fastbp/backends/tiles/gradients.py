@@ -1,14 +1,46 @@
-"""Phase 2: ∂E/∂W_k = Σ_s δ_k h_{k-1}ᵀ and ∂E/∂b_k = Σ_s δ_k over a chunk, tile by tile, each written once."""
+"""Phase 2: ∂E/∂W_k = Σ_s δ_k h_{k-1}ᵀ and ∂E/∂b_k = Σ_s δ_k over a chunk, tile by tile, each written once.
+
+By `gradient_tile`, whose lanes are columns and whose h lie sample after sample; or by `lane_gradient`, whose lanes are
+samples, where that costs less: in small networks of narrow layers, in batches of several panels. Which depends on the
+network and on the number of samples alone.
+"""
 
 from typing import Any
 
+import numpy as np
+
 from ...by_address import invoke, pointer
 from ...compilation import inlined, subkernel
-from .job import Room, Shape
+from .job import COUNT, LANE_COST, LANES, ROW_COST, Room, Shape
+from .lane_gradient import COLUMNS
 
 #: Tiles side by side in a block of columns use one row of δ, from the first-level cache, before the next row is taken;
 #: the h of a block, so many numbers, come from the second level.
 BLOCK_SIZE = 2**17
+
+#: In multiply-adds of vectors: what it costs to add up the lanes of a sum, and for each lane to turn over a block.
+#: Measured on Zen 4 as 1.6 to 3.2, and as 4 to 5.5.
+FOLDING, TURNING = 3, 5
+
+
+def costs(widths: np.ndarray, lanes: int) -> tuple[int, int]:
+    """Multiply-adds of vectors for all ∂E/∂W_k of a panel: by `gradient_tile`, turning h over included, and by
+    `lane_gradient` but for the lanes added up."""
+    blocks = -(-widths[:-1] // lanes)
+    return (int((widths[1:] * blocks).sum() * lanes + TURNING * lanes * blocks.sum()),
+            int((widths[1:] * widths[:-1]).sum()))
+
+
+@inlined
+def lanes_cost_less(panels: Any, row_cost: Any, lane_cost: Any) -> Any:
+    """Whether `lane_gradient` is the faster one for so many panels, or more."""
+    return panels * row_cost > (panels + FOLDING) * lane_cost
+
+
+@inlined
+def sums_by_lanes(job: Any) -> Any:
+    """Whether `lane_gradient` sums the gradient of this chunk, from panels of h that all have a place of their own."""
+    return lanes_cost_less((job[COUNT] + job[LANES] - 1) // job[LANES], job[ROW_COST], job[LANE_COST])
 
 
 @inlined
@@ -50,3 +82,38 @@ def add_tiles(target: Any, shape: Shape, room: Room, alpha: Any, count: int, thr
                 invoke(room.add_row_sums,
                        (pointer(target, shape.biases[k] + i), alpha, delta, rows, room.in_delta, count))
         place += high * wide
+
+
+@subkernel
+def add_lane_tiles(target: Any, shape: Shape, room: Room, alpha: Any, count: int, thread: int, threads: int) -> None:
+    """What `add_tiles` does, by `lane_gradient`: one column of tiles after the other, whose h stay in the first-level
+    cache."""
+    width = room.lanes
+    panels = (count + width - 1) // width
+    total = 0
+    for k in range(1, shape.depth + 1):
+        high, wide = lane_tiles_of_layer(shape, k, room)
+        total += high * wide
+    begin, end = total * thread // threads, total * (thread + 1) // threads
+    place = 0
+    for k in range(1, shape.depth + 1):
+        units, inputs = shape.widths[k], shape.widths[k - 1]
+        high, wide = lane_tiles_of_layer(shape, k, room)
+        for tile in range(max(begin - place, 0), min(end - place, high * wide)):
+            row, column = tile % high, tile // high * COLUMNS
+            i = units * row // high
+            rows, columns = units * (row + 1) // high - i, min(COLUMNS, inputs - column)
+            delta = pointer(room.delta, (shape.units[k] + i) * width)
+            invoke(room.lane_gradient, (rows, columns, alpha, pointer(target, shape.weights[k] + i * inputs + column),
+                                        inputs, delta, room.in_delta,
+                                        pointer(room.h, (shape.places[k - 1] + column) * width), room.in_panel, panels))
+            if column == 0:
+                invoke(room.add_row_sums,
+                       (pointer(target, shape.biases[k] + i), alpha, delta, rows, room.in_delta, count))
+        place += high * wide
+
+
+@inlined
+def lane_tiles_of_layer(shape: Any, k: Any, room: Any) -> Any:
+    """How many tiles of `lane_gradient` high and wide ∂E/∂W_k is."""
+    return ((shape.widths[k] + room.lane_rows - 1) // room.lane_rows, (shape.widths[k - 1] + COLUMNS - 1) // COLUMNS)

@@ -21,21 +21,23 @@ from ...compilation import inlined
  NORMS, DROP, RATES, FIRST, COUNT, LOWEST, KEEP, NOTED, ALPHA, CLIP_NORM, BEHIND, JACOBIAN, KEY, CALL_SIZE) = \
     range(23)
 
-#: Set with the workspace: addresses of memory, of functions, and sizes.
+#: Set with the workspace: addresses of memory, of functions, and sizes. ROW_COST and LANE_COST: what ∂E/∂W of a panel
+#: costs by `gradient_tile` and by `lane_gradient`, see `gradients.costs`; ROW_COST is 0 where the second is never less.
 _ROOM = ("a", "h", "e", "d", "outcome", "rows", "largest", "squares", "delta", "h_rows", "E", "correct", "steps",
          "a_panel", "h_panel", "delta_rows",
-         "affine", "gradient_1", "gradient_2", "transpose", "gather", "note_largest", "add_row_sums",
-         "dot_rows", "combine_rows", "add_outer", "evaluate", "keep_outcomes", "clip",
+         "affine", "gradient_1", "gradient_2", "lane_gradient", "transpose", "transpose_narrow", "gather",
+         "note_largest", "add_row_sums", "dot_rows", "combine_rows", "add_outer", "evaluate", "keep_outcomes", "clip",
          "propagate_phase", "gradient_phase", "chunk", "parameters",
-         "lanes", "tile_rows", "group", "depth", "in_panel", "in_error", "in_target", "in_outcome",
-         "in_rows", "in_largest", "in_squares", "in_delta", "in_block", "in_row")
+         "lanes", "tile_rows", "lane_rows", "group", "row_cost", "lane_cost", "depth", "in_panel", "in_error",
+         "in_target", "in_outcome", "in_rows", "in_largest", "in_squares", "in_delta", "in_block", "in_row")
 (A, H, E, D, OUTCOME, ROWS, LARGEST, SQUARES, DELTA, H_ROWS, LOSSES, CORRECT, STEPS, A_PANEL,
  H_PANEL, DELTA_ROWS,
- AFFINE, GRADIENT, _, TRANSPOSE, GATHER, NOTE_LARGEST, ADD_ROW_SUMS,
- DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE, KEEP_OUTCOMES, CLIP,
+ AFFINE, GRADIENT, _, LANE_GRADIENT, TRANSPOSE, TRANSPOSE_NARROW, GATHER,
+ NOTE_LARGEST, ADD_ROW_SUMS, DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE, KEEP_OUTCOMES, CLIP,
  PROPAGATE_PHASE, GRADIENT_PHASE, CHUNK, PARAMETERS,
- LANES, TILE_ROWS, GROUP, DEPTH, IN_PANEL, IN_ERROR, IN_TARGET, IN_OUTCOME,
- IN_ROWS, IN_LARGEST, IN_SQUARES, IN_DELTA, IN_BLOCK, IN_ROW) = range(CALL_SIZE, CALL_SIZE + len(_ROOM))
+ LANES, TILE_ROWS, LANE_ROWS, GROUP, ROW_COST, LANE_COST, DEPTH, IN_PANEL, IN_ERROR,
+ IN_TARGET, IN_OUTCOME, IN_ROWS, IN_LARGEST, IN_SQUARES, IN_DELTA, IN_BLOCK, IN_ROW) = \
+    range(CALL_SIZE, CALL_SIZE + len(_ROOM))
 
 TABLES = CALL_SIZE + len(_ROOM)
 
@@ -141,7 +143,9 @@ class Room(NamedTuple):
     delta_rows: Any  # their δ_k, in_row apart
     affine: int
     gradient: Any    # the gradient tile of one vector, and of two
+    lane_gradient: int
     transpose: int
+    transpose_narrow: int
     gather: int
     note_largest: int
     add_row_sums: int
@@ -153,6 +157,7 @@ class Room(NamedTuple):
     clip: int
     lanes: int
     tile_rows: int
+    lane_rows: int
     in_panel: int
     in_error: int
     in_target: int
@@ -198,11 +203,11 @@ def data_of(job: Any, T: Any) -> Any:
 
 
 @inlined
-def room_of(job: Any, T: Any, slot: Any) -> Any:
-    """The room of a job, of dtype T, for panels that begin at a slot."""
+def room_of(job: Any, T: Any, slot: Any, panel: Any) -> Any:
+    """The room of a job, of dtype T, for panels that begin at a slot, and whose h begin at a panel of their own."""
     lanes = job[LANES]
     return Room(
-        pointer(pointer_to(job[A], T), slot * job[IN_PANEL]), pointer(pointer_to(job[H], T), slot * job[IN_PANEL]),
+        pointer(pointer_to(job[A], T), slot * job[IN_PANEL]), pointer(pointer_to(job[H], T), panel * job[IN_PANEL]),
         pointer(pointer_to(job[E], T), slot * job[IN_ERROR]), pointer(pointer_to(job[D], T), slot * job[IN_TARGET]),
         pointer(pointer_to(job[OUTCOME], T), slot * job[IN_OUTCOME]),
         pointer(pointer_to(job[ROWS], np.int64), slot * job[IN_ROWS]),
@@ -210,8 +215,8 @@ def room_of(job: Any, T: Any, slot: Any) -> Any:
         pointer(pointer_to(job[SQUARES], np.float64), slot * job[IN_SQUARES]), pointer_to(job[DELTA], T),
         pointer_to(job[H_ROWS], T), pointer_to(job[LOSSES], np.float64), pointer_to(job[CORRECT], np.int64),
         pointer_to(job[STEPS], np.int64), pointer_to(job[A_PANEL], T), pointer_to(job[H_PANEL], T),
-        pointer_to(job[DELTA_ROWS], T), job[AFFINE], pointer(job, GRADIENT), job[TRANSPOSE], job[GATHER],
-        job[NOTE_LARGEST], job[ADD_ROW_SUMS], job[DOT_ROWS], job[COMBINE_ROWS], job[ADD_OUTER],
-        job[EVALUATE], job[KEEP_OUTCOMES], job[CLIP], lanes,
-        job[TILE_ROWS], job[IN_PANEL], job[IN_ERROR], job[IN_TARGET], job[IN_ROWS],
-        job[IN_LARGEST], job[IN_SQUARES], job[IN_DELTA], job[IN_BLOCK], job[IN_ROW])
+        pointer_to(job[DELTA_ROWS], T), job[AFFINE], pointer(job, GRADIENT), job[LANE_GRADIENT], job[TRANSPOSE],
+        job[TRANSPOSE_NARROW], job[GATHER], job[NOTE_LARGEST], job[ADD_ROW_SUMS], job[DOT_ROWS], job[COMBINE_ROWS],
+        job[ADD_OUTER], job[EVALUATE], job[KEEP_OUTCOMES], job[CLIP], lanes, job[TILE_ROWS], job[LANE_ROWS],
+        job[IN_PANEL], job[IN_ERROR], job[IN_TARGET], job[IN_ROWS], job[IN_LARGEST], job[IN_SQUARES], job[IN_DELTA],
+        job[IN_BLOCK], job[IN_ROW])

@@ -17,15 +17,14 @@ import numpy as np
 from ...by_address import invoke, pointer, pointer_to
 from ...compilation import inlined, subkernel
 from ...loss_panels import SAMPLE_E
+from .gradients import sums_by_lanes
 from .job import DROP, KEY, RATES, Data, Room, Shape, job_of
 from .product import FROM_BIAS, FROM_ZERO
+from .transpose import NARROW
 
 #: Steps of one tile. The rows of W_k that W_kᵀ δ_k goes down are far apart in memory; so many of them are used again by
 #: the next columns before they leave the cache, even where they lie a power of two apart and share a few places in it.
 COLUMN_STEPS, ROW_STEPS = 128, 1024
-
-#: Targets of fewer outputs are gathered number by number; others are turned over like inputs, a vector wide.
-FEW_OUTPUTS = 8
 
 
 @inlined
@@ -48,7 +47,21 @@ def drop(shape: Any, room: Any, k: Any, p: Any, values: Any) -> None:
                        pointer_to(job[RATES], np.float64)))
 
 
-@subkernel
+@inlined
+def gather_rows(source: Any, units: Any, begins: Any, panel: Any, room: Any) -> None:
+    """A panel of the rows of a source (n, units) that begin at `begins`."""
+    width = room.lanes
+    if 2 * units <= width:
+        for i in range(0, units, NARROW):
+            invoke(room.transpose_narrow, (pointer(source, i), begins, min(NARROW, units - i),
+                                           pointer(panel, i * width)))
+        return
+    for i in range(0, units, width):
+        invoke(room.transpose, (pointer(source, i), begins, min(width, units - i), pointer(panel, i * width),
+                                room.steps, width, panel))
+
+
+@subkernel(inline=True)
 def gather_inputs(shape: Shape, data: Data, room: Room, panel: int, p: int) -> None:
     """h_0 of a panel from rows of X; the lanes beyond the last sample repeat it. Kept for phase 2 where wanted."""
     width, inputs = room.lanes, shape.widths[0]
@@ -61,14 +74,17 @@ def gather_inputs(shape: Shape, data: Data, room: Room, panel: int, p: int) -> N
             sample = data.order[sample]
         numbers[s] = sample
         begins[s] = sample * inputs
-    address = room.gather if data.keep else room.transpose
+    keeps = data.keep and not sums_by_lanes(job_of(shape))
+    h = pointer(room.h, p * room.in_panel)
+    if not keeps:
+        gather_rows(data.X, inputs, begins, h, room)
+        return
     for j in range(0, inputs, width):
-        invoke(address, (pointer(data.X, j), begins, min(width, inputs - j),
-                         pointer(room.h, p * room.in_panel + j * width), room.steps, width,
-                         pointer(room.h_rows, j // width * room.in_block + begin * width)))
+        invoke(room.gather, (pointer(data.X, j), begins, min(width, inputs - j), pointer(h, j * width), room.steps,
+                             width, pointer(room.h_rows, j // width * room.in_block + begin * width)))
 
 
-@subkernel
+@subkernel(inline=True)
 def keep_rows(shape: Shape, room: Room, k: int, panel: int, p: int) -> None:
     """h_k of a panel, sample after sample, for phase 2."""
     width = room.lanes
@@ -90,30 +106,24 @@ def scatter(values: Any, units: int, target: Any, room: Room, p: int, block: int
                                 min(width, units - j), values))
 
 
-@subkernel
+@subkernel(inline=True)
 def evaluate(shape: Shape, data: Data, room: Room, y: Any, panel: int, p: int) -> None:
     """E of every sample of a panel with outputs y, and e_L = w ∇_y L."""
     width, outputs = room.lanes, shape.widths[shape.depth]
     numbers = slot_rows(room, p)[1]
     d, e = pointer(room.d, p * room.in_target), pointer(room.e, p * room.in_error)
     outcome = room.outcome
+    begins = slot_rows(room, p)[0]
     if data.has_labels:
-        for i in range(outputs * width):
-            d[i] = 0
         for s in range(width):
-            d[data.labels[numbers[s]] * width + s] = 1
-    elif outputs < FEW_OUTPUTS:
-        for s in range(width):
-            target = pointer(data.targets, numbers[s] * outputs)
-            for i in range(outputs):
-                d[i * width + s] = target[i]
+            begins[s] = data.labels[numbers[s]]
+        for i in range(outputs):
+            for s in range(width):
+                d[i * width + s] = 1 if begins[s] == i else 0
     else:
-        begins = slot_rows(room, p)[0]
         for s in range(width):
             begins[s] = numbers[s] * outputs
-        for i in range(0, outputs, width):
-            invoke(room.transpose, (pointer(data.targets, i), begins, min(width, outputs - i), pointer(d, i * width),
-                                    room.steps, width, d))
+        gather_rows(data.targets, outputs, begins, d, room)
     invoke(room.evaluate, (y, d, e, outcome, outputs))
     if data.has_weights:
         for s in range(width):
@@ -170,6 +180,20 @@ def propagate_group(theta: Any, shape: Shape, data: Data, room: Room, panel: int
     if data.clips:
         for p in range(panels):
             clip(shape, data, room, panel + p, p)
+    if data.keep and sums_by_lanes(job_of(shape)):
+        for p in range(panels):
+            end_delta(shape, data, room, panel + p)
+
+
+@inlined
+def end_delta(shape: Any, data: Any, room: Any, panel: Any) -> None:
+    """δ = 0 in the lanes of a panel beyond the last sample, whose h are of that sample."""
+    width = room.lanes
+    begin, end = shape.units[1] * width, shape.units[shape.depth + 1] * width
+    delta = pointer(room.delta, panel * room.in_delta)
+    for s in range(data.samples - panel * width, width):
+        for i in range(begin, end, width):
+            delta[i + s] = 0
 
 
 @inlined
@@ -195,7 +219,8 @@ def forward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: A
         if drops(shape):
             drop(shape, room, k, p, h_k)
         if k < shape.depth and data.keep:
-            keep_rows(shape, room, k, panel + p, p)
+            if not sums_by_lanes(job_of(shape)):
+                keep_rows(shape, room, k, panel + p, p)
             if data.noted:
                 invoke(room.note_largest, (h_k, units * width, pointer(room.largest, k)))
 
@@ -213,7 +238,7 @@ def backward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: 
             invoke(shape.apply[k], (a_k, h_k, units))  # g' takes the h of the formula
             drop(shape, room, k, p, e_k)
         invoke(shape.delta[k], (a_k, h_k, e_k, delta_k, units))
-        if data.clips and drops(shape):
+        if drops(shape) and (data.clips or sums_by_lanes(job_of(shape))):
             drop(shape, room, k, p, h_k)
         if data.noted:
             invoke(room.note_largest, (delta_k, units * width, pointer(room.largest, room.in_largest + k)))

@@ -7,7 +7,7 @@ from numba import types
 
 from ...by_address import INTEGER, address_in_memory, pointer_to
 from ...compilation import inlined
-from .gradients import add_tiles
+from .gradients import add_lane_tiles, add_tiles, sums_by_lanes
 from .job import ALPHA, COUNT, DROP, GROUP, LANES, TARGET, THETA, data_of, room_of, shape_of
 from .panels import propagate_group
 from .rows import add_outer_products, propagate_rows
@@ -33,12 +33,14 @@ def propagate_share(dtype: str) -> Any:
         panels = (data.samples + job[LANES] - 1) // job[LANES]
         begin, end = panels * thread // threads, panels * (thread + 1) // threads
         if one_by_one(job):
-            propagate_rows(theta, shape, data, room_of(job, T, 0))
+            propagate_rows(theta, shape, data, room_of(job, T, 0, 0))
         elif group > 0:  # a thread has a few slots, which stay in its cache
+            slot = thread * group
             for panel in range(begin, end, group):
-                propagate_group(theta, shape, data, room_of(job, T, thread * group), panel, min(group, end - panel))
+                room = room_of(job, T, slot, panel if sums_by_lanes(job) else slot)
+                propagate_group(theta, shape, data, room, panel, min(group, end - panel))
         elif end > begin:  # every panel has a slot of its own
-            propagate_group(theta, shape, data, room_of(job, T, begin), begin, end - begin)
+            propagate_group(theta, shape, data, room_of(job, T, begin, begin), begin, end - begin)
 
     return share, _ARGUMENTS
 
@@ -48,10 +50,12 @@ def gradient_share(dtype: str) -> Any:
     T = np.dtype(dtype).type
 
     def share(job: Any, thread: int, threads: int) -> None:
-        target, shape, room = pointer_to(job[TARGET], T), shape_of(job), room_of(job, T, 0)
+        target, shape, room = pointer_to(job[TARGET], T), shape_of(job), room_of(job, T, 0, 0)
         alpha = T(pointer_to(address_in_memory(job), np.float64)[ALPHA])
         if one_by_one(job):
             add_outer_products(target, shape, data_of(job, T), room, alpha)
+        elif sums_by_lanes(job):
+            add_lane_tiles(target, shape, room, alpha, job[COUNT], thread, threads)
         else:
             add_tiles(target, shape, room, alpha, job[COUNT], thread, threads)
 

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...backends.tiled import lanes, run, workspace
+from ...backends.tiled import run
 from ...backends.tiles import job as jobs
 from ...backends.tiles.panels import COLUMN_STEPS, ROW_STEPS
 from ...backends.tiles.phases import FEW
 from ...backends.tiles.product import FROM_BIAS, FROM_ZERO
+from ...backends.tiles.workspace import lanes, workspace
 from ...by_address import INTEGER, address_of, invoke, pointer, pointer_to
 from ...compilation import inlined, kernel
 from ...layout import aligned_zeros
@@ -100,7 +101,7 @@ def layer_sums(dtype: str) -> Any:
     T = np.dtype(dtype).type
 
     def share(job: Any, thread: int, threads: int) -> None:
-        theta, shape, room = pointer_to(job[jobs.THETA], T), jobs.shape_of(job), jobs.room_of(job, T, 0)
+        theta, shape, room = pointer_to(job[jobs.THETA], T), jobs.shape_of(job), jobs.room_of(job, T, 0, 0)
         begin, end, group = share_of(job, thread, threads)
         for panel in range(begin, end, group):
             invoke(room.affine, (shape.widths[1], FROM_BIAS, pointer(theta, shape.biases[1]),
@@ -117,7 +118,7 @@ def layer_errors(dtype: str) -> Any:
     T = np.dtype(dtype).type
 
     def share(job: Any, thread: int, threads: int) -> None:
-        theta, shape, room = pointer_to(job[jobs.THETA], T), jobs.shape_of(job), jobs.room_of(job, T, 0)
+        theta, shape, room = pointer_to(job[jobs.THETA], T), jobs.shape_of(job), jobs.room_of(job, T, 0, 0)
         begin, end, group = share_of(job, thread, threads)
         for panel in range(begin, end, group):
             invoke(room.affine, (shape.widths[0], FROM_ZERO, theta, pointer(room.e, panel * room.in_error),
