@@ -30,12 +30,11 @@ from .vectors import I64, Vectors
 #: What an affine tile starts from: nothing, the bias of each row, or what C holds.
 FROM_ZERO, FROM_BIAS, FROM_C = 0, 1, 2
 
-#: Rows of W_k so many bytes apart share one set of the first-level cache, of 8 or 12 places: tiles of 14 rows of 2048
-#: floats from memory ran at 0.86 of the ceiling, of 10 rows at 0.95.
-PERIOD, PERIODIC_ROWS = 4096, 10
+#: Rows of W_k a multiple of so many bytes apart share one set of the first-level cache: see `host.periodic_rows`.
+PERIOD = 4096
 
 
-def affine_product(dtype: str, fetches: bool) -> Any:
+def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
     """The function (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, panels, block).
 
     C = start + A B for some panels, tile by tile, `block` steps at a time; for `address_of`.
@@ -46,10 +45,9 @@ def affine_product(dtype: str, fetches: bool) -> Any:
 
     If it `fetches`, the next tile's part of A is asked for while one tile goes over the panels: where steps follow each
     other in memory, two rows with each pair of panels, else the first and the last row. So large W come from memory in
-    time.
+    time. Of rows of A that share a set of the cache, a tile has at most `periodic_rows`.
     """
     itemsize, lanes, tile_rows = np.dtype(dtype).itemsize, host().lanes(dtype), host().tile_rows
-    periodic_rows = min(tile_rows, PERIODIC_ROWS)
 
     def product(rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, panels, block):
         most = periodic_rows if a_step == 1 and a_row * itemsize % PERIOD == 0 else tile_rows

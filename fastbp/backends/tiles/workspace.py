@@ -10,7 +10,7 @@ from ...layout import Layout, aligned_zeros
 from ...loss_panels import OUTCOME_ROWS
 from .clipping import SQUARES_ROWS, clip_panel
 from .gradients import costs, lanes_cost_less
-from .host import host
+from .host import host, periodic_rows
 from .job import make_job
 from .lane_gradient import lane_gradient, lane_rows
 from .magnitude import note_largest
@@ -99,7 +99,7 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     job = make_job(
         tables, **places_in_memory, rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
         largest=largest.ctypes.data, squares=squares.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
-        affine=address_of(affine_product, name, not resident),
+        affine=address_of(affine_product, name, not resident, periodic_rows()),
         gradient_1=address_of(gradient_tile, name, 1), gradient_2=address_of(gradient_tile, name, 2),
         lane_gradient=address_of(lane_gradient, name) if by_lanes else 0,
         transpose=address_of(transpose_block, name, False), transpose_narrow=address_of(transpose_narrow, name),
