@@ -132,7 +132,6 @@ class NoGpuError(RuntimeError):
     """There is no GPU that a backend can use."""
 
 
-
 def backend_named(name: str) -> tuple[str, Backend]:
     """The backend of that name, and the name of what "auto" stands for.
 

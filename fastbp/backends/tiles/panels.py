@@ -110,10 +110,9 @@ def scatter(values: Any, units: int, target: Any, room: Room, p: int, block: int
 def evaluate(shape: Shape, data: Data, room: Room, y: Any, panel: int, p: int) -> None:
     """E of every sample of a panel with outputs y, and e_L = w ∇_y L."""
     width, outputs = room.lanes, shape.widths[shape.depth]
-    numbers = slot_rows(room, p)[1]
+    begins, numbers = slot_rows(room, p)
     d, e = pointer(room.d, p * room.in_target), pointer(room.e, p * room.in_error)
     outcome = room.outcome
-    begins = slot_rows(room, p)[0]
     if data.has_labels:
         for s in range(width):
             begins[s] = data.labels[numbers[s]]
