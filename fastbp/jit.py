@@ -34,7 +34,7 @@ from .by_address import address_in_memory, invoke, pointer, pointer_to
 from .compilation import kernel, package_digest
 from .elementary import is_finite
 from .inputs import require_whole
-from .layout import Layout
+from .layout import Layout, keeping
 from .updates import adam_changes, not_finite_after, subtract
 
 #: What the functions return. WRONG_WORKSPACE: copied, or made by another version of fastbp, or for other widths, dtype,
@@ -142,23 +142,15 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     if not isinstance(layout, Layout) or layout.lanes != tiled.lanes(dtype):
         raise ValueError("layout: expected the layout of a network with backend='tiled' or 'auto'")
     require_whole("max_batch", max_batch, at_least=1)
-    rooms = [tiled.workspace(layout, dtype, max_batch)
+    rooms = [tiled.workspace(layout, dtype, max_batch, 1)
              for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
     rows = np.zeros((len(rooms), HEADER_SIZE + len(rooms[0].job)), np.int64)
     header = {STAMP: _STAMP, DIGEST: layout.digest, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels}
     for row, room in zip(rows, rooms, strict=True):
         row[list(header)] = list(header.values())
         row[SELF], row[HEADER_SIZE:] = row.ctypes.data, room.job
-    work = np.asarray(_Kept(rows, rooms))
+    work = keeping(rows, rooms)
     return work if threads is not None else work[0]
-
-
-class _Kept:
-    """An array's memory, and with it everything that must live as long."""
-
-    def __init__(self, array: np.ndarray, *others: Any) -> None:
-        self.array, self.others = array, others
-        self.__array_interface__ = array.__array_interface__
 
 
 @kernel(inline=True)

@@ -99,6 +99,19 @@ def aligned_copy(values: np.ndarray) -> np.ndarray:
     return copy
 
 
+def keeping(array: np.ndarray, *others: Any) -> np.ndarray:
+    """The same array, with which everything lives on whose address is in it."""
+    return np.asarray(_Keeping(array, others))
+
+
+class _Keeping:
+    """What NumPy takes for the owner of an array's memory."""
+
+    def __init__(self, array: np.ndarray, others: tuple[Any, ...]) -> None:
+        self.array, self.others = array, others
+        self.__array_interface__ = array.__array_interface__
+
+
 @inlined
 def weight_matrix(theta: Any, layout: Layout, k: Any) -> Any:
     """W_k, a view of (N_k, N_{k-1}) into theta (or ∂E/∂W_k, a view into the gradient)."""

@@ -54,6 +54,43 @@ def test_threads_do_not_change_a_bit(dtype, backend):
     assert len(set(lines)) == 1
 
 
+CHUNKS = """
+import sys
+import numpy as np
+import fastbp
+from fastbp import MLP, SGD
+
+dtype = sys.argv[1]
+rng = np.random.default_rng(0)
+# the last chunk may be of samples that go one by one; gradients of the second network are kept in several rounds
+for widths, chunks, rest in [([4, 9, 3], 9, 3), ([4, 9, 3], 9, 100), ([200, 200, 5], 21, 1)]:
+    with MLP(widths, dtype=dtype, backend="tiled").workspace(10**5) as work:
+        n = chunks * len(work.E) + rest
+        assert len(work.crew) == 4
+    X = rng.normal(size=(n, widths[0])).astype(dtype)
+    labels, weights = rng.integers(0, widths[-1], n), rng.uniform(size=n)
+    results = set()
+    for threads in [1, 2, 3, 4] * 2:
+        fastbp.set_num_threads(threads)
+        net = MLP(widths, dtype=dtype, seed=0, backend="tiled")
+        net.grad[:] = -0.0
+        net.grad[0] = 3.0
+        Es = [net.accumulate_gradient(X, labels), net.accumulate_gradient(X[:-300], labels[:-300], weights[:-300]),
+              net.accumulate_gradient(X, labels, weights, clip_norm=0.1)]
+        settings = dict(optimizer=SGD(0.01), epochs=2, batch_size=n, progress=False, seed=1)
+        history = net.fit(X, labels, **settings, dropout=0.3)
+        losses = history["loss"] + net.fit(X, labels, **settings, sample_weight=weights, clip_sample_norm=0.1)["loss"]
+        results.add((net.grad.tobytes(), np.array(Es + losses).tobytes(), net.theta.tobytes()))
+    print(len(results), np.isfinite(net.theta).all())
+"""
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_batches_of_many_chunks_have_the_same_bits_on_threads_that_share_them(dtype):
+    """Gradients and steps on 1 to 4 threads, twice each, added to numbers that are there, with 0 and -0 among them."""
+    assert run(CHUNKS, dtype, NUMBA_NUM_THREADS="4").split() == ["1", "True"] * 3
+
+
 SIGNATURES = """
 import sys
 import numpy as np

@@ -9,10 +9,10 @@ through the network in panels, one vector wide, unit after unit. A batch takes t
 2. Threads share the tiles of ∂E/∂W = Σ_s δ h_{k-1}ᵀ. Each tile sums over all samples in registers, one after another
    or, in small networks, panel after panel; and is added to the gradient, or at once to W, one time. `tiles.gradients`
 
-So no thread has a gradient of its own, nothing is reduced over threads, and every number is summed in one order, which
-depends on the network and the batch alone: the result has the same bits for any number of threads. A batch beyond a
-chunk is taken chunk after chunk. Batches of a few samples have no panels to fill; there vectors run along the inputs of
-a layer (`tiles.rows`).
+Every number is summed in one order, which depends on the network and the batch alone: the result has the same bits for
+any number of threads. A batch beyond a chunk is taken chunk after chunk; where that gives each of several threads about
+as many, each takes whole chunks, and their gradients are added up in the order of the samples (`tiles.crew`). Batches
+of a few samples have no panels to fill; there vectors run along the inputs of a layer (`tiles.rows`).
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,7 @@ from ..losses import Loss
 from ..memory import HOST
 from . import Extras, linked_by_address
 from .tiles import job as jobs
+from .tiles.crew import LEAST_USE, add_one_by_one, chunks_of, sums_of_chunk
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps
 from .tiles.phases import FEW, one_by_one
 from .tiles.workspace import Workspace, lanes
@@ -44,6 +45,9 @@ MAX_BLOCK, MIN_BLOCK = 256, 8
 
 #: Steps of fewer operations for each lane, about 20 µs, stay on one thread: see `threads_for`.
 SMALL_WORK = 2.5e5
+
+#: Gradients of chunks are added up by one thread where they have fewer numbers in all.
+SMALL_SUM = 2**16
 
 #: Where it keeps numbers.
 memory = HOST
@@ -116,13 +120,7 @@ def propagate_chunk(job: Any, first: Any, count: Any, threads: Any) -> Any:
     """Phase 1; E and the number of correct samples, summed in their order."""
     job[jobs.FIRST], job[jobs.COUNT] = first, count
     run(job[jobs.PROPAGATE_PHASE], job, threads)
-    total, correct = 0.0, 0
-    if job[jobs.LABELS] != 0 or job[jobs.TARGETS] != 0:
-        losses, correct_ones = pointer_to(job[jobs.LOSSES], np.float64), pointer_to(job[jobs.CORRECT], np.int64)
-        for s in range(count):
-            total += losses[s]
-            correct += correct_ones[s]
-    return total, correct
+    return sums_of_chunk(job)
 
 
 @inlined
@@ -131,6 +129,31 @@ def add_gradient(job: Any, target: Any, alpha: Any, threads: Any) -> None:
     job[jobs.TARGET] = address_in_memory(target)
     pointer_to(address_in_memory(job), np.float64)[jobs.ALPHA] = alpha
     run(job[jobs.GRADIENT_PHASE], job, threads)
+
+
+@inlined
+def worth_a_crew(job: Any, count: Any, threads: Any) -> Any:
+    """Whether threads should take whole chunks of so many samples, and not a share of every chunk."""
+    crew = min(threads, job[jobs.CREW_SIZE])
+    if crew < 2 or threads_for(job, count, threads) == 1:
+        return False
+    chunks = (count + job[jobs.CHUNK] - 1) // job[jobs.CHUNK]
+    return chunks >= LEAST_USE * ((chunks + crew - 1) // crew * threads)
+
+
+@inlined
+def propagate_by_crew(job: Any, start: Any, stop: Any, grad: Any, crew: Any) -> Any:
+    """Both phases on threads that take whole chunks: grad += ∂E/∂θ; E and the number of correct samples."""
+    job[jobs.TARGET] = address_in_memory(grad)
+    losses, correct_ones = pointer_to(job[jobs.LOSSES], np.float64), pointer_to(job[jobs.CORRECT], np.int64)
+    total, correct, together = 0.0, 0, job[jobs.ROUND] * job[jobs.CHUNK]
+    for first in range(start, stop, together):
+        job[jobs.FIRST], job[jobs.COUNT] = first, min(together, stop - first)
+        run(job[jobs.CHUNKS_PHASE], job, crew)
+        chunks = chunks_of(job)
+        total, correct = add_one_by_one(total, losses, chunks), add_one_by_one(correct, correct_ones, chunks)
+        run(job[jobs.PARTIALS_PHASE], job, crew if chunks * job[jobs.PARAMETERS] >= SMALL_SUM else 1)
+    return total, correct
 
 
 @kernel
@@ -142,6 +165,11 @@ def propagate_arrays(job: Any, theta: Any, X: Any, labels: Any, targets: Any, we
     begin_job(job, theta, X, labels, targets, weights, order, Y, E0, norms, clip_norm, np.int64(lowest),
               np.int64(wanted), np.int64(0))
     total, correct = 0.0, 0
+    if wanted and worth_a_crew(job, stop - start, threads):
+        rest = (stop - start) % chunk  # a few go one by one, and are added to the gradient one after another
+        shared = stop - rest if rest <= FEW else stop
+        total, correct = propagate_by_crew(job, start, shared, grad, min(threads, job[jobs.CREW_SIZE]))
+        start = shared
     for first in range(start, stop, chunk):
         count = min(chunk, stop - first)
         team = threads_for(job, count, threads)

@@ -30,6 +30,12 @@ KEPT = tuple(name for name in NAMES if name not in ON_GPU)
 #: One sample, which goes through a network alone, and more than any backend's vectors hold.
 BATCHES = (1, 40)
 
+#: So many samples are several chunks, of which each thread takes some.
+MANY = 10_000
+
+#: The widths of a network that trains in no time.
+SMALL = (3, 4, 2)
+
 #: Weights that no second-level cache holds have tiles of their own.
 LARGE = (1024, 1024)
 
@@ -118,14 +124,13 @@ def _output_activation(activation: str, loss: str) -> str:
 def call_everything(network: Network) -> None:
     """Every call of the public interface that compiles something, on a tiny network, and the first on a large one."""
     rng = np.random.default_rng(0)
-    large = MLP(LARGE, activation=network.activation, output_activation=network.output, loss=network.loss,
-                dtype=network.dtype, backend=network.backend, initializer="zeros")
-    large.forward(np.zeros((1, LARGE[0]), network.dtype))
+    _network(network, LARGE, initializer="zeros").forward(np.zeros((1, LARGE[0]), network.dtype))
+    _network(network, SMALL).forward(np.zeros((MANY, SMALL[0]), network.dtype))
     for n in BATCHES:
-        X = rng.standard_normal((n, 3)).astype(network.dtype)
-        d = np.zeros(n, np.int64) if LOSSES[network.loss].targets == "classes" else np.zeros((n, 2), network.dtype)
-        net = MLP([3, 4, 2], activation=network.activation, output_activation=network.output, loss=network.loss,
-                  dtype=network.dtype, backend=network.backend, seed=0)
+        X = rng.standard_normal((n, SMALL[0])).astype(network.dtype)
+        d = (np.zeros(n, np.int64) if LOSSES[network.loss].targets == "classes" else
+             np.zeros((n, SMALL[-1]), network.dtype))
+        net = _network(network, SMALL)
         net.forward(X)
         net.evaluate(X, d)
         net.input_gradient(X, d)
@@ -135,6 +140,11 @@ def call_everything(network: Network) -> None:
             for batch_size in {1, n}:
                 net.fit(X, d, optimizer=optimizer, epochs=1, batch_size=batch_size, progress=False)
         net.fit(X, d, epochs=1, dropout=0.5, progress=False)
+
+
+def _network(network: Network, widths: tuple[int, ...], **settings: Any) -> MLP:
+    return MLP(widths, activation=network.activation, output_activation=network.output, loss=network.loss,
+               dtype=network.dtype, backend=network.backend, seed=0, **settings)
 
 
 def unused_caches(base: Path, keep: Path, now: float) -> list[Path]:

@@ -6,9 +6,11 @@ import numba
 import numpy as np
 
 from ...by_address import address_of
-from ...layout import Layout, aligned_zeros
+from ...layout import Layout, aligned_zeros, keeping
 from ...loss_panels import OUTCOME_ROWS
+from . import job as jobs
 from .clipping import SQUARES_ROWS, clip_panel
+from .crew import chunks_share, partials_share
 from .gradients import costs, lanes_cost_less
 from .host import host, periodic_rows
 from .job import make_job
@@ -38,6 +40,9 @@ RESIDENT_BYTES = 2**19
 #: Panels that go through such a network together.
 GROUP = 2
 
+#: Gradients of chunks that are written down have about so many bytes, but every thread has one.
+PARTIALS_BYTES = 2**21
+
 #: Where θ has at most so many parameters there is room for a copy, and steps may be taken back.
 MAX_COPIED = 2**14
 
@@ -60,10 +65,40 @@ class Workspace(NamedTuple):
     before: np.ndarray     # (P,) θ before a block of steps, or (0,)
     results: np.ndarray    # (RESULT_SIZE,) what the kernel of one-sample steps gives
     online: int            # the address of one-sample steps for this list of widths, or 0
+    crew: np.ndarray       # (threads, ≥ job's size) a job with memory of its own for each, see `crew`; or (0, 0)
+    partials: np.ndarray   # the gradients of their chunks
 
 
-def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
-    """The memory for calls with up to that many samples; the size of a chunk depends on the network alone."""
+def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None = None) -> Workspace:
+    """The memory for calls with up to that many samples on up to so many threads, by default as many as Numba starts.
+
+    The size of a chunk depends on the network alone.
+    """
+    threads = _config.NUMBA_NUM_THREADS if threads is None else threads
+    work = _workspace_of_one_job(layout, dtype, samples, threads)
+    chunk = len(work.E)
+    chunks = -(-samples // chunk)
+    size = sum(array.nbytes for array in work if isinstance(array, np.ndarray))
+    crew = min(threads, chunks, MAX_BYTES // size)
+    if crew < 2 or work.job[jobs.GROUP] == 0:
+        return work
+    rooms = [_workspace_of_one_job(layout, dtype, chunk, 1) for _ in range(crew)]
+    in_crew, in_partial = _apart(len(work.job), 8), _apart(layout.size, 64 // dtype.itemsize)
+    rows = aligned_zeros(crew * in_crew, np.dtype(np.int64)).reshape(crew, in_crew)
+    for row, room in zip(rows, rooms, strict=True):
+        row[: len(room.job)] = room.job
+    most = PARTIALS_BYTES // (in_partial * dtype.itemsize) // crew * crew
+    together = min(max(crew, most), chunks, chunk)
+    partials = aligned_zeros(together * in_partial, dtype)
+    work.job[[jobs.CREW, jobs.CREW_SIZE, jobs.IN_CREW, jobs.PARTIALS, jobs.ROUND, jobs.IN_PARTIAL]] = (
+        rows.ctypes.data, crew, in_crew, partials.ctypes.data, together, in_partial)
+    work.job[[jobs.CHUNKS_PHASE, jobs.PARTIALS_PHASE]] = (
+        address_of(chunks_share, dtype.name), address_of(partials_share, dtype.name))
+    return work._replace(crew=keeping(rows, rooms), partials=partials)
+
+
+def _workspace_of_one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> Workspace:
+    """Where threads share the panels and the tiles of one chunk after another."""
     width, itemsize, depth, name = lanes(dtype), dtype.itemsize, layout.depth, dtype.name
     places = np.concatenate([[0], np.cumsum(-(-layout.widths // width) * width)])
     units, in_row, outputs = int(layout.units[-1]), int(places[-1]), int(layout.widths[-1])
@@ -74,7 +109,7 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     chunk = min(max(CHUNK_BYTES // kept, MIN_CHUNK), MAX_CHUNK, MAX_BYTES // (kept if resident else kept + passing))
     panels = max(1, min(chunk // width, -(-samples // width)))
     chunk = panels * width
-    slots = GROUP * _config.NUMBA_NUM_THREADS if resident else panels
+    slots = GROUP * threads if resident else panels
     line, in_rows, in_largest = 64 // itemsize, _apart(2 * width, 8), _apart(depth + 1, 32 // itemsize)
     in_panel, in_error = _apart(in_row * width, line), _apart(widest * width, line)
     in_target, in_outcome = _apart(-(-outputs // width) * width * width, line), _apart(OUTCOME_ROWS * width, line)
@@ -114,7 +149,8 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
         depth=depth, in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
         in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=chunk * width, in_row=in_row)
     before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
-    return Workspace(job, E, correct, largest, numbers, integers, squares, before, np.zeros(RESULT_SIZE), 0)
+    return Workspace(job, E, correct, largest, numbers, integers, squares, before, np.zeros(RESULT_SIZE), 0,
+                     np.zeros((0, 0), np.int64), before[:0])
 
 
 def _apart(size: int, line: int) -> int:
