@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import compiler
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 from numba.misc.appdirs import AppDirs
 
@@ -26,7 +28,41 @@ KERNEL_FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
 # The formulas must not be reassociated: x - n*hi - n*lo with hi + lo = ln 2 in two parts is exact only in that order.
 FORMULA_FASTMATH = frozenset({"contract"})
 
-inlined = numba.extending.register_jitable
+
+class _PartLibrary(JITCodeLibrary):
+    """The code of a function that only kernels call, without machine code of its own, which takes as long as to
+    optimise it.
+
+    Numba optimises every function by itself, and again where it is contained. Only to do it there would save as much
+    time once more, but then steps of small networks took up to twice as long.
+    """
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        return 0  # not there
+
+    @property
+    def codegen(self) -> Any:
+        return self
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Nothing: without machine code there is no place for it, and what raises no exceptions needs none."""
+
+
+class _PartCompiler(compiler.Compiler):
+    def compile_extra(self, function: Any) -> Any:
+        self.state.library = _PartLibrary(self.state.targetctx.codegen(), function.__qualname__)
+        self.state.library.enable_object_caching()
+        return super().compile_extra(function)
+
+
+_njit: Any = numba.njit  # its declared types lack some of the options
+_PART: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PartCompiler}
+
+inlined = numba.extending.register_jitable(**_PART)
 
 
 def formula(function: Callable[..., Any]) -> Any:
@@ -34,7 +70,8 @@ def formula(function: Callable[..., Any]) -> Any:
 
     Inlining is forced, because a loop over a call does not vectorise (gelu took 6 ns per element instead of 0.5).
     """
-    return numba.njit(error_model="numpy", fastmath=set(FORMULA_FASTMATH), forceinline=True)(function)
+    return _njit(error_model="numpy", fastmath=set(FORMULA_FASTMATH), forceinline=True,
+                 no_cfunc_wrapper=True)(function)
 
 
 def subkernel(function: Callable[..., Any] | None = None, *, inline: bool = False) -> Any:
@@ -58,8 +95,7 @@ def panel_loop(function: Callable[..., Any]) -> Any:
 
 
 def _part_of_kernels(function: Callable[..., Any], fastmath: frozenset[str], inline: bool) -> Any:
-    inner: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(error_model="numpy", fastmath=set(fastmath), nogil=True, forceinline=inline, **inner)(function)
+    return _njit(error_model="numpy", fastmath=set(fastmath), nogil=True, forceinline=inline, **_PART)(function)
 
 
 def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,8 +127,8 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
         named(name, function)
     only_prange: Any = {"prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
                         "setitem": False, "numpy": False, "stencil": False}
-    dispatcher: Any = numba.njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH), nogil=True,
-                                 forceinline=inline, parallel=only_prange if parallel else False)(function)
+    dispatcher = _njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH), nogil=True, forceinline=inline,
+                       parallel=only_prange if parallel else False)(function)
     if cache_folder() is not None:
         dispatcher._cache = kernel_cache(function)
     compile_for = dispatcher.compile

@@ -18,7 +18,7 @@ from numba.extending import overload
 
 from .compilation import FORMULA_FASTMATH, formula
 
-_OPTIONS: Any = {"error_model": "numpy", "fastmath": set(FORMULA_FASTMATH)}
+_OPTIONS: Any = {"no_cfunc_wrapper": True, "error_model": "numpy", "fastmath": set(FORMULA_FASTMATH)}
 
 
 def _constants(T: Any, *values: float) -> tuple[Any, ...]:
