@@ -37,8 +37,10 @@ MAX_BYTES = 5 * 2**23
 #: are read once for a whole group of panels.
 RESIDENT_BYTES = 2**19
 
-#: Panels that go through such a network together.
-GROUP = 2
+#: Panels go through such a network in groups of 2 to 8, an even number that has about so many bytes in all: what each
+#: layer costs to begin is shared, and what it reads was just written. (Twos took 2-16-1 a fifth longer, 4-32-16-4 a
+#: twelfth; eights 10-100-1 a twentieth.)
+GROUP_BYTES, MIN_GROUP, MAX_GROUP = 2**17, 2, 8
 
 #: Gradients of chunks that are written down have about so many bytes, but every thread has one.
 PARTIALS_BYTES = 2**21
@@ -109,7 +111,8 @@ def _workspace_of_one_job(layout: Layout, dtype: np.dtype, samples: int, threads
     chunk = min(max(CHUNK_BYTES // kept, MIN_CHUNK), MAX_CHUNK, MAX_BYTES // (kept if resident else kept + passing))
     panels = max(1, min(chunk // width, -(-samples // width)))
     chunk = panels * width
-    slots = GROUP * threads if resident else panels
+    group = max(MIN_GROUP, min(MAX_GROUP, GROUP_BYTES // (passing * width) // 2 * 2))
+    slots = group * threads if resident else panels
     line, in_rows, in_largest = 64 // itemsize, _apart(2 * width, 8), _apart(depth + 1, 32 // itemsize)
     in_panel, in_error = _apart(in_row * width, line), _apart(widest * width, line)
     in_target, in_outcome = _apart(-(-outputs // width) * width * width, line), _apart(OUTCOME_ROWS * width, line)
@@ -145,7 +148,7 @@ def _workspace_of_one_job(layout: Layout, dtype: np.dtype, samples: int, threads
         keep_outcomes=address_of(keep_outcomes, name), clip=address_of(clip_panel, name),
         propagate_phase=address_of(propagate_share, name), gradient_phase=address_of(gradient_share, name),
         chunk=chunk, parameters=layout.size, lanes=width, tile_rows=host().tile_rows, lane_rows=lane_rows(),
-        row_cost=row_cost if by_lanes else 0, lane_cost=lane_cost, group=GROUP if resident else 0,
+        row_cost=row_cost if by_lanes else 0, lane_cost=lane_cost, group=group if resident else 0,
         depth=depth, in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
         in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=chunk * width, in_row=in_row)
     before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
