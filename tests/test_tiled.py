@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
@@ -79,6 +80,18 @@ def test_networks_of_any_shape_on_batches_of_any_size(problem):
     assert_close(net.accumulate_gradient(X, d, weights), E, ROUNDING[dtype])
     assert_close(net.grad, grad, ROUNDING[dtype], magnitude)
     assert_close(net.input_gradient(X, d, weights), E0, ROUNDING[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("widths", [(2, 16, 1), (4, 32, 16, 4), (20, 200, 200, 5), (784, 128, 10), (1024, 2048, 10)])
+def test_a_workspace_has_at_most_64_mebibytes_for_any_number_of_threads(widths, dtype):
+    layout = MLP(widths, dtype=dtype, loss="squared_error", backend="tiled", initializer="zeros").layout
+    for threads in (1, 2, 3, 8, 24, 64, 128):
+        tracemalloc.start()
+        work = tiled.workspace(layout, np.dtype(dtype), 10**6, threads)
+        reserved, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert 2 * len(work.E) * 8 < reserved <= 2**26
 
 
 # ---- steps that are taken while the gradient is computed -------------------------------------------------------------

@@ -30,8 +30,8 @@ _config: Any = numba.config
 #: over the gradient.
 CHUNK_BYTES, MIN_CHUNK, MAX_CHUNK = 2**19, 256, 4096
 
-#: The workspace has at most about this many bytes.
-MAX_BYTES = 5 * 2**23
+#: The workspace has at most about this many bytes; and together with a crew's.
+MAX_BYTES, MAX_CREW_BYTES = 5 * 2**23, 7 * 2**23
 
 #: Weights of so many bytes stay in the second-level cache while one pair of panels after the other passes; larger ones
 #: are read once for a whole group of panels.
@@ -39,8 +39,8 @@ RESIDENT_BYTES = 2**19
 
 #: Panels go through such a network in groups of 2 to 8, an even number that has about so many bytes in all: what each
 #: layer costs to begin is shared, and what it reads was just written. (Twos took 2-16-1 a fifth longer, 4-32-16-4 a
-#: twelfth; eights 10-100-1 a twentieth.)
-GROUP_BYTES, MIN_GROUP, MAX_GROUP = 2**17, 2, 8
+#: twelfth; eights 10-100-1 a twentieth.) There is room for MAX_SLOTS panels, or for the smallest groups of all threads.
+GROUP_BYTES, MIN_GROUP, MAX_GROUP, MAX_SLOTS = 2**17, 2, 8, 64
 
 #: Gradients of chunks that are written down have about so many bytes, but every thread has one.
 PARTIALS_BYTES = 2**21
@@ -80,12 +80,15 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None
     work = _workspace_of_one_job(layout, dtype, samples, threads)
     chunk = len(work.E)
     chunks = -(-samples // chunk)
-    size = sum(array.nbytes for array in work if isinstance(array, np.ndarray))
-    crew = min(threads, chunks, MAX_BYTES // size)
-    if crew < 2 or work.job[jobs.GROUP] == 0:
+    if work.job[jobs.GROUP] == 0 or min(threads, chunks) < 2:
         return work
-    rooms = [_workspace_of_one_job(layout, dtype, chunk, 1) for _ in range(crew)]
     in_crew, in_partial = _apart(len(work.job), 8), _apart(layout.size, 64 // dtype.itemsize)
+    room = _workspace_of_one_job(layout, dtype, chunk, 1)
+    each = _bytes_of(room) + in_partial * dtype.itemsize
+    crew = min(threads, chunks, (MAX_CREW_BYTES - _bytes_of(work)) // each)
+    if crew < 2:
+        return work
+    rooms = [room, *(_workspace_of_one_job(layout, dtype, chunk, 1) for _ in range(crew - 1))]
     rows = aligned_zeros(crew * in_crew, np.dtype(np.int64)).reshape(crew, in_crew)
     for row, room in zip(rows, rooms, strict=True):
         row[: len(room.job)] = room.job
@@ -111,7 +114,7 @@ def _workspace_of_one_job(layout: Layout, dtype: np.dtype, samples: int, threads
     chunk = min(max(CHUNK_BYTES // kept, MIN_CHUNK), MAX_CHUNK, MAX_BYTES // (kept if resident else kept + passing))
     panels = max(1, min(chunk // width, -(-samples // width)))
     chunk = panels * width
-    group = max(MIN_GROUP, min(MAX_GROUP, GROUP_BYTES // (passing * width) // 2 * 2))
+    group = max(MIN_GROUP, min(MAX_GROUP, GROUP_BYTES // (passing * width), MAX_SLOTS // threads) // 2 * 2)
     slots = group * threads if resident else panels
     line, in_rows, in_largest = 64 // itemsize, _apart(2 * width, 8), _apart(depth + 1, 32 // itemsize)
     in_panel, in_error = _apart(in_row * width, line), _apart(widest * width, line)
@@ -154,6 +157,10 @@ def _workspace_of_one_job(layout: Layout, dtype: np.dtype, samples: int, threads
     before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
     return Workspace(job, E, correct, largest, numbers, integers, squares, before, np.zeros(RESULT_SIZE), 0,
                      np.zeros((0, 0), np.int64), before[:0])
+
+
+def _bytes_of(work: Workspace) -> int:
+    return sum(array.nbytes for array in work if isinstance(array, np.ndarray))
 
 
 def _apart(size: int, line: int) -> int:
