@@ -30,8 +30,9 @@ from ..losses import Loss
 from ..memory import HOST
 from . import Extras, linked_by_address
 from .tiles import job as jobs
-from .tiles.crew import LEAST_USE, add_one_by_one, chunks_of, sums_of_chunk
+from .tiles.crew import LEAST_USE, chunks_of
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps
+from .tiles.outcomes import add_one_by_one, sums_of_chunk
 from .tiles.phases import FEW, one_by_one
 from .tiles.workspace import Workspace, lanes
 from .tiles.workspace import workspace as workspace
@@ -137,7 +138,7 @@ def worth_a_crew(job: Any, count: Any, threads: Any) -> Any:
     crew = min(threads, job[jobs.CREW_SIZE])
     if crew < 2 or threads_for(job, count, threads) == 1:
         return False
-    chunks = (count + job[jobs.CHUNK] - 1) // job[jobs.CHUNK]
+    chunks = chunks_of(job, count)
     return chunks >= LEAST_USE * ((chunks + crew - 1) // crew * threads)
 
 
@@ -150,7 +151,7 @@ def propagate_by_crew(job: Any, start: Any, stop: Any, grad: Any, crew: Any) -> 
     for first in range(start, stop, together):
         job[jobs.FIRST], job[jobs.COUNT] = first, min(together, stop - first)
         run(job[jobs.CHUNKS_PHASE], job, crew)
-        chunks = chunks_of(job)
+        chunks = chunks_of(job, job[jobs.COUNT])
         total, correct = add_one_by_one(total, losses, chunks), add_one_by_one(correct, correct_ones, chunks)
         run(job[jobs.PARTIALS_PHASE], job, crew if chunks * job[jobs.PARAMETERS] >= SMALL_SUM else 1)
     return total, correct

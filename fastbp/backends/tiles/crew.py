@@ -9,11 +9,12 @@ as on one thread, to the last bit.
 from typing import Any
 
 import numpy as np
-from numba import types
 
-from ...by_address import INTEGER, address_in_memory, invoke, pointer, pointer_to
-from ...compilation import inlined, panel_loop
+from ...by_address import address_in_memory, invoke, pointer, pointer_to
+from ...compilation import inlined
 from . import job as jobs
+from .outcomes import sums_of_chunk
+from .phases import PHASE_ARGUMENTS
 
 #: Chunks are shared where at least this part of the threads' time is used: of 9 chunks two threads have 4 and 5.
 LEAST_USE = 0.8
@@ -21,40 +22,11 @@ LEAST_USE = 0.8
 #: A thread adds up so many parameters of all chunks before it goes on: the sums stay in the first-level cache.
 BLOCK = 2048
 
-_ARGUMENTS = (types.CPointer(INTEGER), INTEGER, INTEGER)
-
 
 @inlined
-def chunks_of(job: Any) -> Any:
-    """How many chunks the samples of a job are."""
-    return (job[jobs.COUNT] + job[jobs.CHUNK] - 1) // job[jobs.CHUNK]
-
-
-@inlined
-def sums_of_chunk(job: Any) -> Any:
-    """E and the number of correct samples after phase 1."""
-    if job[jobs.LABELS] == 0 and job[jobs.TARGETS] == 0:
-        return 0.0, 0
-    return (_sum_in_order(pointer_to(job[jobs.LOSSES], np.float64), job[jobs.COUNT]),
-            add_one_by_one(0, pointer_to(job[jobs.CORRECT], np.int64), job[jobs.COUNT]))
-
-
-@panel_loop
-def add_one_by_one(total: Any, numbers: Any, count: Any) -> Any:
-    """total and so many numbers, in their order; a loop that may be reassociated sums as suits the code around it."""
-    for place in range(count):
-        total += numbers[place]
-    return total
-
-
-@panel_loop
-def _sum_in_order(numbers: Any, count: Any) -> Any:
-    """The sum of every fourth number, from each of the first four on, and of these: the same wherever it is compiled,
-    and four times as fast as one by one."""
-    a, b, c, d, whole = 0.0, 0.0, 0.0, 0.0, count - count % 4
-    for s in range(0, whole, 4):
-        a, b, c, d = a + numbers[s], b + numbers[s + 1], c + numbers[s + 2], d + numbers[s + 3]
-    return add_one_by_one((a + b) + (c + d), pointer(numbers, whole), count - whole)
+def chunks_of(job: Any, count: Any) -> Any:
+    """How many chunks so many samples are."""
+    return (count + job[jobs.CHUNK] - 1) // job[jobs.CHUNK]
 
 
 def chunks_share(dtype: str) -> Any:
@@ -68,7 +40,7 @@ def chunks_share(dtype: str) -> Any:
         for place in range(jobs.CALL_SIZE):
             own[place] = job[place]
         pointer_to(address_in_memory(own), np.float64)[jobs.ALPHA] = 1.0
-        chunks = chunks_of(job)
+        chunks = chunks_of(job, job[jobs.COUNT])
         for chunk in range(chunks * thread // threads, chunks * (thread + 1) // threads):
             partial = pointer(pointer_to(job[jobs.PARTIALS], T), chunk * job[jobs.IN_PARTIAL])
             for p in range(job[jobs.PARAMETERS]):
@@ -79,7 +51,7 @@ def chunks_share(dtype: str) -> Any:
             invoke(own[jobs.GRADIENT_PHASE], (own, 0, 1))
             losses[chunk], correct_ones[chunk] = sums_of_chunk(own)
 
-    return share, _ARGUMENTS
+    return share, PHASE_ARGUMENTS
 
 
 def partials_share(dtype: str) -> Any:
@@ -87,7 +59,7 @@ def partials_share(dtype: str) -> Any:
     T = np.dtype(dtype).type
 
     def share(job: Any, thread: int, threads: int) -> None:
-        chunks, parameters = chunks_of(job), job[jobs.PARAMETERS]
+        chunks, parameters = chunks_of(job, job[jobs.COUNT]), job[jobs.PARAMETERS]
         begin, end = parameters * thread // threads, parameters * (thread + 1) // threads
         for first in range(begin, end, BLOCK):
             target = pointer(pointer_to(job[jobs.TARGET], T), first)
@@ -96,4 +68,4 @@ def partials_share(dtype: str) -> Any:
                 for p in range(min(BLOCK, end - first)):
                     target[p] += partial[p]
 
-    return share, _ARGUMENTS
+    return share, PHASE_ARGUMENTS

@@ -23,27 +23,26 @@ from ...compilation import inlined
 
 #: Set with the workspace: addresses of memory, of functions, and sizes. ROW_COST and LANE_COST: what ∂E/∂W of a panel
 #: costs by `gradient_tile` and by `lane_gradient`, see `gradients.costs`; ROW_COST is 0 where the second is never less.
-#: From CREW on for batches of many chunks, see `tiles.crew`: a job for each of CREW_SIZE threads, IN_CREW apart, and
-#: ROUND gradients, IN_PARTIAL apart; CREW_SIZE is 0 where there are none.
 _ROOM = ("a", "h", "e", "d", "outcome", "rows", "largest", "squares", "delta", "h_rows", "E", "correct", "steps",
          "a_panel", "h_panel", "delta_rows",
          "affine", "gradient_1", "gradient_2", "lane_gradient", "transpose", "transpose_narrow", "gather",
          "note_largest", "add_row_sums", "dot_rows", "combine_rows", "add_outer", "evaluate", "keep_outcomes", "clip",
          "propagate_phase", "gradient_phase", "chunk", "parameters",
          "lanes", "tile_rows", "lane_rows", "group", "row_cost", "lane_cost", "depth", "in_panel", "in_error",
-         "in_target", "in_outcome", "in_rows", "in_largest", "in_squares", "in_delta", "in_block", "in_row",
-         "crew", "crew_size", "in_crew", "partials", "round", "in_partial", "chunks_phase", "partials_phase")
+         "in_target", "in_outcome", "in_rows", "in_largest", "in_squares", "in_delta", "in_block", "in_row")
 (A, H, E, D, OUTCOME, ROWS, LARGEST, SQUARES, DELTA, H_ROWS, LOSSES, CORRECT, STEPS, A_PANEL,
  H_PANEL, DELTA_ROWS,
  AFFINE, GRADIENT, _, LANE_GRADIENT, TRANSPOSE, TRANSPOSE_NARROW, GATHER,
  NOTE_LARGEST, ADD_ROW_SUMS, DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE, KEEP_OUTCOMES, CLIP,
  PROPAGATE_PHASE, GRADIENT_PHASE, CHUNK, PARAMETERS,
  LANES, TILE_ROWS, LANE_ROWS, GROUP, ROW_COST, LANE_COST, DEPTH, IN_PANEL, IN_ERROR,
- IN_TARGET, IN_OUTCOME, IN_ROWS, IN_LARGEST, IN_SQUARES, IN_DELTA, IN_BLOCK, IN_ROW,
- CREW, CREW_SIZE, IN_CREW, PARTIALS, ROUND, IN_PARTIAL, CHUNKS_PHASE, PARTIALS_PHASE) = \
+ IN_TARGET, IN_OUTCOME, IN_ROWS, IN_LARGEST, IN_SQUARES, IN_DELTA, IN_BLOCK, IN_ROW) = \
     range(CALL_SIZE, CALL_SIZE + len(_ROOM))
 
-TABLES = CALL_SIZE + len(_ROOM)
+#: Set where threads may take whole chunks, see `tiles.crew`: a job for each of CREW_SIZE of them, IN_CREW apart, and
+#: ROUND gradients, IN_PARTIAL apart. Else 0.
+(CREW, CREW_SIZE, IN_CREW, PARTIALS, ROUND, IN_PARTIAL, CHUNKS_PHASE, PARTIALS_PHASE, TABLES) = \
+    range(CALL_SIZE + len(_ROOM), CALL_SIZE + len(_ROOM) + 9)
 
 
 def make_job(tables: list[np.ndarray], **room: int) -> np.ndarray:
@@ -54,10 +53,11 @@ def make_job(tables: list[np.ndarray], **room: int) -> np.ndarray:
     tables : list of (L+2,) arrays
         widths, weights, biases, units, places, apply, delta, each with an entry for every layer.
     room : int
-        Every name in _ROOM, except those from "crew" on, which are 0 at first.
+        Every name in _ROOM.
     """
-    fixed = [room.get(name, 0) if place >= CREW - CALL_SIZE else room[name] for place, name in enumerate(_ROOM)]
-    return np.concatenate([np.zeros(CALL_SIZE, np.int64), np.array(fixed, np.int64), *tables])
+    fixed = [room[name] for name in _ROOM]
+    no_crew = np.zeros(TABLES - CREW, np.int64)
+    return np.concatenate([np.zeros(CALL_SIZE, np.int64), np.array(fixed, np.int64), no_crew, *tables])
 
 
 @inlined

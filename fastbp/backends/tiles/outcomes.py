@@ -1,11 +1,14 @@
-"""E of every sample of a panel, and whether it is classified correctly, as the caller adds them up."""
+"""E of every sample, and whether it is classified correctly: written down by panels, and added up by chunks."""
 
 from typing import Any
 
+import numpy as np
 from numba import types
 
-from ...by_address import INTEGER, pointer_type
+from ...by_address import INTEGER, pointer, pointer_to, pointer_type
+from ...compilation import inlined, panel_loop
 from ...loss_panels import SAMPLE_CORRECT, SAMPLE_E
+from . import job as jobs
 from .host import host
 
 
@@ -29,3 +32,30 @@ def keep_outcomes(dtype: str) -> Any:
                 correct[s] = int(outcome[SAMPLE_CORRECT * lanes + s])
 
     return keep, (numbers, types.CPointer(types.float64), types.CPointer(INTEGER), INTEGER)
+
+
+@inlined
+def sums_of_chunk(job: Any) -> Any:
+    """E and the number of correct samples after phase 1."""
+    if job[jobs.LABELS] == 0 and job[jobs.TARGETS] == 0:
+        return 0.0, 0
+    return (_sum_in_order(pointer_to(job[jobs.LOSSES], np.float64), job[jobs.COUNT]),
+            add_one_by_one(0, pointer_to(job[jobs.CORRECT], np.int64), job[jobs.COUNT]))
+
+
+@panel_loop
+def add_one_by_one(total: Any, numbers: Any, count: Any) -> Any:
+    """total and so many numbers, in their order; a loop that may be reassociated sums as suits the code around it."""
+    for place in range(count):
+        total += numbers[place]
+    return total
+
+
+@panel_loop
+def _sum_in_order(numbers: Any, count: Any) -> Any:
+    """The sum of every fourth number, from each of the first four on, and of these: the same wherever it is compiled,
+    and four times as fast as one by one."""
+    a, b, c, d, whole = 0.0, 0.0, 0.0, 0.0, count - count % 4
+    for s in range(0, whole, 4):
+        a, b, c, d = a + numbers[s], b + numbers[s + 1], c + numbers[s + 2], d + numbers[s + 3]
+    return add_one_by_one((a + b) + (c + d), pointer(numbers, whole), count - whole)

@@ -15,7 +15,8 @@ from .rows import add_outer_products, propagate_rows
 #: Up to so many samples go through the network one by one.
 FEW = 4
 
-_ARGUMENTS = (types.CPointer(INTEGER), INTEGER, INTEGER)
+#: The types of a phase's arguments.
+PHASE_ARGUMENTS = (types.CPointer(INTEGER), INTEGER, INTEGER)
 
 
 @inlined
@@ -42,7 +43,7 @@ def propagate_share(dtype: str) -> Any:
         elif end > begin:  # every panel has a slot of its own
             propagate_group(theta, shape, data, room_of(job, T, begin, begin), begin, end - begin)
 
-    return share, _ARGUMENTS
+    return share, PHASE_ARGUMENTS
 
 
 def gradient_share(dtype: str) -> Any:
@@ -59,4 +60,4 @@ def gradient_share(dtype: str) -> Any:
         else:
             add_tiles(target, shape, room, alpha, job[COUNT], thread, threads)
 
-    return share, _ARGUMENTS
+    return share, PHASE_ARGUMENTS
