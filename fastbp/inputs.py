@@ -107,6 +107,8 @@ def numeric_array(name: str, value: Any) -> np.ndarray:
     ValueError
         If nested sequences have different lengths.
     """
+    if type(value) is np.ndarray and value.dtype.kind in "biuf":
+        return value
     if isinstance(value, ma.MaskedArray) or (
             type(value) in (list, tuple) and any(isinstance(row, ma.MaskedArray) for row in value)):
         raise TypeError(f"{name}: found a masked array, whose mask would be lost; fill or drop the masked values first")
@@ -145,12 +147,16 @@ def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> tuple[
     """
     given = numeric_array(name, value)
     require_dimensions(name, given.shape, ndim)
-    if given.dtype == dtype:
-        array = np.ascontiguousarray(given)
+    return _finite_array(name, given, dtype)
+
+
+def _finite_array(name: str, given: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, float]:
+    """What `kernel_array` gives, of an array of numbers."""
+    if given.dtype == dtype and given.flags.carray:
+        array = given
     else:
         with np.errstate(over="ignore", under="ignore"):  # an overflow is found below, and named
-            array = np.ascontiguousarray(given, dtype)
-    array = readable(array)
+            array = readable(np.ascontiguousarray(given, dtype))
     largest = largest_magnitude(array)
     if not math.isfinite(largest):
         index = tuple(int(i) for i in np.unravel_index(_first_non_finite(array), array.shape))
@@ -172,9 +178,10 @@ def readable(array: np.ndarray) -> np.ndarray:
 
     No kernel writes to its input. Without this a read-only array would be another type and compile everything again.
     """
-    if array.flags.writeable and array.flags.aligned and type(array) is np.ndarray:
+    flags = array.flags
+    if flags.behaved and type(array) is np.ndarray:
         return array
-    if not array.flags.aligned:
+    if not flags.aligned:
         return array.copy()
     return np.asarray(_Writable(array))
 
@@ -196,9 +203,10 @@ def as_input(X: Any, dtype: np.dtype, features: int) -> tuple[np.ndarray, float]
     TypeError, ValueError
         As `kernel_array`; or if X is empty or has another number of features.
     """
-    array = numeric_array("X", X)
-    require_features(array.shape, features)
-    return kernel_array("X", array, dtype, ndim=2)
+    given = numeric_array("X", X)
+    require_features(given.shape, features)
+    require_dimensions("X", given.shape, 2)
+    return _finite_array("X", given, dtype)
 
 
 def require_features(shape: tuple[int, ...], features: int) -> None:
@@ -325,7 +333,8 @@ def _require_probabilities(targets: np.ndarray, *, sum_to_one: bool) -> None:
 
 def largest_magnitude(array: np.ndarray) -> float:
     """max |x| over a C-contiguous array; NaN if there is one, else infinity if there is one."""
-    return float(LARGEST[array.dtype](array.reshape(-1)))
+    found: float = LARGEST[array.dtype](array.ravel())
+    return found
 
 
 @kernel(inline=True)

@@ -89,6 +89,9 @@ class MLP:
         self._rng = np.random.default_rng(seed)
         self._backend_name, self._backend = backend_named(backend)
         self._layout = make_layout(self._widths)
+        self._unwanted = (no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
+                          no_rows(self._dtype, self._widths[0]))
+        self._piece = samples_in_a_piece(self._backend, self._layout, self._dtype)
         theta = np.zeros(self._layout.size, self._dtype)
         for k, g in enumerate(self._activations, 1):
             W, chosen = weight_matrix(theta, self._layout, k), g.initializer if initializer == "auto" else initializer
@@ -376,10 +379,11 @@ class MLP:
                    E0: np.ndarray | None = None, norms: np.ndarray = NOBODY,
                    extras: Extras = NO_EXTRAS) -> tuple[float, int]:
         """`Backend.propagate` over all samples, in pieces that Ctrl-C can end; what is not given is not computed."""
-        n, piece = len(samples.X), samples_in_a_piece(self._backend, self._layout, self._dtype)
-        grad = no_numbers(self._dtype) if grad is None else grad
-        Y = no_rows(self._dtype, self._widths[-1]) if Y is None else Y
-        E0 = no_rows(self._dtype, self._widths[0]) if E0 is None else E0
+        n, piece = len(samples.X), self._piece
+        no_grad, no_Y, no_E0 = self._unwanted
+        grad = no_grad if grad is None else grad
+        Y = no_Y if Y is None else Y
+        E0 = no_E0 if E0 is None else E0
         E, correct = 0.0, 0
         layout, room = self.layout, self._take_room(min(n, piece))
         try:
@@ -388,7 +392,7 @@ class MLP:
                     piece_E, piece_correct = self._backend.propagate(
                         self._theta, layout, samples, IN_ORDER, start, min(start + piece, n), grad, Y, E0, norms,
                         extras, room[1], count)
-                    E, correct = E + float(piece_E), correct + int(piece_correct)
+                    E, correct = E + piece_E, correct + piece_correct
         finally:
             self._rooms.append(room)
         return E, correct
@@ -456,6 +460,9 @@ class MLP:
         self.__dict__.update(state)
         self._backend = backend_named(self._backend_name)[1]
         self._layout = make_layout(self._widths)
+        self._unwanted = (no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
+                          no_rows(self._dtype, self._widths[0]))
+        self._piece = samples_in_a_piece(self._backend, self._layout, self._dtype)
         self._rooms = []
         for name in ("_theta", "_grad"):
             setattr(self, name, self._backend.memory.vector(state[name]))

@@ -96,12 +96,13 @@ class allowed:
         self._operations = operations
 
     def __enter__(self) -> int:
-        self._mask, self._locked = None, False
+        self._mask = None
         # Serial calls too need Numba's threads started: a cached kernel crashed without them if it had been compiled
         # where the kernel with the prange that it calls came from the cache (Numba 0.68).
-        limit, layer = get_num_threads(), threading_layer()
-        if self._operations < SMALL_CALL or limit == 1 or (_forked and layer != "workqueue"):
+        layer = threading_layer()
+        if self._operations < SMALL_CALL or get_num_threads() == 1 or (_forked and layer != "workqueue"):
             return 1
+        limit, self._locked = get_num_threads(), False
         # A fork inside the context replaces the first two.
         self._calling, self._region, self._this = _calling, _region, threading.get_ident()
         try:

@@ -147,6 +147,7 @@ def test_pieces_between_interrupts_change_nothing(backend, monkeypatch):
     Y, (E, grad, E0) = net.forward(X), gradients(net, X, d, weights)
     grad = grad.copy()
     monkeypatch.setattr(net.backend_module, "flops", lambda dtype: 3e5)
+    net = make_network(inputs["theta"], (7, 5, 3), ["tanh", "identity"], "softmax_cross_entropy", "float64", backend)
     assert samples_in_a_piece(net.backend_module, net.layout, net.dtype) < 50
     pieces = net.forward(X), *gradients(net, X, d, weights)
     for actual, expected in zip(pieces, (Y, E, grad, E0), strict=True):
