@@ -29,13 +29,13 @@ KERNEL_FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
 FORMULA_FASTMATH = frozenset({"contract"})
 
 
-class _PartLibrary(JITCodeLibrary):
+class _LoopLibrary(JITCodeLibrary):
     """The code of a function that only kernels call, without machine code of its own, which takes as long as to
     optimise it.
-
-    Numba optimises every function by itself, and again where it is contained. Only to do it there would save as much
-    time once more, but then steps of small networks took up to twice as long.
     """
+
+    def _optimize_functions(self, module: Any) -> None:
+        """Not one by one before they are optimised together, which takes as long and changes nothing."""
 
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
@@ -52,15 +52,36 @@ class _PartLibrary(JITCodeLibrary):
         """Nothing: without machine code there is no place for it, and what raises no exceptions needs none."""
 
 
-class _PartCompiler(compiler.Compiler):
+class _PartLibrary(_LoopLibrary):
+    """The same, optimised once.
+
+    Numba takes every function through two pipelines of LLVM, and again through both where it is contained. Loops over
+    panels need them: optimised once, or only there, tanh and relu took four times as long. For all else the first will
+    do, and a first training compiles a sixth less.
+    """
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager(
+            loop_vectorize=self._codegen._loopvect, slp_vectorize=False, opt=self._codegen._opt_level, cost="cheap")
+        passes.run(self._final_module, builder)
+
+
+class _LoopCompiler(compiler.Compiler):
+    _library: Any = _LoopLibrary
+
     def compile_extra(self, function: Any) -> Any:
-        self.state.library = _PartLibrary(self.state.targetctx.codegen(), function.__qualname__)
+        self.state.library = self._library(self.state.targetctx.codegen(), function.__qualname__)
         self.state.library.enable_object_caching()
         return super().compile_extra(function)
 
 
+class _PartCompiler(_LoopCompiler):
+    _library = _PartLibrary
+
+
 _njit: Any = numba.njit  # its declared types lack some of the options
-_PART: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PartCompiler}
+_LOOP: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _LoopCompiler}
+_PART: Any = {**_LOOP, "pipeline_class": _PartCompiler}
 
 inlined = numba.extending.register_jitable(**_PART)
 
@@ -81,7 +102,7 @@ def subkernel(function: Callable[..., Any] | None = None, *, inline: bool = Fals
     """
     if function is None:
         return functools.partial(subkernel, inline=inline)
-    return _part_of_kernels(function, KERNEL_FASTMATH, inline)
+    return _part_of_kernels(function, KERNEL_FASTMATH, inline, _PART)
 
 
 def panel_loop(function: Callable[..., Any]) -> Any:
@@ -91,11 +112,11 @@ def panel_loop(function: Callable[..., Any]) -> Any:
     long without. Sums over units are not reassociated: of panels of one sample LLVM makes two versions, in vectors
     where arrays are far enough apart and one by one where they are not, and bits would depend on where memory lies.
     """
-    return _part_of_kernels(function, KERNEL_FASTMATH - {"reassoc"}, inline=True)
+    return _part_of_kernels(function, KERNEL_FASTMATH - {"reassoc"}, True, _LOOP)
 
 
-def _part_of_kernels(function: Callable[..., Any], fastmath: frozenset[str], inline: bool) -> Any:
-    return _njit(error_model="numpy", fastmath=set(fastmath), nogil=True, forceinline=inline, **_PART)(function)
+def _part_of_kernels(function: Callable[..., Any], fastmath: frozenset[str], inline: bool, how: Any) -> Any:
+    return _njit(error_model="numpy", fastmath=set(fastmath), nogil=True, forceinline=inline, **how)(function)
 
 
 def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,7 +164,10 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Garbage is not collected meanwhile: of compiling, which keeps nearly all that it makes, that took a twentieth."""
+    """Garbage is not collected meanwhile: of compiling, which keeps nearly all that it makes, that took a twentieth.
+
+    What compiles several functions should be so as a whole: after each, garbage would be collected at once.
+    """
     with global_compiler_lock:  # one thread at a time
         was_enabled = gc.isenabled()
         gc.disable()
