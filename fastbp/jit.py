@@ -144,11 +144,11 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     require_whole("max_batch", max_batch, at_least=1)
     rooms = [tiled.workspace(layout, dtype, max_batch, 1)
              for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
-    rows = np.zeros((len(rooms), HEADER_SIZE + len(rooms[0].job)), np.int64)
+    rows = np.zeros((len(rooms), HEADER_SIZE + len(rooms[0])), np.int64)
     header = {STAMP: _STAMP, DIGEST: layout.digest, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels}
     for row, room in zip(rows, rooms, strict=True):
         row[list(header)] = list(header.values())
-        row[SELF], row[HEADER_SIZE:] = row.ctypes.data, room.job
+        row[SELF], row[HEADER_SIZE:] = row.ctypes.data, room
     work = keeping(rows, rooms)
     return work if threads is not None else work[0]
 

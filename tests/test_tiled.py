@@ -24,6 +24,7 @@ import fastbp
 from fastbp import MLP, SGD, DivergenceError
 from fastbp.activations import ACTIVATIONS
 from fastbp.backends import tiled
+from fastbp.backends.tiles import job as jobs
 from fastbp.backends.tiles import online
 
 HIDDEN = [activation.name for activation in ACTIVATIONS if activation.g is not None]
@@ -89,10 +90,10 @@ def test_a_workspace_has_at_most_64_mebibytes_for_any_number_of_threads(widths, 
     tiled.workspace(layout, np.dtype(dtype), 10**6, 2)  # compiles
     for threads in (1, 2, 3, 8, 24, 64, 128):
         tracemalloc.start()
-        work = tiled.workspace(layout, np.dtype(dtype), 10**6, threads)
+        job = tiled.workspace(layout, np.dtype(dtype), 10**6, threads)
         reserved, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert 2 * len(work.E) * 8 < reserved <= 2**26
+        assert 2 * job[jobs.CHUNK] * 8 < reserved <= 2**26
 
 
 # ---- steps that are taken while the gradient is computed -------------------------------------------------------------
@@ -102,8 +103,8 @@ WIDTHS, NAMES = (33, 17, 9), ("tanh", "identity")
 
 def chunk_of(dtype):
     """How many samples of this network one chunk holds."""
-    with MLP(WIDTHS, dtype=dtype, backend="tiled").workspace(10**6) as work:
-        return len(work.E)
+    with MLP(WIDTHS, dtype=dtype, backend="tiled").workspace(10**6) as job:
+        return int(job[jobs.CHUNK])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -212,7 +213,7 @@ def taken(monkeypatch):
 
     def noted(*arguments):
         work = specialised(*arguments)
-        found.append(work.online != 0)
+        found.append(work[jobs.ONLINE] != 0)
         return work
 
     monkeypatch.setattr(online, "MIN_STEPS", 1)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..activations import Activation, apply_panel, delta_panel
 from ..by_address import address_of
+from ..compilation import undisturbed
 from ..inputs import Samples
 from ..layout import Layout
 from ..losses import Loss, evaluate_panel
@@ -99,6 +100,7 @@ PIECE_SECONDS = 0.09
 SAMPLE_OVERHEAD = 1000.0
 
 
+@undisturbed()
 def linked_by_address(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype,
                       lanes: int) -> Layout:
     """The layout with the addresses of the activations and the loss, compiled for panels of so many samples."""

@@ -34,7 +34,7 @@ from .tiles.crew import LEAST_USE, chunks_of
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps
 from .tiles.outcomes import add_one_by_one, sums_of_chunk
 from .tiles.phases import FEW, one_by_one
-from .tiles.workspace import Workspace, lanes
+from .tiles.workspace import lanes
 from .tiles.workspace import workspace as workspace
 from .training_loop import training_loop
 
@@ -64,12 +64,12 @@ def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
     return linked_by_address(layout, activations, loss, dtype, lanes(dtype))
 
 
-def specialised(work: Workspace, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
-                batch_size: int, steps: int) -> Workspace:
-    """The workspace with a kernel for one-sample steps of this very network, where so many are worth compiling it."""
-    if not is_worth_compiling(widths, batch_size, steps):
-        return work
-    return work._replace(online=address_of(online_steps, dtype.name, widths, activations, loss))
+def specialised(job: np.ndarray, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
+                batch_size: int, steps: int) -> np.ndarray:
+    """The job with a kernel for one-sample steps of this very network, where so many are worth compiling it."""
+    job[jobs.ONLINE] = (address_of(online_steps, dtype.name, widths, activations, loss)
+                        if is_worth_compiling(widths, batch_size, steps) else 0)
+    return job
 
 
 @kernel(parallel=True)
@@ -184,7 +184,7 @@ def propagate_arrays(job: Any, theta: Any, X: Any, labels: Any, targets: Any, we
 
 @kernel
 def predict_arrays(job: Any, theta: Any, X: Any, Y: Any, start: int, stop: int, threads: int) -> None:
-    """y = h_L alone; with fewer arrays than `propagate_arrays` a call from Python takes a third of a microsecond less."""
+    """y = h_L alone: with fewer arrays than `propagate_arrays` has, a call from Python takes 0.3 µs less."""
     jobs.begin_call(job, address_in_memory(theta), address_in_memory(X), 0, 0, 0, 0, address_in_memory(Y), 0, 0, 0.0,
                     job[jobs.DEPTH] + 1, 0, 0)
     chunk = job[jobs.CHUNK]
@@ -194,60 +194,60 @@ def predict_arrays(job: Any, theta: Any, X: Any, Y: Any, start: int, stop: int, 
 
 
 def propagate(theta: np.ndarray, layout: Layout, samples: Any, order: np.ndarray, start: int, stop: int,
-              grad: np.ndarray, Y: np.ndarray, E0: np.ndarray, norms: np.ndarray, extras: Extras, work: Workspace,
+              grad: np.ndarray, Y: np.ndarray, E0: np.ndarray, norms: np.ndarray, extras: Extras, job: np.ndarray,
               threads: int) -> tuple[float, int]:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`.
 
     It takes the tuples apart in Python: Numba needs 3 µs for that, as long as a sample in 784-128-10.
     """
     if extras is NO_EXTRAS and not len(samples.labels) and not len(samples.targets):
-        predict_arrays(work.job, theta, samples.X, Y, start, stop, threads)
+        predict_arrays(job, theta, samples.X, Y, start, stop, threads)
         return 0.0, 0
     found: tuple[float, int] = propagate_in_loop(theta, layout, samples, order, start, stop, grad, Y, E0, norms,
-                                                 extras, work, threads)
+                                                 extras, job, threads)
     return found
 
 
 @inlined
 def propagate_in_loop(theta: Any, layout: Any, samples: Any, order: Any, start: Any, stop: Any, grad: Any, Y: Any,
-                      E0: Any, norms: Any, extras: Any, work: Any, threads: Any) -> Any:
+                      E0: Any, norms: Any, extras: Any, job: Any, threads: Any) -> Any:
     """`propagate` of samples with targets."""
     if extras.drop != 0:
-        jobs.begin_dropping(work.job, extras)
-    return propagate_arrays(work.job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, start,
+        jobs.begin_dropping(job, extras)
+    return propagate_arrays(job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, start,
                             stop, grad, Y, E0, norms, extras.clip_norm, threads)
 
 
 @subkernel(inline=True)
 def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
-            epoch_E: float, reach: float, extras: Extras, work: Workspace, threads: int) -> Any:
+            epoch_E: float, reach: float, extras: Extras, job: Any, threads: int) -> Any:
     """θ ← θ - rate ∇E in phase 2 itself, for batches of at most one chunk; see `training_loop`."""
     count = stop - start
-    if count > work.E.shape[0]:
+    if count > job[jobs.CHUNK]:
         return epoch_E, 0, 0, reach
-    if work.online != 0 or (work.before.shape[0] > 0 and batches >= MIN_BLOCK):
+    if job[jobs.ONLINE] != 0 or (job[jobs.BEFORE] != 0 and batches >= MIN_BLOCK):
         E, correct, taken = descend_block(theta, samples, order, start, count, min(batches, MAX_BLOCK), rate, epoch_E,
-                                          extras, work, threads)
+                                          extras, job, threads)
         return E, correct, taken, -1.0 if taken > 0 else reach
-    return descend_bounded(theta, layout, samples, order, start, count, batches if count == 1 else 1, rate, epoch_E,
-                           reach, extras, work, threads)
+    return descend_bounded(theta, samples, order, start, count, batches if count == 1 else 1, rate, epoch_E, reach,
+                           extras, job, threads)
 
 
 @inlined
-def descend_bounded(theta: Any, layout: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any,
-                    epoch_E: Any, reach: Any, extras: Any, work: Any, threads: Any) -> Any:
+def descend_bounded(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any,
+                    epoch_E: Any, reach: Any, extras: Any, job: Any, threads: Any) -> Any:
     """Batches of `count` samples one after another, until a bound on θ says that the next might not leave it finite."""
-    job = work.job
     team = threads_for(job, count, threads)
     slots = slots_of(job, count, team)
+    largest = pointer_to(job[jobs.LARGEST], theta.dtype.type)
     begin_descent(job, theta, samples, order, extras, np.int64(1))
     total, correct, taken = epoch_E, 0, 0
     while taken < batches:
-        for slot in range(slots):
-            for k in range(layout.depth + 1):
-                work.largest[slot, 0, k], work.largest[slot, 1, k] = 0, 0
+        for row in range(2 * slots):
+            for k in range(job[jobs.DEPTH] + 1):
+                largest[row * job[jobs.IN_LARGEST] + k] = 0
         E, batch_correct = propagate_chunk(job, start + taken * count, count, team)
-        change = largest_change(layout, samples.largest, count, slots, work)
+        change = largest_change(job, largest, samples.largest, count, slots)
         # Every partial sum and every new parameter is below this; NaN compares as false.
         if not (is_finite(E) and reach + max(1.0, rate) * change < 0.25 * largest_number(theta[0])):
             break
@@ -270,23 +270,24 @@ def begin_descent(job: Any, theta: Any, samples: Any, order: Any, extras: Any, n
 
 @inlined
 def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any, epoch_E: Any,
-                  extras: Any, work: Any, threads: Any) -> Any:
+                  extras: Any, job: Any, threads: Any) -> Any:
     """Batches of `count` samples one after another: all, or half of them, or a quarter, …: as leave θ and E finite."""
+    before = pointer_to(job[jobs.BEFORE], theta.dtype.type)
     while batches > 0:
         for p in range(theta.shape[0]):
-            work.before[p] = theta[p]
-        if work.online != 0:
-            E, correct = descend_online(theta, samples, order, start, batches, rate, epoch_E, work)
+            before[p] = theta[p]
+        if job[jobs.ONLINE] != 0:
+            E, correct = descend_online(theta, samples, order, start, batches, rate, epoch_E, job)
         else:
-            E, correct = descend_in_order(theta, samples, order, start, count, batches, rate, epoch_E, extras,
-                                          work.job, threads)
+            E, correct = descend_in_order(theta, samples, order, start, count, batches, rate, epoch_E, extras, job,
+                                          threads)
         beyond = 0
         for p in range(theta.shape[0]):
             beyond += not is_finite(theta[p])
         if is_finite(E) and beyond == 0:
             return E, correct, batches
         for p in range(theta.shape[0]):
-            theta[p] = work.before[p]
+            theta[p] = before[p]
         batches //= 2
     return epoch_E, 0, 0
 
@@ -308,30 +309,29 @@ def descend_in_order(theta: Any, samples: Any, order: Any, start: Any, count: An
 
 @inlined
 def descend_online(theta: Any, samples: Any, order: Any, start: Any, count: Any, rate: Any, epoch_E: Any,
-                   work: Any) -> Any:
+                   job: Any) -> Any:
     """Steps of one sample each, by the kernel that was compiled for the widths of this network."""
-    flags, result = work.integers, work.results
-    flags[0] = samples.labels.shape[0] > 0
-    flags[1] = samples.weights.shape[0] > 0
-    flags[2] = order.shape[0] > 0
+    result = pointer_to(job[jobs.LOSSES], np.float64)
     result[TOTAL_E] = epoch_E
-    invoke(work.online, (theta, samples.X, samples.labels, samples.targets, samples.weights, order, flags, start, count,
-                         theta.dtype.type(rate), work.numbers, result))
+    invoke(job[jobs.ONLINE], (theta, samples.X, samples.labels, samples.targets, samples.weights, order,
+                              np.int64(samples.labels.shape[0] > 0), np.int64(samples.weights.shape[0] > 0),
+                              np.int64(order.shape[0] > 0), start, count, theta.dtype.type(rate),
+                              pointer_to(job[jobs.SCRATCH], theta.dtype.type), result))
     return result[TOTAL_E], np.int64(result[TOTAL_CORRECT])
 
 
 @inlined
-def largest_change(layout: Any, largest_input: Any, count: Any, slots: Any, work: Any) -> Any:
+def largest_change(job: Any, largest: Any, largest_input: Any, count: Any, slots: Any) -> Any:
     """A bound on every |∂E/∂w|, |∂E/∂b| ≤ Σ_s |δ| max(|h|, 1), and on every part of such a sum."""
-    bound, largest_h = 0.0, largest_input
-    for k in range(1, layout.depth + 1):
+    bound, largest_h, apart = 0.0, largest_input, job[jobs.IN_LARGEST]
+    for k in range(1, job[jobs.DEPTH] + 1):
         largest_delta = 0.0
         for slot in range(slots):  # a sum, because unlike a maximum it never loses NaN
-            largest_delta += np.float64(work.largest[slot, 1, k])
+            largest_delta += np.float64(largest[(2 * slot + 1) * apart + k])
         bound += count * largest_delta * max(1.0, largest_h)
         largest_h = 0.0
         for slot in range(slots):
-            largest_h += np.float64(work.largest[slot, 0, k])
+            largest_h += np.float64(largest[2 * slot * apart + k])
     return bound
 
 

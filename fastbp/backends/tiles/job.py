@@ -23,15 +23,16 @@ from ...compilation import inlined
 
 #: Set with the workspace: addresses of memory, of functions, and sizes. ROW_COST and LANE_COST: what ∂E/∂W of a panel
 #: costs by `gradient_tile` and by `lane_gradient`, see `gradients.costs`; ROW_COST is 0 where the second is never less.
+#: BEFORE: room for θ before a block of steps, or 0; ONLINE: one-sample steps for this list of widths, or 0, in SCRATCH.
 _ROOM = ("a", "h", "e", "d", "outcome", "rows", "largest", "squares", "delta", "h_rows", "E", "correct", "steps",
-         "a_panel", "h_panel", "delta_rows",
+         "a_panel", "h_panel", "delta_rows", "scratch", "before", "online",
          "affine", "gradient_1", "gradient_2", "lane_gradient", "transpose", "transpose_narrow", "gather",
          "note_largest", "add_row_sums", "dot_rows", "combine_rows", "add_outer", "evaluate", "keep_outcomes", "clip",
          "propagate_phase", "gradient_phase", "chunk", "parameters",
          "lanes", "tile_rows", "lane_rows", "group", "row_cost", "lane_cost", "depth", "in_panel", "in_error",
          "in_target", "in_outcome", "in_rows", "in_largest", "in_squares", "in_delta", "in_block", "in_row")
 (A, H, E, D, OUTCOME, ROWS, LARGEST, SQUARES, DELTA, H_ROWS, LOSSES, CORRECT, STEPS, A_PANEL,
- H_PANEL, DELTA_ROWS,
+ H_PANEL, DELTA_ROWS, SCRATCH, BEFORE, ONLINE,
  AFFINE, GRADIENT, _, LANE_GRADIENT, TRANSPOSE, TRANSPOSE_NARROW, GATHER,
  NOTE_LARGEST, ADD_ROW_SUMS, DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE, KEEP_OUTCOMES, CLIP,
  PROPAGATE_PHASE, GRADIENT_PHASE, CHUNK, PARAMETERS,

@@ -42,11 +42,11 @@ def scratch_size(widths: Any) -> int:
 
 
 def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], loss: str) -> Any:
-    """The function (theta, X, labels, targets, weights, order, flags, first, count, rate, scratch, result).
+    """The function (theta, X, labels, targets, weights, order, has_labels, has_weights, has_order, first, count, rate,
+    scratch, result).
 
     Takes the samples order[first : first + count] one by one, for `address_of`.
 
-    flags : (4,) whether there are labels, weights and an order.
     scratch : (scratch_size(widths),); result : (RESULT_SIZE,) float64; the E of each sample is added to TOTAL_E.
     """
     T, units, inputs, outputs = np.dtype(dtype).type, sum(widths), widths[0], widths[-1]
@@ -54,11 +54,10 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
     for k in range(len(widths) - 1, 0, -1):
         step = _layer(T, widths, names[k - 1], k, step)
 
-    def run(theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, flags: Any, first: int,
-            count: int, rate: Any, scratch: Any, result: Any) -> None:
+    def run(theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, has_labels: int,
+            has_weights: int, has_order: int, first: int, count: int, rate: Any, scratch: Any, result: Any) -> None:
         h, e, a, d = scratch, pointer(scratch, units), pointer(scratch, 2 * units), pointer(scratch, 3 * units)
         outcome = pointer(scratch, 4 * units)
-        has_labels, has_weights, has_order = flags[0], flags[1], flags[2]
         total, correct = result[TOTAL_E], T(0.0)
         for s in range(first, first + count):
             sample = order[s] if has_order else s
@@ -77,8 +76,8 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
         result[TOTAL_E], result[TOTAL_CORRECT] = total, correct
 
     numbers, integers = pointer_type(dtype), types.CPointer(INTEGER)
-    return run, (numbers, numbers, integers, numbers, numbers, integers, integers, INTEGER, INTEGER, numbers.dtype,
-                 numbers, types.CPointer(types.float64))
+    return run, (numbers, numbers, integers, numbers, numbers, integers, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER,
+                 numbers.dtype, numbers, types.CPointer(types.float64))
 
 
 def _loss_of(loss: str, outputs: int) -> Callable[..., Any]:

@@ -1,11 +1,12 @@
 """The memory of a chunk of samples, and the job that knows where everything in it lies."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 
 from ...by_address import address_of
+from ...compilation import undisturbed
 from ...layout import Layout, aligned_zeros, keeping
 from ...loss_panels import OUTCOME_ROWS
 from . import job as jobs
@@ -16,7 +17,7 @@ from .host import host, periodic_rows
 from .job import make_job
 from .lane_gradient import lane_gradient, lane_rows
 from .magnitude import note_largest
-from .online import MAX_PARAMETERS, RESULT_SIZE, scratch_size
+from .online import MAX_PARAMETERS, scratch_size
 from .outcomes import keep_outcomes
 from .phases import gradient_share, propagate_share
 from .product import affine_product, gradient_tile
@@ -54,56 +55,38 @@ def lanes(dtype: np.dtype) -> int:
     return host().vector_bytes // dtype.itemsize  # a dtype's name takes 4 µs
 
 
-class Workspace(NamedTuple):
-    """A chunk of samples."""
+@undisturbed()
+def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None = None) -> np.ndarray:
+    """The job, with its memory, for calls with up to that many samples on up to so many threads.
 
-    job: np.ndarray        # what both phases need to know, addresses of the arrays here among it: `tiles.job`
-    E: np.ndarray          # (chunk,) the loss of each sample
-    correct: np.ndarray    # (chunk,) 1 where it is classified correctly
-    largest: np.ndarray    # (slots, 2, ≥ L+1) the largest |h_k| and |δ_k| of the panels that were in a slot
-    numbers: np.ndarray    # the memory of everything else
-    integers: np.ndarray
-    squares: np.ndarray
-    before: np.ndarray     # (P,) θ before a block of steps, or (0,)
-    results: np.ndarray    # (RESULT_SIZE,) what the kernel of one-sample steps gives
-    online: int            # the address of one-sample steps for this list of widths, or 0
-    crew: np.ndarray       # (threads, ≥ job's size) a job with memory of its own for each, see `crew`; or (0, 0)
-    partials: np.ndarray   # the gradients of their chunks
-
-
-def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None = None) -> Workspace:
-    """The memory for calls with up to that many samples on up to so many threads, by default as many as Numba starts.
-
-    The size of a chunk depends on the network alone.
+    By default as many threads as Numba starts. The size of a chunk depends on the network alone.
     """
     threads = _config.NUMBA_NUM_THREADS if threads is None else threads
-    work = _workspace_of_one_job(layout, dtype, samples, threads)
-    chunk = len(work.E)
+    job, size = _one_job(layout, dtype, samples, threads)
+    chunk = int(job[jobs.CHUNK])
     chunks = -(-samples // chunk)
-    if work.job[jobs.GROUP] == 0 or min(threads, chunks) < 2:
-        return work
-    in_crew, in_partial = _apart(len(work.job), 8), _apart(layout.size, 64 // dtype.itemsize)
-    room = _workspace_of_one_job(layout, dtype, chunk, 1)
-    each = _bytes_of(room) + in_partial * dtype.itemsize
-    crew = min(threads, chunks, (MAX_CREW_BYTES - _bytes_of(work)) // each)
+    if job[jobs.GROUP] == 0 or min(threads, chunks) < 2:
+        return job
+    in_crew, in_partial = _apart(len(job), 8), _apart(layout.size, 64 // dtype.itemsize)
+    first, room_size = _one_job(layout, dtype, chunk, 1)
+    crew = min(threads, chunks, (MAX_CREW_BYTES - size) // (room_size + in_partial * dtype.itemsize))
     if crew < 2:
-        return work
-    rooms = [room, *(_workspace_of_one_job(layout, dtype, chunk, 1) for _ in range(crew - 1))]
+        return job
+    rooms = [first, *(_one_job(layout, dtype, chunk, 1)[0] for _ in range(crew - 1))]
     rows = aligned_zeros(crew * in_crew, np.dtype(np.int64)).reshape(crew, in_crew)
-    for row, room in zip(rows, rooms, strict=True):
-        row[: len(room.job)] = room.job
+    rows[:, : len(job)] = rooms
     most = PARTIALS_BYTES // (in_partial * dtype.itemsize) // crew * crew
     together = min(max(crew, most), chunks, chunk)
     partials = aligned_zeros(together * in_partial, dtype)
-    work.job[[jobs.CREW, jobs.CREW_SIZE, jobs.IN_CREW, jobs.PARTIALS, jobs.ROUND, jobs.IN_PARTIAL]] = (
+    job[[jobs.CREW, jobs.CREW_SIZE, jobs.IN_CREW, jobs.PARTIALS, jobs.ROUND, jobs.IN_PARTIAL]] = (
         rows.ctypes.data, crew, in_crew, partials.ctypes.data, together, in_partial)
-    work.job[[jobs.CHUNKS_PHASE, jobs.PARTIALS_PHASE]] = (
+    job[[jobs.CHUNKS_PHASE, jobs.PARTIALS_PHASE]] = (
         address_of(chunks_share, dtype.name), address_of(partials_share, dtype.name))
-    return work._replace(crew=keeping(rows, rooms), partials=partials)
+    return keeping(job, rows, rooms, partials)
 
 
-def _workspace_of_one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> Workspace:
-    """Where threads share the panels and the tiles of one chunk after another."""
+def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:
+    """A job whose threads share the panels and the tiles of one chunk after another, and the bytes of its memory."""
     width, itemsize, depth, name = lanes(dtype), dtype.itemsize, layout.depth, dtype.name
     places = np.concatenate([[0], np.cumsum(-(-layout.widths // width) * width)])
     units, in_row, outputs = int(layout.units[-1]), int(places[-1]), int(layout.widths[-1])
@@ -136,10 +119,11 @@ def _workspace_of_one_job(layout: Layout, dtype: np.dtype, samples: int, threads
     squares = aligned_zeros(slots * in_squares, np.dtype(np.float64))
     tables = [np.resize(table, depth + 2).astype(np.int64) for table in (
         layout.widths, layout.weights, layout.biases, layout.units, places, layout.apply, layout.delta)]
-    del places_in_memory["scratch"]  # it comes first, where `numbers` begins
+    before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
     job = make_job(
         tables, **places_in_memory, rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
         largest=largest.ctypes.data, squares=squares.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
+        before=before.ctypes.data if len(before) else 0, online=0,
         affine=address_of(affine_product, name, not resident, periodic_rows()),
         gradient_1=address_of(gradient_tile, name, 1), gradient_2=address_of(gradient_tile, name, 2),
         lane_gradient=address_of(lane_gradient, name) if by_lanes else 0,
@@ -154,13 +138,8 @@ def _workspace_of_one_job(layout: Layout, dtype: np.dtype, samples: int, threads
         row_cost=row_cost if by_lanes else 0, lane_cost=lane_cost, group=group if resident else 0,
         depth=depth, in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
         in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=chunk * width, in_row=in_row)
-    before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
-    return Workspace(job, E, correct, largest, numbers, integers, squares, before, np.zeros(RESULT_SIZE), 0,
-                     np.zeros((0, 0), np.int64), before[:0])
-
-
-def _bytes_of(work: Workspace) -> int:
-    return sum(array.nbytes for array in work if isinstance(array, np.ndarray))
+    memory = numbers, integers, largest, squares, E, correct, before
+    return keeping(job, *memory), sum(array.nbytes for array in memory)
 
 
 def _apart(size: int, line: int) -> int:

@@ -29,8 +29,7 @@ class Products(OneLayer):
         if self.samples <= FEW:
             raise ValueError(f"batch: expected more than the {FEW} samples that tiled takes one by one, by other "
                              f"kernels, found {self.samples}")
-        work = workspace(self.layout, self.dtype, self.samples)
-        self.job, width = work.job.copy(), lanes(self.dtype)
+        self.job, width = workspace(self.layout, self.dtype, self.samples), lanes(self.dtype)
         self.width, self.panels = width, -(-self.samples // width)
         # The workspace has memory for a group of panels and for a chunk of samples; here every panel has its own.
         blocks, in_block = -(-self.inputs // width), self.panels * width * width
