@@ -85,6 +85,9 @@ _PART: Any = {**_LOOP, "pipeline_class": _PartCompiler}
 
 inlined = numba.extending.register_jitable(**_PART)
 
+#: How formulas are compiled that are written as overloads of a function.
+OVERLOAD: Any = {"error_model": "numpy", "fastmath": set(FORMULA_FASTMATH), **_LOOP}
+
 
 def formula(function: Callable[..., Any]) -> Any:
     """Compile a scalar equation; kernels inline it, and it may be called from Python.

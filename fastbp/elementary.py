@@ -16,9 +16,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .compilation import FORMULA_FASTMATH, formula
-
-_OPTIONS: Any = {"no_cfunc_wrapper": True, "error_model": "numpy", "fastmath": set(FORMULA_FASTMATH)}
+from .compilation import OVERLOAD, formula
 
 
 def _constants(T: Any, *values: float) -> tuple[Any, ...]:
@@ -166,7 +164,7 @@ def _tanh(x):
     raise TypeError("runs in compiled code only")
 
 
-@overload(_tanh, jit_options=_OPTIONS)
+@overload(_tanh, jit_options=OVERLOAD)
 def _tanh_overload(x):
     T = np.float32
     if x == types.float32:
@@ -191,7 +189,7 @@ def _expm1_polynomial(r):
     raise TypeError("runs in compiled code only")
 
 
-@overload(_expm1_polynomial, jit_options=_OPTIONS)
+@overload(_expm1_polynomial, jit_options=OVERLOAD)
 def _expm1_polynomial_overload(r):
     if r == types.float32:
         c = _EXPM1_32
@@ -206,7 +204,7 @@ def _artanh_polynomial(y):
     raise TypeError("runs in compiled code only")
 
 
-@overload(_artanh_polynomial, jit_options=_OPTIONS)
+@overload(_artanh_polynomial, jit_options=OVERLOAD)
 def _artanh_polynomial_overload(y):
     if y == types.float32:
         c = _ARTANH_32
@@ -220,7 +218,7 @@ def _erfcx_polynomial(t):
     raise TypeError("runs in compiled code only")
 
 
-@overload(_erfcx_polynomial, jit_options=_OPTIONS)
+@overload(_erfcx_polynomial, jit_options=OVERLOAD)
 def _erfcx_polynomial_overload(t):
     if t == types.float32:
         c = _ERFCX_32
@@ -237,7 +235,7 @@ def _exp_range(x):
     raise TypeError("runs in compiled code only")
 
 
-@overload(_exp_range, jit_options=_OPTIONS)
+@overload(_exp_range, jit_options=OVERLOAD)
 def _exp_range_overload(x):
     bounds = (np.float32(-86.64), np.float32(88.8)) if x == types.float32 else (-707.7, 709.9)
     return lambda x: bounds
@@ -248,7 +246,7 @@ def largest_number(x):
     raise TypeError("runs in compiled code only")
 
 
-@overload(largest_number, jit_options=_OPTIONS)
+@overload(largest_number, jit_options=OVERLOAD)
 def largest_number_overload(x):
     largest = np.finfo(np.float32).max if x == types.float32 else float(np.finfo(np.float64).max)
     return lambda x: largest
@@ -259,7 +257,7 @@ def _log_two(x):
     raise TypeError("runs in compiled code only")
 
 
-@overload(_log_two, jit_options=_OPTIONS)
+@overload(_log_two, jit_options=OVERLOAD)
 def _log_two_overload(x):
     if x == types.float32:
         parts = np.float32(0.693359375), np.float32(-2.12194440e-4)
@@ -273,7 +271,7 @@ def _power_of_two(n):
     raise TypeError("runs in compiled code only")
 
 
-@overload(_power_of_two, jit_options=_OPTIONS)
+@overload(_power_of_two, jit_options=OVERLOAD)
 def _power_of_two_overload(n):
     if n == types.float32:
         return lambda n: np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
@@ -285,7 +283,7 @@ def _split(x):
     raise TypeError("runs in compiled code only")
 
 
-@overload(_split, jit_options=_OPTIONS)
+@overload(_split, jit_options=OVERLOAD)
 def _split_overload(x):
     if x == types.float32:
         def split(x):

@@ -30,6 +30,7 @@ from numba.extending import overload
 
 from .backends import tiled
 from .backends.tiles import job as jobs
+from .backends.tiles.outcomes import sums_of_chunk
 from .by_address import address_in_memory, invoke, pointer, pointer_to
 from .compilation import kernel, package_digest
 from .elementary import is_finite
@@ -322,16 +323,12 @@ def _status_of(values: Any, size: Any) -> int:
 @kernel(inline=True)
 def _propagate(job: Any, n: Any, grad: Any) -> Any:
     """E of n samples, chunk after chunk; the gradient is added at an address, until E is not finite."""
-    has_targets = job[jobs.LABELS] != 0 or job[jobs.TARGETS] != 0
-    losses = pointer_to(job[jobs.LOSSES], np.float64)
     total, chunk = 0.0, job[jobs.CHUNK]
     for first in range(0, n, chunk):
         count = min(chunk, n - first)
         job[jobs.FIRST], job[jobs.COUNT] = first, count
         invoke(job[jobs.PROPAGATE_PHASE], (job, 0, 1))
-        if has_targets:
-            for s in range(count):
-                total += losses[s]
+        total += sums_of_chunk(job)[0]
         if grad != 0 and is_finite(total):
             job[jobs.TARGET] = grad
             pointer_to(address_in_memory(job), np.float64)[jobs.ALPHA] = 1.0

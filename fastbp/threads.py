@@ -24,6 +24,7 @@ from llvmlite.binding import ffi as llvm
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
+from .compilation import inlined
 from .inputs import require_whole
 
 #: No backend wakes threads for calls of fewer operations, and to ask how many there are takes half a microsecond.
@@ -69,6 +70,16 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int:
     """How many threads fastbp's kernels may use: what `set_num_threads` set, else as many as Numba starts."""
     return _config.NUMBA_NUM_THREADS if _limit is None else _limit
+
+
+@inlined
+def share_of(count: Any, thread: Any, threads: Any) -> Any:
+    """Which of so many things a thread takes: from the first number on, and below the second.
+
+    >>> [share_of(7, thread, 3) for thread in range(3)]
+    [(0, 2), (2, 4), (4, 7)]
+    """
+    return count * thread // threads, count * (thread + 1) // threads
 
 
 def threading_layer() -> str:

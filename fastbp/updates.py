@@ -17,6 +17,7 @@ from .by_address import INTEGER, address_of, invoke, pointer_type
 from .compilation import formula, kernel, subkernel
 from .elementary import is_finite
 from .schedules import learning_rate_at
+from .threads import share_of
 
 _config: Any = numba.config
 
@@ -238,7 +239,7 @@ def update_share(name: str, dtype: str) -> Any:
 
     def share(part: int, theta: Any, grad: Any, averages: Any, size: int, factor: float, rate: float, t: int,
               settings: Any, beyond: Any, thread: int, threads: int) -> None:
-        begin, end = size * thread // threads, size * (thread + 1) // threads
+        begin, end = share_of(size, thread, threads)
         count = 0
         if part == CHECK:
             for p in range(begin, end):

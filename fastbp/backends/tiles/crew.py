@@ -12,6 +12,7 @@ import numpy as np
 
 from ...by_address import address_in_memory, invoke, pointer, pointer_to
 from ...compilation import inlined
+from ...threads import share_of
 from . import job as jobs
 from .outcomes import sums_of_chunk
 from .phases import PHASE_ARGUMENTS
@@ -41,7 +42,8 @@ def chunks_share(dtype: str) -> Any:
             own[place] = job[place]
         pointer_to(address_in_memory(own), np.float64)[jobs.ALPHA] = 1.0
         chunks = chunks_of(job, job[jobs.COUNT])
-        for chunk in range(chunks * thread // threads, chunks * (thread + 1) // threads):
+        begin, end = share_of(chunks, thread, threads)
+        for chunk in range(begin, end):
             partial = pointer(pointer_to(job[jobs.PARTIALS], T), chunk * job[jobs.IN_PARTIAL])
             for p in range(job[jobs.PARAMETERS]):
                 partial[p] = -T(0.0)  # -0 + x is x, for 0 and -0 too
@@ -60,7 +62,7 @@ def partials_share(dtype: str) -> Any:
 
     def share(job: Any, thread: int, threads: int) -> None:
         chunks, parameters = chunks_of(job, job[jobs.COUNT]), job[jobs.PARAMETERS]
-        begin, end = parameters * thread // threads, parameters * (thread + 1) // threads
+        begin, end = share_of(parameters, thread, threads)
         for first in range(begin, end, BLOCK):
             target = pointer(pointer_to(job[jobs.TARGET], T), first)
             for chunk in range(chunks):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...by_address import invoke, pointer
 from ...compilation import inlined, subkernel
+from ...threads import share_of
 from .job import COUNT, LANE_COST, LANES, ROW_COST, Room, Shape
 from .lane_gradient import COLUMNS
 
@@ -56,7 +57,7 @@ def share_of_tiles(shape: Any, tile_rows: Any, tile_columns: Any, thread: Any, t
     for k in range(1, shape.depth + 1):
         high, wide = tiles_of_layer(shape, k, tile_rows, tile_columns)
         total += high * wide
-    return total * thread // threads, total * (thread + 1) // threads
+    return share_of(total, thread, threads)
 
 
 @subkernel

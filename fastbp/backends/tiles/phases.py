@@ -7,6 +7,7 @@ from numba import types
 
 from ...by_address import INTEGER, address_in_memory, pointer_to
 from ...compilation import inlined
+from ...threads import share_of
 from .gradients import add_lane_tiles, add_tiles, sums_by_lanes
 from .job import ALPHA, COUNT, DROP, GROUP, LANES, TARGET, THETA, data_of, room_of, shape_of
 from .panels import propagate_group
@@ -32,7 +33,7 @@ def propagate_share(dtype: str) -> Any:
     def share(job: Any, thread: int, threads: int) -> None:
         theta, shape, data, group = pointer_to(job[THETA], T), shape_of(job), data_of(job, T), job[GROUP]
         panels = (data.samples + job[LANES] - 1) // job[LANES]
-        begin, end = panels * thread // threads, panels * (thread + 1) // threads
+        begin, end = share_of(panels, thread, threads)
         if one_by_one(job):
             propagate_rows(theta, shape, data, room_of(job, T, 0, 0))
         elif group > 0:  # a thread has a few slots, which stay in its cache

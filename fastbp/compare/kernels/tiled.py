@@ -14,7 +14,7 @@ from ...backends.tiles.workspace import lanes, workspace
 from ...by_address import INTEGER, address_of, invoke, pointer, pointer_to
 from ...compilation import inlined, kernel
 from ...layout import aligned_zeros
-from ...threads import allowed
+from ...threads import allowed, share_of
 from ..workers.worker import Product
 from .one_layer import OneLayer
 
@@ -88,10 +88,10 @@ def repeat_phase(phase: int, job: Any, threads: int, times: int) -> None:
 
 
 @inlined
-def share_of(job: Any, thread: Any, threads: Any) -> Any:
+def panels_of(job: Any, thread: Any, threads: Any) -> Any:
     """A thread's panels, from begin to end, and how many of them go together; see `tiles.phases`."""
     panels = (job[jobs.COUNT] + job[jobs.LANES] - 1) // job[jobs.LANES]
-    begin, end = panels * thread // threads, panels * (thread + 1) // threads
+    begin, end = share_of(panels, thread, threads)
     return begin, end, job[jobs.GROUP] if job[jobs.GROUP] > 0 else max(1, end - begin)
 
 
@@ -101,7 +101,7 @@ def layer_sums(dtype: str) -> Any:
 
     def share(job: Any, thread: int, threads: int) -> None:
         theta, shape, room = pointer_to(job[jobs.THETA], T), jobs.shape_of(job), jobs.room_of(job, T, 0, 0)
-        begin, end, group = share_of(job, thread, threads)
+        begin, end, group = panels_of(job, thread, threads)
         for panel in range(begin, end, group):
             invoke(room.affine, (shape.widths[1], FROM_BIAS, pointer(theta, shape.biases[1]),
                                  pointer(room.a, panel * room.in_panel + shape.places[1] * room.lanes), room.in_panel,
@@ -118,7 +118,7 @@ def layer_errors(dtype: str) -> Any:
 
     def share(job: Any, thread: int, threads: int) -> None:
         theta, shape, room = pointer_to(job[jobs.THETA], T), jobs.shape_of(job), jobs.room_of(job, T, 0, 0)
-        begin, end, group = share_of(job, thread, threads)
+        begin, end, group = panels_of(job, thread, threads)
         for panel in range(begin, end, group):
             invoke(room.affine, (shape.widths[0], FROM_ZERO, theta, pointer(room.e, panel * room.in_error),
                                  room.in_error, pointer(theta, shape.weights[1]), 1, shape.widths[0],
