@@ -102,7 +102,7 @@ def subkernel(function: Callable[..., Any] | None = None, *, inline: bool = Fals
     """
     if function is None:
         return functools.partial(subkernel, inline=inline)
-    return _part_of_kernels(function, KERNEL_FASTMATH, inline, _LOOP if inline else _PART)
+    return _part_of_kernels(function, KERNEL_FASTMATH, inline)
 
 
 def panel_loop(function: Callable[..., Any]) -> Any:
@@ -112,11 +112,12 @@ def panel_loop(function: Callable[..., Any]) -> Any:
     long without. Sums over units are not reassociated: of panels of one sample LLVM makes two versions, in vectors
     where arrays are far enough apart and one by one where they are not, and bits would depend on where memory lies.
     """
-    return _part_of_kernels(function, KERNEL_FASTMATH - {"reassoc"}, True, _LOOP)
+    return _part_of_kernels(function, KERNEL_FASTMATH - {"reassoc"}, inline=True)
 
 
-def _part_of_kernels(function: Callable[..., Any], fastmath: frozenset[str], inline: bool, how: Any) -> Any:
-    return _njit(error_model="numpy", fastmath=set(fastmath), nogil=True, forceinline=inline, **how)(function)
+def _part_of_kernels(function: Callable[..., Any], fastmath: frozenset[str], inline: bool) -> Any:
+    return _njit(error_model="numpy", fastmath=set(fastmath), nogil=True, forceinline=inline,
+                 **(_LOOP if inline else _PART))(function)
 
 
 def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

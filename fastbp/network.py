@@ -87,19 +87,23 @@ class MLP:
         if seed is not None:
             require_whole("seed", seed, at_least=0)
         self._rng = np.random.default_rng(seed)
-        self._backend_name, self._backend = backend_named(backend)
-        self._layout = make_layout(self._widths)
-        self._unwanted = (no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
-                          no_rows(self._dtype, self._widths[0]))
-        self._piece = samples_in_a_piece(self._backend, self._layout, self._dtype)
+        self._prepare(backend)
         theta = np.zeros(self._layout.size, self._dtype)
         for k, g in enumerate(self._activations, 1):
             W, chosen = weight_matrix(theta, self._layout, k), g.initializer if initializer == "auto" else initializer
             W[:] = INITIALIZERS[chosen](self._rng, W.shape[1], W.shape[0])
         self._theta, self._grad = map(self._backend.memory.vector, (theta, np.zeros_like(theta)))
-        self._rooms: list[tuple[int, Any]] = []
         #: Anything that JSON can hold, kept with the network by `save`.
         self.metadata: dict[str, Any] = {}
+
+    def _prepare(self, backend: str) -> None:
+        """What is not pickled: compiled code, what follows from the rest, and work memory."""
+        self._backend_name, self._backend = backend_named(backend)
+        self._layout = make_layout(self._widths)
+        self._piece = samples_in_a_piece(self._backend, self._layout, self._dtype)
+        self._unwanted = (no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
+                          no_rows(self._dtype, self._widths[0]))
+        self._rooms: list[tuple[int, Any]] = []
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -451,19 +455,14 @@ class MLP:
         return int(self._rng.integers(2**63))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but compiled code and work memory."""
-        compiled = ("_backend", "_layout", "_rooms")
-        state = {name: value for name, value in self.__dict__.items() if name not in compiled}
+        """Everything but what `_prepare` makes."""
+        prepared = ("_backend", "_layout", "_piece", "_unwanted", "_rooms")
+        state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         return state | {name: self._backend.memory.to_host(state[name]) for name in ("_theta", "_grad")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._backend = backend_named(self._backend_name)[1]
-        self._layout = make_layout(self._widths)
-        self._unwanted = (no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
-                          no_rows(self._dtype, self._widths[0]))
-        self._piece = samples_in_a_piece(self._backend, self._layout, self._dtype)
-        self._rooms = []
+        self._prepare(self._backend_name)
         for name in ("_theta", "_grad"):
             setattr(self, name, self._backend.memory.vector(state[name]))
 

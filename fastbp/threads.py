@@ -111,9 +111,11 @@ class allowed:
         # Serial calls too need Numba's threads started: a cached kernel crashed without them if it had been compiled
         # where the kernel with the prange that it calls came from the cache (Numba 0.68).
         layer = threading_layer()
-        if self._operations < SMALL_CALL or get_num_threads() == 1 or (_forked and layer != "workqueue"):
+        if self._operations < SMALL_CALL:
             return 1
         limit, self._locked = get_num_threads(), False
+        if limit == 1 or (_forked and layer != "workqueue"):
+            return 1
         # A fork inside the context replaces the first two.
         self._calling, self._region, self._this = _calling, _region, threading.get_ident()
         try:
