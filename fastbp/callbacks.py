@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .history import History
-from .inputs import require_number, require_whole
+from .inputs import require_flag, require_number, require_whole
 from .network import MLP
 
 
@@ -45,26 +45,44 @@ def call_if_there(callbacks: Sequence[Callable[..., Any]], method: str, net: MLP
             getattr(callback, method)(net)
 
 
+#: What fastbp records itself, and whether its smallest or its largest value is the best.
+MODES = {"loss": "min", "accuracy": "max", "validation_loss": "min", "validation_accuracy": "max",
+         "validation_score": "max"}
+
+#: What is recorded while an epoch trains, of the weights before each of its updates; everything else, after it.
+BEFORE_UPDATES = ("loss", "accuracy")
+
+
 class EarlyStopping:
     """Stop when a recorded quantity has not become better for some epochs, and take the best weights.
 
     Parameters
     ----------
     monitor : str
-        What to watch: a name in the history. An accuracy should grow; everything else should fall.
+        What to watch: a name in the history.
+    mode : "min" or "max"
+        Whether its smallest or its largest value is the best. It need not be said of what fastbp records itself: loss,
+        accuracy, validation_loss, validation_accuracy, and validation_score of the estimators.
     patience : int
         How many epochs without a better value to wait.
     min_delta : float
         By how much a value has to be better to count.
     restore_best : bool
-        Whether the weights of the best epoch are put in place at the end, also when no early stop came, Ctrl-C did,
-        or training diverged.
+        Whether the best weights are put in place at the end, also when no early stop came, Ctrl-C did, or training
+        diverged. They are those after the best epoch, of which its value was recorded; but the ones before it for
+        "loss" and "accuracy", which are recorded before each update: with one batch an epoch they are exactly of those
+        weights, with several a mean over weights that begin there.
 
     Attributes
     ----------
     best_epoch : int or None
         Counted from 0.
     best_value : float
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or the mode of a quantity is neither known nor said.
 
     Examples
     --------
@@ -79,25 +97,29 @@ class EarlyStopping:
     True
     """
 
-    def __init__(self, monitor: str = "validation_loss", *, patience: int = 10, min_delta: float = 0.0,
-                 restore_best: bool = True) -> None:
-        if not isinstance(monitor, str):
-            raise TypeError(f"monitor: expected a name in the history, found {monitor!r}")
-        self.monitor = monitor
+    def __init__(self, monitor: str = "validation_loss", *, mode: str | None = None, patience: int = 10,
+                 min_delta: float = 0.0, restore_best: bool = True) -> None:
+        self.monitor, self.mode = monitor, _checked_mode(monitor, mode)
         self.patience = require_whole("patience", patience, at_least=1)
         self.min_delta = require_number("min_delta", min_delta, at_least=0.0)
-        self.restore_best = restore_best
-        self._sign = -1.0 if monitor.endswith("accuracy") else 1.0
+        self.restore_best = require_flag("restore_best", restore_best)
+        self._sign = -1.0 if self.mode == "max" else 1.0
         self._forget()
 
     def _forget(self) -> None:
         self.best_epoch: int | None = None
         self.best_value = self._sign * math.inf
         self._best_theta: np.ndarray | None = None
+        self._theta_before: np.ndarray | None = None  # as the epoch that goes on began
 
     def start(self, net: MLP) -> None:
         """Forget what an earlier training saw."""
         self._forget()
+        self._keep_for_next_epoch(net)
+
+    def _keep_for_next_epoch(self, net: MLP) -> None:
+        if self.restore_best and self.monitor in BEFORE_UPDATES:
+            self._theta_before = net.theta_on_host().copy()
 
     def __call__(self, net: MLP, history: History) -> bool:
         if self.monitor not in history:
@@ -106,10 +128,30 @@ class EarlyStopping:
         value, epoch = history[self.monitor][-1], len(history[self.monitor]) - 1
         if self._sign * (self.best_value - value) > self.min_delta:
             self.best_value, self.best_epoch = value, epoch
-            self._best_theta = net.theta_on_host().copy() if self.restore_best else None
+            if self.restore_best:
+                before = self._theta_before
+                self._best_theta = net.theta_on_host().copy() if before is None else before
+        self._keep_for_next_epoch(net)
         return epoch - (-1 if self.best_epoch is None else self.best_epoch) >= self.patience
 
     def finish(self, net: MLP) -> None:
         """Put the best weights in place."""
         if self._best_theta is not None:
             net.backend_module.memory.write(net.theta, self._best_theta)
+
+
+def _checked_mode(monitor: str, mode: str | None) -> str:
+    """Whether the smallest or the largest value of a quantity is the best."""
+    if not isinstance(monitor, str):
+        raise TypeError(f"monitor: expected a name in the history, found {monitor!r}")
+    if not isinstance(mode, str | None):
+        raise TypeError(f"mode: expected 'min' or 'max', found {mode!r}")
+    known = MODES.get(monitor)
+    if mode is None and known is None:
+        raise ValueError(f"mode: expected 'min' or 'max' for the monitor {monitor!r}; it is known only of "
+                         f"{', '.join(MODES)}")
+    if mode not in ("min", "max", None):
+        raise ValueError(f"mode: expected 'min' or 'max', found {mode!r}")
+    if None not in (mode, known) and mode != known:
+        raise ValueError(f"mode: expected {known!r} for the monitor {monitor!r}, found {mode!r}")
+    return mode or known or ""

@@ -7,6 +7,7 @@ import pytest
 from tolerances import CUDA
 
 import fastbp
+from fastbp import EarlyStopping
 
 X, d = np.eye(3, dtype=np.float32), np.arange(3)
 
@@ -78,7 +79,7 @@ def test_training_that_diverges_is_finished_too():
         if history.epochs == 3:
             net.theta[:] = 1e30
 
-    net, watching, best = fastbp.MLP([3, 3], loss="squared_error", seed=0), Watching(), fastbp.EarlyStopping("loss")
+    net, watching, best = fastbp.MLP([3, 3], loss="squared_error", seed=0), Watching(), EarlyStopping("loss")
     with pytest.raises(fastbp.DivergenceError) as caught:
         net.fit(X, np.eye(3), epochs=9, callbacks=[best, watching, push])
     history = caught.value.history
@@ -91,7 +92,7 @@ def test_training_that_diverges_is_finished_too():
 
 def follow(values, name="validation_loss", backend="auto", **settings):
     """Train with a script of recorded values while theta is the number of the epoch, from 1: what it is at the end."""
-    net, stopping, script = network(backend), fastbp.EarlyStopping(name, **settings), iter(values)
+    net, stopping, script = network(backend), EarlyStopping(name, **settings), iter(values)
 
     def play(net, history):
         history.record(name, next(script))
@@ -124,10 +125,55 @@ def test_best_epoch(values, settings, epochs, best, backend):
     assert theta == epochs
 
 
-@pytest.mark.parametrize("name", ["accuracy of mine", "my_accuracy"])
-def test_an_accuracy_should_grow(name):
-    values = [1, 2, 3, 2, 1]
-    assert follow(values, name, patience=1)[:2] == ((3, 4) if name.endswith("accuracy") else (1, 2))
+@pytest.mark.parametrize(("name", "mode"), [
+    ("validation_accuracy", None), ("validation_accuracy", "max"), ("validation_score", None), ("validation_r2", "max"),
+    ("mine", "max")])
+def test_what_should_grow(name, mode):
+    assert follow([1, 2, 3, 2, 1], name, mode=mode, patience=1)[:2] == (3, 4)
+
+
+@pytest.mark.parametrize(("name", "mode"), [("validation_loss", None), ("validation_loss", "min"), ("mine", "min"),
+                                            ("validation_accuracy_of_mine", "min")])
+def test_what_should_fall(name, mode):
+    assert follow([3, 1, 2, 3, 4], name, mode=mode, patience=2)[:2] == (2, 4)
+
+
+def test_a_metric_that_grows_keeps_its_best_weights():
+    """R² of validation data, by the weights after each epoch: those of the largest are in place."""
+    rng = np.random.default_rng(0)
+    rows, noise = rng.normal(size=(2, 30, 3)), rng.normal(size=(2, 30, 1))
+    targets = rows[:, :, :1] + 0.5 * noise
+
+    def r2(d, Y):
+        return 1 - ((Y - d)**2).sum() / ((d - d.mean())**2).sum()
+
+    net = fastbp.MLP([3, 20, 1], loss="squared_error", dtype="float64", seed=0)
+    stopping = EarlyStopping("validation_r2", mode="max", patience=20)
+    history = net.fit(rows[0], targets[0], optimizer=fastbp.Adam(0.02), epochs=300, metrics={"r2": r2},
+                      validation_data=(rows[1], targets[1]), callbacks=[stopping])
+    assert stopping.best_value == max(history["validation_r2"]) > history["validation_r2"][0]
+    assert r2(targets[1], net.forward(rows[1])) == stopping.best_value
+
+
+@pytest.mark.parametrize("backend", ["auto", "loops", *CUDA])
+@pytest.mark.parametrize("rate", [0.5, 1.5])
+def test_the_weights_of_the_best_training_loss_have_that_loss(rate, backend):
+    """One batch an epoch, whose loss is recorded before its update: (2, 0) has the loss 2, and at rate 1.5 θ jumps
+    over the minimum and away from it."""
+    net, stopping = fastbp.MLP([1, 1], loss="squared_error", dtype="float64", backend=backend), EarlyStopping("loss")
+    net.theta[:] = np.array([2.0, 0.0])
+    history = net.fit([[1.0]], [[1.0]], optimizer=fastbp.SGD(rate), epochs=5, callbacks=[stopping])
+    assert stopping.best_value == min(history["loss"])
+    assert net.loss_value([[1.0]], [[1.0]]) == stopping.best_value
+
+
+def test_the_weights_of_the_best_training_accuracy_are_those_before_the_epoch():
+    net, stopping, thetas = fastbp.MLP([3, 3], seed=0), EarlyStopping("accuracy", patience=3), []
+    thetas.append(net.theta.copy())
+    net.fit(X, d, optimizer=fastbp.SGD(5.0), epochs=20, callbacks=[lambda net, _: thetas.append(net.theta.copy()),
+                                                                   stopping])
+    assert np.array_equal(net.theta, thetas[stopping.best_epoch])
+    assert net.evaluate(X, d)[1] == stopping.best_value
 
 
 def test_never_a_number():
@@ -139,7 +185,7 @@ def test_early_stopping_on_validation_data():
     """Labels that mean nothing: what is learned about them makes the validation loss worse."""
     rng = np.random.default_rng(0)
     data, noise = (rng.normal(size=(40, 3)), rng.integers(0, 2, 40)), (rng.normal(size=(40, 3)), rng.integers(0, 2, 40))
-    net, stopping = fastbp.MLP([3, 20, 2], seed=0), fastbp.EarlyStopping(patience=5)
+    net, stopping = fastbp.MLP([3, 20, 2], seed=0), EarlyStopping(patience=5)
     history = net.fit(*data, optimizer=fastbp.Adam(0.01), epochs=500, validation_data=noise, callbacks=[stopping])
     losses = history["validation_loss"]
     assert history.stop_reason == "callback"
@@ -152,18 +198,28 @@ def test_early_stopping_on_validation_data():
     ("acuracy", "^monitor: 'acuracy' is not recorded, only loss, accuracy$")])
 def test_unknown_monitor(monitor, message):
     with pytest.raises(ValueError, match=message):
-        network().fit(X, d, callbacks=[fastbp.EarlyStopping(monitor)])
+        network().fit(X, d, callbacks=[EarlyStopping(monitor, mode="max" if monitor == "acuracy" else None)])
 
 
-@pytest.mark.parametrize(("settings", "error"), [({"patience": 0}, ValueError), ({"patience": 1.5}, TypeError),
-                                                 ({"min_delta": -1}, ValueError), ({"min_delta": "0"}, TypeError)])
+@pytest.mark.parametrize("monitor", ["r2", "validation_r2", "validation_my_accuracy", "acuracy"])
+def test_a_mode_is_not_guessed(monitor):
+    with pytest.raises(ValueError, match=f"^mode: expected 'min' or 'max' for the monitor '{monitor}'; it is known "
+                                         f"only of loss, accuracy, validation_loss, "):
+        EarlyStopping(monitor)
+
+
+@pytest.mark.parametrize(("settings", "error"), [
+    ({"patience": 0}, ValueError), ({"patience": 1.5}, TypeError), ({"min_delta": -1}, ValueError),
+    ({"min_delta": "0"}, TypeError), ({"mode": "maximum"}, ValueError), ({"mode": True}, TypeError),
+    ({"mode": "max", "monitor": "loss"}, ValueError), ({"mode": "min", "monitor": "accuracy"}, ValueError),
+    ({"restore_best": "no"}, TypeError), ({"monitor": 3}, TypeError)])
 def test_wrong_setting(settings, error):
     with pytest.raises(error, match=f"^{next(iter(settings))}: expected"):
-        fastbp.EarlyStopping(**settings)
+        EarlyStopping(**settings)
 
 
 def test_a_second_training_starts_afresh():
-    stopping = fastbp.EarlyStopping("loss", patience=1)
+    stopping = EarlyStopping("loss", patience=1)
     first, second = network(), network()
     first.fit(X, d, epochs=20, callbacks=[stopping])
     best = stopping.best_value
