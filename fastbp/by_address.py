@@ -6,6 +6,7 @@ runs is data. Such a function takes pointers, which must not overlap, and number
 """
 
 import functools
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +43,7 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
         whose `is_cached` is false it is not kept on disk.
     """
     function, arguments = make(*settings)
-    named("_".join([make.__name__, *(str(setting) for setting in settings)]), function)
+    named(_symbol(make.__name__, settings), function)
     options = {"error_model": "numpy", "fastmath": set(KERNEL_FASTMATH)}
     compiled = _ccallback.CFunc(function, (tuple(arguments), types.void), locals={}, options=options)
     compiled._compiler = _Compiler(function, compiled._targetdescr, options, {}, compiler.Compiler)
@@ -53,6 +54,18 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
     _KEPT.append(compiled)
     # The function itself, not the C function around it, which passes all arguments once more.
     return int(compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
+
+
+#: Longer names are shortened: the cache makes file names of them, which may have 255 bytes.
+LONGEST_SYMBOL = 120
+
+
+def _symbol(name: str, settings: tuple[Any, ...]) -> str:
+    """The name of what is compiled for settings, which may be as many as a network has layers."""
+    whole = "_".join([name, *map(str, settings)])
+    if len(whole.encode()) <= LONGEST_SYMBOL:
+        return whole
+    return f"{name}_{hashlib.sha256(whole.encode()).hexdigest()}"
 
 
 class _Compiler(_ccallback._CFuncCompiler):
