@@ -150,7 +150,7 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     for row, room in zip(rows, rooms, strict=True):
         row[list(header)] = list(header.values())
         row[SELF], row[HEADER_SIZE:] = row.ctypes.data, room
-    work = keeping(rows, rooms)
+    work = keeping(rows, *rooms)
     return work if threads is not None else work[0]
 
 

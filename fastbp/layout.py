@@ -99,15 +99,21 @@ def aligned_copy(values: np.ndarray) -> np.ndarray:
     return copy
 
 
-def keeping(array: np.ndarray, *others: Any) -> np.ndarray:
+def keeping(array: np.ndarray, *others: np.ndarray) -> np.ndarray:
     """The same array, with which everything lives on whose address is in it."""
     return np.asarray(_Keeping(array, others))
+
+
+def bytes_kept(array: np.ndarray) -> int:
+    """The bytes of an array from `keeping`, and of all that lives on with it; of any other array, its own."""
+    others = array.base.others if isinstance(array.base, _Keeping) else ()
+    return array.nbytes + sum(map(bytes_kept, others))
 
 
 class _Keeping:
     """What NumPy takes for the owner of an array's memory."""
 
-    def __init__(self, array: np.ndarray, others: tuple[Any, ...]) -> None:
+    def __init__(self, array: np.ndarray, others: tuple[np.ndarray, ...]) -> None:
         self.array, self.others = array, others
         self.__array_interface__ = array.__array_interface__
 

@@ -17,10 +17,9 @@ from .inputs import Samples, require_whole
 from .memory import HOST
 from .network import MLP
 from .optimizers import Optimizer
-from .pace import Pace
 from .progress_bar import ProgressBar
 from .sample_gradients import checked_clip_norm
-from .session import Session, make_plan, new_pace
+from .session import Session, make_plan
 from .training import checked_optimizer, checked_samples, require_trainable
 
 #: Seconds between two looks at how far the threads have come.
@@ -168,31 +167,24 @@ class _Trainer:
                           f"parameters: {shown}", RuntimeWarning, stacklevel=3)
 
     def _work(self) -> None:
-        """One thread: a network after another, with the work memory of the one before where they are alike."""
-        like: tuple[Any, ...] | None = None
+        """One thread: a network after another."""
         for place in self._places:
             if place >= len(self.tasks) or self._stop.is_set():
                 return
-            task, plan = self.tasks[place], self.plans[place]
-            net, samples = task.net, min(plan.batch_size, plan.piece)
-            layout = net.layout
-            alike = (net.widths, net.dtype, net.backend, samples, layout.apply.tobytes(), layout.delta.tobytes(),
-                     layout.evaluate)
-            if alike != like:
-                room, pace = net.backend_module.workspace(net.layout, net.dtype, samples), new_pace()
-                like = alike
-            self._train(Session(net, task.samples, plan, task.optimizer, task.optimizer.start(net.theta), self.epochs,
-                                self.histories[place]), room, pace)
+            task = self.tasks[place]
+            self._train(Session(task.net, task.samples, self.plans[place], task.optimizer,
+                                task.optimizer.start(task.net.theta), self.epochs, self.histories[place]))
 
     def _done(self) -> int:
         return sum(history.stop_reason != "interrupted" for history in self.histories)
 
-    def _train(self, session: Session, room: Any, pace: Pace) -> None:
+    def _train(self, session: Session) -> None:
         """Slices of compiled training on this thread, until all epochs are done, or the network diverges."""
-        work, status = session.specialised(room), RUNNING
-        while status == RUNNING and session.epochs_done < self.epochs and not self._stop.is_set():
-            status = session.advance(work, 1, self.epochs, pace)
-            session.record()
+        status = RUNNING
+        with session.workspace() as work:
+            while status == RUNNING and session.epochs_done < self.epochs and not self._stop.is_set():
+                status = session.advance_on(1, work, self.epochs)
+                session.record()
         session.finish()
         if status == DIVERGED:
             session.history.stop_reason = "diverged"

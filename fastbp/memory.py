@@ -10,10 +10,14 @@ import numpy as np
 from .inputs import Samples, as_inputs, as_samples
 from .layout import aligned_copy
 from .updates import OptimizerState, update
+from .workspaces import Shelves
 
 
 class Memory(Protocol):
     """What a backend's `memory` does."""
+
+    #: The idle workspaces in it.
+    shelves: Shelves
 
     def vector(self, values: np.ndarray) -> Any:
         """A vector of the backend's own with these numbers."""
@@ -60,6 +64,9 @@ class HostMemory:
     as_samples = staticmethod(as_samples)
     zeros = staticmethod(np.zeros)
     vector = staticmethod(aligned_copy)
+
+    def __init__(self) -> None:
+        self.shelves = Shelves(2**26)
 
     def write(self, array: Any, values: np.ndarray) -> None:
         array[:] = values

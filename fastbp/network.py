@@ -1,7 +1,8 @@
 """The network: parameters, and the calls that take samples forward and errors back."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,16 @@ import numpy as np
 from . import threads
 from .activations import Activation
 from .architecture import checked_activations, checked_dtype, checked_widths
-from .backends import NO_EXTRAS, Extras, backend_named, samples_in_a_piece
+from .backends import NO_EXTRAS, Extras, backend_named
 from .initializers import INITIALIZERS, require_initializer
 from .inputs import Samples, no_numbers, no_rows, require_number, require_whole
 from .layout import Views, bias_vector, make_layout, weight_matrix
 from .losses import Loss, loss_named
 from .optimizers import SGD, DivergenceError, Optimizer
+from .pace import Pace, paces_of
 from .sample_gradients import GradientNoise, checked_clip_norm, noise_of
 from .updates import OptimizerState
+from .workspaces import Shelf
 
 if TYPE_CHECKING:
     from .history import History
@@ -100,10 +103,9 @@ class MLP:
         """What is not pickled: compiled code, what follows from the rest, and work memory."""
         self._backend_name, self._backend = backend_named(backend)
         self._layout = make_layout(self._widths)
-        self._piece = samples_in_a_piece(self._backend, self._layout, self._dtype)
+        self._paces = paces_of(self._backend_name, self._dtype.name, self._widths)
         self._unwanted = (no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
                           no_rows(self._dtype, self._widths[0]))
-        self._rooms: list[tuple[int, Any]] = []
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -146,8 +148,16 @@ class MLP:
     def layout(self) -> Any:
         """Where each layer lies in theta, and where its compiled functions are."""
         if self._layout.itemsize == 0:  # nothing is compiled before it is needed
-            self._layout = self._backend.linked(self._layout, self._activations, self._loss, self._dtype)
+            self._link()
         return self._layout
+
+    def _link(self) -> None:
+        """Compile what the layout refers to, and find where workspaces for it lie."""
+        linked = self._backend.linked(self._layout, self._activations, self._loss, self._dtype)
+        kind = self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss
+        self._shelf: Shelf = self._backend.memory.shelves.shelf(kind, self._backend, linked, self._dtype)
+        self._chunk = self._backend.chunk(linked, self._dtype)
+        self._layout = linked
 
     @property
     def theta(self) -> np.ndarray:
@@ -382,44 +392,41 @@ class MLP:
     def _propagate(self, samples: Samples, *, grad: np.ndarray | None = None, Y: np.ndarray | None = None,
                    E0: np.ndarray | None = None, norms: np.ndarray = NOBODY,
                    extras: Extras = NO_EXTRAS) -> tuple[float, int]:
-        """`Backend.propagate` over all samples, in pieces that Ctrl-C can end; what is not given is not computed."""
-        n, piece = len(samples.X), self._piece
+        """`Backend.propagate` over all samples, in slices that Ctrl-C can end; what is not given is not computed."""
+        n, layout = len(samples.X), self.layout
+        passes = 3 if grad is not None else 2 if E0 is not None else 1
         no_grad, no_Y, no_E0 = self._unwanted
         grad = no_grad if grad is None else grad
         Y = no_Y if Y is None else Y
         E0 = no_E0 if E0 is None else E0
-        E, correct = 0.0, 0
-        layout, room = self.layout, self._take_room(min(n, piece))
+        E, correct, start, operations = 0.0, 0, 0, 6.0 * layout.size * n
+        idle = self._shelf.take(n)
         try:
-            with threads.allowed(6.0 * layout.size * n) as count:
-                for start in range(0, n, piece):
-                    piece_E, piece_correct = self._backend.propagate(
-                        self._theta, layout, samples, IN_ORDER, start, min(start + piece, n), grad, Y, E0, norms,
-                        extras, room[1], count)
-                    E, correct = E + piece_E, correct + piece_correct
+            with threads.allowed(operations if self._backend.parallel else 0.0) as count:
+                if operations < threads.SMALL_CALL:  # too short to look at the clock
+                    return self._backend.propagate(self._theta, layout, samples, IN_ORDER, 0, n, E, grad, Y, E0,
+                                                   norms, extras, idle.work, count)
+                pace = self.pace(("call", passes), passes)
+                while start < n:
+                    begin, (team, budget) = time.perf_counter(), pace.next_slice(count)
+                    stop = min(start + max(1, budget // self._chunk) * self._chunk, n)
+                    E, found = self._backend.propagate(self._theta, layout, samples, IN_ORDER, start, stop, E, grad, Y,
+                                                       E0, norms, extras, idle.work, team)
+                    pace.learn(team, time.perf_counter() - begin, stop - start)
+                    start, correct = stop, correct + found
         finally:
-            self._rooms.append(room)
+            self._shelf.idle.append(idle)
         return E, correct
 
-    @contextmanager
-    def workspace(self, samples: int) -> Iterator[Any]:
-        """Memory for a kernel call, of its own for every thread that uses the network at the same time."""
-        room = self._take_room(samples)
-        try:
-            yield room[1]
-        finally:
-            self._rooms.append(room)
+    def pace(self, call: Hashable, passes: float) -> Pace:
+        """What is known of calls of one kind on networks of this shape, of which each takes so many passes."""
+        return self._paces.of(call, passes)
 
-    def _take_room(self, samples: int) -> tuple[int, Any]:
-        """A workspace that no other thread has, and for how many samples it is."""
-        try:
-            room = self._rooms.pop()
-        except IndexError:  # all are in use
-            room = 0, None
-        if room[0] < samples:
-            samples = 1 << (samples - 1).bit_length()  # or calls that grow by one would allocate every time
-            room = samples, self._backend.workspace(self.layout, self._dtype, samples)
-        return room
+    def workspace(self, samples: int) -> AbstractContextManager[Any]:
+        """Memory for a kernel call, of its own for every thread that uses the network at the same time."""
+        if self._layout.itemsize == 0:
+            self._link()
+        return self._shelf.workspace(samples)
 
     # ---- training, and files ---------------------------------------------------------------------------------------
 
@@ -456,7 +463,7 @@ class MLP:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what `_prepare` makes."""
-        prepared = ("_backend", "_layout", "_piece", "_unwanted", "_rooms")
+        prepared = ("_backend", "_layout", "_chunk", "_paces", "_shelf", "_unwanted")
         state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         return state | {name: self._backend.memory.to_host(state[name]) for name in ("_theta", "_grad")}
 

@@ -1,21 +1,75 @@
-"""How long the next slice of training should be, and on how many threads.
+"""How long the next slice of a call should be, and on how many threads.
 
-Results do not depend on either: slices are cut between pieces, and kernels give the same bits on any number of threads.
-So both may follow the clock. Whether more threads help depends on the machine and on what else runs on it: with another
-program on one of two cores, a step that took 0.2 ms on one thread took 8 ms on two, because they wait for each other.
+Results do not depend on either: slices are cut where sums are cut anyway, and kernels give the same bits on any number
+of threads. So both may follow the clock. Whether more threads help depends on the machine and on what else runs on it:
+with another program on one of two cores, a step that took 0.2 ms on one thread took 8 ms on two, because they wait for
+each other.
+
+A slice is bounded twice. It takes a share of the time that a slice may take, at the cost that was seen; and it has at
+most GROWTH times the samples of slices before it, the first one as few as there can be.
 """
 
-import math
+import functools
+from collections.abc import Hashable
 
-#: Slices on each number of threads before one is preferred.
-TRIES = 2
+#: A slice takes about so many seconds: half of what Ctrl-C may take.
+SLICE_SECONDS = 0.05
 
-#: One slice in so many goes to the other number of threads, to see whether it has become the faster one. It takes that
-#: part of the time, and so do the first tries.
-OTHER_EVERY = 16
+#: A slice on several threads is this part of one on one thread, and at most so many times the shortest one. Where
+#: another program begins to take the processor from one of them, the others wait for it some milliseconds in each.
+TOGETHER, MOST_TOGETHER = 1 / 8, 32
 
-#: Where even the shortest slice takes so many seconds, threads do not wait for each other often enough to try first.
-LONG = 0.01
+#: A slice that finds out what another number of threads costs is this part of one on one thread.
+TRIAL = 1 / 16
+
+#: What the first slice on a number of threads cost is forgotten with the second: it may have compiled, or started
+#: threads.
+FIRST_TO_KEEP = 2
+
+#: A number of threads that has become the slower one is tried again after this many times as long as a trial takes,
+#: and after twice as long each time that it is still slower, up to the second number.
+PATIENCE, MOST_PATIENCE = 4, 64
+
+#: A slice has at most so many times the samples of the ones before it.
+GROWTH = 4
+
+
+class _Seen:
+    """What slices on one number of threads have cost."""
+
+    __slots__ = ("costs", "fewest", "most", "patience", "slices", "waited")
+
+    def __init__(self) -> None:
+        self.slices = 0
+        self.costs: tuple[float, ...] = ()  # seconds of a sample, of the last two slices
+        self.fewest = self.most = 0         # samples of the first slice, and of the longest one lately
+        self.patience = PATIENCE
+        self.waited = 0.0                   # seconds that other numbers of threads have taken since the last slice
+
+    @property
+    def cost(self) -> float:
+        """To be expected, in seconds of a sample."""
+        return sum(self.costs) / len(self.costs)
+
+    @property
+    def highest(self) -> float:
+        """To be reckoned with, in seconds of a sample."""
+        return max(self.costs)
+
+    def learn(self, cost: float, samples: int) -> None:
+        """Take note of a slice."""
+        self.fewest = self.fewest or samples
+        self.costs = (*self.costs[-1:], cost) if self.slices >= FIRST_TO_KEEP else (cost,)
+        self.most = max(samples, self.most // 2)
+        self.waited = 0.0
+        self.slices += 1
+
+    def of_other_calls(self, times: float) -> "_Seen":
+        """What is to be expected of calls whose samples take so many times as long."""
+        seen = _Seen()
+        seen.slices, seen.costs = self.slices, tuple(times * cost for cost in self.costs)
+        seen.fewest, seen.most = self.fewest, max(1, self.most // GROWTH)
+        return seen
 
 
 class Pace:
@@ -24,51 +78,90 @@ class Pace:
     Parameters
     ----------
     slice_seconds : float
-        How long a slice should take.
+        How long a slice may take.
 
     Examples
     --------
     >>> pace = Pace(1.0)
-    >>> pace.next_slice(4)  # a small one first
-    (4, 1)
-    >>> pace.learn(4, seconds=0.001, samples=1)
+    >>> pace.next_slice(4)  # the shortest slice first, on one thread
+    (1, 1)
+    >>> pace.learn(1, seconds=0.001, samples=1)
     >>> pace.next_slice(4)
-    (1, 4)
+    (4, 1)
     """
 
-    def __init__(self, slice_seconds: float) -> None:
+    def __init__(self, slice_seconds: float = SLICE_SECONDS) -> None:
         self._slice_seconds = slice_seconds
-        self._cost: dict[int, float] = {}   # seconds of a sample, by the number of threads
-        self._tries: dict[int, int] = {}
-        self._shortest = math.inf           # seconds of a slice on several threads
-        self._largest = 1                   # samples
-        self._turn = 0
+        self._seen: dict[int, _Seen] = {}  # by the number of threads
 
     def next_slice(self, threads: int) -> tuple[int, int]:
         """The number of threads, 1 or all that are allowed, and of samples."""
-        self._turn += 1
-        chosen, seconds = self._choose(threads)
-        samples = seconds / self._cost[chosen] if chosen in self._cost else math.inf
-        return chosen, max(1, int(min(self._largest, samples)))
+        team, seconds = self._choose((1, threads) if threads > 1 else (1,))
+        seen = self._seen[team]
+        if seen.slices == 0:
+            return team, 1
+        most = GROWTH * seen.most if team == 1 else min(GROWTH * seen.most, MOST_TOGETHER * seen.fewest)
+        return team, max(1, int(min(most, seconds / seen.highest)))
 
-    def _choose(self, threads: int) -> tuple[int, float]:
-        """The number of threads of the next slice, and how long it should take."""
-        tries = {option: self._tries.get(option, 0) for option in (threads, 1)}
-        long = tries[threads] > 0 and self._shortest >= LONG
-        if threads == 1 or (long and self._turn % OTHER_EVERY):
-            return threads, self._slice_seconds
-        least = min(tries, key=lambda option: tries[option])
-        if tries[least] < TRIES:
-            return least, self._slice_seconds / OTHER_EVERY
-        faster, slower = sorted(tries, key=lambda option: self._cost[option])
-        return (slower, self._slice_seconds / OTHER_EVERY) if self._turn % OTHER_EVERY == 0 else \
-            (faster, self._slice_seconds)
+    def _choose(self, options: tuple[int, ...]) -> tuple[int, float]:
+        """The number of threads of the next slice, and how many seconds it may take."""
+        seen = {option: self._seen.setdefault(option, _Seen()) for option in options}
+        trial = TRIAL * self._slice_seconds
+        if seen[1].slices < FIRST_TO_KEEP:
+            return 1, trial
+        if seen[options[-1]].slices == 0:
+            return options[-1], trial
+        best = min(options, key=lambda option: seen[option].cost)
+        for option in options:
+            other = seen[option]
+            if option != best and other.waited >= other.patience * max(trial, other.fewest * other.highest):
+                other.patience = min(2 * other.patience, MOST_PATIENCE)
+                return option, trial
+        seen[best].patience = PATIENCE
+        return best, self._slice_seconds if best == 1 else TOGETHER * self._slice_seconds
 
     def learn(self, threads: int, seconds: float, samples: int) -> None:
-        """Take note of what a slice cost; the first on a number of threads may have compiled, and is soon forgotten."""
-        cost, tries = seconds / max(1, samples), self._tries.get(threads, 0)
-        self._cost[threads] = cost if tries < 2 else 0.5 * (self._cost[threads] + cost)
-        self._tries[threads] = tries + 1
-        self._largest = 4 * max(self._largest, samples)
-        if threads > 1:
-            self._shortest = min(self._shortest, seconds)
+        """Take note of what a slice cost."""
+        if samples == 0:
+            return
+        for option, seen in list(self._seen.items()):
+            if option != threads:
+                seen.waited += seconds
+        self._seen.setdefault(threads, _Seen()).learn(max(seconds, 1e-9) / samples, samples)
+
+    def of_other_calls(self, times: float) -> "Pace":
+        """A pace for calls whose samples take so many times as long, which begins with what this one has seen."""
+        pace = Pace(self._slice_seconds)
+        pace._seen = {option: seen.of_other_calls(times) for option, seen in self._seen.items() if seen.slices}
+        return pace
+
+
+class Paces:
+    """The paces of all kinds of calls on networks of one shape."""
+
+    def __init__(self) -> None:
+        self._paces: dict[Hashable, Pace] = {}
+        self._last: tuple[Pace, float] | None = None
+
+    def of(self, call: Hashable, operations: float) -> Pace:
+        """The pace of one kind of calls; a new one begins with what the last call of another kind has seen.
+
+        Parameters
+        ----------
+        call : hashable
+            The kind, of which there are few.
+        operations : float
+            How much there is to compute for a sample, in any unit.
+        """
+        pace = self._paces.get(call)
+        if pace is None:
+            pace = Pace() if self._last is None else self._last[0].of_other_calls(operations / self._last[1])
+            pace = self._paces.setdefault(call, pace)
+        self._last = pace, operations
+        return pace
+
+
+@functools.lru_cache(maxsize=1024)
+def paces_of(backend: str, dtype: str, widths: tuple[int, ...]) -> Paces:
+    """What is known in this process of networks of that shape, on that backend."""
+    return Paces()

@@ -2,13 +2,13 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from . import backends
-from .backends import samples_in_a_piece
+from . import threads
 from .backends.training_loop import (
     EPOCH,
     POSITION,
@@ -25,7 +25,6 @@ from .history import History
 from .inputs import Samples
 from .network import MLP
 from .optimizers import DivergenceError, Optimizer
-from .pace import Pace
 from .sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
 from .updates import OptimizerState
 
@@ -45,8 +44,8 @@ def make_plan(net: MLP, n: int, batch_size: int, *, shuffle: bool, replacement: 
     drop = (address_of(drop_panel, net.dtype.name, net.layout.lanes) if net.layout.lanes else 1) if len(rates) else 0
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
-    piece = samples_in_a_piece(net.backend_module, net.layout, net.dtype)
-    return Plan(min(batch_size, n), piece, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale, tolerance,
+    chunk = net.backend_module.chunk(net.layout, net.dtype)
+    return Plan(min(batch_size, n), chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale, tolerance,
                 patience, drop, rates)
 
 
@@ -77,6 +76,7 @@ class Session:
         self.progress = start_progress(len(samples.X), min(epochs, MOST_EPOCHS), in_order=plan.sampling == IN_ORDER)
         self.history = History() if history is None else history
         self.history.optimizer_state = state
+        self.pace = net.pace(("training", plan.batch_size.bit_length()), passes=3)
         self._begin = time.perf_counter()
         net.zero_grad()
 
@@ -91,23 +91,30 @@ class Session:
         """How many epochs it has completed."""
         return int(self.progress.counts[EPOCH])
 
-    def specialised(self, room: Any) -> Any:
-        """A workspace, with what is worth compiling for so many steps of this network, if they are plain descent."""
+    @contextmanager
+    def workspace(self) -> Iterator[Any]:
+        """Memory for slices, with what is worth compiling for so many steps of this network, if they are plain."""
         net, plan = self.net, self.plan
         plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and plan.drop == 0
                  and net.is_built_in)
         steps = self.epochs * len(self.samples.X) // plan.batch_size if plain else 0
-        return net.backend_module.specialised(room, net.widths, net.activations, net.loss, net.dtype, plan.batch_size,
-                                              steps)
+        with net.workspace(plan.batch_size) as work:
+            yield net.backend_module.specialised(work, net.widths, net.activations, net.loss, net.dtype,
+                                                 plan.batch_size, steps)
 
-    def advance(self, work: Any, threads: int, until: int, pace: Pace) -> int:
-        """One slice, which ends at the latest after epoch `until`; the status of `train`."""
+    def advance(self, work: Any, until: int) -> int:
+        """One slice on as many threads as pay, which ends at the latest after epoch `until`; the status of `train`."""
+        with threads.allowed(math.inf if self.net.backend_module.parallel else 0.0) as count:
+            return self.advance_on(count, work, until)
+
+    def advance_on(self, count: int, work: Any, until: int) -> int:
+        """One slice on up to so many threads."""
         net, begin, before = self.net, time.perf_counter(), self.samples_done
         until = min(until, self.history.epochs + len(self.progress.loss))  # there is room for those
-        team, budget = pace.next_slice(threads)
+        team, budget = self.pace.next_slice(count)
         status = net.backend_module.train(net.theta, net.grad, net.layout, self.samples, self.plan, self.spec,
                                           self.state, self.progress, until, budget, work, team)
-        pace.learn(team, time.perf_counter() - begin, self.samples_done - before)
+        self.pace.learn(team, time.perf_counter() - begin, self.samples_done - before)
         return int(status)
 
     def record(self) -> None:
@@ -153,8 +160,3 @@ class Session:
             f"the {reason} is not finite in epoch {epoch}, step {step} (both counted from 0); the last finite "
             f"parameters are in place. Try a smaller learning rate, clip_norm, or standardised inputs", epoch, step,
             self.history)
-
-
-def new_pace() -> Pace:
-    """Of slices that leave Ctrl-C, progress bars and callbacks their turn."""
-    return Pace(backends.SLICE_SECONDS)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from . import threads
 from .backends.training_loop import DIVERGED, RUNNING
 from .callbacks import ask_to_stop, call_if_there, checked_callbacks
 from .history import History
@@ -18,7 +17,7 @@ from .optimizers import SGD, Optimizer
 from .progress_bar import ProgressBar
 from .sample_gradients import checked_clip_norm
 from .sampling import MAX_SAMPLES
-from .session import Session, make_plan, new_pace
+from .session import Session, make_plan
 from .updates import OptimizerState
 
 
@@ -157,6 +156,11 @@ class _Run:
     callbacks: list[Callable[..., Any]]
     weighted_mean: bool
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether somebody looks at the network after every epoch."""
+        return bool(self.validation or self.metrics or self.callbacks)
+
     @cached_property
     def validation_mass(self) -> float:
         """Over what the mean of the validation losses is taken."""
@@ -203,17 +207,14 @@ def _checked_metrics(metrics: Mapping[str, Callable[..., float]] | None) -> dict
 
 def _train(run: _Run, session: Session, progress_wanted: bool | None) -> History:
     """Slices of compiled training until all epochs are done, a callback stops them, or Ctrl-C."""
-    net, plan, history, epochs = run.net, session.plan, session.history, session.epochs
-    observed = bool(run.validation or run.metrics or run.callbacks)
-    pace, status = new_pace(), RUNNING
+    net, history, epochs = run.net, session.history, session.epochs
+    status = RUNNING
     try:
         call_if_there(run.callbacks, "start", net)
         with (ProgressBar(progress_wanted, epochs * len(run.samples.X), "samples") as bar,
-              net.workspace(min(plan.batch_size, plan.piece)) as room):
-            work = session.specialised(room)
+              session.workspace() as work):
             while history.epochs < epochs and history.stop_reason == "epochs" and status != DIVERGED:
-                with threads.allowed() as count:
-                    status = session.advance(work, count, history.epochs + 1 if observed else epochs, pace)
+                status = session.advance(work, history.epochs + 1 if run.is_observed else epochs)
                 _record_epochs(run, session)
                 bar.show(session.samples_done, _text_of(history, epochs))
     except KeyboardInterrupt:
@@ -245,7 +246,7 @@ def _record_epochs(run: _Run, session: Session) -> None:
     net, history = run.net, session.history
     before = history.epochs
     session.record()
-    if history.epochs == before:
+    if history.epochs == before or not run.is_observed:
         return
     if run.validation is not None:
         validation, d = run.validation

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from tolerances import BACKENDS, CENTRAL_DIFFERENCES, DTYPES, ROUNDING, assert_close, on_backends, on_host
 
-from fastbp import MLP
+from fastbp import MLP, backends, threads
 from fastbp.activations import ACTIVATIONS
-from fastbp.backends import samples_in_a_piece
 from fastbp.losses import LOSSES
+from fastbp.pace import Pace
 
 HIDDEN = [activation.name for activation in ACTIVATIONS if activation.g is not None]
 DEPTH_WIDTHS = {1: (5, 3), 2: (3, 6, 4), 3: (4, 5, 1, 3), 4: (2, 5, 3, 4, 3)}
@@ -140,19 +140,21 @@ def test_ragged_shapes_and_batches_with_sample_weights(widths, activation, case,
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_pieces_between_interrupts_change_nothing(backend, monkeypatch):
-    inputs = naive.draw_inputs((7, 5, 3), n=50)
-    X, d, weights = inputs["X"], inputs["labels"], inputs["weights"]
-    net = make_network(inputs["theta"], (7, 5, 3), ["tanh", "identity"], "softmax_cross_entropy", "float64", backend)
-    Y, (E, grad, E0) = net.forward(X), gradients(net, X, d, weights)
-    grad = grad.copy()
-    monkeypatch.setattr(net.backend_module, "flops", lambda dtype: 3e5)
-    net = make_network(inputs["theta"], (7, 5, 3), ["tanh", "identity"], "softmax_cross_entropy", "float64", backend)
-    assert samples_in_a_piece(net.backend_module, net.layout, net.dtype) < 50
-    pieces = net.forward(X), *gradients(net, X, d, weights)
-    for actual, expected in zip(pieces, (Y, E, grad, E0), strict=True):
-        assert_close(actual, expected, ROUNDING["float64"])
-        assert backend != "loops" or np.ndim(actual) == 0 or np.array_equal(actual, expected)
+def test_slices_of_a_call_do_not_change_a_bit(backend, monkeypatch):
+    """Calls that Ctrl-C could end, or that change the number of threads, after every chunk or after several."""
+    monkeypatch.setattr(threads, "SMALL_CALL", 0)
+    monkeypatch.setattr(backends, "CHUNK_SECONDS", 1e-8 if backend == "cuda" else 1e-5)
+    widths, found = (7, 5, 3) if backend == "cuda" else (7, 150, 3), []
+    for chunks, slices_of_a_call in ((1, 6), (2, 3), (9, 1)):
+        net, slices = MLP(widths, dtype="float64", seed=0, backend=backend), []
+        chunk = net.backend_module.chunk(net.layout, net.dtype)
+        inputs = naive.draw_inputs(widths, n=5 * chunk + 3)
+        monkeypatch.setattr(Pace, "next_slice", lambda pace, threads, budget=chunks * chunk + 1: (threads, budget))
+        monkeypatch.setattr(Pace, "learn", lambda pace, team, seconds, samples, slices=slices: slices.append(samples))
+        Y, of_batch = net.forward(inputs["X"]), gradients(net, inputs["X"], inputs["labels"], inputs["weights"])
+        found.append([on_host(result).tobytes() for result in (Y, *of_batch)])
+        assert len(slices) == 4 * slices_of_a_call
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

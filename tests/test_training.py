@@ -17,8 +17,9 @@ import pytest
 from tolerances import CUDA, assert_close, on_host
 
 import fastbp
-from fastbp import backends, sampling, schedules, session
+from fastbp import sampling, schedules, session
 from fastbp.backends import loops
+from fastbp.pace import Pace
 
 # 20 samples in batches of 8, 8 and 4: dividing by a power of two is exact, so a loop by hand must give the same bits.
 N, BATCH = 20, 8
@@ -182,28 +183,20 @@ def test_going_on_with_the_optimizer_state(optimizer, backend):
     assert not same(forgetful, whole)
 
 
-@pytest.mark.parametrize(("seconds", "slices"), [(1e-9, range(16, 25)), (1e9, range(2, 8))], ids=["24", "few"])
-def test_slices_do_not_change_a_bit(monkeypatch, seconds, slices):
-    """Batches in pieces of 3 samples, 24 in all, each in a slice of its own or in few slices, against whole batches."""
-    whole, sliced = network(), network()
-    fit = {"optimizer": ADAM, "epochs": 3, "batch_size": BATCH, "seed": 1, "sample_weight": WEIGHT}
-    expected = whole.fit(X, LABELS, **fit)
-    train, pieces = loops.train, []
-
-    def watched(*of):
-        pieces.append(of[4].piece)
-        return train(*of)
-
-    operations = 6 * sliced.theta.size + backends.SAMPLE_OVERHEAD
-    monkeypatch.setattr(backends, "SLICE_SECONDS", seconds)
-    monkeypatch.setattr(loops, "flops", lambda dtype: 3.5 * operations / backends.PIECE_SECONDS)
-    monkeypatch.setattr(loops, "train", watched)
-    history = sliced.fit(X, LABELS, **fit)
-    assert set(pieces) == {3}
-    assert len(pieces) in slices
-    assert same(sliced, whole)
-    assert history["accuracy"] == expected["accuracy"]
-    assert history["loss"] == pytest.approx(expected["loss"], rel=1e-14)  # pieces are added in another order
+@pytest.mark.parametrize("batch_size", [BATCH, N])
+def test_slices_do_not_change_a_bit(monkeypatch, batch_size):
+    """Batches in chunks of 3 samples, each in a slice of its own or in fewer, which end within an epoch, at its end, or
+    within the next one."""
+    train, results = loops.train, []
+    monkeypatch.setattr(loops, "chunk", lambda layout, dtype: 3)
+    for length in (1, 4, 7, 10**9):
+        slices, net = [], network()
+        monkeypatch.setattr(Pace, "next_slice", lambda pace, threads, length=length: (1, length))
+        monkeypatch.setattr(loops, "train", lambda *of, slices=slices: slices.append(of) or train(*of))
+        history = net.fit(X, LABELS, optimizer=ADAM, epochs=3, batch_size=batch_size, seed=1, sample_weight=WEIGHT)
+        results.append((net.theta.tobytes(), history.records))
+        assert (len(slices) == 1) == (length == 10**9)
+    assert all(result == results[0] for result in results)
 
 
 @pytest.mark.parametrize("backend", ["loops", "blas", *CUDA])

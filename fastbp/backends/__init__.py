@@ -36,23 +36,33 @@ NO_EXTRAS = Extras(0.0, 0, 0, 0)
 class Backend(Protocol):
     """The contract: what `loops.py` does sample by sample, whatever the schedule."""
 
-    def flops(self, dtype: np.dtype) -> float:
-        """Floating-point operations per second of a training step, at the least, to an order of magnitude."""
-
     memory: Memory
+
+    #: Whether several threads may be worth having; elsewhere it is told 1.
+    parallel: bool
 
     def linked(self, layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Any:
         """The layout with what its functions call."""
 
+    def chunk(self, layout: Layout, dtype: np.dtype) -> int:
+        """How many samples are taken at a time, which depends on the network alone; see `longest_chunk`.
+
+        A call may be cut in two at any multiple of it, counted from its start, without changing a bit.
+        """
+
     def workspace(self, layout: Layout, dtype: np.dtype, samples: int) -> Any:
         """The memory for calls with up to that many samples; bounded, however many they are."""
+
+    def nbytes(self, work: Any) -> int:
+        """How many bytes a workspace has."""
 
     def specialised(self, work: Any, widths: tuple[int, ...], activations: tuple[str, ...], loss: str,
                     dtype: np.dtype, batch_size: int, steps: int) -> Any:
         """The workspace, with whatever is worth compiling for that many plain steps of this very network."""
 
-    def propagate(self, theta: Any, layout: Layout, samples: Samples, order: Any, start: int, stop: int, grad: Any,
-                  Y: Any, E0: Any, norms: Any, extras: Extras, work: Any, threads: int) -> tuple[float, int]:
+    def propagate(self, theta: Any, layout: Layout, samples: Samples, order: Any, start: int, stop: int, E: float,
+                  grad: Any, Y: Any, E0: Any, norms: Any, extras: Extras, work: Any,
+                  threads: int) -> tuple[float, int]:
         """Take the samples order[start:stop] forward, evaluate their loss, and take their errors back.
 
         It is called from Python, and in compiled code from `train`.
@@ -64,8 +74,10 @@ class Backend(Protocol):
         samples : Samples
             Without labels and targets there is no loss, and nothing goes back.
         order : (n,) int64, or (0,) for the samples start … stop - 1 themselves
+        E : float
+            Of the samples before, to which the weighted losses of these are added.
         grad : (P,), or (0,) where it is not wanted
-            ∇E is added, every coordinate in the order of the samples, so that a range may be cut in two.
+            ∇E is added, every coordinate in the order of the samples.
         Y : (n, N_L), or (0, N_L) where it is not wanted
             y = h_L of each sample, in the sample's own row.
         E0 : (n, N_0), or (0, N_0) where it is not wanted
@@ -80,9 +92,9 @@ class Backend(Protocol):
         Returns
         -------
         E : float
-            The sum of the samples' weighted losses.
+            The sum.
         correct : int
-            How many are classified correctly.
+            How many of these samples are classified correctly.
         """
 
     def train(self, theta: Any, grad: Any, layout: Layout, samples: Samples, plan: Any, optimizer: Any, state: Any,
@@ -90,11 +102,8 @@ class Backend(Protocol):
         """Run the loop over batches and epochs for about `budget` samples; made by `training_loop`. Compiled."""
 
 
-#: Compiled code is asked for slices of about this many seconds; half of what Ctrl-C may take.
-SLICE_SECONDS = 0.05
-
-#: A slice ends with a piece of a batch, which should take no longer than this.
-PIECE_SECONDS = 0.09
+#: A chunk should take no longer than this, because Ctrl-C waits for its end.
+CHUNK_SECONDS = 0.09
 
 #: Operations of a sample that do not depend on the network, to an order of magnitude.
 SAMPLE_OVERHEAD = 1000.0
@@ -114,13 +123,13 @@ def linked_by_address(layout: Layout, activations: Sequence[Activation], loss: L
         digest=hash((*layout.widths.tolist(), *apply, *delta, evaluate, dtype.itemsize, lanes)))
 
 
-def samples_in_a_piece(backend: Backend, layout: Layout, dtype: np.dtype) -> int:
-    """How many samples a call may take between two chances to interrupt it: PIECE_SECONDS at the backend's `flops`.
+def longest_chunk(flops: float, parameters: int) -> int:
+    """How many samples a backend takes forward and back in CHUNK_SECONDS, if it does `flops` operations a second.
 
-    A function of the backend and the network alone, so that results do not depend on the time.
+    That number is to an order of magnitude, and no measured one, so that results do not depend on the time.
     """
-    operations = 6.0 * layout.size + SAMPLE_OVERHEAD  # three products of two operations for each parameter
-    return max(1, int(backend.flops(dtype) * PIECE_SECONDS / operations))
+    operations = 6.0 * parameters + SAMPLE_OVERHEAD  # three products of two operations for each parameter
+    return max(1, int(flops * CHUNK_SECONDS / operations))
 
 
 #: "auto" is the first of the others: in `fastbp compare` every workload took loops or blas 1.5 to 31 times as long.

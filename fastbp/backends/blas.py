@@ -24,7 +24,7 @@ from ..compilation import inlined, kernel, subkernel
 from ..layout import Layout, bias_vector, weight_matrix
 from ..loss_panels import OUTCOME_ROWS
 from ..memory import HOST
-from . import Extras
+from . import Extras, longest_chunk
 from .sample import (
     activate,
     activation_delta,
@@ -40,6 +40,7 @@ from .sample import (
     weighted_loss,
 )
 from .sample import linked as linked
+from .sample import nbytes as nbytes
 from .sample import specialised as specialised
 from .training_loop import training_loop
 
@@ -52,8 +53,18 @@ def flops(dtype: np.dtype) -> float:
     return 2e10
 
 
+#: BLAS has threads of its own.
+parallel = False
+
 #: The workspace holds at most this many samples at once, and at most this many bytes.
 MAX_CHUNK, MAX_BYTES = 1024, 2**24
+
+
+def chunk(layout: Layout, dtype: np.dtype) -> int:
+    """How many samples are taken at a time; see `Backend.chunk`."""
+    room = MAX_BYTES // (4 * int(layout.units[-1]) * dtype.itemsize)
+    return max(1, min(MAX_CHUNK, room, longest_chunk(flops(dtype), layout.size)))
+
 
 
 class Workspace(NamedTuple):
@@ -71,12 +82,11 @@ class Workspace(NamedTuple):
 
 def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     """The memory for calls with up to that many samples."""
-    units = int(layout.units[-1])
-    chunk = max(1, min(samples, MAX_CHUNK, MAX_BYTES // (4 * units * np.dtype(dtype).itemsize)))
-    a, h, e, delta = (np.zeros(chunk * units, dtype) for _ in range(4))
-    return Workspace(a, h, e, delta, np.zeros((chunk, int(layout.widths[-1])), dtype),
+    count, units = min(samples, chunk(layout, dtype)), int(layout.units[-1])
+    a, h, e, delta = (np.zeros(count * units, dtype) for _ in range(4))
+    return Workspace(a, h, e, delta, np.zeros((count, int(layout.widths[-1])), dtype),
                      np.zeros(int((layout.widths[1:] * layout.widths[:-1]).max()), dtype),
-                     np.zeros(OUTCOME_ROWS, dtype), np.zeros(chunk, np.int64))
+                     np.zeros(OUTCOME_ROWS, dtype), np.zeros(count, np.int64))
 
 
 @inlined
@@ -163,12 +173,12 @@ def add_weight_gradient(grad: Any, layout: Layout, k: int, delta: Any, H_prev: A
 
 
 @kernel
-def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
-              norms: Any, extras: Extras, work: Workspace, threads: int) -> Any:
-    """Take the samples order[start:stop] through the network; see `Backend.propagate`. BLAS has its own threads."""
+def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, E: float, grad: Any, Y: Any,
+              E0: Any, norms: Any, extras: Extras, work: Workspace, threads: int) -> Any:
+    """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
     lowest = lowest_error(layout, grad, E0)
     chunk = work.d.shape[0]
-    total, correct = 0.0, 0
+    total, correct = E, 0
     for first in range(start, stop, chunk):
         count = min(chunk, stop - first)
         H_0, H_L = rows(work.h, layout, 0, count), rows(work.h, layout, layout.depth, count)

@@ -16,11 +16,11 @@ from ..activations import Activation
 from ..inputs import Samples
 from ..layout import Layout
 from ..losses import Loss
-from . import Extras
+from . import Extras, longest_chunk
 from .gpu.feed import Order
 from .gpu.memory import MEMORY
 from .gpu.panels import TOTAL_CORRECT, TOTAL_E
-from .gpu.propagation import DeviceLayout, Propagation
+from .gpu.propagation import DeviceLayout, Propagation, most_samples
 from .gpu.training import train as train
 
 #: Where it keeps numbers.
@@ -29,9 +29,23 @@ memory = MEMORY
 NO_RATES = np.empty(0)
 
 
+#: Whether `propagate` takes threads.
+parallel = False
+
+
 def flops(dtype: np.dtype) -> float:
     """Operations per second, to an order of magnitude."""
     return 1e12
+
+
+def chunk(layout: DeviceLayout, dtype: np.dtype) -> int:
+    """How many samples are taken at a time; see `Backend.chunk`."""
+    return min(most_samples(layout), longest_chunk(flops(dtype), layout.size))
+
+
+def nbytes(work: Propagation) -> int:
+    """The bytes of a workspace on the device."""
+    return work.nbytes
 
 
 def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> DeviceLayout:
@@ -41,7 +55,7 @@ def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
 
 def workspace(layout: DeviceLayout, dtype: np.dtype, samples: int) -> Propagation:
     """The memory for calls with up to that many samples."""
-    return Propagation(layout, samples)
+    return Propagation(layout, min(samples, chunk(layout, dtype)))
 
 
 def specialised(work: Propagation, *network: Any) -> Propagation:
@@ -49,10 +63,11 @@ def specialised(work: Propagation, *network: Any) -> Propagation:
     return work
 
 
-def propagate(theta: Any, layout: DeviceLayout, samples: Samples, order: np.ndarray, start: int, stop: int, grad: Any,
-              Y: Any, E0: Any, norms: Any, extras: Extras, work: Propagation, threads: int) -> tuple[float, int]:
+def propagate(theta: Any, layout: DeviceLayout, samples: Samples, order: np.ndarray, start: int, stop: int, E: float,
+              grad: Any, Y: Any, E0: Any, norms: Any, extras: Extras, work: Propagation,
+              threads: int) -> tuple[float, int]:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
-    work.start_totals()
+    work.start_totals(E)
     grad, Y, E0, norms = (array if len(array) else None for array in (grad, Y, E0, norms))
     for window in work.feed.windows(samples, Order(order), start, stop):
         work.run(theta, window, grad, Y, E0, norms, extras, NO_RATES)

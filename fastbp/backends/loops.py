@@ -28,7 +28,7 @@ from ..compilation import kernel
 from ..layout import Layout, bias_vector, layer, weight_matrix
 from ..loss_panels import OUTCOME_ROWS
 from ..memory import HOST
-from . import Extras
+from . import Extras, longest_chunk
 from .sample import (
     Masks,
     activate,
@@ -45,6 +45,7 @@ from .sample import (
     weighted_loss,
 )
 from .sample import linked as linked
+from .sample import nbytes as nbytes
 from .sample import specialised as specialised
 from .training_loop import training_loop
 
@@ -57,8 +58,18 @@ def flops(dtype: np.dtype) -> float:
     return 4e9
 
 
+#: Whether `propagate` takes threads.
+parallel = True
+
 #: The workspace holds at most this many samples at once, and at most this many bytes.
 MAX_CHUNK, MAX_BYTES = 256, 2**24
+
+
+def chunk(layout: Layout, dtype: np.dtype) -> int:
+    """How many samples are taken at a time; see `Backend.chunk`."""
+    room = MAX_BYTES // (4 * int(layout.units[-1]) * dtype.itemsize)
+    return max(1, min(MAX_CHUNK, room, longest_chunk(flops(dtype), layout.size)))
+
 
 #: Chunks of fewer operations (three products of two for each parameter and sample) stay on one thread: waking the
 #: others takes 2 to 100 µs, and on a busy machine waiting for them took 100 times as long as the chunk itself.
@@ -81,12 +92,11 @@ class Workspace(NamedTuple):
 
 def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
     """The memory for calls with up to that many samples."""
-    units = int(layout.units[-1])
-    chunk = max(1, min(samples, MAX_CHUNK, MAX_BYTES // (4 * units * np.dtype(dtype).itemsize)))
-    a, h, e, delta = (np.zeros((chunk, units), dtype) for _ in range(4))
-    return Workspace(a, h, e, delta, np.zeros((chunk, int(layout.widths[-1])), dtype),
-                     np.zeros(chunk), np.zeros(chunk, np.int64), np.zeros((chunk, OUTCOME_ROWS), dtype),
-                     np.zeros(chunk, np.int64))
+    count, units = min(samples, chunk(layout, dtype)), int(layout.units[-1])
+    a, h, e, delta = (np.zeros((count, units), dtype) for _ in range(4))
+    return Workspace(a, h, e, delta, np.zeros((count, int(layout.widths[-1])), dtype),
+                     np.zeros(count), np.zeros(count, np.int64), np.zeros((count, OUTCOME_ROWS), dtype),
+                     np.zeros(count, np.int64))
 
 
 @kernel
@@ -191,12 +201,12 @@ def add_unit_gradient(grad: Any, layout: Layout, k: int, i: int, delta: Any, h: 
 
 
 @kernel(parallel=True)
-def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, grad: Any, Y: Any, E0: Any,
-              norms: Any, extras: Extras, work: Workspace, threads: int) -> Any:
+def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, E: float, grad: Any, Y: Any,
+              E0: Any, norms: Any, extras: Extras, work: Workspace, threads: int) -> Any:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
     lowest = lowest_error(layout, grad, E0)
     chunk = work.E.shape[0]
-    total, correct = 0.0, 0
+    total, correct = E, 0
     for first in range(start, stop, chunk):
         count = min(chunk, stop - first)
         alone = threads == 1 or 6 * layout.size * count < SMALL_WORK

@@ -25,6 +25,11 @@ def specialised(work: Any, *network: Any) -> Any:
     return work
 
 
+def nbytes(work: Any) -> int:
+    """The bytes of a workspace, a named tuple of arrays."""
+    return sum(array.nbytes for array in work)
+
+
 class Masks(NamedTuple):
     """Which units of one sample are dropped: see `Extras`."""
 

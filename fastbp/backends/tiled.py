@@ -34,7 +34,9 @@ from .tiles.crew import LEAST_USE, chunks_of
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps
 from .tiles.outcomes import add_one_by_one, sums_of_chunk
 from .tiles.phases import FEW, one_by_one
+from .tiles.workspace import chunk as chunk
 from .tiles.workspace import lanes
+from .tiles.workspace import nbytes as nbytes
 from .tiles.workspace import workspace as workspace
 from .training_loop import training_loop
 
@@ -54,9 +56,8 @@ SMALL_SUM = 2**16
 memory = HOST
 
 
-def flops(dtype: np.dtype) -> float:
-    """Operations per second to expect: two multiply-adds a cycle at 3 GHz, every lane used."""
-    return 12e9 * lanes(dtype)
+#: Whether `propagate` takes threads.
+parallel = True
 
 
 def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Layout:
@@ -143,11 +144,11 @@ def worth_a_crew(job: Any, count: Any, threads: Any) -> Any:
 
 
 @inlined
-def propagate_by_crew(job: Any, start: Any, stop: Any, grad: Any, crew: Any) -> Any:
-    """Both phases on threads that take whole chunks: grad += ∂E/∂θ; E and the number of correct samples."""
+def propagate_by_crew(job: Any, start: Any, stop: Any, E: Any, grad: Any, crew: Any) -> Any:
+    """Both phases on threads that take whole chunks: grad += ∂E/∂θ, E += the losses; and the correct samples."""
     job[jobs.TARGET] = address_in_memory(grad)
     losses, correct_ones = pointer_to(job[jobs.LOSSES], np.float64), pointer_to(job[jobs.CORRECT], np.int64)
-    total, correct, together = 0.0, 0, job[jobs.ROUND] * job[jobs.CHUNK]
+    total, correct, together = E, 0, job[jobs.ROUND] * job[jobs.CHUNK]
     for first in range(start, stop, together):
         job[jobs.FIRST], job[jobs.COUNT] = first, min(together, stop - first)
         run(job[jobs.CHUNKS_PHASE], job, crew)
@@ -159,20 +160,21 @@ def propagate_by_crew(job: Any, start: Any, stop: Any, grad: Any, crew: Any) -> 
 
 @kernel
 def propagate_arrays(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, start: int,
-                     stop: int, grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float, threads: int) -> Any:
+                     stop: int, E: float, grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float,
+                     threads: int) -> Any:
     """What `propagate` does, of arrays alone, once it is written down how units are dropped."""
-    wanted, chunk = grad.shape[0] > 0, job[jobs.CHUNK]
+    wanted, in_chunk = grad.shape[0] > 0, job[jobs.CHUNK]
     lowest = 0 if E0.shape[0] > 0 else (1 if wanted else job[jobs.DEPTH] + 1)
     begin_job(job, theta, X, labels, targets, weights, order, Y, E0, norms, clip_norm, np.int64(lowest),
               np.int64(wanted), np.int64(0))
-    total, correct = 0.0, 0
+    total, correct = E, 0
     if wanted and worth_a_crew(job, stop - start, threads):
-        rest = (stop - start) % chunk  # a few go one by one, and are added to the gradient one after another
+        rest = (stop - start) % in_chunk  # a few go one by one, and are added to the gradient one after another
         shared = stop - rest if rest <= FEW else stop
-        total, correct = propagate_by_crew(job, start, shared, grad, min(threads, job[jobs.CREW_SIZE]))
+        total, correct = propagate_by_crew(job, start, shared, total, grad, min(threads, job[jobs.CREW_SIZE]))
         start = shared
-    for first in range(start, stop, chunk):
-        count = min(chunk, stop - first)
+    for first in range(start, stop, in_chunk):
+        count = min(in_chunk, stop - first)
         team = threads_for(job, count, threads)
         chunk_E, chunk_correct = propagate_chunk(job, first, count, team)
         total, correct = total + chunk_E, correct + chunk_correct
@@ -187,35 +189,35 @@ def predict_arrays(job: Any, theta: Any, X: Any, Y: Any, start: int, stop: int, 
     """y = h_L alone: with fewer arrays than `propagate_arrays` has, a call from Python takes 0.3 µs less."""
     jobs.begin_call(job, address_in_memory(theta), address_in_memory(X), 0, 0, 0, 0, address_in_memory(Y), 0, 0, 0.0,
                     job[jobs.DEPTH] + 1, 0, 0)
-    chunk = job[jobs.CHUNK]
-    for first in range(start, stop, chunk):
-        count = min(chunk, stop - first)
+    in_chunk = job[jobs.CHUNK]
+    for first in range(start, stop, in_chunk):
+        count = min(in_chunk, stop - first)
         propagate_chunk(job, first, count, threads_for(job, count, threads))
 
 
 def propagate(theta: np.ndarray, layout: Layout, samples: Any, order: np.ndarray, start: int, stop: int,
-              grad: np.ndarray, Y: np.ndarray, E0: np.ndarray, norms: np.ndarray, extras: Extras, job: np.ndarray,
-              threads: int) -> tuple[float, int]:
+              E: float, grad: np.ndarray, Y: np.ndarray, E0: np.ndarray, norms: np.ndarray, extras: Extras,
+              job: np.ndarray, threads: int) -> tuple[float, int]:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`.
 
     It takes the tuples apart in Python: Numba needs 3 µs for that, as long as a sample in 784-128-10.
     """
     if extras is NO_EXTRAS and not len(samples.labels) and not len(samples.targets):
         predict_arrays(job, theta, samples.X, Y, start, stop, threads)
-        return 0.0, 0
-    found: tuple[float, int] = propagate_in_loop(theta, layout, samples, order, start, stop, grad, Y, E0, norms,
-                                                 extras, job, threads)
+        return E, 0
+    found: tuple[float, int] = propagate_in_loop(theta, layout, samples, order, start, stop, E, grad, Y, E0,
+                                                 norms, extras, job, threads)
     return found
 
 
 @inlined
-def propagate_in_loop(theta: Any, layout: Any, samples: Any, order: Any, start: Any, stop: Any, grad: Any, Y: Any,
-                      E0: Any, norms: Any, extras: Any, job: Any, threads: Any) -> Any:
+def propagate_in_loop(theta: Any, layout: Any, samples: Any, order: Any, start: Any, stop: Any, E: Any, grad: Any,
+                      Y: Any, E0: Any, norms: Any, extras: Any, job: Any, threads: Any) -> Any:
     """`propagate` of samples with targets."""
     if extras.drop != 0:
         jobs.begin_dropping(job, extras)
     return propagate_arrays(job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, start,
-                            stop, grad, Y, E0, norms, extras.clip_norm, threads)
+                            stop, E, grad, Y, E0, norms, extras.clip_norm, threads)
 
 
 @subkernel(inline=True)

@@ -1,7 +1,7 @@
 """The loop over batches and epochs, in compiled code, over any backend's `propagate`.
 
 It runs in slices: Python asks for about so many samples, and gets control back at the end of that many, of an epoch
-it wants to see, or of training. Where a slice ends is counted in pieces of fixed size and never in time, so that
+it wants to see, or of training. A slice ends where sums are cut anyway, at the end of a batch or of a chunk, so that
 interrupting training, however often, does not change a bit of the result.
 """
 
@@ -31,7 +31,7 @@ class Plan(NamedTuple):
     """What the loop is to do."""
 
     batch_size: int
-    piece: int        # a batch is cut into pieces of that many samples between which training may be interrupted
+    chunk: int        # a batch may be cut at multiples of that many samples, where training may be interrupted
     sampling: int     # IN_ORDER, WITHOUT_REPLACEMENT or WITH_REPLACEMENT
     seed: int         # of the order of samples, and of the units that are dropped, below 2^63
     clip_norm: float  # to which every sample's gradient is clipped, or 0
@@ -145,11 +145,11 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
                 draw_order(progress.order, plan.sampling, plan.seed, counts[EPOCH])
             batch_start = position - position % plan.batch_size
             batch_stop = min(batch_start + plan.batch_size, n)
-            stop = min(position + plan.piece, batch_stop)
+            stop = min(position + max(1, budget // plan.chunk) * plan.chunk, batch_stop)
             correct, taken = 0, 0
             extras = Extras(plan.clip_norm, plan.drop, address_in_memory(plan.rates),
                             epoch_key(plan.seed, counts[EPOCH]) if plan.drop != 0 else 0)
-            if at_once and position == batch_start and stop == batch_stop:
+            if at_once and batch_stop - batch_start <= plan.chunk:
                 size = stop - position
                 batches = min(n - position, budget) // size if has_constant_rate(
                     optimizer.schedule, state.updates[0]) else 1
@@ -161,9 +161,9 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
                 stop += max(0, taken - 1) * size
                 state.updates[0] += taken
             if taken == 0:
-                E, correct = propagate(theta, layout, samples, progress.order, position, stop, grad, nothing, nothing,
-                                       nobody, extras, work, threads)
-                sums[BATCH_E] += E
+                sums[BATCH_E], correct = propagate(
+                    theta, layout, samples, progress.order, position, stop, sums[BATCH_E], grad, nothing, nothing,
+                    nobody, extras, work, threads)
                 if stop == batch_stop:
                     size = batch_stop - batch_start
                     mass = np.float64(size)

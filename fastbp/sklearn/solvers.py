@@ -12,13 +12,12 @@ from scipy import optimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from .. import threads
 from ..backends.training_loop import BEST, DIVERGED, STALE
 from ..callbacks import ask_to_stop, call_if_there
 from ..inputs import Samples, mass_of
 from ..optimizers import SGD, Adam, Optimizer
 from ..progress_bar import ProgressBar
-from ..session import Session, make_plan, new_pace
+from ..session import Session, make_plan
 
 #: The learning rate below which "adaptive" gives up, and by what it divides.
 LOWEST_RATE, RATE_DIVISOR = 1e-6, 5.0
@@ -104,7 +103,6 @@ class _Stochastic:
     def run(self) -> None:
         """Epoch after epoch, until one of the rules, max_iter or Ctrl-C ends it."""
         estimator, session, net = self.estimator, self.session, self.estimator.net_
-        plan, pace = session.plan, new_pace()
         by_rate = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
         looks = by_rate or bool(self.validation or estimator.verbose or len(estimator.callbacks))
         goes_on = True
@@ -112,12 +110,10 @@ class _Stochastic:
             call_if_there(estimator.callbacks, "start", net)
         try:
             with (ProgressBar(estimator.progress, self.epochs, "epochs") as bar,
-                  net.workspace(min(plan.batch_size, plan.piece)) as room):
-                work = session.specialised(room)
+                  session.workspace() as work):
                 while goes_on and session.epochs_done < self.epochs:
                     before = session.epochs_done
-                    with threads.allowed() as count:
-                        status = session.advance(work, count, before + 1 if looks else self.epochs, pace)
+                    status = session.advance(work, before + 1 if looks else self.epochs)
                     if status == DIVERGED:
                         raise ValueError(_NON_FINITE) from session.divergence()
                     if session.epochs_done > before:

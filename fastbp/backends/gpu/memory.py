@@ -23,6 +23,7 @@ from ...inputs import (
     takes_labels,
 )
 from ...updates import OptimizerSpec, OptimizerState
+from ...workspaces import Shelves
 from .device import few_blocks, kernel
 from .driver import SIMULATED, cuda, gpus_of
 from .panels import THREADS, blocks_for, fill
@@ -69,6 +70,9 @@ def writable(array: Any) -> Any:
 
 class DeviceMemory:
     """Arrays on the device, of `numba.cuda`."""
+
+    def __init__(self) -> None:
+        self.shelves = Shelves(2**30)
 
     def vector(self, values: np.ndarray) -> Any:
         return writable(there(values))

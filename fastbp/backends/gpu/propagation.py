@@ -16,6 +16,7 @@ from .panels import (
     SQUARE,
     SQUARE_ROWS,
     THREADS,
+    TOTAL_E,
     TOTALS,
     add_outcomes,
     add_slices,
@@ -59,6 +60,12 @@ class DeviceLayout:
             there(np.array(places, np.int64)) for places in (self.widths, self.units, self.rows))
 
 
+def most_samples(layout: DeviceLayout) -> int:
+    """How many samples a chunk has at the most."""
+    sample_bytes = layout.dtype.itemsize * (2 * layout.rows[-1] + 2 * layout.widths[-1] + OUTCOME_ROWS)
+    return max(1, min(MAX_CHUNK, MAX_BYTES // sample_bytes))
+
+
 class Propagation:
     """Values of every layer for a chunk of samples, and the launches that compute them.
 
@@ -71,9 +78,8 @@ class Propagation:
 
     def __init__(self, layout: DeviceLayout, samples: int) -> None:
         dtype, rows, n_out = layout.dtype, layout.rows[-1], layout.widths[-1]
-        sample_bytes = dtype.itemsize * (2 * rows + 2 * n_out + OUTCOME_ROWS)
         self.layout = layout
-        self.chunk = max(1, min(samples, MAX_CHUNK, MAX_BYTES // sample_bytes))
+        self.chunk = min(samples, most_samples(layout))
         self.stream = cuda.stream()
         self.feed = Feed(self.chunk, self.stream)
         self.order = Order(np.empty(0, np.int64))  # of the epoch that is going on
@@ -107,9 +113,17 @@ class Propagation:
         self.stream.synchronize()
         return numbers
 
-    def start_totals(self) -> None:
-        """E and the number of correct samples are 0."""
-        self.totals.copy_to_device(np.zeros(TOTALS), stream=self.stream)
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its arrays on the device, but for small ones."""
+        arrays = self.h, self.delta, self.d, self.e, self.outcome, self.E, self.correct, self.part
+        return sum(array.nbytes for array in arrays)
+
+    def start_totals(self, E: float = 0.0) -> None:
+        """The losses so far are E, and no sample is correct yet."""
+        totals = np.zeros(TOTALS)
+        totals[TOTAL_E] = E
+        self.totals.copy_to_device(totals, stream=self.stream)
 
     def run(self, theta: Any, window: Window, grad: Any, Y: Any, E0: Any, norms: Any, extras: Extras,
             rates: np.ndarray) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 
 from ...by_address import address_of
 from ...compilation import undisturbed
-from ...layout import Layout, aligned_zeros, keeping
+from ...layout import Layout, aligned_zeros, bytes_kept, keeping
 from ...loss_panels import OUTCOME_ROWS
+from .. import longest_chunk
 from . import job as jobs
 from .clipping import SQUARES_ROWS, clip_panel
 from .crew import chunks_share, partials_share
@@ -26,6 +27,9 @@ from .sums import add_row_sums
 from .transpose import transpose_block, transpose_narrow
 
 _config: Any = numba.config
+
+#: Operations per second to expect of every lane: two multiply-adds a cycle at 3 GHz.
+LANE_FLOPS = 12e9
 
 #: A chunk's δ and h, which phase 2 reads again, should stay in the second-level cache; but every chunk costs a pass
 #: over the gradient.
@@ -55,48 +59,73 @@ def lanes(dtype: np.dtype) -> int:
     return host().vector_bytes // dtype.itemsize  # a dtype's name takes 4 µs
 
 
+def chunk(layout: Layout, dtype: np.dtype) -> int:
+    """How many samples are taken at a time, whole panels of them; see `Backend.chunk`."""
+    width = lanes(dtype)
+    kept, passing = _sample_bytes(layout, dtype)
+    samples = min(max(CHUNK_BYTES // kept, MIN_CHUNK), MAX_CHUNK,
+                  MAX_BYTES // (kept if _is_resident(layout, dtype) else kept + passing),
+                  longest_chunk(LANE_FLOPS * width, layout.size))
+    return max(1, samples // width) * width
+
+
+def _places(layout: Layout, dtype: np.dtype) -> np.ndarray:
+    """Where each layer begins among the units of a panel, each rounded up to whole vectors."""
+    width = lanes(dtype)
+    return np.concatenate([[0], np.cumsum(-(-layout.widths // width) * width)])
+
+
+def _sample_bytes(layout: Layout, dtype: np.dtype) -> tuple[int, int]:
+    """The bytes of a sample in delta and h_rows; and in a, h, e."""
+    places = _places(layout, dtype)
+    kept, passing = int(places[-2]) + int(layout.units[-1]), 2 * int(places[-1]) + int(np.diff(places).max())
+    return kept * dtype.itemsize, passing * dtype.itemsize
+
+
+def _is_resident(layout: Layout, dtype: np.dtype) -> bool:
+    """Whether the weights stay in the second-level cache."""
+    passing = _sample_bytes(layout, dtype)[1]
+    return layout.size * dtype.itemsize <= RESIDENT_BYTES and passing * lanes(dtype) <= RESIDENT_BYTES // 2
+
+
 @undisturbed()
 def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None = None) -> np.ndarray:
     """The job, with its memory, for calls with up to that many samples on up to so many threads.
 
-    By default as many threads as Numba starts. The size of a chunk depends on the network alone.
+    By default as many threads as Numba starts.
     """
     threads = _config.NUMBA_NUM_THREADS if threads is None else threads
     job, size = _one_job(layout, dtype, samples, threads)
-    chunk = int(job[jobs.CHUNK])
-    chunks = -(-samples // chunk)
+    in_chunk = int(job[jobs.CHUNK])
+    chunks = -(-samples // in_chunk)
     if job[jobs.GROUP] == 0 or min(threads, chunks) < 2:
         return job
     in_crew, in_partial = _apart(len(job), 8), _apart(layout.size, 64 // dtype.itemsize)
-    first, room_size = _one_job(layout, dtype, chunk, 1)
+    first, room_size = _one_job(layout, dtype, in_chunk, 1)
     crew = min(threads, chunks, (MAX_CREW_BYTES - size) // (room_size + in_partial * dtype.itemsize))
     if crew < 2:
         return job
-    rooms = [first, *(_one_job(layout, dtype, chunk, 1)[0] for _ in range(crew - 1))]
+    rooms = [first, *(_one_job(layout, dtype, in_chunk, 1)[0] for _ in range(crew - 1))]
     rows = aligned_zeros(crew * in_crew, np.dtype(np.int64)).reshape(crew, in_crew)
     rows[:, : len(job)] = rooms
     most = PARTIALS_BYTES // (in_partial * dtype.itemsize) // crew * crew
-    together = min(max(crew, most), chunks, chunk)
+    together = min(max(crew, most), chunks, in_chunk)
     partials = aligned_zeros(together * in_partial, dtype)
     job[[jobs.CREW, jobs.CREW_SIZE, jobs.IN_CREW, jobs.PARTIALS, jobs.ROUND, jobs.IN_PARTIAL]] = (
         rows.ctypes.data, crew, in_crew, partials.ctypes.data, together, in_partial)
     job[[jobs.CHUNKS_PHASE, jobs.PARTIALS_PHASE]] = (
         address_of(chunks_share, dtype.name), address_of(partials_share, dtype.name))
-    return keeping(job, rows, rooms, partials)
+    return keeping(job, rows, *rooms, partials)
 
 
 def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:
     """A job whose threads share the panels and the tiles of one chunk after another, and the bytes of its memory."""
     width, itemsize, depth, name = lanes(dtype), dtype.itemsize, layout.depth, dtype.name
-    places = np.concatenate([[0], np.cumsum(-(-layout.widths // width) * width)])
+    places, resident = _places(layout, dtype), _is_resident(layout, dtype)
     units, in_row, outputs = int(layout.units[-1]), int(places[-1]), int(layout.widths[-1])
-    widest = int(np.diff(places).max())
-    kept = (int(places[-2]) + units) * itemsize       # bytes of a sample in delta and h_rows
-    passing = (2 * in_row + widest) * itemsize        # and in a, h, e
-    resident = layout.size * itemsize <= RESIDENT_BYTES and passing * width <= RESIDENT_BYTES // 2
-    chunk = min(max(CHUNK_BYTES // kept, MIN_CHUNK), MAX_CHUNK, MAX_BYTES // (kept if resident else kept + passing))
-    panels = max(1, min(chunk // width, -(-samples // width)))
-    chunk = panels * width
+    widest, passing = int(np.diff(places).max()), _sample_bytes(layout, dtype)[1]
+    panels = min(chunk(layout, dtype) // width, max(1, -(-samples // width)))
+    count = panels * width
     group = max(MIN_GROUP, min(MAX_GROUP, GROUP_BYTES // (passing * width), MAX_SLOTS // threads) // 2 * 2)
     slots = group * threads if resident else panels
     line, in_rows, in_largest = 64 // itemsize, _apart(2 * width, 8), _apart(depth + 1, 32 // itemsize)
@@ -108,12 +137,12 @@ def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tup
     h_panels = max(slots, panels) if by_lanes else slots
     sizes = {"scratch": scratch, "a": slots * in_panel, "h": h_panels * in_panel, "e": slots * in_error,
              "d": slots * in_target, "outcome": slots * in_outcome, "delta": panels * units * width,
-             "h_rows": int(places[-2]) * chunk, "a_panel": outputs * width, "h_panel": outputs * width,
+             "h_rows": int(places[-2]) * count, "a_panel": outputs * width, "h_panel": outputs * width,
              "delta_rows": width * in_row}
     numbers, places_in_memory = _shared(sizes, dtype)
     integers = aligned_zeros(slots * in_rows + width, np.dtype(np.int64))
     integers[slots * in_rows :] = np.arange(width) * width
-    E, correct = aligned_zeros(chunk, np.dtype(np.float64)), aligned_zeros(chunk, np.dtype(np.int64))
+    E, correct = aligned_zeros(count, np.dtype(np.float64)), aligned_zeros(count, np.dtype(np.int64))
     largest = aligned_zeros(slots * 2 * in_largest, dtype).reshape(slots, 2, in_largest)
     in_squares = _apart(SQUARES_ROWS * width, 8)
     squares = aligned_zeros(slots * in_squares, np.dtype(np.float64))
@@ -134,12 +163,17 @@ def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tup
         add_outer=address_of(add_outer, name), evaluate=layout.evaluate,
         keep_outcomes=address_of(keep_outcomes, name), clip=address_of(clip_panel, name),
         propagate_phase=address_of(propagate_share, name), gradient_phase=address_of(gradient_share, name),
-        chunk=chunk, parameters=layout.size, lanes=width, tile_rows=host().tile_rows, lane_rows=lane_rows(),
+        chunk=count, parameters=layout.size, lanes=width, tile_rows=host().tile_rows, lane_rows=lane_rows(),
         row_cost=row_cost if by_lanes else 0, lane_cost=lane_cost, group=group if resident else 0,
         depth=depth, in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
-        in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=chunk * width, in_row=in_row)
+        in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=count * width, in_row=in_row)
     memory = numbers, integers, largest, squares, E, correct, before
     return keeping(job, *memory), sum(array.nbytes for array in memory)
+
+
+def nbytes(job: np.ndarray) -> int:
+    """The bytes of a job and its memory."""
+    return bytes_kept(job)
 
 
 def _apart(size: int, line: int) -> int:

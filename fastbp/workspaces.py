@@ -1,0 +1,96 @@
+"""Workspaces that nobody uses at the moment, for the next call on a network of the same kind.
+
+Networks whose calls take the same workspaces share one shelf of them, and it goes when the last of these networks does.
+What lies on all shelves together is bounded: where a new workspace is made, those of the shelves that have gone longest
+without a new one are given up.
+"""
+
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+
+class _Idle(NamedTuple):
+    """A workspace, for calls with up to so many samples."""
+
+    samples: int
+    nbytes: int
+    work: Any
+
+
+_NONE = _Idle(0, 0, None)
+
+
+class Shelf:
+    """The idle workspaces of networks of one kind: backend, dtype, widths, activations and loss.
+
+    A workspace is of one thread alone while it is taken. (Lists take and give elements in one step of the interpreter,
+    so that threads, and forked children, need no lock.)
+    """
+
+    def __init__(self, shelves: "Shelves", key: Hashable, backend: Any, layout: Any, dtype: Any) -> None:
+        self._shelves, self.key = shelves, key
+        self._backend, self._layout, self._dtype = backend, layout, dtype
+        self.idle: list[_Idle] = []
+
+    @contextmanager
+    def workspace(self, samples: int) -> Iterator[Any]:
+        """A workspace for a call with up to that many samples."""
+        idle = self.take(samples)
+        try:
+            yield idle.work
+        finally:
+            self.idle.append(idle)
+
+    def take(self, samples: int) -> _Idle:
+        """A workspace that no other thread has; to be put back by ``idle.append``."""
+        try:
+            idle = self.idle.pop()
+        except IndexError:  # all are in use
+            idle = _NONE
+        return idle if idle.samples >= samples else self._new(samples)
+
+    def _new(self, samples: int) -> _Idle:
+        samples = 1 << (samples - 1).bit_length()  # or calls that grow by one would allocate every time
+        work = self._backend.workspace(self._layout, self._dtype, samples)
+        idle = _Idle(samples, self._backend.nbytes(work), work)
+        self._shelves.make_place(self, idle.nbytes)
+        return idle
+
+
+class Shelves:
+    """All shelves of one memory.
+
+    Parameters
+    ----------
+    most_bytes : int
+        Of the workspaces on all of them.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._shelves: WeakValueDictionary[Hashable, Shelf] = WeakValueDictionary()
+
+    def shelf(self, key: Hashable, backend: Any, layout: Any, dtype: Any) -> Shelf:
+        """The shelf of a kind of networks, which lives as long as one of them has it."""
+        shelf = self._shelves.get(key)
+        if shelf is None:
+            shelf = self._shelves[key] = Shelf(self, key, backend, layout, dtype)
+        return shelf
+
+    def idle_bytes(self) -> int:
+        """The bytes of all idle workspaces."""
+        return sum(idle.nbytes for shelf in list(self._shelves.values()) for idle in list(shelf.idle))
+
+    def make_place(self, shelf: Shelf, nbytes: int) -> None:
+        """Give up idle workspaces until there is place for so many bytes on a shelf, which becomes the newest."""
+        self._shelves.pop(shelf.key, None)
+        self._shelves[shelf.key] = shelf
+        surplus = self.idle_bytes() + nbytes - self._most_bytes
+        for other in list(self._shelves.values()):
+            while surplus > 0 and other.idle:
+                try:
+                    surplus -= other.idle.pop(0).nbytes
+                except IndexError:  # another thread has taken it
+                    break
