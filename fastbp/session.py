@@ -34,7 +34,8 @@ MOST_EPOCHS = 2**16
 
 def make_plan(net: MLP, n: int, batch_size: int, *, shuffle: bool, replacement: bool = False, seed: int | None = None,
               clip_norm: float = 0.0, penalty: float = 0.0, by_weight: bool = False, loss_scale: float = 1.0,
-              tolerance: float = 0.0, patience: int = 0, dropout: float | Sequence[float] | None = None) -> Plan:
+              loss_share: float = 0.0, tolerance: float = 0.0, patience: int = 0,
+              dropout: float | Sequence[float] | None = None) -> Plan:
     """How a network is to go through n samples; a seed that is not given is drawn from the network's generator.
 
     Raises what `dropout.checked_rates` does, before a seed is drawn.
@@ -45,8 +46,8 @@ def make_plan(net: MLP, n: int, batch_size: int, *, shuffle: bool, replacement: 
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
     chunk = net.backend_module.chunk(net.layout, net.dtype)
-    return Plan(min(batch_size, n), chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale, tolerance,
-                patience, drop, rates)
+    return Plan(min(batch_size, n), chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale, loss_share,
+                tolerance, patience, drop, rates)
 
 
 class Session:

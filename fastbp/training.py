@@ -71,8 +71,9 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
         α: to the E of every batch ½ α Σ_k ‖W_k‖² is added, before its gradient is divided by |S|; biases are free. (An
         optimizer's weight_decay is of all parameters, and does not depend on |S|.)
     weighted_mean : bool
-        Whether a batch's E and gradient are divided by Σ w_i instead of |S|, as scikit-learn does. Small batches whose
-        weights differ much then have gradients that are not those of the whole set on average.
+        Whether a batch's gradient is divided by Σ w_i instead of |S|, as scikit-learn does, and recorded losses are
+        Σ w_i L_i / Σ w_i, of all samples. Small batches whose weights differ much then have gradients that are not
+        those of the whole set on average.
     dropout : float or sequence of L-1 floats, optional
         p from 0 to below 1, of all hidden layers or of h_1 … h_{L-1}: in every epoch each sample's hidden units are
         left out with that probability, h_k ← m ⊙ h_k / (1 - p) with m_i = 0 or 1 [1]_; once for all, where one is drawn
@@ -124,7 +125,8 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
     C = checked_clip_norm("clip_sample_norm", clip_sample_norm)
     alpha = require_number("l2_penalty", l2_penalty, at_least=0.0)
     plan = make_plan(net, len(run.samples.X), batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
-                     clip_norm=C, penalty=alpha, by_weight=run.weighted_mean, dropout=dropout)
+                     clip_norm=C, penalty=alpha, by_weight=run.weighted_mean,
+                     loss_share=len(run.samples.X) / run.mass_of(run.samples), dropout=dropout)
     return _train(run, Session(net, run.samples, plan, optimizer, state, epochs), progress)
 
 
@@ -165,7 +167,10 @@ class _Run:
     def validation_mass(self) -> float:
         """Over what the mean of the validation losses is taken."""
         assert self.validation is not None
-        samples, _ = self.validation
+        return self.mass_of(self.validation[0])
+
+    def mass_of(self, samples: Samples) -> float:
+        """By what the sum of the losses of samples is divided, to be recorded: n, or Σ w."""
         n = len(samples.X)
         return mass_of(self.net.backend_module.memory.to_host(samples.weights), n) if self.weighted_mean else float(n)
 

@@ -91,7 +91,7 @@ def test_training_is_the_loop_by_hand(drawn, optimizer, weight, dtype, backend):
 @pytest.mark.parametrize("optimizer", [fastbp.SGD(0.5), ADAM], ids=repr)
 @pytest.mark.parametrize(("alpha", "weighted_mean"), [(0.3, False), (0.0, True), (0.3, True)])
 def test_a_penalty_on_the_weights_and_means_by_weight(alpha, weighted_mean, optimizer, weight, backend):
-    """E + ½ α Σ ‖W‖², whose gradient is divided by |S| or Σ w; the recorded loss is the mean of batches' by size."""
+    """E + ½ α Σ ‖W‖², whose gradient is divided by |S| or Σ w; the recorded loss is its sum over n, or all Σ w."""
     trained, stepped = network(backend), network()
     history = trained.fit(X, LABELS, optimizer=optimizer, epochs=3, batch_size=BATCH, shuffle=False,
                           sample_weight=weight, l2_penalty=alpha, weighted_mean=weighted_mean)
@@ -108,8 +108,9 @@ def test_a_penalty_on_the_weights_and_means_by_weight(alpha, weighted_mean, opti
             mass = w.sum() if weighted_mean else len(w)
             stepped.grad[:] /= mass
             optimizer.step(stepped.theta, stepped.grad, state)
-            total += E / mass * len(w)
-        assert history["loss"][epoch] == pytest.approx(total / N, rel=1e-12)
+            total += E
+        all_weights = N if weight is None or not weighted_mean else weight.sum()
+        assert history["loss"][epoch] == pytest.approx(total / all_weights, rel=1e-12)
     np.testing.assert_allclose(trained.theta_on_host(), stepped.theta, rtol=1e-9, atol=1e-12)
 
 
@@ -444,10 +445,14 @@ def test_epochs_without_end_take_no_memory():
     assert history.epochs == 3
 
 
-@pytest.mark.parametrize("weight", [None, np.linspace(1.0, 3.0, N), np.zeros(N)], ids=["none", "some", "zeros"])
-def test_losses_of_training_and_validation_are_the_same_mean(weight):
+@pytest.mark.parametrize("weight", [None, np.linspace(1.0, 3.0, N), np.zeros(N), np.arange(N) // 3 == 2],
+                         ids=["none", "some", "zeros", "one batch"])
+@pytest.mark.parametrize("batch_size", [1, 3, N])
+@pytest.mark.parametrize("backend", ["auto", "loops", *CUDA])
+def test_losses_of_training_and_validation_are_the_same_mean(backend, batch_size, weight):
+    """Σ w L / n, or Σ w L / Σ w, of all samples: weights differ from batch to batch, and some batches have none."""
     given = (X, LABELS) if weight is None else (X, LABELS, weight)
     for weighted_mean in (False, True):
-        history = network("auto").fit(X, LABELS, epochs=1, batch_size=N, optimizer=fastbp.SGD(0.0),
-                                      sample_weight=weight, weighted_mean=weighted_mean, validation_data=given)
+        history = network(backend).fit(X, LABELS, epochs=1, batch_size=batch_size, optimizer=fastbp.SGD(0.0),
+                                       sample_weight=weight, weighted_mean=weighted_mean, validation_data=given)
         assert history["validation_loss"] == pytest.approx(history["loss"])

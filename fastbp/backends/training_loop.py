@@ -38,6 +38,8 @@ class Plan(NamedTuple):
     penalty: float    # α: the gradient of a batch is that of E + ½ α Σ_k ‖W_k‖²
     by_weight: bool   # whether it is divided by the sum of the samples' weights, instead of their number
     loss_scale: float # by which E is multiplied where it is recorded
+    loss_share: float # by what a batch's E is multiplied in the recorded loss times n: n / Σ w of all samples where
+                      # that is Σ w L / Σ w; or 0, for the mean over samples of their batches' own means
     tolerance: float  # training stalls where the recorded loss has not been better than the best by that much in
     patience: int     # more than so many epochs in a row; 0 where nobody asks
     drop: int         # the address of what drops units, or 0; see `dropout.drop_panel`
@@ -172,7 +174,8 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
                     penalty = add_penalty(theta, grad, layout, plan.penalty) if plan.penalty > 0.0 else 0.0
                     if not (is_finite(sums[BATCH_E]) and update(theta, grad, 1.0 / mass, optimizer, state, threads)):
                         return DIVERGED
-                    sums[EPOCH_E] += (plan.loss_scale * sums[BATCH_E] + penalty) * (size / mass)
+                    share = plan.loss_share if plan.loss_share > 0.0 else size / mass
+                    sums[EPOCH_E] += (plan.loss_scale * sums[BATCH_E] + penalty) * share
                     sums[BATCH_E], sums[REACH] = 0.0, -1.0
                     taken = 1
             counts[CORRECT] += correct

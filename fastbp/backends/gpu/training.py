@@ -96,8 +96,9 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: 
         taken = len(records)
         sizes = np.array([stop - start for start, stop in batches[:taken]])
         E_of_steps = plan.loss_scale * records[:, RECORD_E] + records[:, RECORD_PENALTY]
-        for share in (E_of_steps * sizes / records[:, RECORD_MASS]).tolist():
-            sums[EPOCH_E] += share  # one after another, so that it does not matter where a slice ends
+        shares = plan.loss_share if plan.loss_share > 0.0 else sizes / records[:, RECORD_MASS]
+        for part in (E_of_steps * shares).tolist():
+            sums[EPOCH_E] += part  # one after another, so that it does not matter where a slice ends
         counts[CORRECT] += int(records[:, RECORD_CORRECT].sum())
         counts[STEP] += taken
         state.updates[0] += taken
