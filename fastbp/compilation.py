@@ -8,7 +8,9 @@ import; each kernel is compiled at its first call for a dtype and then kept on d
 import functools
 import gc
 import hashlib
+import importlib.util
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -170,6 +172,7 @@ def undisturbed() -> Iterator[None]:
     What compiles several functions should be so as a whole: after each, garbage would be collected at once.
     """
     with global_compiler_lock:  # one thread at a time
+        _import_array_functions()
         was_enabled = gc.isenabled()
         gc.disable()
         try:
@@ -177,6 +180,23 @@ def undisturbed() -> Iterator[None]:
         finally:
             if was_enabled:
                 gc.enable()
+
+
+def _import_array_functions() -> None:
+    """Import Numba's array functions, which every first kernel needs, without SciPy's linear algebra.
+
+    Numba imports that only to see whether there is a BLAS. It took half of the time of the first call of a process that
+    finds its kernels in the cache.
+    """
+    if "numba.np.arraymath" in sys.modules or importlib.util.find_spec("scipy") is None:
+        return
+    linalg: Any = importlib.import_module("numba.np.linalg")
+    ensure_blas, linalg.ensure_blas = linalg.ensure_blas, lambda: None
+    try:
+        array_functions: Any = importlib.import_module("numba.np.arraymath")
+        array_functions.ensure_blas = ensure_blas
+    finally:
+        linalg.ensure_blas = ensure_blas
 
 
 @functools.cache

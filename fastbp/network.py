@@ -156,7 +156,6 @@ class MLP:
         linked = self._backend.linked(self._layout, self._activations, self._loss, self._dtype)
         kind = self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss
         self._shelf: Shelf = self._backend.memory.shelves.shelf(kind, self._backend, linked, self._dtype)
-        self._chunk = self._backend.chunk(linked, self._dtype)
         self._layout = linked
 
     @property
@@ -406,10 +405,10 @@ class MLP:
                 if operations < threads.SMALL_CALL:  # too short to look at the clock
                     return self._backend.propagate(self._theta, layout, samples, IN_ORDER, 0, n, E, grad, Y, E0,
                                                    norms, extras, idle.work, count)
-                pace = self.pace(("call", passes), passes)
+                pace, chunk = self.pace(("call", passes), passes), self._shelf.chunk
                 while start < n:
                     begin, (team, budget) = time.perf_counter(), pace.next_slice(count)
-                    stop = min(start + max(1, budget // self._chunk) * self._chunk, n)
+                    stop = min(start + max(1, budget // chunk) * chunk, n)
                     E, found = self._backend.propagate(self._theta, layout, samples, IN_ORDER, start, stop, E, grad, Y,
                                                        E0, norms, extras, idle.work, team)
                     pace.learn(team, time.perf_counter() - begin, stop - start)
@@ -463,7 +462,7 @@ class MLP:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what `_prepare` makes."""
-        prepared = ("_backend", "_layout", "_chunk", "_paces", "_shelf", "_unwanted")
+        prepared = ("_backend", "_layout", "_paces", "_shelf", "_unwanted")
         state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         return state | {name: self._backend.memory.to_host(state[name]) for name in ("_theta", "_grad")}
 

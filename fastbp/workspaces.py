@@ -32,6 +32,8 @@ class Shelf:
     def __init__(self, shelves: "Shelves", key: Hashable, backend: Any, layout: Any, dtype: Any) -> None:
         self._shelves, self.key = shelves, key
         self._backend, self._layout, self._dtype = backend, layout, dtype
+        #: How many samples the backend takes at a time.
+        self.chunk: int = backend.chunk(layout, dtype)
         self.idle: list[_Idle] = []
 
     @contextmanager

@@ -92,6 +92,27 @@ def test_batches_of_many_chunks_have_the_same_bits_on_threads_that_share_them(dt
     assert run(CHUNKS, dtype, NUMBA_NUM_THREADS="4").split() == ["1", "True"] * 3
 
 
+LINEAR_ALGEBRA = """
+import sys
+import numba, numpy as np
+import fastbp
+
+net = fastbp.MLP([3, 4, 2], seed=0)
+net.forward(np.zeros((1, 3)))
+print(any(name.startswith("scipy.linalg") for name in sys.modules))
+matrix = np.array([[1.0, 2.0], [3.0, 5.0]])
+for own in (np.dot, np.linalg.inv):
+    compiled = numba.njit(lambda a: own(a, a)) if own is np.dot else numba.njit(lambda a: np.linalg.inv(a))
+    assert np.allclose(compiled(matrix), own(matrix, matrix) if own is np.dot else own(matrix))
+assert np.allclose(numba.njit(lambda a: np.cov(a))(matrix), np.cov(matrix))
+"""
+
+
+def test_linear_algebra_of_scipy_is_not_imported_and_works_in_users_functions():
+    pytest.importorskip("scipy")
+    assert run(LINEAR_ALGEBRA) == "False"
+
+
 SIGNATURES = """
 import sys
 import numpy as np

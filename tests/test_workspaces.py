@@ -76,6 +76,9 @@ def test_networks_of_many_shapes_have_bounded_workspaces():
 class Backend:
     """Workspaces of as many bytes as samples."""
 
+    def chunk(self, layout, dtype):
+        return 8
+
     def workspace(self, layout, dtype, samples):
         return bytearray(samples)
 

@@ -1,6 +1,7 @@
 """The memory of a chunk of samples, and the job that knows where everything in it lies."""
 
-from typing import Any
+import itertools
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -59,33 +60,31 @@ def lanes(dtype: np.dtype) -> int:
     return host().vector_bytes // dtype.itemsize  # a dtype's name takes 4 µs
 
 
-def chunk(layout: Layout, dtype: np.dtype) -> int:
-    """How many samples are taken at a time, whole panels of them; see `Backend.chunk`."""
-    width = lanes(dtype)
-    kept, passing = _sample_bytes(layout, dtype)
+class _Sizes(NamedTuple):
+    """What follows from a layout and a dtype alone."""
+
+    places: list[int]  # where each layer begins among the units of a panel, each rounded up to whole vectors
+    widest: int        # the most units of a layer, rounded up so
+    passing: int       # the bytes of a sample in a, h and e
+    resident: bool     # whether the weights stay in the second-level cache
+    chunk: int         # how many samples are taken at a time, whole panels of them
+
+
+def _sizes_of(layout: Layout, dtype: np.dtype) -> _Sizes:
+    width, itemsize = lanes(dtype), dtype.itemsize
+    widths = [-(-units // width) * width for units in layout.widths.tolist()]
+    places, widest = [0, *itertools.accumulate(widths)], max(widths)
+    kept = (places[-2] + int(layout.units[-1])) * itemsize  # bytes of a sample in delta and h_rows
+    passing = (2 * places[-1] + widest) * itemsize
+    resident = layout.size * itemsize <= RESIDENT_BYTES and passing * width <= RESIDENT_BYTES // 2
     samples = min(max(CHUNK_BYTES // kept, MIN_CHUNK), MAX_CHUNK,
-                  MAX_BYTES // (kept if _is_resident(layout, dtype) else kept + passing),
-                  longest_chunk(LANE_FLOPS * width, layout.size))
-    return max(1, samples // width) * width
+                  MAX_BYTES // (kept if resident else kept + passing), longest_chunk(LANE_FLOPS * width, layout.size))
+    return _Sizes(places, widest, passing, resident, max(1, samples // width) * width)
 
 
-def _places(layout: Layout, dtype: np.dtype) -> np.ndarray:
-    """Where each layer begins among the units of a panel, each rounded up to whole vectors."""
-    width = lanes(dtype)
-    return np.concatenate([[0], np.cumsum(-(-layout.widths // width) * width)])
-
-
-def _sample_bytes(layout: Layout, dtype: np.dtype) -> tuple[int, int]:
-    """The bytes of a sample in delta and h_rows; and in a, h, e."""
-    places = _places(layout, dtype)
-    kept, passing = int(places[-2]) + int(layout.units[-1]), 2 * int(places[-1]) + int(np.diff(places).max())
-    return kept * dtype.itemsize, passing * dtype.itemsize
-
-
-def _is_resident(layout: Layout, dtype: np.dtype) -> bool:
-    """Whether the weights stay in the second-level cache."""
-    passing = _sample_bytes(layout, dtype)[1]
-    return layout.size * dtype.itemsize <= RESIDENT_BYTES and passing * lanes(dtype) <= RESIDENT_BYTES // 2
+def chunk(layout: Layout, dtype: np.dtype) -> int:
+    """How many samples are taken at a time; see `Backend.chunk`."""
+    return _sizes_of(layout, dtype).chunk
 
 
 @undisturbed()
@@ -121,10 +120,9 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None
 def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:
     """A job whose threads share the panels and the tiles of one chunk after another, and the bytes of its memory."""
     width, itemsize, depth, name = lanes(dtype), dtype.itemsize, layout.depth, dtype.name
-    places, resident = _places(layout, dtype), _is_resident(layout, dtype)
-    units, in_row, outputs = int(layout.units[-1]), int(places[-1]), int(layout.widths[-1])
-    widest, passing = int(np.diff(places).max()), _sample_bytes(layout, dtype)[1]
-    panels = min(chunk(layout, dtype) // width, max(1, -(-samples // width)))
+    places, widest, passing, resident, most = _sizes_of(layout, dtype)
+    units, in_row, outputs = int(layout.units[-1]), places[-1], int(layout.widths[-1])
+    panels = min(most // width, max(1, -(-samples // width)))
     count = panels * width
     group = max(MIN_GROUP, min(MAX_GROUP, GROUP_BYTES // (passing * width), MAX_SLOTS // threads) // 2 * 2)
     slots = group * threads if resident else panels
@@ -137,7 +135,7 @@ def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tup
     h_panels = max(slots, panels) if by_lanes else slots
     sizes = {"scratch": scratch, "a": slots * in_panel, "h": h_panels * in_panel, "e": slots * in_error,
              "d": slots * in_target, "outcome": slots * in_outcome, "delta": panels * units * width,
-             "h_rows": int(places[-2]) * count, "a_panel": outputs * width, "h_panel": outputs * width,
+             "h_rows": places[-2] * count, "a_panel": outputs * width, "h_panel": outputs * width,
              "delta_rows": width * in_row}
     numbers, places_in_memory = _shared(sizes, dtype)
     integers = aligned_zeros(slots * in_rows + width, np.dtype(np.int64))
