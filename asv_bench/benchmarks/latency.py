@@ -1,5 +1,6 @@
 """One sample at a time, called from Python: what a loop of one's own, or a simulation around a network, waits for."""
 
+import itertools
 from functools import partial
 
 import numpy as np
@@ -34,3 +35,27 @@ class OneSample(Timed):
 
     def time_call(self, call: str, backend: str, widths: str) -> None:
         self.calls()
+
+
+class FirstCall:
+    """The first forward pass of a network of 784-128-10, where kernels are in memory, on one thread.
+
+    A network of a new shape gets a workspace; one of a shape that was called before takes that one's.
+    """
+
+    params = ("known", "new")
+    param_names = ("shape",)
+    number, repeat, rounds, warmup_time = 1, 50, 1, 0
+
+    widths = itertools.count(128)
+
+    def setup(self, shape: str) -> None:
+        use_threads(1)
+        self.x = np.zeros((1, 784), np.float32)
+        known = fastbp.MLP([784, 128, 10], seed=0)
+        known.forward(self.x)
+        self.net = fastbp.MLP([784, 128 if shape == "known" else next(self.widths) + 1, 10], seed=0)
+        self.known = known  # its workspace lives as long as it does
+
+    def time_forward(self, shape: str) -> None:
+        self.net.forward(self.x)

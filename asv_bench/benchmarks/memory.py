@@ -40,3 +40,19 @@ class Propagation:
 
     def peakmem_setup(self, backend: str, samples: int) -> None:
         """The process with the data and the kernels alone, to hold the others against."""
+
+
+class ManyNetworks:
+    """Peak memory of a process with networks of one shape, 20-50-10 in float32, of which each was called once."""
+
+    params = (1, 100, 1_000)
+    param_names = ("networks",)
+
+    def setup(self, networks: int) -> None:
+        self.net, self.X, _ = draw("tiled", 100)
+        self.net.forward(self.X)  # reads the kernels from disk
+
+    def peakmem_forward(self, networks: int) -> None:
+        self.kept = [fastbp.MLP([20, 50, 10], seed=seed) for seed in range(networks)]
+        for net in self.kept:
+            net.forward(self.X)
