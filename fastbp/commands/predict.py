@@ -9,6 +9,7 @@ from .. import datasets
 from ..storage import load
 from .output import as_json
 from .scaling import Scaling, predictions
+from .tables import add_table_options, as_written
 
 
 def add_command(commands: Any) -> None:
@@ -22,7 +23,7 @@ def add_command(commands: Any) -> None:
                              "if the training data had names too")
     parser.add_argument("--target", metavar="COLUMN", help="a column of the table to leave out, by name or index, such "
                                                            "as the targets; none if not given")
-    parser.add_argument("--header", choices=datasets.HEADERS, default="auto", help="whether a table begins with names")
+    add_table_options(parser)
     parser.add_argument("--probabilities", action="store_true", help="add a column with the probability of each class")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     parser.set_defaults(run=run)
@@ -32,7 +33,8 @@ def run(options: argparse.Namespace) -> str:
     """Predict as the options say."""
     net = load(options.model)
     scaling = Scaling.of_network(net, options.model)
-    dataset = datasets.load(options.data, target=options.target, header=options.header, with_targets=False)
+    dataset = datasets.load(options.data, target=options.target, names=scaling.features, with_targets=False,
+                            **as_written(options))
     found = predictions(net, scaling, scaling.columns(dataset.X, dataset.features))
     classes = scaling.classes
     if options.probabilities and found.probabilities is None:

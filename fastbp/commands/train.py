@@ -25,6 +25,7 @@ from ..network import MLP
 from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from .output import as_json, require_place
 from .scaling import Scaling, predictions
+from .tables import add_table_options, as_written
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
 
@@ -47,7 +48,7 @@ def add_command(commands: Any) -> None:
                            "and y; or a folder with IDX files of the MNIST family")
     data.add_argument("--target", metavar="COLUMN", help="target column of a table, by name or index; the last if not "
                                                          "given")
-    data.add_argument("--header", choices=datasets.HEADERS, default="auto", help="whether a table begins with names")
+    add_table_options(data)
     data.add_argument("--task", choices=datasets.TASKS, default="auto", help="what the targets are")
     data.add_argument("--test-fraction", type=float, default=0.2, help="rows kept for the test, where the source does "
                                                                        "not have its own")
@@ -106,7 +107,7 @@ def run(options: argparse.Namespace) -> str:
     """Train as the options say; returns how training ended."""
     optimizer = _optimizer(options)
     _require_options(options)
-    dataset = datasets.load(options.data, target=options.target, task=options.task, header=options.header)
+    dataset = datasets.load(options.data, target=options.target, task=options.task, **as_written(options))
     model, plot = _places(options, dataset.name)
     train, validation, test = _parts(dataset, options)
     loss = options.loss or ("softmax_cross_entropy" if dataset.classes else "squared_error")

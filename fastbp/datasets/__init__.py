@@ -1,10 +1,12 @@
 """Data sets by name or path: scikit-learn's bundled sets, CSV tables, NumPy archives and MNIST's IDX files.
 
-Every source is read into a `Table` as it stands (`sources.py`); `load` then checks the numbers and turns targets into
-labels, so that the rules about them are the same for all sources.
+Every source is read into a `Table` as it stands (`sources.py`, `tables.py`); `load` then checks the numbers and turns
+targets into labels, so that the rules about them are the same for all sources.
 """
 
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,14 +21,17 @@ from .sources import (
     existing,
     imported,
     read_bundled,
-    read_csv,
     read_idx_folder,
     read_npz,
 )
+from .tables import MISSING, Form, read_table
 
 TASKS = ("auto", "classification", "regression")
 HEADERS = ("auto", "yes", "no")
+DECIMALS = (".", ",")
 MOST_CLASSES = 50  # with more distinct values than this, task="auto" takes whole numbers for quantities
+_WHOLE = re.compile("0|-?[1-9][0-9]*")  # as a whole number is written
+_BY_EXPONENT = re.compile(r"-?[0-9]\.[0-9]+e[+-][0-9]+")  # as np.savetxt writes any number
 
 
 class Dataset(NamedTuple):
@@ -41,7 +46,8 @@ class Dataset(NamedTuple):
 
 
 def load(source: str, *, target: str | None = None, task: str = "auto", header: str = "auto",
-         with_targets: bool = True) -> Dataset:
+         delimiter: str | None = None, decimal: str = ".", na_values: Sequence[str] = MISSING,
+         names: Sequence[str] | None = None, with_targets: bool = True) -> Dataset:
     """Read a data set.
 
     Parameters
@@ -52,7 +58,8 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
         - `digits`, `iris`, `wine`, `breast_cancer` or `diabetes`, which scikit-learn brings along. A file or folder
           with such a name is written `./digits`.
         - A path to a table, `.csv` or `.tsv`, also with `.gz`: UTF-8, one sample per row, all features numbers (True
-          and False count as 1 and 0).
+          and False count as 1 and 0). Spaces around a field do not count, nor do blank lines, delimiters at the ends of
+          all rows, and lines before the table that begin with # and have another number of fields.
         - A path to an `.npz` archive with the arrays X and y. X of more than two dimensions, such as (n, 28, 28)
           images, is flattened to (n, features). Pickled objects are not read.
         - A folder with the files of MNIST or a set of its family: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`
@@ -62,12 +69,23 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
         The target column of a table: its name, or its index from 0, or from -1 backwards. The last column by default,
         none by default if `with_targets` is False.
     task : {"auto", "classification", "regression"}
-        What the targets are. "auto" takes names for classes, whole numbers with up to 50 distinct values for classes,
-        and other numbers for quantities.
+        What the targets are. "auto" takes names for classes, whole numbers with up to 50 distinct values or with
+        leading zeros for classes, and other numbers for quantities. It refuses text among numbers that are not whole.
     header : {"auto", "yes", "no"}
-        Whether a table's first row names the columns. "auto" takes it for names if none of its fields is a number: a
-        sample has at least one number, its features, and columns are seldom called by numbers; where they are, pass
-        "yes".
+        Whether a table's first row names the columns. "auto" takes it for names if it alone has text in a column of
+        numbers, or if it has no number, and for a sample if it has numbers where the other rows have them. It refuses
+        what may be either: 0, 1, 2, …, which pandas writes for columns without names; whole numbers at equal distances,
+        such as years, above numbers that are not; a number or a text of its own above the names of classes.
+    delimiter : str, optional
+        What separates the fields of a table: one character, or "tab". By default the tab in a `.tsv` and the comma in a
+        `.csv` file, and a file that another one fits better is refused.
+    decimal : {".", ","}
+        What marks the decimals in a table.
+    na_values : sequence of str
+        The words in a table that stand for a missing value, as the empty field does. A target that is one of them is
+        refused; `na_values=()` lets it be a class.
+    names : sequence of str, optional
+        Names that the columns of samples to predict have. A table's first row is names if it has all of them.
     with_targets : bool
         False reads samples to predict: y is None, and no source needs targets. A table then loses the column `target`
         if that is given; else every column is a feature.
@@ -75,15 +93,18 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
     Returns
     -------
     Dataset
-        In classification, y indexes the sorted `classes`.
+        In classification, y indexes the sorted `classes`. Those of a table are its text: whole numbers only if all
+        are written as such (or as np.savetxt writes them), so that 007 and 1.0 stay text.
 
     Raises
     ------
     ValueError
         If the source is of no known kind, has no column `target`, or its content is empty, malformed, not numeric where
-        numbers are needed, NaN or infinite, or does not suit `task`.
+        numbers are needed, NaN or infinite, or does not suit `task`; or if it cannot be known how a table is meant.
     FileNotFoundError
         If a file is missing.
+    TypeError
+        If `na_values` is a string.
     ImportError
         If the source needs pandas or scikit-learn and that is not installed.
 
@@ -97,6 +118,10 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
         raise ValueError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
     if header not in HEADERS:
         raise ValueError(f"header is {header!r}, expected one of {', '.join(HEADERS)}")
+    if decimal not in DECIMALS:
+        raise ValueError(f"decimal is {decimal!r}, expected one of {' '.join(DECIMALS)}")
+    if isinstance(na_values, str):
+        raise TypeError(f"na_values is {na_values!r}, expected a sequence of words, such as {(na_values,)!r}")
     path = Path(source)
     tabular = source not in BUNDLED and path.name.lower().endswith(TABLES)
     if target is not None and not tabular:
@@ -107,7 +132,8 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
     elif path.is_dir():
         table = read_idx_folder(path, with_targets)
     elif tabular:
-        table = read_csv(existing(path), target, header, with_targets)
+        form = Form(header, delimiter, decimal, tuple(na_values), names)
+        table = read_table(existing(path), target, form, task, with_targets)
     elif path.suffix.lower() == ".npz":
         table = read_npz(existing(path), with_targets)
     else:
@@ -202,7 +228,7 @@ def _targets(source: str, table: Table, y: np.ndarray, task: str
         raise _not_finite(source, table.row(place[0]), y[place])
     whole = y.dtype.kind != "f" or bool((y == np.rint(y)).all())
     if task == "auto":
-        few = named or (whole and np.unique(y).size <= MOST_CLASSES)
+        few = named or (whole and (np.unique(y).size <= MOST_CLASSES or _has_leading_zeros(table.written)))
         task = "classification" if few else "regression"
     if task == "regression":
         if named:
@@ -219,8 +245,29 @@ def _targets(source: str, table: Table, y: np.ndarray, task: str
         i = int(np.argmax(y != np.rint(y)))
         raise ValueError(f"task is 'classification', but {table.row(i)} of {source!r} is {y[i]}, expected names or "
                          "whole numbers: pass task='regression'")
-    values, labels = np.unique(y, return_inverse=True)
+    values, labels = np.unique(y if table.written is None else table.written, return_inverse=True)
     if len(values) < 2:
         raise ValueError(f"source {source!r} has the one class {values[0].item()!r}, expected at least 2: choose "
                          "another target or add samples of other classes")
-    return labels.astype(np.int64), values.astype(str).tolist() if named else [int(value) for value in values]
+    if table.written is None:
+        return labels.astype(np.int64), values.astype(str).tolist() if named else [int(value) for value in values]
+    if named:
+        return labels.astype(np.int64), values.tolist()
+    numbers = np.empty(len(values))
+    numbers[labels] = y
+    order = np.lexsort((values, numbers))
+    return np.argsort(order)[labels].astype(np.int64), _as_whole_numbers(values[order].tolist())
+
+
+def _as_whole_numbers(names: list[str]) -> list[str] | list[int]:
+    """Names of classes as whole numbers where nothing of their text is lost."""
+    if all(map(_WHOLE.fullmatch, names)):
+        return [int(name) for name in names]
+    if all(map(_BY_EXPONENT.fullmatch, names)) and len(set(map(float, names))) == len(names):
+        return [int(float(name)) for name in names]
+    return names
+
+
+def _has_leading_zeros(written: np.ndarray | None) -> bool:
+    """Whether numbers are codes such as 007."""
+    return written is not None and any(re.match("[+-]?0[0-9]", field) for field in written.tolist())

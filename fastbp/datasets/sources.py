@@ -1,9 +1,10 @@
 """The readers of data sets: each takes a source as it stands into a `Table`, whose numbers are checked elsewhere.
 
+Tables of text are read in `tables.py`.
+
 pandas and scikit-learn are imported only by the sources that need them.
 """
 
-import csv
 import gzip
 import importlib
 import io
@@ -22,7 +23,7 @@ BUNDLED = {"digits": "classification", "iris": "classification", "wine": "classi
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 ACCEPTED = (f"a bundled data set ({', '.join(BUNDLED)}), a path to a table ({', '.join(TABLES)}), a path to an .npz "
              "archive with the arrays X and y, or a folder with MNIST's IDX files")
-_CORRUPT = (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError)
+CORRUPT = (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError)
 
 
 class Table(NamedTuple):
@@ -36,6 +37,7 @@ class Table(NamedTuple):
     classes: list[str] | list[int] | None = None
     cell: Callable[[int, int], str] = "X[{}, {}]".format  # the place of X[i, j] in words
     row: Callable[[int], str] = "y[{}]".format            # the place of y[i]
+    written: np.ndarray | None = None       # (n,) y as text, where the source is text
 
 
 def imported(module: str, purpose: str) -> Any:
@@ -59,95 +61,13 @@ def read_bundled(name: str) -> Table:
                   classes=classes)
 
 
-def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
+def open_binary(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb")
-
-
-def read_csv(path: Path, target: str | None, header: str, with_targets: bool) -> Table:
-    pd = imported("pandas", "reading CSV files")
-    separator = "\t" if ".tsv" in path.name.lower() else ","
-    try:
-        with io.TextIOWrapper(_open(path), encoding="utf-8-sig", newline="") as lines:
-            rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-            first = [field.strip() for field in next(filter(any, rows), [])]
-            named = header == "yes" or (header == "auto" and not any(map(_is_number, first)))
-            if not named:
-                lines.seek(0)
-            # The names are kept from pandas, which would rename the second of two equal ones and take the first column
-            # of rows longer than the header for an index.
-            frame = pd.read_csv(lines, header=None, sep=separator, skipinitialspace=True, low_memory=False)
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{path} is empty: expected at least one row of data") from None
-    except (*_CORRUPT, UnicodeDecodeError, csv.Error, pd.errors.ParserError) as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}; expected UTF-8 text, rows of the same number of "
-                         f"fields, separated by {separator!r}") from error
-
-    count = len(first)
-    names = first if named else [str(j) for j in range(count)]
-    if frame.shape[1] != count:
-        raise ValueError(f"{path} has {frame.shape[1]} fields in row 1, expected {count} as in its header: "
-                         "separate every field, and quote those with a separator inside")
-    for j, name in enumerate(names):
-        if not name:  # to learn from the row numbers of a sorted table would look like success
-            raise ValueError(f"{path}: column {j} has no name: name it, or leave it out where it only numbers the rows "
-                             "(pandas writes it without index=False)")
-        if name in names[:j]:
-            raise ValueError(f"{path} has two columns of the name {name!r}, expected distinct names: rename one")
-
-    wanted = with_targets or target is not None
-    chosen = _column(target, names, named) if wanted else None
-    if chosen is None and wanted:
-        raise ValueError(f"target is {target!r}, but {path} has no such column: choose one of {shown(names)}, or an "
-                         f"index from {-count} to {count - 1}")
-    features = [j for j in range(count) if j != chosen]
-    if not features:
-        raise ValueError(f"{path} has the one column {names[0]!r}, expected features and a target separated by "
-                         f"{separator!r}")
-    for j in features:
-        if frame[j].dtype.kind not in "biuf":  # text, or whole numbers too long for int64
-            numbers = pd.to_numeric(frame[j], errors="coerce")
-            if (text := numbers.isna() & frame[j].notna()).any():
-                i = int(text.argmax())
-                raise ValueError(f"{path}: row {i + 1}, column {names[j]!r} is {frame[j][i]!r}, expected a number: "
-                                 "encode the column as numbers, leave it out, or choose it as target")
-            frame[j] = numbers
-    y = None
-    if with_targets and chosen is not None:
-        y = frame[chosen].to_numpy()
-        if (missing := frame[chosen].isna()).any():
-            raise ValueError(f"{path}: row {int(missing.argmax()) + 1}, column {names[chosen]!r} is missing, expected "
-                             "a target: fill it in or leave out its row (pandas takes words such as NA and None for "
-                             "missing, too)")
-        if y.dtype.kind == "O":
-            y = y.astype(str)
-    return Table(frame[features].to_numpy(np.float64), y, [names[j] for j in features] if named else None,
-                  cell=lambda i, j: f"row {i + 1}, column {names[features[j]]!r}",
-                  row=lambda i: f"row {i + 1}, column {names[chosen or 0]!r}")
 
 
 def shown(names: list[str]) -> str:
     """Names of columns in a message, which need not be all."""
     return ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
-
-
-def _column(target: str | None, names: list[str], named: bool) -> int | None:
-    """The index of the target column, or None where there is no such column; a name goes before an index."""
-    if target is None:
-        return len(names) - 1
-    if named and target in names:
-        return names.index(target)
-    try:
-        return range(len(names))[int(target)]
-    except (ValueError, IndexError):
-        return None
 
 
 def read_npz(path: Path, with_targets: bool) -> Table:
@@ -159,7 +79,7 @@ def read_npz(path: Path, with_targets: bool) -> Table:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             found = archive.files
             arrays = {name: np.asarray(archive[name]) for name in needed if name in found}
-    except _CORRUPT as error:
+    except CORRUPT as error:
         raise ValueError(f"{path} cannot be read: {error}; write it again with np.savez(path, X=X, y=y)") from error
     except ValueError as error:  # NumPy's own words advise to unpickle what may be anyone's program
         raise ValueError(f"{path} cannot be read: expected arrays of numbers, not objects, written by "
@@ -212,9 +132,9 @@ def _read_idx(folder: Path, part: str, dimensions: int) -> np.ndarray | None:
     if path is None:
         return None
     try:
-        with _open(path) as file:
+        with open_binary(path) as file:
             content = file.read()
-    except _CORRUPT as error:
+    except CORRUPT as error:
         raise ValueError(f"{path} is damaged: {error}; fetch it again") from error
     magic, begin = bytes((0, 0, 8, dimensions)), 4 + 4 * dimensions
     if content[:4] != magic or len(content) < begin:
