@@ -155,7 +155,7 @@ def _is_named(path: Path, first: list[str], above: Any, below: Any, target: str 
                 kind = "text" if (np.isnan(numbers) & ~missing).any() else "numbers"
             decimals = bool((np.isfinite(numbers) & (numbers != np.rint(numbers))).any())
             if j == chosen and kind == "text":
-                classes.update(value.strip() for value in column[~missing])
+                classes.update(field.strip() for field in column[~missing].tolist())
         columns.append(Column(field, None if math.isnan(number) else number, kind, decimals))
     known = first_row_is_names(columns, chosen, classes)
     if known is None:
@@ -168,17 +168,26 @@ def _numbers(column: Any, decimal: str) -> np.ndarray:
     """The fields as float64, NaN where they are no numbers."""
     if column.dtype.kind in "biuf":
         return column.to_numpy(np.float64)
+    pd = imported("pandas", "reading CSV files")
+    of_row, fields = _distinct(column)
     if decimal == ",":
-        column = column.map(lambda field: field.translate(_SWAPPED) if isinstance(field, str) else field)
-    return imported("pandas", "reading CSV files").to_numeric(column, errors="coerce").to_numpy(np.float64)
+        fields = [field.translate(_SWAPPED) if isinstance(field, str) else field for field in fields]
+    numbers = pd.to_numeric(pd.Series(fields, dtype=object), errors="coerce").to_numpy(np.float64)
+    return np.append(numbers, np.nan)[of_row]
+
+
+def _distinct(column: Any) -> tuple[np.ndarray, list[Any]]:
+    """For each row the index of its field among the distinct ones, -1 where there is none."""
+    of_row, fields = imported("pandas", "reading CSV files").factorize(column)
+    return of_row, list(fields)
 
 
 def _is_missing(column: Any, words: Sequence[str]) -> np.ndarray:
-    missing = column.isna().to_numpy()
     if column.dtype.kind in "biuf":
-        return missing
-    return missing | np.array([isinstance(field, str) and (not field.strip() or field.strip() in words)
-                               for field in column], bool)
+        return column.isna().to_numpy()
+    of_row, fields = _distinct(column)
+    missing = [isinstance(field, str) and (not field.strip() or field.strip() in words) for field in fields]
+    return np.array([*missing, True])[of_row]
 
 
 def _table(path: Path, first: list[str], named: bool, parts: list[Any], target: str | None, form: Form, task: str,
@@ -239,7 +248,7 @@ def _advice(field: str, form: Form) -> str:
 def _targets(path: Path, name: str, columns: list[Any], form: Form, task: str) -> tuple[np.ndarray, np.ndarray]:
     """The targets as numbers, if all are, and as text."""
     missing = np.concatenate([_is_missing(column, form.na_values) for column in columns])
-    fields = ["" if field != field else str(field).strip() for column in columns for field in column]
+    fields = ["" if field != field else str(field).strip() for column in columns for field in column.tolist()]
     if missing.any():
         i = int(missing.argmax())
         if not fields[i]:
