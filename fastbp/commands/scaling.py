@@ -6,7 +6,9 @@ inputs.
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +16,9 @@ import numpy as np
 from ..datasets.sources import shown
 from ..network import MLP
 
-LARGEST = sys.float_info.max
+LARGEST, SMALLEST = sys.float_info.max, sys.float_info.min
+_BELOW_ONE = math.nextafter(1.0, 0.0)
+_COLUMNS = 128  # so many are copied at a time
 
 
 @dataclass(frozen=True)
@@ -34,19 +38,22 @@ class Scaling:
     @classmethod
     def of(cls, X: np.ndarray, y: np.ndarray, *, classes: list[Any] | None, features: list[str] | None,
            counts: bool = False) -> "Scaling":
-        """Learn means and standard deviations; a constant feature keeps the scale 1."""
-        from sklearn.preprocessing import StandardScaler
+        """Learn means and standard deviations; a constant feature keeps the scale 1.
 
-        inputs = StandardScaler().fit(X.astype(np.float64))
+        Raises
+        ------
+        ValueError
+            If the numbers of a column differ by less than what float64 holds with all digits.
+        """
+        mean, scale = mean_and_deviation(X, partial(_feature, features))
         if classes is not None:
-            return cls(inputs.mean_, inputs.scale_, None, None, classes, features)
-        quantities = y.reshape(len(y), -1).astype(np.float64)
+            return cls(mean, scale, None, None, classes, features)
+        quantities = y.reshape(len(y), -1)
+        target_mean, target_scale = mean_and_deviation(quantities, target_name)
         if counts:
-            means = quantities.mean(axis=0)
-            return cls(inputs.mean_, inputs.scale_, np.zeros_like(means), np.where(means > 0, means, 1.0), None,
-                       features)
-        targets = StandardScaler().fit(quantities)
-        return cls(inputs.mean_, inputs.scale_, targets.mean_, targets.scale_, None, features)
+            target_scale = np.where(target_mean > 0, target_mean, 1.0)
+            target_mean = np.zeros_like(target_scale)
+        return cls(mean, scale, target_mean, target_scale, None, features)
 
     @classmethod
     def of_network(cls, net: MLP, source: str) -> "Scaling":
@@ -107,15 +114,78 @@ class Scaling:
                              f"what the model does not take (--target leaves one column out)")
         return X[:, [place[name] for name in self.features]]
 
-    def inputs(self, X: np.ndarray) -> np.ndarray:
-        """Standardised inputs."""
-        return (X - self.input_mean) / self.input_scale
+    def inputs(self, X: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Standardised inputs.
 
-    def targets(self, y: np.ndarray) -> np.ndarray:
-        """Labels as they are, quantities standardised."""
-        if self.target_mean is None:
+        Raises
+        ------
+        ValueError
+            If one is beyond the numbers of this dtype.
+        """
+        return _standardised(X, self.input_mean, self.input_scale, dtype, partial(_feature, self.features))
+
+    def targets(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Labels as they are, quantities standardised.
+
+        Raises
+        ------
+        ValueError
+            If one is beyond the numbers of this dtype.
+        """
+        if self.target_mean is None or self.target_scale is None:
             return y
-        return (y.reshape(len(y), -1) - self.target_mean) / self.target_scale
+        return _standardised(y.reshape(len(y), -1), self.target_mean, self.target_scale, dtype, target_name)
+
+
+def _feature(features: list[str] | None, j: int) -> str:
+    return f"column {j if features is None else features[j]!r}"
+
+
+def target_name(i: int) -> str:
+    return f"the target (output {i})"
+
+
+def magnitude(A: np.ndarray) -> np.ndarray:
+    """For each column the e for which A / 2^e is between -1 and 1, where no square is too large or too small."""
+    return np.frexp(np.abs(A).max(axis=0))[1]
+
+
+def mean_and_deviation(A: np.ndarray, name: Callable[[int], str]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column, 1 where it is constant.
+
+    Both are computed in units of the column's magnitude and from the first row on, so that neither numbers near 1e300
+    nor small differences of large numbers are lost.
+    """
+    means, deviations = np.empty(A.shape[1]), np.empty(A.shape[1])
+    for begin in range(0, A.shape[1], _COLUMNS):
+        columns = slice(begin, begin + _COLUMNS)
+        e = magnitude(A[:, columns])
+        unit = np.ldexp(A[:, columns].astype(np.float64), -e)
+        beyond = unit - unit[0]
+        mean = beyond.mean(axis=0)
+        means[columns] = np.ldexp(np.clip(unit[0] + mean, unit.min(axis=0), unit.max(axis=0)), e)
+        deviation = np.minimum(np.sqrt(np.mean((beyond - mean) ** 2, axis=0)), _BELOW_ONE)
+        deviations[columns] = np.where((beyond == 0.0).all(axis=0), 1.0, np.ldexp(deviation, e))
+    if (deviations < SMALLEST).any():
+        j = int(deviations.argmin())
+        raise ValueError(f"--data: {name(j)} has the standard deviation {deviations[j]:g}, expected 0 or at least "
+                         f"{SMALLEST:.3g}, below which float64 loses digits: give it in another unit")
+    return means, deviations
+
+
+def _standardised(A: np.ndarray, mean: np.ndarray, scale: np.ndarray, dtype: np.dtype, name: Callable[[int], str]
+                  ) -> np.ndarray:
+    """(A - mean) / scale."""
+    Z = np.divide(A, 2.0, dtype=np.float64)  # halves, because a difference of the largest numbers is beyond them
+    Z -= mean / 2.0
+    with np.errstate(over="ignore"):
+        Z /= scale
+        Z *= 2.0
+    if not max(Z.max(), -Z.min()) <= np.finfo(dtype).max:
+        i, j = np.argwhere(~(np.abs(Z) <= np.finfo(dtype).max))[0]
+        raise ValueError(f"--data: {name(j)} has the value {A[i, j]:g}, which {dtype} does not hold in units of the "
+                         f"training rows, {mean[j]:g} ± {scale[j]:g}: correct it or leave its row out")
+    return Z
 
 
 def _numbers(given: dict[str, Any], name: str, count: int, *, above: float = -math.inf) -> np.ndarray:
@@ -145,11 +215,11 @@ class Predictions(NamedTuple):
 
 def predictions(net: MLP, scaling: Scaling, X: np.ndarray) -> Predictions:
     """The labels and probabilities, or the quantities, of raw inputs."""
-    Y = net.forward(scaling.inputs(X)).astype(np.float64)
+    Y = net.forward(scaling.inputs(X, net.dtype)).astype(np.float64)
     if scaling.target_mean is not None and scaling.target_scale is not None:
         with np.errstate(over="ignore"):  # what is beyond float64 is infinite
             means = np.exp(Y) if net.loss == "poisson" else Y
-            quantities = means * scaling.target_scale + scaling.target_mean
+            quantities = 2.0 * (means * (scaling.target_scale / 2.0) + scaling.target_mean / 2.0)
         return Predictions(quantities[:, 0] if quantities.shape[1] == 1 else quantities, None)
     if net.loss == "binary_cross_entropy":
         p = 1.0 / (1.0 + np.exp(-np.clip(Y, -700.0, 700.0)))

@@ -1,7 +1,6 @@
 """`fastbp train`: from a data set to a trained network, its test score, its file and its loss curve."""
 
 import argparse
-import math
 import os
 import sys
 import time
@@ -24,7 +23,8 @@ from ..losses import LOSSES, record_named
 from ..network import MLP
 from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from .output import as_json, require_place
-from .scaling import Scaling, predictions
+from .scaling import Scaling
+from .scores import as_lines, scores_of
 from .tables import add_table_options, as_written
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
@@ -119,8 +119,9 @@ def run(options: argparse.Namespace) -> str:
               backend=options.backend)
     net.metadata = scaling.as_metadata()
     _set_threads(options.threads)
-    X, d = scaling.inputs(train.X), scaling.targets(train.y)
-    watched = (scaling.inputs(validation.X), scaling.targets(validation.y)) if len(validation.X) else None
+    X, d = scaling.inputs(train.X, net.dtype), scaling.targets(train.y, net.dtype)
+    watched = ((scaling.inputs(validation.X, net.dtype), scaling.targets(validation.y, net.dtype))
+               if len(validation.X) else None)
     compile_seconds = _compile(net, X, d, optimizer, options)
     callbacks = [EarlyStopping(patience=options.early_stopping)] if options.early_stopping else []
     with warnings.catch_warnings():
@@ -128,7 +129,7 @@ def run(options: argparse.Namespace) -> str:
         history = net.fit(X, d, optimizer=optimizer, epochs=options.epochs, batch_size=options.batch_size,
                           validation_data=watched, callbacks=callbacks,
                           progress=False if options.quiet else None)
-    scores = _scores(net, scaling, test)
+    scores = scores_of(net, scaling, train.y, test.X, test.y)
     net.save(model)
     if history.epochs:
         history.plot(plot)
@@ -231,18 +232,6 @@ def _compile(net: MLP, X: np.ndarray, d: np.ndarray, optimizer: Optimizer, optio
     return time.perf_counter() - begin
 
 
-def _scores(net: MLP, scaling: Scaling, test: Part) -> dict[str, float]:
-    """By name; R² is NaN where all targets are equal, as in one row, because it compares with their spread."""
-    found = predictions(net, scaling, test.X).values
-    if scaling.classes is not None:
-        return {"test_accuracy": float(np.mean(found == test.y))}
-    y = test.y.reshape(found.shape).astype(np.float64)
-    with np.errstate(all="ignore"):
-        errors, spread = (found - y) ** 2, (y - y.mean(axis=0)) ** 2
-        r2 = math.nan if (y == y[0]).all() else float(1.0 - errors.sum() / spread.sum())
-        return {"test_r2": r2, "test_rmse": float(np.sqrt(errors.mean()))}
-
-
 def _report(options: argparse.Namespace, net: MLP, history: History, dataset: datasets.Dataset, rows: list[int],
             scores: dict[str, float], files: dict[str, str | None], compile_seconds: float) -> None:
     rate = history.samples / history.seconds
@@ -255,12 +244,10 @@ def _report(options: argparse.Namespace, net: MLP, history: History, dataset: da
             "compile_seconds": compile_seconds, **files, "history": history.records}))
         return
     kind = f"{len(dataset.classes)} classes" if dataset.classes else "quantities"
-    shown = {name: f"{value:.4f}" if math.isfinite(value) else "not defined" for name, value in scores.items()}
-    names = {"test_accuracy": "test accuracy", "test_r2": "test R²", "test_rmse": "test RMSE"}
     lines = [("data", f"{dataset.name}: {rows[0]} training, {rows[1]} validation and {rows[2]} test rows, {kind}"),
              ("network", f"{'-'.join(map(str, net.widths))}, {options.activation}, {net.loss}, {net.dtype}, "
                          f"backend {net.backend}, {net.theta.size} parameters"),
-             *((names[name], text) for name, text in shown.items()),
+             *as_lines(scores),
              ("time", f"{history.seconds:.2f} s for {history.epochs} epochs, {rate:,.0f} samples per second"),
              ("model", str(files["model"])), ("curves", str(files["plot"]))]
     for name, text in lines:

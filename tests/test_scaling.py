@@ -1,0 +1,110 @@
+"""Numbers of any magnitude are standardised, or refused by the name of their column."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fastbp.__main__ import BAD_INPUT, main
+from fastbp.commands.scaling import Scaling
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(300, 2))
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def standardised(column, dtype=FLOAT64):
+    column = np.asarray(column, np.float64)[:, None]
+    return Scaling.of(column, np.zeros(0), classes=["a", "b"], features=["x"]).inputs(column, dtype)[:, 0]
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e300, -1e307, 1e-300, 3e-307, 1e30, 1e-30])
+@pytest.mark.parametrize("offset", [0.0, 4.0])
+def test_any_unit_gives_the_same(unit, offset):
+    numbers = X[:, 0] + offset
+    expected = (numbers - numbers.mean()) / numbers.std() * np.sign(unit)
+    np.testing.assert_allclose(standardised(numbers * unit), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_largest_numbers():
+    largest = np.finfo(np.float64).max
+    np.testing.assert_allclose(standardised([largest, -largest] * 5), [1.0, -1.0] * 5, rtol=1e-15)
+    np.testing.assert_allclose(standardised([largest, 0.0] * 5), [1.0, -1.0] * 5, rtol=1e-15)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, -7.3, 1e300, 1.7e308, 1e-300, 5e-324])
+@pytest.mark.parametrize("n", [1, 3, 1000])
+def test_a_constant_column_is_zero(constant, n):
+    np.testing.assert_array_equal(standardised([constant] * n), np.zeros(n))
+
+
+def test_small_differences_of_large_numbers_are_kept():
+    """Nanoseconds since 1970 that differ by a second, and 1e8 ± 1e-3, in a hundred thousand rows."""
+    z = np.where(np.arange(100_000) % 2, 1.0, -1.0)
+    np.testing.assert_allclose(standardised(1.7e18 + 1e9 * z), z, rtol=1e-6)
+    np.testing.assert_allclose(standardised(1e8 + 1e-3 * z), z, rtol=1e-4)
+
+
+def test_more_columns_than_are_copied_at_a_time():
+    wide = RNG.normal(size=(20, 300)) * np.logspace(-300, 300, 300)
+    Z = Scaling.of(wide, np.zeros(0), classes=["a"], features=None).inputs(wide, FLOAT64)
+    np.testing.assert_allclose(Z.mean(axis=0), 0.0, atol=1e-14)
+    np.testing.assert_allclose(Z.std(axis=0), 1.0)
+
+
+def test_numbers_without_all_digits_are_refused():
+    with pytest.raises(ValueError, match=r"--data: column 'x' has the standard deviation .*e-309, expected 0"):
+        standardised(X[:, 0] * 1e-309)
+
+
+@pytest.mark.parametrize(("dtype", "fits", "beyond"), [(FLOAT32, 1e38, 1e39), (FLOAT64, 1e307, np.finfo(float).max)])
+def test_what_a_dtype_does_not_hold_is_refused(dtype, fits, beyond):
+    scaling = Scaling.of(0.1 * X, np.zeros(0), classes=["a", "b"], features=["x", "y"])
+    assert np.isfinite(scaling.inputs(np.array([[0.0, 0.1 * fits]]), dtype).astype(dtype)).all()
+    with pytest.raises(ValueError, match=rf"--data: column 'y' has the value 1.*, which {dtype} does not hold"):
+        scaling.inputs(np.array([[0.0, 0.0], [0.0, beyond]]), dtype)
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch, capsys):
+    """Results of training on a table, as they are and in JSON."""
+    monkeypatch.chdir(tmp_path)
+
+    def trained(columns, *options):
+        names = list(columns)
+        rows = zip(*columns.values(), strict=True)
+        (tmp_path / "data.csv").write_text("\n".join([",".join(names), *(",".join(map(str, row)) for row in rows)]))
+        status = main(["train", "--data", "data.csv", "--epochs", "30", "--learning-rate", "0.01", "--layers", "20",
+                       "--json", "--quiet", *options])
+        output = capsys.readouterr()
+        return status, json.loads(output.out) if status == 0 else None, output.err
+
+    return trained
+
+
+@pytest.mark.parametrize("unit", [1e300, 1e-300])
+def test_columns_of_any_unit_are_learnt_from(trained, unit):
+    columns = {"a": (X[:, 0] * unit).tolist(), "b": X[:, 1].tolist()}
+    status, result, message = trained(columns | {"kind": np.where(X[:, 0] > 0, "up", "down").tolist()})
+    assert (status, message) == (0, "")
+    assert result["test_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("unit", [1e300, 1e-300])
+def test_targets_of_any_unit_are_learnt_and_scored(trained, capsys, unit):
+    columns = {"a": X[:, 0].tolist(), "y": (unit * (3.0 * X[:, 0] + 1.0)).tolist()}
+    status, result, message = trained(columns)
+    assert (status, message) == (0, "")
+    assert result["test_r2"] > 0.9
+    assert 0.0 < result["test_rmse"] < 0.3 * result["baseline_rmse"]
+    assert 1.0 < result["baseline_rmse"] / unit < 6.0
+    assert main(["predict", "data.npz", "--data", "data.csv", "--target", "y", "--json"]) == 0
+    found = np.array(json.loads(capsys.readouterr().out)["predictions"]) / unit
+    assert np.corrcoef(found, X[:, 0])[0, 1] > 0.99
+
+
+def test_a_test_row_that_float32_does_not_hold_is_named(trained):
+    columns = {"a": X[:, 0].tolist(), "huge": [1e300, *X[1:, 1].tolist()], "kind": ["up", "down"] * 150}
+    status, _, message = trained(columns, "--test-fraction", "0.9", "--seed", "1")
+    assert status == BAD_INPUT
+    assert "--data: column 'huge' has the value 1e+300, which float32 does not hold" in message
