@@ -22,6 +22,7 @@ from ..inputs import require_number, require_whole
 from ..losses import LOSSES, record_named
 from ..network import MLP
 from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from . import cautions
 from .output import as_json, require_place
 from .scaling import Scaling
 from .scores import as_lines, scores_of
@@ -109,6 +110,7 @@ def run(options: argparse.Namespace) -> str:
     _require_options(options)
     dataset = datasets.load(options.data, target=options.target, task=options.task, **as_written(options))
     model, plot = _places(options, dataset.name)
+    _caution(seen := cautions.of_data(dataset))
     train, validation, test = _parts(dataset, options)
     loss = options.loss or ("softmax_cross_entropy" if dataset.classes else "squared_error")
     outputs, output_activation = _last_layer(loss, dataset)
@@ -130,10 +132,11 @@ def run(options: argparse.Namespace) -> str:
                           validation_data=watched, callbacks=callbacks,
                           progress=False if options.quiet else None)
     scores = scores_of(net, scaling, train.y, test.X, test.y)
+    _caution(said := cautions.of_scores(scores, dataset.classes, train.y))
     net.save(model)
     if history.epochs:
         history.plot(plot)
-    _report(options, net, history, dataset, [len(part.X) for part in (train, validation, test)], scores,
+    _report(options, net, history, dataset, [len(part.X) for part in (train, validation, test)], scores, seen + said,
             {"model": str(model), "plot": str(plot) if history.epochs else None}, compile_seconds)
     if history.stop_reason == "interrupted":
         _say(options, f"interrupted after {history.epochs} epochs; what was trained so far is in {model}")
@@ -233,7 +236,7 @@ def _compile(net: MLP, X: np.ndarray, d: np.ndarray, optimizer: Optimizer, optio
 
 
 def _report(options: argparse.Namespace, net: MLP, history: History, dataset: datasets.Dataset, rows: list[int],
-            scores: dict[str, float], files: dict[str, str | None], compile_seconds: float) -> None:
+            scores: dict[str, float], warned: list[str], files: dict[str, str | None], compile_seconds: float) -> None:
     rate = history.samples / history.seconds
     if options.json:
         print(as_json({
@@ -241,7 +244,7 @@ def _report(options: argparse.Namespace, net: MLP, history: History, dataset: da
             "widths": net.widths, "activations": net.activations, "loss": net.loss, "dtype": str(net.dtype),
             "backend": net.backend, "parameters": net.theta.size, **scores, "epochs": history.epochs,
             "stop_reason": history.stop_reason, "seconds": history.seconds, "samples_per_second": rate,
-            "compile_seconds": compile_seconds, **files, "history": history.records}))
+            "compile_seconds": compile_seconds, **files, "warnings": warned, "history": history.records}))
         return
     kind = f"{len(dataset.classes)} classes" if dataset.classes else "quantities"
     lines = [("data", f"{dataset.name}: {rows[0]} training, {rows[1]} validation and {rows[2]} test rows, {kind}"),
@@ -252,6 +255,12 @@ def _report(options: argparse.Namespace, net: MLP, history: History, dataset: da
              ("model", str(files["model"])), ("curves", str(files["plot"]))]
     for name, text in lines:
         print(f"{name:<14} {text}")
+
+
+def _caution(sentences: list[str]) -> None:
+    """Warn, also of quiet commands, as none of it is progress."""
+    for sentence in sentences:
+        print(f"fastbp: warning: {sentence}", file=sys.stderr)
 
 
 def _say(options: argparse.Namespace, message: str) -> None:

@@ -1,0 +1,67 @@
+"""What spoils a result without being an error, in sentences."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..datasets import Dataset
+from ..datasets.sources import shown
+
+COMMON = 0.75  # of the rows are of a class beside which others are rare
+FEWEST = 10  # rows of a class, below which a test says little of it
+
+
+def of_data(dataset: Dataset) -> list[str]:
+    """What is to be seen before training."""
+    return _numbering(dataset.X, dataset.features) + (
+        [] if dataset.classes is None or dataset.y is None else _of_classes(dataset.classes, dataset.y))
+
+
+def _numbering(X: np.ndarray, features: list[str] | None) -> list[str]:
+    """Columns that number the rows, in any order and with gaps where rows were left out."""
+    n = len(X)
+    found = []
+    for j in range(X.shape[1] if X.shape[1] > 1 and n >= FEWEST else 0):  # one column alone may be time
+        column = X[:, j]
+        if (column.min() + (n - 1) <= column.max() < column.min() + 2 * n and (column == np.rint(column)).all()
+                and np.unique(column).size == n):
+            found.append(f"column {j if features is None else features[j]!r} seems to number the rows, with another "
+                         "whole number in each: what is learnt from it holds for no other rows; leave it out")
+    return found
+
+
+def _of_classes(classes: Sequence[str | int], y: np.ndarray) -> list[str]:
+    found = []
+    rows = np.bincount(y, minlength=len(classes))
+    if 2 * len(classes) > len(y):
+        found.append(f"there are {len(classes)} classes in {len(y)} rows, as if quantities or names of rows had been "
+                     "taken for classes: pass --task regression if they are numbers, or choose another target")
+    elif (rows < FEWEST).any():
+        few = sorted((count, str(name)) for count, name in zip(rows.tolist(), classes, strict=True) if count < FEWEST)
+        named = ", ".join(f"{name!r} ({count})" for count, name in few[:10]) + (", …" if len(few) > 10 else "")
+        found.append(f"{len(few)} of {len(classes)} classes have fewer than {FEWEST} rows, which tell little of them: "
+                     f"{named}")
+    for group in _alike(classes):
+        found.append(f"the classes {shown(group)} may be one, written differently")
+    return found
+
+
+def _alike(classes: Sequence[str | int]) -> list[list[str]]:
+    """Names that are the same number, or differ in nothing but case and space."""
+    groups: dict[object, list[str]] = {}
+    for name in map(str, classes):
+        try:
+            key: object = float(name)
+        except ValueError:
+            key = "".join(name.split()).casefold()
+        groups.setdefault(key, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def of_scores(scores: dict[str, float], classes: Sequence[str | int] | None, y_train: np.ndarray) -> list[str]:
+    """What the test says: others than the commonest class are so rare that nothing was learnt of them."""
+    if classes is None or not scores["test_accuracy"] <= scores["baseline_accuracy"] >= COMMON:
+        return []
+    commonest = classes[int(np.bincount(y_train).argmax())]
+    return [f"the test accuracy of {scores['test_accuracy']:.4f} is no better than that of always saying "
+            f"{str(commonest)!r}, {scores['baseline_accuracy']:.4f}"]
