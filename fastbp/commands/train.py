@@ -110,7 +110,6 @@ def run(options: argparse.Namespace) -> str:
     _require_options(options)
     dataset = datasets.load(options.data, target=options.target, task=options.task, **as_written(options))
     model, plot = _places(options, dataset.name)
-    _caution(seen := cautions.of_data(dataset))
     train, validation, test = _parts(dataset, options)
     loss = options.loss or ("softmax_cross_entropy" if dataset.classes else "squared_error")
     outputs, output_activation = _last_layer(loss, dataset)
@@ -124,6 +123,7 @@ def run(options: argparse.Namespace) -> str:
     X, d = scaling.inputs(train.X, net.dtype), scaling.targets(train.y, net.dtype)
     watched = ((scaling.inputs(validation.X, net.dtype), scaling.targets(validation.y, net.dtype))
                if len(validation.X) else None)
+    _caution(seen := cautions.of_data(dataset))
     compile_seconds = _compile(net, X, d, optimizer, options)
     callbacks = [EarlyStopping(patience=options.early_stopping)] if options.early_stopping else []
     with warnings.catch_warnings():

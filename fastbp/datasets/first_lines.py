@@ -124,7 +124,7 @@ def beginning(path: Path, delimiter: str) -> Beginning:
                     names = _uncommented(marked.pop())
                 return names
             marked.append(found)
-    return _uncommented(marked[0]) if marked else Beginning([], "", 0)
+    return marked[0] if marked else Beginning([], "", 0)
 
 
 def _is_for_excel(line: str) -> bool:
