@@ -11,7 +11,8 @@ try:
 except ImportError as error:
     raise ImportError("fastbp.sklearn needs scikit-learn: pip install 'fastbp[sklearn]'") from error
 
-from .estimators import MLPClassifier, MLPRegressor
+from .classifier import MLPClassifier
 from .exchange import from_sklearn
+from .regressor import MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn"]

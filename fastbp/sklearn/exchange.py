@@ -7,8 +7,9 @@ from sklearn import neural_network
 from sklearn.utils.validation import check_is_fitted
 
 from ..network import MLP
-from . import solvers
-from .estimators import MLPClassifier, MLPRegressor
+from .classifier import MLPClassifier
+from .records import forget
+from .regressor import MLPRegressor
 
 #: What scikit-learn's estimators keep of a training, and fastbp's under the same name.
 _RECORDS = ("n_iter_", "t_", "n_outputs_", "n_layers_", "out_activation_", "loss_", "loss_curve_", "best_loss_",
@@ -58,7 +59,7 @@ def from_sklearn(estimator: Any) -> MLPClassifier | MLPRegressor:
                     loss=_LOSSES[estimator.out_activation_], seed=0, initializer="zeros")
     for own, given in zip([*ours.coefs_, *ours.intercepts_], [*coefs, *estimator.intercepts_], strict=True):
         own[:] = given
-    solvers.forget(ours)
+    forget(ours)
     _copy_records(estimator, ours)
     return ours
 

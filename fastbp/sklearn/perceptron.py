@@ -17,10 +17,15 @@ from ..callbacks import checked_callbacks
 from ..inputs import Samples
 from ..layout import Views
 from ..network import MLP
-from . import solvers
+from .lbfgs import minimize_lbfgs
+from .records import forget
+from .stochastic import train_stochastic
 
 #: Rows of a sparse X that are made dense at once for a prediction.
 DENSE_ROWS = 4096
+
+#: The dtypes of X that stay as they are; others become the first.
+FLOATS = (np.float64, np.float32)
 
 _HIDDEN_ACTIVATIONS = {name for name in BY_NAME if name != "softmax"}
 
@@ -118,10 +123,10 @@ class Perceptron(BaseEstimator, ABC):
             self._require_same_network(hidden, y)
         rows = X.toarray() if sparse.issparse(X) else X
         if self.solver == "lbfgs":
-            solvers.minimize_lbfgs(self, self.net_.checked_samples(rows, d, weight))
+            minimize_lbfgs(self, self.net_.checked_samples(rows, d, weight))
         else:
             given = self._validation_samples(*validation)
-            solvers.train_stochastic(self, rows, d, weight, given, incremental)
+            train_stochastic(self, rows, d, weight, given, incremental)
         return self
 
     def _hidden_widths(self) -> list[int]:
@@ -181,7 +186,7 @@ class Perceptron(BaseEstimator, ABC):
             b[:] = self._random_state.uniform(-bound, bound, len(b))
         self.net_, self.n_outputs_, self.n_layers_ = net, outputs, len(net.widths)
         self.n_iter_, self.t_ = 0, 0
-        solvers.forget(self)
+        forget(self)
 
     def _validation_samples(self, X: Any, y: Any, sample_weight: Any) -> tuple[Samples, np.ndarray | None] | None:
         """The validation data that the user gave, as the core takes them."""
@@ -229,7 +234,7 @@ class Perceptron(BaseEstimator, ABC):
     def _sums(self, X: Any) -> np.ndarray:
         """a_L for every row of X, as `predict` takes it."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=FLOATS, reset=False)
         if not sparse.issparse(X):
             return self.net_.forward(X)
         X = X.tocsr()

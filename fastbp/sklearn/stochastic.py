@@ -1,4 +1,4 @@
-"""How the estimators train: stochastic descent with scikit-learn's rules for stopping, and L-BFGS.
+"""How the estimators train with "sgd" and "adam": stochastic descent with scikit-learn's rules for stopping.
 
 The rules are those of scikit-learn 1.9, `sklearn/neural_network/_multilayer_perceptron.py` and
 `_stochastic_optimizers.py`; the epochs run in compiled code, without a look from Python where nothing needs one.
@@ -8,44 +8,19 @@ import warnings
 from typing import Any
 
 import numpy as np
-from scipy import optimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from ..backends.training_loop import BEST, DIVERGED, STALE
 from ..callbacks import ask_to_stop, call_if_there
-from ..inputs import Samples, mass_of
+from ..inputs import Samples
 from ..optimizers import SGD, Adam, Optimizer
 from ..progress_bar import ProgressBar
 from ..session import Session, make_plan
+from .records import NON_FINITE, begin_anew
 
 #: The learning rate below which "adaptive" gives up, and by what it divides.
 LOWEST_RATE, RATE_DIVISOR = 1e-6, 5.0
-
-_NON_FINITE = ("Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-               "preprocessed.")
-
-
-def forget(estimator: Any) -> None:
-    """Set what training records to how it is before the first epoch."""
-    watches_scores = estimator.early_stopping
-    estimator.loss_curve_, estimator._no_improvement_count = [], 0
-    estimator.validation_scores_ = [] if watches_scores else None
-    estimator.best_validation_score_ = -np.inf if watches_scores else None
-    estimator.best_loss_ = None if watches_scores else np.inf
-    estimator.validation_loss_curve_ = None
-    estimator._best_theta, estimator._optimizer_state, estimator._rate = None, None, None
-
-
-def begin_anew(estimator: Any) -> None:
-    """Before a `fit` that goes on: what was best on other validation data says nothing, nor does the loss of a fit that
-    did not watch it."""
-    if estimator.early_stopping:
-        estimator.validation_scores_ = estimator.validation_scores_ or []
-        estimator.best_validation_score_, estimator._best_theta = -np.inf, None
-        estimator._no_improvement_count = 0
-    elif estimator.best_loss_ is None:
-        estimator.best_loss_, estimator._no_improvement_count = np.inf, 0
 
 
 class _Stochastic:
@@ -115,7 +90,7 @@ class _Stochastic:
                     before = session.epochs_done
                     status = session.advance(work, before + 1 if looks else self.epochs)
                     if status == DIVERGED:
-                        raise ValueError(_NON_FINITE) from session.divergence()
+                        raise ValueError(NON_FINITE) from session.divergence()
                     if session.epochs_done > before:
                         self.record()
                         goes_on = self.after_epoch(by_rate)
@@ -248,35 +223,3 @@ def _batch_size(given: Any, n: int) -> int:
         warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
                       stacklevel=6)
     return int(min(given, n))
-
-
-def minimize_lbfgs(estimator: Any, samples: Samples) -> None:
-    """Fit the network of an estimator with SciPy's L-BFGS-B on (E + ½ α Σ ‖W‖²) / n, with Σ w for n where weighted."""
-    net, alpha = estimator.net_, float(estimator.alpha)
-    mass = mass_of(samples.weights, len(samples.X))
-    recorded: list[float] = []
-
-    def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        net.theta[:] = theta
-        net.zero_grad()
-        E = net.accumulate_samples(samples)
-        squares = 0.0
-        for W, dW in zip(net.weights, net.weight_gradients, strict=True):
-            squares += float(np.vdot(W, W))
-            dW += alpha * W
-        recorded[:] = [(estimator._loss_scale * E + 0.5 * alpha * squares) / mass]
-        return (E + 0.5 * alpha * squares) / mass, net.grad.astype(np.float64) / mass
-
-    result = optimize.minimize(loss_and_gradient, net.theta.astype(np.float64), method="L-BFGS-B", jac=True,
-                               options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter,
-                                        "gtol": estimator.tol})
-    loss_and_gradient(result.x)
-    net.zero_grad()
-    if not np.isfinite(net.theta).all():
-        raise ValueError(_NON_FINITE)
-    estimator.stopped_ = result.status == 0
-    estimator.loss_, estimator.n_iter_ = recorded[0], min(int(result.nit), estimator.max_iter)
-    if result.status != 0:
-        warnings.warn(f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): "
-                      f"{result.message}. Increase max_iter or max_fun, or scale the data.", ConvergenceWarning,
-                      stacklevel=4)
