@@ -97,6 +97,19 @@ def require_whole(name: str, value: Any, *, at_least: int) -> int:
     return int(value)
 
 
+def require_unmasked(name: str, value: Any) -> None:
+    """Refuse a masked array, or rows of which one is masked.
+
+    Raises
+    ------
+    TypeError
+        Because its mask would be lost.
+    """
+    if isinstance(value, ma.MaskedArray) or (
+            type(value) in (list, tuple) and any(isinstance(row, ma.MaskedArray) for row in value)):
+        raise TypeError(f"{name}: found a masked array, whose mask would be lost; fill or drop the masked values first")
+
+
 def numeric_array(name: str, value: Any) -> np.ndarray:
     """The argument as an array of real numbers, still in its own dtype.
 
@@ -109,9 +122,7 @@ def numeric_array(name: str, value: Any) -> np.ndarray:
     """
     if type(value) is np.ndarray and value.dtype.kind in "biuf":
         return value
-    if isinstance(value, ma.MaskedArray) or (
-            type(value) in (list, tuple) and any(isinstance(row, ma.MaskedArray) for row in value)):
-        raise TypeError(f"{name}: found a masked array, whose mask would be lost; fill or drop the masked values first")
+    require_unmasked(name, value)
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -9,13 +9,14 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
 from ..inputs import Samples
-from .perceptron import FLOATS, Perceptron
+from .arguments import FLOATS, require_unmasked_arguments
+from .class_weights import as_places, weights_of_classes
+from .perceptron import Perceptron
 
 
 class MLPClassifier(ClassifierMixin, Perceptron):
@@ -67,8 +68,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     max_fun : int
         Evaluations of "lbfgs" at most.
     class_weight : dict, "balanced" or None
-        By which the weights of samples are multiplied; beyond scikit-learn, as is everything that follows. For
-        `partial_fit` not "balanced": a part of the data does not show how frequent classes are.
+        By which the weights of samples are multiplied, those of validation data too; beyond scikit-learn, as is
+        everything that follows. A dict has 1 for classes that it leaves out. "balanced" counts the classes of all of y,
+        and is not for `partial_fit`: a part of the data does not show how frequent classes are.
     dropout : float, or list of them
         With which probability units of all hidden layers, or of each, are left out in training; see
         `fastbp.training.fit`. Not with "lbfgs".
@@ -181,6 +183,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         classes : array-like
             All classes that will come, in the first call.
         """
+        require_unmasked_arguments(y=y, classes=classes)
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: partial_fit takes a dict or None, found {self.class_weight!r}; from all "
                              f"labels, sklearn.utils.class_weight.compute_class_weight finds balanced weights")
@@ -196,26 +199,24 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
             return X, y
-        found = unique_labels(y)
-        if self.warm_start and not incremental and set(found) != set(self.classes_):
+        if self.warm_start and not incremental and set(unique_labels(y)) != set(self.classes_):
             raise ValueError(f"warm_start can only be used where `y` has the same classes as in the previous call to "
-                             f"fit. Previously got {self.classes_}, `y` has {found}")
-        if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
-            raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has "
-                             f"{found}.")
+                             f"fit. Previously got {self.classes_}, `y` has {unique_labels(y)}")
         return X, y
 
-    def _weights(self, sample_weight: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
-        weight = super()._weights(sample_weight, X, y)
+    def _weights_of_classes(self, d: np.ndarray) -> list[np.ndarray] | None:
         if self.class_weight is None:
-            return weight
-        by_class = compute_sample_weight(self.class_weight, y)
-        return by_class if weight is None else by_class * weight
+            return None
+        return weights_of_classes(self.class_weight, self.classes_, as_places(d))
 
-    def _encoded(self, y: np.ndarray) -> np.ndarray:
+    def _encoded(self, name: str, y: np.ndarray) -> np.ndarray:
+        found = unique_labels(y)
+        if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
+            raise ValueError(f"`{name}` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
+                             f"'{name}' has {found}.")
         if (y.ndim == 2) != self._label_binarizer.y_type_.startswith("multilabel"):
-            raise ValueError(f"y: expected {'(n, K) of 0 and 1' if y.ndim == 1 else 'one class for each sample'}, as "
-                             f"before, found shape {y.shape}")
+            raise ValueError(f"{name}: expected {'(n, K) of 0 and 1' if y.ndim == 1 else 'one class for each sample'}, "
+                             f"as before, found shape {y.shape}")
         if self._label_binarizer.y_type_ == "multiclass":
             return np.searchsorted(self.classes_, y)
         bits = self._label_binarizer.transform(y)
@@ -234,14 +235,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         P = self._probabilities(A)
         return self._label_binarizer.inverse_transform(P.ravel() if self.n_outputs_ == 1 else P)
 
-    def _score_of(self, A: np.ndarray, samples: Samples, weight: np.ndarray | None) -> float:
+    def _score_of(self, A: np.ndarray, samples: Samples) -> float:
         if not np.isfinite(A).all():
             return np.nan
         if self.out_activation_ == "softmax":
             correct = A.argmax(axis=1) == samples.labels
         else:
             correct = ((A > 0) == (samples.targets > 0.5)).all(axis=1)
-        return float(np.average(correct, weights=weight))
+        return float(np.average(correct, weights=samples.weights if len(samples.weights) else None))
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of every row of X, (n,); or (n, K) of 0 and 1 where several labels may hold."""
@@ -258,6 +259,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if self.out_activation_ == "softmax":
             return log_softmax(A, axis=1)
         return np.hstack([log_expit(-A), log_expit(A)]) if self.n_outputs_ == 1 else log_expit(A)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The accuracy, the share of samples whose class is predicted; of several labels, all have to be."""
+        require_unmasked_arguments(y=y, sample_weight=sample_weight)
+        return float(super().score(X, y, sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -8,24 +8,23 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..activations import BY_NAME, Activation
 from ..callbacks import checked_callbacks
 from ..inputs import Samples
 from ..layout import Views
 from ..network import MLP
+from .arguments import FLOATS, as_samples, checked_validation_data, checked_weights, require_unmasked_arguments
+from .class_weights import as_places, weights_by_class
 from .lbfgs import minimize_lbfgs
 from .records import forget
 from .stochastic import train_stochastic
 
 #: Rows of a sparse X that are made dense at once for a prediction.
 DENSE_ROWS = 4096
-
-#: The dtypes of X that stay as they are; others become the first.
-FLOATS = (np.float64, np.float32)
 
 _HIDDEN_ACTIVATIONS = {name for name in BY_NAME if name != "softmax"}
 
@@ -81,8 +80,8 @@ class Perceptron(BaseEstimator, ABC):
         """X and y as scikit-learn's own estimators take them."""
 
     @abstractmethod
-    def _encoded(self, y: np.ndarray) -> np.ndarray:
-        """Targets as the core takes them: labels (n,), or (n, outputs)."""
+    def _encoded(self, name: str, y: np.ndarray) -> np.ndarray:
+        """Targets as the core takes them: labels (n,), or (n, outputs); refused under the name of their argument."""
 
     @abstractmethod
     def _kind(self, y: np.ndarray) -> tuple[int, Any, str]:
@@ -93,12 +92,12 @@ class Perceptron(BaseEstimator, ABC):
         """Predictions from the last layer's sums (n, outputs)."""
 
     @abstractmethod
-    def _score_of(self, A: np.ndarray, samples: Samples, weight: np.ndarray | None) -> float:
+    def _score_of(self, A: np.ndarray, samples: Samples) -> float:
         """The score that early stopping watches, from the last layer's sums."""
 
-    def _weights(self, sample_weight: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
-        """The weight of each sample, None where all are 1."""
-        return None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    def _weights_of_classes(self, d: np.ndarray) -> list[np.ndarray] | None:
+        """The weight of every class, from encoded targets; None where all are 1."""
+        return None
 
     @property
     def _loss_scale(self) -> float:
@@ -112,22 +111,34 @@ class Perceptron(BaseEstimator, ABC):
         checked_callbacks(list(self.callbacks))
         if self.solver == "lbfgs":
             self._require_whole_batches(validation)
+        X_val, y_val, sample_weight_val = validation
+        require_unmasked_arguments(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val,
+                                   sample_weight_val=sample_weight_val)
         first = not hasattr(self, "net_") or not (self.warm_start or incremental)
         X, y = self._validated(X, y, incremental, reset=first)
-        weight = self._weights(sample_weight, X, y)
-        d = self._encoded(y)
+        d = self._encoded("y", y)
         self._random_state = check_random_state(self.random_state)
         if first:
             self._start(X.shape[1], hidden, y, X.dtype)
         else:
             self._require_same_network(hidden, y)
-        rows = X.toarray() if sparse.issparse(X) else X
+        of_classes = self._weights_of_classes(d)
+        samples = self._samples(X, d, sample_weight, of_classes, "")
         if self.solver == "lbfgs":
-            minimize_lbfgs(self, self.net_.checked_samples(rows, d, weight))
+            minimize_lbfgs(self, samples)
         else:
-            given = self._validation_samples(*validation)
-            train_stochastic(self, rows, d, weight, given, incremental)
+            train_stochastic(self, samples, self._validation_samples(*validation, of_classes), incremental)
         return self
+
+    def _samples(self, X: Any, d: np.ndarray, sample_weight: Any, of_classes: list[np.ndarray] | None,
+                 suffix: str) -> Samples:
+        """The samples of a call as the core takes them; the suffix follows X and y in the names of the arguments."""
+        name = f"sample_weight{suffix}"
+        weight = checked_weights(name, sample_weight, len(d))
+        if of_classes is not None:
+            name = "class_weight" if weight is None else f"{name} times class_weight"
+            weight = weights_by_class(of_classes, as_places(d)) * (1.0 if weight is None else weight)
+        return as_samples(X, d, weight, self.net_.dtype, self.n_outputs_, suffix, name)
 
     def _hidden_widths(self) -> list[int]:
         given = self.hidden_layer_sizes
@@ -188,17 +199,19 @@ class Perceptron(BaseEstimator, ABC):
         self.n_iter_, self.t_ = 0, 0
         forget(self)
 
-    def _validation_samples(self, X: Any, y: Any, sample_weight: Any) -> tuple[Samples, np.ndarray | None] | None:
+    def _validation_samples(self, X: Any, y: Any, sample_weight: Any,
+                            of_classes: list[np.ndarray] | None) -> Samples | None:
         """The validation data that the user gave, as the core takes them."""
         if X is None and y is None:
+            if sample_weight is not None:
+                raise ValueError("sample_weight_val: expected None without X_val and y_val")
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val: expected both or neither")
-        rows, y = self._validated(X, y, incremental=True, reset=False)
+        X, y = checked_validation_data(self, X, y)
+        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         self._require_outputs("y_val", y)
-        weight = None if sample_weight is None else _check_sample_weight(sample_weight, rows, ensure_non_negative=True)
-        rows = rows.toarray() if sparse.issparse(rows) else rows
-        return self.net_.checked_samples(rows, self._encoded(y), weight), weight
+        return self._samples(X, self._encoded("y_val", y), sample_weight, of_classes, "_val")
 
     def _check_solver(self) -> bool:
         if self.solver == "lbfgs":
@@ -234,6 +247,7 @@ class Perceptron(BaseEstimator, ABC):
     def _sums(self, X: Any) -> np.ndarray:
         """a_L for every row of X, as `predict` takes it."""
         check_is_fitted(self)
+        require_unmasked_arguments(X=X)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=FLOATS, reset=False)
         if not sparse.issparse(X):
             return self.net_.forward(X)

@@ -11,9 +11,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from ..inputs import Samples
-from ..losses import Loss
-from .perceptron import FLOATS, Perceptron
+from ..inputs import Samples, numeric_array
+from ..losses import Loss, record_named
+from .arguments import FLOATS, require_unmasked_arguments
+from .perceptron import Perceptron
 
 
 class MLPRegressor(RegressorMixin, Perceptron):
@@ -97,12 +98,22 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
                              reset=reset)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if self.loss == "poisson" and y.min() < 0:
-            raise ValueError(f"y: expected no negative number for the loss 'poisson', found {y.min()}")
         return X, y
 
-    def _encoded(self, y: np.ndarray) -> np.ndarray:
-        return y.reshape(len(y), -1)
+    def _encoded(self, name: str, y: np.ndarray) -> np.ndarray:
+        targets = numeric_array(name, y.astype(np.float64) if y.dtype == object else y)
+        kind, loss = self._loss_record.targets, self._loss_record.name
+        if kind == "classes":
+            raise ValueError(f"loss: expected one of numbers, found {loss!r}, which is for classes")
+        if kind != "values" and targets.min() < 0:
+            raise ValueError(f"{name}: expected no negative number for the loss {loss!r}, found {targets.min()}")
+        if kind == "bits" and targets.max() > 1:
+            raise ValueError(f"{name}: expected numbers from 0 to 1 for the loss {loss!r}, found {targets.max()}")
+        return targets.reshape(len(targets), -1)
+
+    @property
+    def _loss_record(self) -> Loss:
+        return self.loss if isinstance(self.loss, Loss) else record_named(self.loss)
 
     def _kind(self, y: np.ndarray) -> tuple[int, Any, str]:
         return y.reshape(len(y), -1).shape[1], self.loss, "exp" if self.loss == "poisson" else "identity"
@@ -115,10 +126,16 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
         Y = np.exp(A) if self.out_activation_ == "exp" else A
         return Y.ravel() if self.n_outputs_ == 1 else Y
 
-    def _score_of(self, A: np.ndarray, samples: Samples, weight: np.ndarray | None) -> float:
+    def _score_of(self, A: np.ndarray, samples: Samples) -> float:
         Y = self._predicted(A)
+        weight = samples.weights if len(samples.weights) else None
         return float(r2_score(samples.targets, Y, sample_weight=weight)) if np.isfinite(Y).all() else np.nan
 
     def predict(self, X: Any) -> np.ndarray:
         """What the network gives for every row of X, (n,), or (n, N_L) where it has several outputs."""
         return self._predicted(self._sums(X))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R² of the predictions, the mean over several outputs."""
+        require_unmasked_arguments(y=y, sample_weight=sample_weight)
+        return float(super().score(X, y, sample_weight))

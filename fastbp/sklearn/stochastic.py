@@ -13,10 +13,11 @@ from sklearn.model_selection import train_test_split
 
 from ..backends.training_loop import BEST, DIVERGED, STALE
 from ..callbacks import ask_to_stop, call_if_there
-from ..inputs import Samples
+from ..inputs import Samples, mass_of
 from ..optimizers import SGD, Adam, Optimizer
 from ..progress_bar import ProgressBar
 from ..session import Session, make_plan
+from .arguments import part_of
 from .records import NON_FINITE, begin_anew
 
 #: The learning rate below which "adaptive" gives up, and by what it divides.
@@ -26,7 +27,7 @@ LOWEST_RATE, RATE_DIVISOR = 1e-6, 5.0
 class _Stochastic:
     """One call of fit or partial_fit with the solver "sgd" or "adam"."""
 
-    def __init__(self, estimator: Any, samples: Samples, validation: tuple[Samples, Any] | None,
+    def __init__(self, estimator: Any, samples: Samples, validation: Samples | None,
                  incremental: bool) -> None:
         self.estimator, self.validation, self.incremental = estimator, validation, incremental
         net, n = estimator.net_, len(samples.X)
@@ -34,7 +35,7 @@ class _Stochastic:
             estimator._rate = float(estimator.learning_rate_init)
             estimator._optimizer_state = self.optimizer().start(net.theta)
         waits = estimator.n_iter_no_change
-        self.waits = 2**62 if waits == np.inf else int(waits)
+        self.waits = int(min(waits, 2**62))
         drops = bool(np.any(estimator.dropout))
         seed = int(estimator._random_state.randint(2**31 - 1)) if estimator.shuffle or drops else 0
         if drops:
@@ -59,6 +60,11 @@ class _Stochastic:
     def optimizer(self) -> Optimizer:
         """The core's optimizer at the present learning rate."""
         given = self.estimator
+        dtype = given.net_.dtype
+        for name in ("beta_1", "beta_2", "epsilon") if given.solver == "adam" else ("momentum",):
+            value = getattr(given, name)
+            if value != 0 and dtype.type(value) == 0:
+                raise ValueError(f"{name}: expected 0 or a number that {dtype} holds, found {value!r}")
         if given.solver == "adam":
             return Adam(given._rate, given.beta_1, given.beta_2, given.epsilon, epsilon_hat=True,
                         clip_norm=given.max_grad_norm)
@@ -132,7 +138,7 @@ class _Stochastic:
         """Show what is recorded to validation and callbacks, and decide whether to go on."""
         estimator, session, net = self.estimator, self.session, self.estimator.net_
         if self.validation is not None:
-            self.validate(*self.validation)
+            self.validate(self.validation)
         asked = ask_to_stop(estimator.callbacks, net, session.history)
         if by_rate:
             self.set_rate(float(estimator.learning_rate_init) / (estimator.t_ + 1) ** estimator.power_t)
@@ -143,16 +149,16 @@ class _Stochastic:
         estimator.stopped_ = self.is_stalled() and not self.takes_smaller_steps()
         return not estimator.stopped_
 
-    def validate(self, samples: Samples, weight: np.ndarray | None) -> None:
+    def validate(self, samples: Samples) -> None:
         """Evaluate the validation data, and keep the best weights where early stopping asks for them."""
         estimator, session, net = self.estimator, self.session, self.estimator.net_
         E = net.evaluate_samples(samples)[0]
-        mass = len(samples.X) if weight is None else float(weight.sum())
+        mass = mass_of(samples.weights, len(samples.X))
         estimator.validation_loss_curve_.append(estimator._loss_scale * E / mass)
         session.history.record("validation_loss", estimator.validation_loss_curve_[-1])
         if not estimator.early_stopping:
             return
-        score = estimator._score_of(net.forward(samples.X), samples, weight)
+        score = estimator._score_of(net.forward(samples.X), samples)
         estimator.validation_scores_.append(score)
         session.history.record("validation_score", score)
         if estimator.verbose:
@@ -184,36 +190,26 @@ class _Stochastic:
         return True
 
 
-def train_stochastic(estimator: Any, X: np.ndarray, d: np.ndarray, weight: np.ndarray | None,
-                     validation: tuple[Samples, Any] | None, incremental: bool) -> None:
+def train_stochastic(estimator: Any, samples: Samples, validation: Samples | None, incremental: bool) -> None:
     """Fit the network of an estimator with "sgd" or "adam"."""
     if estimator.early_stopping and validation is None:
         if incremental:
             raise ValueError("partial_fit does not support early_stopping=True without X_val and y_val")
-        samples, validation = _split(estimator, X, d, weight)
-    else:
-        samples = estimator.net_.checked_samples(X, d, weight)
+        samples, validation = _split(estimator, samples)
     estimator.n_iter_, estimator.stopped_ = 0, False
     if not incremental:
         begin_anew(estimator)
     _Stochastic(estimator, samples, validation, incremental).run()
 
 
-def _split(estimator: Any, X: np.ndarray, d: np.ndarray,
-           weight: np.ndarray | None) -> tuple[Samples, tuple[Samples, Any]]:
+def _split(estimator: Any, samples: Samples) -> tuple[Samples, Samples]:
     """The samples to train on and those to validate with, as scikit-learn draws them."""
-    stratify = d if estimator.out_activation_ == "logistic" and estimator.n_outputs_ == 1 else None
-    training, held_out = train_test_split(np.arange(len(X)), random_state=estimator._random_state, stratify=stratify,
-                                          test_size=estimator.validation_fraction)
+    stratify = samples.targets if estimator.out_activation_ == "logistic" and estimator.n_outputs_ == 1 else None
+    training, held_out = train_test_split(np.arange(len(samples.X)), random_state=estimator._random_state,
+                                          stratify=stratify, test_size=estimator.validation_fraction)
     if len(held_out) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-    checked = estimator.net_.checked_samples
-
-    def part(places: np.ndarray) -> tuple[Samples, Any]:
-        own = None if weight is None else weight[places]
-        return checked(X[places], d[places], own), own
-
-    return part(training)[0], part(held_out)
+    return part_of(samples, training), part_of(samples, held_out)
 
 
 def _batch_size(given: Any, n: int) -> int:
