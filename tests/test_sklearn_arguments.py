@@ -120,3 +120,29 @@ def test_settings_that_vanish_are_named(settings, words):
 def test_patience_beyond_every_integer():
     X, y = draw("numbers")
     assert fitted(MLPRegressor(hidden_layer_sizes=(2,), max_iter=2, n_iter_no_change=2**80), X, y).n_iter_ == 2
+
+
+@pytest.mark.parametrize("settings", [{}, {"early_stopping": True}, {"solver": "lbfgs"}], ids=str)
+def test_what_was_fitted_stays_where_new_arguments_are_refused(settings):
+    classifier = MLPClassifier((4,), max_iter=2, random_state=0, **settings)
+    X, y = draw("two classes")
+    before = fitted(classifier, X, y).predict(X)
+    X_other, y_other = draw("classes")
+    wrong = [{"sample_weight": -np.ones(500)}, {"X_val": X_other}, {"X_val": X_other, "y_val": y_other + 100}]
+    if classifier.early_stopping:
+        wrong.append({"sample_weight": np.arange(500) < 1})
+    for given in wrong:
+        with pytest.raises(ValueError, match=r"_val|weight"):
+            classifier.fit(X_other, y_other, **given)
+    assert np.array_equal(classifier.predict(X), before)
+
+
+@pytest.mark.parametrize(("train", "words"), [
+    (lambda X: MLPRegressor(max_iter=1).fit(X, X[:, 0]), "Maximum iterations"),
+    (lambda X: MLPRegressor(max_iter=1, solver="lbfgs").fit(X, X[:, 0]), "lbfgs failed to converge"),
+    (lambda X: MLPRegressor(batch_size=10**4).partial_fit(X, X[:, 0]), "batch_size")])
+def test_warnings_point_to_the_users_line(train, words):
+    X, _ = draw("numbers")
+    with pytest.warns(UserWarning, match=words) as found:
+        train(X)
+    assert found[0].filename == __file__

@@ -107,6 +107,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     The recorded losses are exact; scikit-learn's are of probabilities that it keeps a rounding error away from 0 and 1.
     With `warm_start` and in `partial_fit`, hidden_layer_sizes, activation and loss have to stay as they are.
 
+    Samples of weight 0 are left out with `shuffle`, and where early stopping holds out a part of X; they would only
+    make batches and that part smaller. Without shuffling they keep their places in the batches, as in scikit-learn.
+
     float32 data are trained in float32. A sparse X is made dense: as a whole to train, some thousand rows at a time to
     predict.
 

@@ -40,4 +40,4 @@ def minimize_lbfgs(estimator: Any, samples: Samples) -> None:
     if result.status != 0:
         warnings.warn(f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): "
                       f"{result.message}. Increase max_iter or max_fun, or scale the data.", ConvergenceWarning,
-                      stacklevel=4)
+                      stacklevel=5)

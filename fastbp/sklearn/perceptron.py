@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from .arguments import FLOATS, as_samples, checked_validation_data, checked_weig
 from .class_weights import as_places, weights_by_class
 from .lbfgs import minimize_lbfgs
 from .records import forget
-from .stochastic import train_stochastic
+from .stochastic import prepared_descent
 
 #: Rows of a sparse X that are made dense at once for a prediction.
 DENSE_ROWS = 4096
@@ -107,6 +108,19 @@ class Perceptron(BaseEstimator, ABC):
     # ---- fitting ---------------------------------------------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any, Any], incremental: bool) -> Any:
+        before = dict(self.__dict__)
+        try:
+            train = self._prepared(X, y, sample_weight, validation, incremental)
+        except BaseException:  # what was fitted before stays
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        train()
+        return self
+
+    def _prepared(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any, Any],
+                  incremental: bool) -> Callable[[], None]:
+        """What trains, after all checks."""
         hidden = self._hidden_widths()
         checked_callbacks(list(self.callbacks))
         if self.solver == "lbfgs":
@@ -125,10 +139,8 @@ class Perceptron(BaseEstimator, ABC):
         of_classes = self._weights_of_classes(d)
         samples = self._samples(X, d, sample_weight, of_classes, "")
         if self.solver == "lbfgs":
-            minimize_lbfgs(self, samples)
-        else:
-            train_stochastic(self, samples, self._validation_samples(*validation, of_classes), incremental)
-        return self
+            return partial(minimize_lbfgs, self, samples)
+        return prepared_descent(self, samples, self._validation_samples(*validation, of_classes), incremental)
 
     def _samples(self, X: Any, d: np.ndarray, sample_weight: Any, of_classes: list[np.ndarray] | None,
                  suffix: str) -> Samples:

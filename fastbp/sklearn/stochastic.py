@@ -5,11 +5,11 @@ The rules are those of scikit-learn 1.9, `sklearn/neural_network/_multilayer_per
 """
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
 from ..backends.training_loop import BEST, DIVERGED, STALE
 from ..callbacks import ask_to_stop, call_if_there
@@ -17,14 +17,14 @@ from ..inputs import Samples, mass_of
 from ..optimizers import SGD, Adam, Optimizer
 from ..progress_bar import ProgressBar
 from ..session import Session, make_plan
-from .arguments import part_of
 from .records import NON_FINITE, begin_anew
+from .validation_split import hold_out, that_count
 
 #: The learning rate below which "adaptive" gives up, and by what it divides.
 LOWEST_RATE, RATE_DIVISOR = 1e-6, 5.0
 
 
-class _Stochastic:
+class _Descent:
     """One call of fit or partial_fit with the solver "sgd" or "adam"."""
 
     def __init__(self, estimator: Any, samples: Samples, validation: Samples | None,
@@ -190,26 +190,19 @@ class _Stochastic:
         return True
 
 
-def train_stochastic(estimator: Any, samples: Samples, validation: Samples | None, incremental: bool) -> None:
-    """Fit the network of an estimator with "sgd" or "adam"."""
+def prepared_descent(estimator: Any, samples: Samples, validation: Samples | None,
+                     incremental: bool) -> Callable[[], None]:
+    """What fits the network of an estimator with "sgd" or "adam"."""
     if estimator.early_stopping and validation is None:
         if incremental:
             raise ValueError("partial_fit does not support early_stopping=True without X_val and y_val")
-        samples, validation = _split(estimator, samples)
+        samples, validation = hold_out(estimator, samples)
+    elif estimator.shuffle:
+        samples = that_count(samples)
     estimator.n_iter_, estimator.stopped_ = 0, False
     if not incremental:
         begin_anew(estimator)
-    _Stochastic(estimator, samples, validation, incremental).run()
-
-
-def _split(estimator: Any, samples: Samples) -> tuple[Samples, Samples]:
-    """The samples to train on and those to validate with, as scikit-learn draws them."""
-    stratify = samples.targets if estimator.out_activation_ == "logistic" and estimator.n_outputs_ == 1 else None
-    training, held_out = train_test_split(np.arange(len(samples.X)), random_state=estimator._random_state,
-                                          stratify=stratify, test_size=estimator.validation_fraction)
-    if len(held_out) < 2:
-        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-    return part_of(samples, training), part_of(samples, held_out)
+    return _Descent(estimator, samples, validation, incremental).run
 
 
 def _batch_size(given: Any, n: int) -> int:
@@ -217,5 +210,5 @@ def _batch_size(given: Any, n: int) -> int:
         return min(200, n)
     if given > n:
         warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-                      stacklevel=6)
+                      stacklevel=8)
     return int(min(given, n))

@@ -1,0 +1,45 @@
+"""The part of the samples that early stopping holds out to watch the score on."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from ..inputs import Samples
+from .arguments import part_of
+
+
+def that_count(samples: Samples) -> Samples:
+    """The samples of weight above 0."""
+    if not len(samples.weights) or samples.weights.all():
+        return samples
+    return part_of(samples, np.flatnonzero(samples.weights))
+
+
+def hold_out(estimator: Any, samples: Samples) -> tuple[Samples, Samples]:
+    """The samples to train on and those to validate with, as scikit-learn draws them; only those of weight above 0.
+
+    Raises
+    ------
+    ValueError
+        If they are too few.
+    """
+    counting = that_count(samples)
+    stratify = counting.targets > 0.5 if estimator.out_activation_ == "logistic" and estimator.n_outputs_ == 1 else None
+    try:
+        training, held_out = train_test_split(np.arange(len(counting.X)), random_state=estimator._random_state,
+                                              stratify=stratify, test_size=estimator.validation_fraction)
+        if len(held_out) < 2:
+            raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
+                             "dataset.")
+    except ValueError as error:
+        raise ValueError(f"early_stopping: no part can be held out. {error}{_weights(samples, counting)}") from None
+    return part_of(counting, training), part_of(counting, held_out)
+
+
+def _weights(samples: Samples, counting: Samples) -> str:
+    """How many samples count, where that are not all of them."""
+    if len(counting.X) == len(samples.X):
+        return ""
+    return (f" Of {len(samples.X)} samples, {len(counting.X)} have a weight above 0 by sample_weight and class_weight; "
+            f"others are not held out.")
