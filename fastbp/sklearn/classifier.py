@@ -110,6 +110,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     Samples of weight 0 are left out with `shuffle`, and where early stopping holds out a part of X; they would only
     make batches and that part smaller. Without shuffling they keep their places in the batches, as in scikit-learn.
 
+    Where y has one class only, its probability is 1: there is a column for every class in ``classes_``, and no other.
+    scikit-learn's has two columns then.
+
     float32 data are trained in float32. A sparse X is made dense: as a whole to train, some thousand rows at a time to
     predict.
 
@@ -231,6 +234,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             return len(self.classes_), "softmax_cross_entropy", "softmax"
         return 1 if kind == "binary" or y.ndim == 1 else y.shape[1], "binary_cross_entropy", "logistic"
 
+    @property
+    def _knows_one_class(self) -> bool:
+        return self.n_outputs_ == 1 and len(self.classes_) == 1
+
     def _probabilities(self, A: np.ndarray) -> np.ndarray:
         return softmax(A, axis=1) if self.out_activation_ == "softmax" else expit(A)
 
@@ -241,7 +248,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _score_of(self, A: np.ndarray, samples: Samples) -> float:
         if not np.isfinite(A).all():
             return np.nan
-        if self.out_activation_ == "softmax":
+        if self._knows_one_class:
+            correct = np.ones(len(A), bool)
+        elif self.out_activation_ == "softmax":
             correct = A.argmax(axis=1) == samples.labels
         else:
             correct = ((A > 0) == (samples.targets > 0.5)).all(axis=1)
@@ -254,6 +263,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of every class, (n, K), in the order of ``classes_``."""
         P = self._probabilities(self._sums(X))
+        if self._knows_one_class:
+            return np.ones_like(P)
         return np.hstack([1 - P, P]) if self.n_outputs_ == 1 else P
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -261,6 +272,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         A = self._sums(X)
         if self.out_activation_ == "softmax":
             return log_softmax(A, axis=1)
+        if self._knows_one_class:
+            return np.zeros_like(A)
         return np.hstack([log_expit(-A), log_expit(A)]) if self.n_outputs_ == 1 else log_expit(A)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
