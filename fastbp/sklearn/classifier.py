@@ -98,7 +98,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     validation_loss_curve_ : list of float or None
         Of the validation data, without the penalty.
     stopped_ : bool
-        Whether the last call ended because nothing had become better for n_iter_no_change epochs.
+        Whether the last call ended because nothing had become better for n_iter_no_change epochs, or because training
+        diverged and early stopping had best weights.
     n_iter_, t_, n_layers_, n_outputs_, n_features_in_, feature_names_in_, out_activation_
         As in scikit-learn.
 
@@ -171,7 +172,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Raises
         ------
         ValueError, TypeError
-            If an argument is not as described, or training diverges.
+            If an argument is not as described; then what was fitted before stays. Or if training diverges, but where
+            early stopping has best weights: they are kept, the epoch's records are NaN, and a warning says so.
         """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
 

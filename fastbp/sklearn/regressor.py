@@ -129,7 +129,10 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
     def _score_of(self, A: np.ndarray, samples: Samples) -> float:
         Y = self._predicted(A)
         weight = samples.weights if len(samples.weights) else None
-        return float(r2_score(samples.targets, Y, sample_weight=weight)) if np.isfinite(Y).all() else np.nan
+        if not np.isfinite(Y).all():
+            return np.nan
+        with np.errstate(over="ignore", invalid="ignore"):  # of a network that diverges
+            return float(r2_score(samples.targets, Y, sample_weight=weight))
 
     def predict(self, X: Any) -> np.ndarray:
         """What the network gives for every row of X, (n,), or (n, N_L) where it has several outputs."""

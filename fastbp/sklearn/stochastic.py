@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ..backends.training_loop import BEST, DIVERGED, STALE
+from ..backends.training_loop import BEST, DIVERGED, RUNNING, STALE
 from ..callbacks import ask_to_stop, call_if_there
 from ..inputs import Samples, mass_of
 from ..optimizers import SGD, Adam, Optimizer
@@ -22,6 +22,8 @@ from .validation_split import hold_out, that_count
 
 #: The learning rate below which "adaptive" gives up, and by what it divides.
 LOWEST_RATE, RATE_DIVISOR = 1e-6, 5.0
+
+_STEADIER = "a smaller learning_rate_init, a max_grad_norm, or standardised X"
 
 
 class _Descent:
@@ -86,17 +88,15 @@ class _Descent:
         estimator, session, net = self.estimator, self.session, self.estimator.net_
         by_rate = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
         looks = by_rate or bool(self.validation or estimator.verbose or len(estimator.callbacks))
-        goes_on = True
+        goes_on, status = True, RUNNING
         if not self.incremental:
             call_if_there(estimator.callbacks, "start", net)
         try:
             with (ProgressBar(estimator.progress, self.epochs, "epochs") as bar,
                   session.workspace() as work):
-                while goes_on and session.epochs_done < self.epochs:
+                while goes_on and session.epochs_done < self.epochs and status != DIVERGED:
                     before = session.epochs_done
                     status = session.advance(work, before + 1 if looks else self.epochs)
-                    if status == DIVERGED:
-                        raise ValueError(NON_FINITE) from session.divergence()
                     if session.epochs_done > before:
                         self.record()
                         goes_on = self.after_epoch(by_rate)
@@ -108,14 +108,33 @@ class _Descent:
         finally:
             session.finish()
             estimator._no_improvement_count = int(session.progress.counts[STALE])
-        if goes_on and not self.incremental:
+        best = estimator._best_theta if estimator.early_stopping else None
+        if status == DIVERGED and best is not None:
+            self.record_divergence()
+        elif status != DIVERGED and goes_on and not self.incremental:
             warnings.warn(f"Stochastic Optimizer: Maximum iterations ({self.epochs}) reached and the optimization "
                           f"hasn't converged yet.", ConvergenceWarning, stacklevel=5)
-        if estimator.early_stopping and estimator._best_theta is not None and (
-                estimator.stopped_ or not self.incremental):
-            net.theta[:] = estimator._best_theta
+        if best is not None and (estimator.stopped_ or not self.incremental):
+            net.theta[:] = best
         if not self.incremental:
             call_if_there(estimator.callbacks, "finish", net)
+        if status == DIVERGED and best is None:
+            raise ValueError(f"{NON_FINITE} Training diverged in epoch {session.epochs_done + 1}: try {_STEADIER}.")
+
+    def record_divergence(self) -> None:
+        """Record the epoch that could not be ended, as scikit-learn does where early stopping has best weights."""
+        estimator = self.estimator
+        for curve in (estimator.loss_curve_, estimator.validation_loss_curve_, estimator.validation_scores_):
+            curve.append(np.nan)
+        estimator.loss_, estimator.stopped_ = np.nan, True
+        estimator.n_iter_ += 1
+        estimator.t_ += len(self.session.samples.X)
+        estimator._optimizer_state = None  # its averages led there
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = nan\nValidation score: nan")
+        warnings.warn(f"Training diverged in epoch {estimator.n_iter_}; the weights of the best validation score, "
+                      f"{estimator.best_validation_score_:g}, are kept; try {_STEADIER}", ConvergenceWarning,
+                      stacklevel=6)
 
     def record(self) -> None:
         """Put the epochs completed since the last call into the estimator's records."""
@@ -164,7 +183,8 @@ class _Descent:
         if estimator.verbose:
             print(f"Validation score: {score:f}")
         stale = session.progress.counts
-        stale[STALE] = stale[STALE] + 1 if score < estimator.best_validation_score_ + estimator.tol else 0
+        better = score >= estimator.best_validation_score_ + estimator.tol  # NaN is not
+        stale[STALE] = 0 if better else stale[STALE] + 1
         if score > estimator.best_validation_score_:
             estimator.best_validation_score_ = score
             estimator._best_theta = net.theta.copy()

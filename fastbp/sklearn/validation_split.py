@@ -33,11 +33,21 @@ def hold_out(estimator: Any, samples: Samples) -> tuple[Samples, Samples]:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
                              "dataset.")
     except ValueError as error:
-        raise ValueError(f"early_stopping: no part can be held out. {error}{_weights(samples, counting)}") from None
+        raise ValueError(f"early_stopping: no part can be held out. {str(error).rstrip('.')}."
+                         f"{_of_classes(estimator, stratify)}{_of_weights(samples, counting)}") from None
     return part_of(counting, training), part_of(counting, held_out)
 
 
-def _weights(samples: Samples, counting: Samples) -> str:
+def _of_classes(estimator: Any, is_second: np.ndarray | None) -> str:
+    """How many samples there are of two classes, of which both parts get some; scikit-learn names False and True."""
+    if is_second is None or len(estimator.classes_) == 1:
+        return ""
+    names, counts = estimator.classes_.tolist(), np.bincount(is_second.ravel(), minlength=2)
+    return (f" Both parts get samples of every class; there are {counts[0]} of {names[0]!r} (False) and {counts[1]} of "
+            f"{names[1]!r} (True).")
+
+
+def _of_weights(samples: Samples, counting: Samples) -> str:
     """How many samples count, where that are not all of them."""
     if len(counting.X) == len(samples.X):
         return ""
