@@ -46,7 +46,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     max_iter : int
         Epochs at most; iterations of "lbfgs".
     shuffle : bool
-        Whether every epoch takes the samples in a new order.
+        Whether every epoch takes the samples in a new order, in every call of `partial_fit` and `fit`.
     random_state : int, RandomState or None
         Of the initial weights, the validation split and the orders.
     tol : float
@@ -54,7 +54,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     verbose : bool
         Whether to print every epoch.
     warm_start : bool
-        Whether `fit` goes on from the weights that are there.
+        Whether `fit` goes on from the weights that are there. What was best before does not end it; and of the same
+        data, early stopping holds out the same part.
     momentum, nesterovs_momentum : float, bool
         Of "sgd".
     early_stopping : bool
@@ -92,9 +93,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     coefs_, intercepts_ : list of ndarray
         W_kᵀ and b_k, views into ``net_.theta``.
     loss_, best_loss_, loss_curve_ : float, float or None, list of float
-        Of the training data, penalty included, as each batch was before its update.
+        Of the training data, penalty included, as each batch was before its update. The curve goes on in further calls;
+        the best is that of the last `fit` and of what `partial_fit` added, None with early stopping.
     validation_scores_, best_validation_score_ : list of float, float
-        With early stopping; else None.
+        With early stopping; else None. The best is that of the last `fit`, or of the calls of `partial_fit` since.
     validation_loss_curve_ : list of float or None
         Of the validation data, without the penalty.
     stopped_ : bool
@@ -110,6 +112,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     Samples of weight 0 are left out with `shuffle`, and where early stopping holds out a part of X; they would only
     make batches and that part smaller. Without shuffling they keep their places in the batches, as in scikit-learn.
+
+    Where random_state is an integer, scikit-learn's later calls of `partial_fit` and warm starts take the samples in
+    the same order each time. Its warm starts end after one epoch where the fit before had converged, and early
+    stopping holds out samples that had been trained on. Here none of that is so.
 
     Where y has one class only, its probability is 1: there is a column for every class in ``classes_``, and no other.
     scikit-learn's has two columns then.

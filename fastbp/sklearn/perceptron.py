@@ -69,10 +69,14 @@ class Perceptron(BaseEstimator, ABC):
     solver: str
     warm_start: bool
     random_state: Any
+    early_stopping: bool
     backend: str
     dropout: Any
     max_grad_norm: float | None
     callbacks: Sequence[Callable[..., Any]]
+
+    #: Of how many samples the score can be told.
+    _fewest_scored: ClassVar[int] = 1
 
     # ---- what the two kinds do in their own ways -------------------------------------------------------------------
 
@@ -223,7 +227,12 @@ class Perceptron(BaseEstimator, ABC):
         X, y = checked_validation_data(self, X, y)
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         self._require_outputs("y_val", y)
-        return self._samples(X, self._encoded("y_val", y), sample_weight, of_classes, "_val")
+        samples = self._samples(X, self._encoded("y_val", y), sample_weight, of_classes, "_val")
+        counting = np.count_nonzero(samples.weights) if len(samples.weights) else len(samples.X)
+        if self.early_stopping and counting < self._fewest_scored:
+            raise ValueError(f"X_val: expected at least {self._fewest_scored} samples of weight above 0 for the score "
+                             f"that early stopping watches, found {counting}")
+        return samples
 
     def _check_solver(self) -> bool:
         if self.solver == "lbfgs":

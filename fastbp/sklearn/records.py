@@ -18,14 +18,20 @@ def forget(estimator: Any) -> None:
     estimator.best_loss_ = None if watches_scores else np.inf
     estimator.validation_loss_curve_ = None
     estimator._best_theta, estimator._optimizer_state, estimator._rate = None, None, None
+    estimator._split_state, estimator._in_parts = None, True
 
 
-def begin_anew(estimator: Any) -> None:
-    """Before a `fit` that goes on: what was best on other validation data says nothing, nor does the loss of a fit that
-    did not watch it."""
-    if estimator.early_stopping:
-        estimator.validation_scores_ = estimator.validation_scores_ or []
-        estimator.best_validation_score_, estimator._best_theta = -np.inf, None
-        estimator._no_improvement_count = 0
-    elif estimator.best_loss_ is None:
-        estimator.best_loss_, estimator._no_improvement_count = np.inf, 0
+def begin_anew(estimator: Any, incremental: bool) -> None:
+    """Before a call that does not go on with what the last one watched: a `fit`, or a `partial_fit` that watches other
+    things than the call before.
+
+    What was best on other targets or other validation data says nothing. Curves go on, as in scikit-learn.
+    """
+    watches_scores = estimator.early_stopping
+    goes_on = (estimator._in_parts or not watches_scores) and watches_scores == (estimator.best_loss_ is None)
+    if not (incremental and goes_on):
+        estimator._no_improvement_count, estimator._best_theta = 0, None
+        estimator.best_loss_ = None if watches_scores else np.inf
+        estimator.best_validation_score_ = -np.inf if watches_scores else None
+        estimator.validation_scores_ = (estimator.validation_scores_ or []) if watches_scores else None
+    estimator._in_parts = incremental

@@ -59,6 +59,8 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
         **Perceptron._parameter_constraints,
         "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile"}), Loss]}
 
+    _fewest_scored = 2  # R² of one is not defined
+
     def __init__(self, loss: Any = "squared_error", hidden_layer_sizes: Any = (100,), activation: Any = "relu", *,
                  solver: str = "adam", alpha: float = 0.0001, batch_size: Any = "auto",
                  learning_rate: str = "constant", learning_rate_init: float = 0.001, power_t: float = 0.5,

@@ -40,8 +40,7 @@ class _Descent:
         self.waits = int(min(waits, 2**62))
         drops = bool(np.any(estimator.dropout))
         seed = int(estimator._random_state.randint(2**31 - 1)) if estimator.shuffle or drops else 0
-        if drops:
-            seed += int(estimator.t_)  # a call that goes on does not drop the same units again
+        seed += int(estimator.t_)  # a call that goes on takes other orders and drops other units, from any random_state
         plan = make_plan(net, n, _batch_size(estimator.batch_size, n), shuffle=estimator.shuffle, seed=seed,
                          penalty=float(estimator.alpha), by_weight=len(samples.weights) > 0,
                          loss_scale=estimator._loss_scale, tolerance=float(estimator.tol),
@@ -220,8 +219,7 @@ def prepared_descent(estimator: Any, samples: Samples, validation: Samples | Non
     elif estimator.shuffle:
         samples = that_count(samples)
     estimator.n_iter_, estimator.stopped_ = 0, False
-    if not incremental:
-        begin_anew(estimator)
+    begin_anew(estimator, incremental)
     return _Descent(estimator, samples, validation, incremental).run
 
 

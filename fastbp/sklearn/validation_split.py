@@ -1,5 +1,6 @@
 """The part of the samples that early stopping holds out to watch the score on."""
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,21 @@ def that_count(samples: Samples) -> Samples:
 def hold_out(estimator: Any, samples: Samples) -> tuple[Samples, Samples]:
     """The samples to train on and those to validate with, as scikit-learn draws them; only those of weight above 0.
 
+    Every later `fit` draws with the generator as it was here, so that what is held out of the same data stays so.
+
     Raises
     ------
     ValueError
         If they are too few.
     """
     counting = that_count(samples)
+    if estimator._split_state is None:
+        estimator._split_state, random_state = deepcopy(estimator._random_state), estimator._random_state
+    else:
+        random_state = deepcopy(estimator._split_state)
     stratify = counting.targets > 0.5 if estimator.out_activation_ == "logistic" and estimator.n_outputs_ == 1 else None
     try:
-        training, held_out = train_test_split(np.arange(len(counting.X)), random_state=estimator._random_state,
+        training, held_out = train_test_split(np.arange(len(counting.X)), random_state=random_state,
                                               stratify=stratify, test_size=estimator.validation_fraction)
         if len(held_out) < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
