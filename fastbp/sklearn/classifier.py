@@ -93,10 +93,12 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     coefs_, intercepts_ : list of ndarray
         W_kᵀ and b_k, views into ``net_.theta``.
     loss_, best_loss_, loss_curve_ : float, float or None, list of float
-        Of the training data, penalty included, as each batch was before its update. The curve goes on in further calls;
-        the best is that of the last `fit` and of what `partial_fit` added, None with early stopping.
+        Of the training data, penalty included, as each batch was before its update; with "lbfgs" after each iteration.
+        The curve goes on in further calls; the best is that of the last `fit` and of what `partial_fit` added, None
+        with early stopping.
     validation_scores_, best_validation_score_ : list of float, float
-        With early stopping; else None. The best is that of the last `fit`, or of the calls of `partial_fit` since.
+        With early stopping; else, and after "lbfgs", None. The best is that of the last `fit`, or of the calls of
+        `partial_fit` since.
     validation_loss_curve_ : list of float or None
         Of the validation data, without the penalty.
     stopped_ : bool

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..network import MLP
 from .classifier import MLPClassifier
-from .records import forget
+from .records import forget, record_whole
 from .regressor import MLPRegressor
 
 #: What scikit-learn's estimators keep of a training, and fastbp's under the same name.
@@ -61,6 +61,8 @@ def from_sklearn(estimator: Any) -> MLPClassifier | MLPRegressor:
         own[:] = given
     forget(ours)
     _copy_records(estimator, ours)
+    if ours.solver == "lbfgs":
+        record_whole(ours, [])
     return ours
 
 

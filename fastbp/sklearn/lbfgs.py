@@ -8,7 +8,7 @@ from scipy import optimize
 from sklearn.exceptions import ConvergenceWarning
 
 from ..inputs import Samples, mass_of
-from .records import NON_FINITE
+from .records import NON_FINITE, record_whole
 
 
 def minimize_lbfgs(estimator: Any, samples: Samples) -> None:
@@ -16,6 +16,7 @@ def minimize_lbfgs(estimator: Any, samples: Samples) -> None:
     net, alpha = estimator.net_, float(estimator.alpha)
     mass = mass_of(samples.weights, len(samples.X))
     recorded: list[float] = []
+    losses: list[float] = []
 
     def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
         net.theta[:] = theta
@@ -29,6 +30,7 @@ def minimize_lbfgs(estimator: Any, samples: Samples) -> None:
         return (E + 0.5 * alpha * squares) / mass, net.grad.astype(np.float64) / mass
 
     result = optimize.minimize(loss_and_gradient, net.theta.astype(np.float64), method="L-BFGS-B", jac=True,
+                               callback=lambda _: losses.append(recorded[0]),
                                options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter,
                                         "gtol": estimator.tol})
     loss_and_gradient(result.x)
@@ -37,6 +39,7 @@ def minimize_lbfgs(estimator: Any, samples: Samples) -> None:
         raise ValueError(NON_FINITE)
     estimator.stopped_ = result.status == 0
     estimator.loss_, estimator.n_iter_ = recorded[0], min(int(result.nit), estimator.max_iter)
+    record_whole(estimator, losses)
     if result.status != 0:
         warnings.warn(f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): "
                       f"{result.message}. Increase max_iter or max_fun, or scale the data.", ConvergenceWarning,

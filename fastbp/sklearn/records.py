@@ -35,3 +35,15 @@ def begin_anew(estimator: Any, incremental: bool) -> None:
         estimator.best_validation_score_ = -np.inf if watches_scores else None
         estimator.validation_scores_ = (estimator.validation_scores_ or []) if watches_scores else None
     estimator._in_parts = incremental
+
+
+def record_whole(estimator: Any, losses: list[float]) -> None:
+    """After "lbfgs", which watches no scores and has no state to go on from: the loss after each of its iterations.
+
+    Its last loss, which is recorded before, is its best.
+    """
+    estimator.loss_curve_ = [*estimator.loss_curve_, *losses]
+    estimator.best_loss_ = estimator.loss_
+    estimator.validation_scores_ = estimator.best_validation_score_ = estimator.validation_loss_curve_ = None
+    estimator._best_theta = estimator._optimizer_state = None
+    estimator._no_improvement_count, estimator._in_parts = 0, False

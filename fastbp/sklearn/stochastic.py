@@ -17,6 +17,7 @@ from ..inputs import Samples, mass_of
 from ..optimizers import SGD, Adam, Optimizer
 from ..progress_bar import ProgressBar
 from ..session import Session, make_plan
+from ..updates import OptimizerState
 from .records import NON_FINITE, begin_anew
 from .validation_split import hold_out, that_count
 
@@ -36,6 +37,10 @@ class _Descent:
         if not incremental or not self.goes_on_with(estimator._optimizer_state):
             estimator._rate = float(estimator.learning_rate_init)
             estimator._optimizer_state = self.optimizer().start(net.theta)
+        else:
+            estimator._optimizer_state = OptimizerState(*(_in_memory(array) for array in estimator._optimizer_state))
+        if estimator._best_theta is not None:
+            estimator._best_theta = _in_memory(estimator._best_theta)
         waits = estimator.n_iter_no_change
         self.waits = int(min(waits, 2**62))
         drops = bool(np.any(estimator.dropout))
@@ -221,6 +226,11 @@ def prepared_descent(estimator: Any, samples: Samples, validation: Samples | Non
     estimator.n_iter_, estimator.stopped_ = 0, False
     begin_anew(estimator, incremental)
     return _Descent(estimator, samples, validation, incremental).run
+
+
+def _in_memory(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy where joblib has mapped a file in its place, which is read-only or would be written to."""
+    return np.array(array) if isinstance(array, np.memmap) or not array.flags.writeable else array
 
 
 def _batch_size(given: Any, n: int) -> int:
