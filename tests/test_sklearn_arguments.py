@@ -146,3 +146,13 @@ def test_warnings_point_to_the_users_line(train, words):
     with pytest.warns(UserWarning, match=words) as found:
         train(X)
     assert found[0].filename == __file__
+
+
+def test_classes_of_a_first_call_that_was_refused_are_forgotten():
+    X, y = draw("two classes")
+    model = MLPClassifier((4,), random_state=0)
+    for given in ({"sample_weight": -np.ones(len(X))}, {"X_val": X}):
+        with pytest.raises(ValueError, match=r"sample_weight|X_val"):
+            model.partial_fit(X, y, classes=["no", "yes"], **given)
+        assert not hasattr(model, "classes_")
+    assert model.partial_fit(X, y, classes=["maybe", "no", "yes"]).predict_proba(X).shape == (len(X), 3)

@@ -174,8 +174,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         y : array-like (n,), or (n, K) of 0 and 1 for several labels at a time
         sample_weight : array-like (n,), optional
         X_val, y_val, sample_weight_val : optional
-            Validation data, evaluated after every epoch. Early stopping watches them instead of a part of X. Not with
-            "lbfgs".
+            Validation data, evaluated after every epoch. Early stopping watches them instead of a part of X; for R² it
+            takes two samples. Not with "lbfgs".
 
         Raises
         ------
@@ -203,9 +203,16 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: partial_fit takes a dict or None, found {self.class_weight!r}; from all "
                              f"labels, sklearn.utils.class_weight.compute_class_weight finds balanced weights")
-        if _check_partial_fit_first_call(self, classes):
-            self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        before = dict(self.__dict__)
+        try:
+            if _check_partial_fit_first_call(self, classes):
+                several = type_of_target(y).startswith("multilabel")
+                self._label_binarizer = LabelBinarizer().fit(y if several else classes)
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        except (TypeError, ValueError):
+            if "net_" not in self.__dict__:  # nothing began: other classes may come with the next call
+                self._restore(before)
+            raise
 
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, np.ndarray]:
         X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS, reset=reset)

@@ -116,11 +116,15 @@ class Perceptron(BaseEstimator, ABC):
         try:
             train = self._prepared(X, y, sample_weight, validation, incremental)
         except BaseException:  # what was fitted before stays
-            self.__dict__.clear()
-            self.__dict__.update(before)
+            self._restore(before)
             raise
         train()
         return self
+
+    def _restore(self, before: dict[str, Any]) -> None:
+        """Set all attributes to what they were."""
+        self.__dict__.clear()
+        self.__dict__.update(before)
 
     def _prepared(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any, Any],
                   incremental: bool) -> Callable[[], None]:
