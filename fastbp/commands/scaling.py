@@ -163,7 +163,7 @@ def mean_and_deviation(A: np.ndarray, name: Callable[[int], str]) -> tuple[np.nd
         unit = np.ldexp(A[:, columns].astype(np.float64), -e)
         beyond = unit - unit[0]
         mean = beyond.mean(axis=0)
-        means[columns] = np.ldexp(np.clip(unit[0] + mean, unit.min(axis=0), unit.max(axis=0)), e)
+        means[columns] = np.ldexp(unit[0] + mean, e)
         deviation = np.minimum(np.sqrt(np.mean((beyond - mean) ** 2, axis=0)), _BELOW_ONE)
         deviations[columns] = np.where((beyond == 0.0).all(axis=0), 1.0, np.ldexp(deviation, e))
     if (deviations < SMALLEST).any():
