@@ -51,9 +51,16 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
         compiled._cache = kernel_cache(function)
     with undisturbed():
         compiled.compile()
-    _KEPT.append(compiled)
     # The function itself, not the C function around it, which passes all arguments once more.
-    return int(compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
+    address = int(compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
+    _KEPT.append(compiled)
+    _SETTINGS[address] = settings
+    return address
+
+
+def settings_at(address: int) -> tuple[Any, ...]:
+    """For what the function was made that `address_of` gave that address in this process."""
+    return _SETTINGS[address]
 
 
 #: Longer names are shortened: the cache makes file names of them, which may have 255 bytes.
@@ -78,6 +85,7 @@ class _Compiler(_ccallback._CFuncCompiler):
 
 
 _KEPT: list[Any] = []  # compiled code lives as long as its CFunc
+_SETTINGS: dict[int, tuple[Any, ...]] = {}
 
 
 @intrinsic

@@ -17,6 +17,8 @@ checks that. x is one sample (N_0,) or several (n, N_0), and so are the others. 
 In a `prange`, give each thread a workspace of its own: ``work[get_thread_id()]`` of ``workspace(layout,
 threads=get_num_threads())``.
 
+Layouts may be pickled: where one is unpickled, its functions are compiled or read from the cache there.
+
 A function with ``cache=True`` that calls these is cached by Numba, which does not see when fastbp changes. A workspace
 therefore knows the code that it was made by, and a function compiled with other code returns WRONG_WORKSPACE.
 """
@@ -28,7 +30,7 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
-from .backends import tiled
+from .backends import digest_of, tiled
 from .backends.tiles import job as jobs
 from .backends.tiles.outcomes import sums_of_chunk
 from .by_address import address_in_memory, invoke, pointer, pointer_to
@@ -142,6 +144,9 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     dtype = np.dtype(f"f{layout.itemsize or 4}")
     if not isinstance(layout, Layout) or layout.lanes != tiled.lanes(dtype):
         raise ValueError("layout: expected the layout of a network with backend='tiled' or 'auto'")
+    if layout.digest != digest_of(layout):
+        raise ValueError("layout: expected net.layout as it is, found one that was changed, or that came from another "
+                         "process without being pickled as a whole")
     require_whole("max_batch", max_batch, at_least=1)
     rooms = [tiled.workspace(layout, dtype, max_batch, 1)
              for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]

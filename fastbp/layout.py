@@ -2,7 +2,8 @@
 
 Arrays are indexed by the layer k as in the formulas, k = 0 … L; entry 0 of `weights`, `biases` and `activations` is
 unused. A layout is a named tuple of integer arrays, which compiled code takes as it is, so that one compiled kernel
-serves every architecture. Activations and the loss are addresses in it, filled in when the first kernel is to run.
+serves every architecture. Activations and the loss are addresses in it, filled in when the first kernel is to run, and
+anew where a layout is unpickled.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ A backend is a module with the functions of `Backend`. All arrays are checked be
 allocates nothing but its workspace, raises nothing, and gives E as a sum over samples.
 """
 
+import copyreg
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, cast
@@ -11,10 +12,10 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 
 from ..activations import Activation, apply_panel, delta_panel
-from ..by_address import address_of
+from ..by_address import address_of, settings_at
 from ..compilation import undisturbed
 from ..inputs import Samples
-from ..layout import Layout
+from ..layout import Layout, make_layout
 from ..losses import Loss, evaluate_panel
 from ..memory import Memory
 
@@ -117,10 +118,38 @@ def linked_by_address(layout: Layout, activations: Sequence[Activation], loss: L
     apply = [0, *(address_of(apply_panel, g, *made_for) for g in activations)]
     delta = [0, *(address_of(delta_panel, g, *made_for) for g in activations)]
     evaluate = address_of(evaluate_panel, loss, *made_for)
-    return layout._replace(
+    linked = layout._replace(
         apply=np.array(apply), delta=np.array(delta), evaluate=evaluate, itemsize=dtype.itemsize, lanes=lanes,
-        takes_labels=loss.targets == "classes",
-        digest=hash((*layout.widths.tolist(), *apply, *delta, evaluate, dtype.itemsize, lanes)))
+        takes_labels=loss.targets == "classes")
+    return linked._replace(digest=digest_of(linked))
+
+
+def digest_of(layout: Layout) -> int:
+    """What the digest of a layout is if its functions are in this process."""
+    return hash((*layout.widths.tolist(), *layout.apply.tolist(), *layout.delta.tolist(), layout.evaluate,
+                 layout.itemsize, layout.lanes))
+
+
+def _pickled(layout: Layout) -> tuple[Any, ...]:
+    """What a layout is pickled as: what its functions are made of, instead of their addresses in this process."""
+    widths = layout.widths.tolist()
+    if layout.itemsize == 0:
+        return make_layout, (widths,)
+    if layout.digest != digest_of(layout):
+        raise TypeError("layout: expected net.layout as it is, found one that was changed, or has addresses of another "
+                        "process; it cannot be pickled")
+    activations = [settings_at(int(address))[0] for address in layout.apply[1:]]
+    loss, dtype, lanes = settings_at(layout.evaluate)
+    return _linked_anew, (widths, activations, loss, dtype, "loops" if lanes == 1 else "tiled")
+
+
+def _linked_anew(widths: list[int], activations: list[Activation], loss: Loss, dtype: str, backend: str) -> Layout:
+    """From a pickle: the layout with the addresses that its functions have here."""
+    linked: Layout = backend_named(backend)[1].linked(make_layout(widths), activations, loss, np.dtype(dtype))
+    return linked
+
+
+copyreg.pickle(Layout, _pickled)
 
 
 def longest_chunk(flops: float, parameters: int) -> int:
