@@ -10,14 +10,21 @@
             fastbp.jit.forward(theta, layout, x, y, work)
             x += 0.01 * y
 
-They allocate nothing and raise nothing: each returns a status, OK or one of the others below, and where it is not OK
+They allocate nothing and raise nothing: each returns a status, and where it is not OK
 no array that you passed has been written to unless the function says otherwise. Arrays are C-contiguous and of the
 network's dtype, and those that are written to are no constants, as global arrays are in compiled code; Numba's typing
 checks that. x is one sample (N_0,) or several (n, N_0), and so are the others. Everything runs on the calling thread.
-In a `prange`, give each thread a workspace of its own: ``work[get_thread_id()]`` of ``workspace(layout,
-threads=get_num_threads())``.
 
-Layouts may be pickled: where one is unpickled, its functions are compiled or read from the cache there.
+A workspace is of the process that made it, and of children that were forked from that while it was there; one call
+may use it at a time, and others meanwhile return BUSY. In a `prange`, give each thread a workspace of its own:
+``work[get_thread_id()]`` of ``workspace(layout, threads=get_num_threads())``. A workspace that came by a copy, a pickle
+or a file returns WRONG_WORKSPACE. Layouts may be pickled: where one is unpickled, its functions are compiled or read
+from the cache there.
+
+The statuses: OK; WRONG_WORKSPACE, which is copied, of another process, made by another version of fastbp, or for other
+widths, dtype, activations or loss than the layout's; WRONG_SIZE, an array's shape does not fit the network or the
+others; WRONG_TARGET, a label outside the classes, or of a loss that takes none; NOT_FINITE, an input or a result is not
+finite; BUSY, another call is using the workspace.
 
 A function with ``cache=True`` that calls these is cached by Numba, which does not see when fastbp changes. A workspace
 therefore knows the code that it was made by, and a function compiled with other code returns WRONG_WORKSPACE.
@@ -26,9 +33,6 @@ therefore knows the code that it was made by, and a function compiled with other
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import overload
 
 from .backends import digest_of, tiled
 from .backends.tiles import job as jobs
@@ -37,74 +41,55 @@ from .by_address import address_in_memory, invoke, pointer, pointer_to
 from .compilation import kernel, package_digest
 from .elementary import is_finite
 from .inputs import require_whole
+from .jit_arguments import BUSY as BUSY
+from .jit_arguments import (
+    DIGEST,
+    ENTRY,
+    HEADER_SIZE,
+    ITEMSIZE,
+    KEY,
+    SELF,
+    STAMP,
+    TAKES_LABELS,
+    checked_address,
+    header_of,
+    labels_of,
+    status_of_targets,
+    targets_of,
+)
+from .jit_arguments import NOT_FINITE as NOT_FINITE
+from .jit_arguments import OK as OK
+from .jit_arguments import WRONG_SIZE as WRONG_SIZE
+from .jit_arguments import WRONG_TARGET as WRONG_TARGET
+from .jit_arguments import WRONG_WORKSPACE as WRONG_WORKSPACE
 from .layout import Layout, keeping
+from .register import Entry, begin_use, end_use
 from .updates import adam_changes, not_finite_after, subtract
-
-#: What the functions return. WRONG_WORKSPACE: copied, or made by another version of fastbp, or for other widths, dtype,
-#: activations or loss than the layout's; WRONG_SIZE: an array's shape does not fit the network or the others;
-#: WRONG_TARGET: a label outside the classes, or of a loss that takes none; NOT_FINITE: an input or a result is not
-#: finite.
-OK, WRONG_WORKSPACE, WRONG_SIZE, WRONG_TARGET, NOT_FINITE = range(5)
-
-#: What a workspace begins with; the job follows. STAMP is of the code, SELF its own address, DIGEST of the layout,
-#: PLACE a place for one label.
-STAMP, SELF, DIGEST, ITEMSIZE, TAKES_LABELS, PLACE, HEADER_SIZE = range(7)
 
 _STAMP = int(package_digest()[:15], 16)
 _WIDTHS = jobs.TABLES
 
-
-def _checked_address(name: str, *, written: bool = False, dimensions: int = 1) -> Any:
-    """A compiled function (array, theta): where the numbers of the array of that name lie.
-
-    A typing error unless it is C-contiguous, of theta's dtype, with so many dimensions or more, and no constant if it
-    is written to: Numba takes global arrays as constants, which lie where writing ends the process.
-    """
-    def address(array: Any, theta: Any) -> Any:
-        raise TypeError("runs in compiled code only")
-
-    @overload(address)
-    def address_overload(array, theta):
-        if not isinstance(theta, types.Array) or theta.dtype not in (types.float32, types.float64):
-            raise TypingError(f"fastbp.jit: theta: expected a C-contiguous array of float32 or float64, found {theta}")
-        if (not isinstance(array, types.Array) or array.layout != "C" or array.dtype != theta.dtype
-                or array.ndim < dimensions):
-            raise TypingError(f"fastbp.jit: {name}: expected a C-contiguous array of {theta.dtype}, as theta is, with "
-                              f"{dimensions} or more dimensions, found {array}")
-        if written:
-            _require_writable(name, array)
-        return lambda array, theta: address_in_memory(array)
-
-    return address
-
-
-def _require_writable(name: str, array: Any) -> None:
-    """A typing error if a Numba type is that of an array that must not be written to."""
-    if not array.mutable:
-        raise TypingError(f"fastbp.jit: {name}: expected an array that may be written to, found {array}, a read-only "
-                          f"or a global one; hand it to your function as an argument")
-
-
-_address_of_x, _address_of_theta = _checked_address("x"), _checked_address("theta")
+_address_of_x, _address_of_theta = checked_address("x"), checked_address("theta")
 _address_of_y, _address_of_e_0, _address_of_grad, _address_of_averages, _address_of_changed_theta = (
-    _checked_address(name, written=True) for name in ("y", "e_0", "grad", "averages", "theta"))
-_address_of_J = _checked_address("J", written=True, dimensions=2)
+    checked_address(name, written=True) for name in ("y", "e_0", "grad", "averages", "theta"))
+_address_of_J = checked_address("J", written=True, dimensions=2)
 
 
-def _job_of(work: Any) -> Any:
-    """The job of a workspace."""
-    raise TypeError("runs in compiled code only")
+class Workspace(np.ndarray):
+    """What `workspace` gives: an array that is not pickled, because the addresses in it are of this process."""
+
+    #: Numba types it as the array that it is, and remembers so: without this a call from Python took 0.7 µs longer.
+    __numba_array_subtype_dispatch__ = True
+
+    def __reduce__(self) -> Any:
+        raise TypeError("work: a workspace cannot be pickled, because it holds addresses of this process; pickle the "
+                        "layout, and call fastbp.jit.workspace(layout) where it is used")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__reduce__()
 
 
-@overload(_job_of)
-def _job_of_overload(work):
-    if not isinstance(work, types.Array) or work.layout != "C" or work.dtype != types.int64:
-        raise TypingError(f"fastbp.jit: work: expected what fastbp.jit.workspace gives, found {work}")
-    _require_writable("work", work)
-    return lambda work: pointer(work, HEADER_SIZE)
-
-
-def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None) -> np.ndarray:
+def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None) -> Workspace:
     """The memory that the functions of `fastbp.jit` work in.
 
     Parameters
@@ -119,12 +104,15 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     Returns
     -------
     work : ndarray of int64, (size,) or (threads, size)
-        Not to be copied, pickled or written to: it holds addresses. One call may use it at a time.
+        Not to be copied or written to: it holds addresses. Pickling it raises a TypeError. One call may use it at a
+        time, others meanwhile return BUSY.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not as described.
+    MemoryError
+        If there are 16,384 workspaces already.
 
     Examples
     --------
@@ -150,12 +138,13 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     require_whole("max_batch", max_batch, at_least=1)
     rooms = [tiled.workspace(layout, dtype, max_batch, 1)
              for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
+    entries = [Entry() for _ in rooms]
     rows = np.zeros((len(rooms), HEADER_SIZE + len(rooms[0])), np.int64)
     header = {STAMP: _STAMP, DIGEST: layout.digest, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels}
-    for row, room in zip(rows, rooms, strict=True):
+    for row, room, entry in zip(rows, rooms, entries, strict=True):
         row[list(header)] = list(header.values())
-        row[SELF], row[HEADER_SIZE:] = row.ctypes.data, room
-    work = keeping(rows, *rooms)
+        row[[SELF, ENTRY, KEY]], row[HEADER_SIZE:] = (row.ctypes.data, entry.place, entry.key), room
+    work = keeping(rows, *rooms, *entries).view(Workspace)
     return work if threads is not None else work[0]
 
 
@@ -166,17 +155,22 @@ def forward(theta: Any, layout: Any, x: Any, y: Any, work: Any) -> int:
     x : (N_0,) or (n, N_0); y : (N_L,) or (n, N_L), written. If it is not finite for a finite x, the status is
     NOT_FINITE, and y is as computed.
     """
-    depth, digest = layout.depth, layout.digest  # at once: where a tuple of arrays lives longer, its references count
-    parameters, job = _address_of_theta(theta, theta), _job_of(work)
+    # At once: where a tuple of arrays lives longer, its references count.
+    depth, digest, register = layout.depth, layout.digest, layout.register
+    parameters, header = _address_of_theta(theta, theta), header_of(work)
+    job = pointer(header, HEADER_SIZE)
     samples, results = _address_of_x(x, theta), _address_of_y(y, theta)
-    status, n = _begin(pointer(work, 0), digest, theta.size, theta.itemsize, pointer_to(samples, theta.dtype.type),
-                       x.size, x.shape[-1])
+    status, n = _checked(header, work.size, digest, depth, theta.size, theta.itemsize,
+                         pointer_to(samples, theta.dtype.type), x.size, x.shape[-1])
     if status == OK and (y.size != n * job[_WIDTHS + depth] or y.shape[-1] != job[_WIDTHS + depth]):
         status = WRONG_SIZE
+    if status == OK:
+        status = _begin(register, header)
     if status != OK:
         return status
     jobs.begin_call(job, parameters, samples, 0, 0, 0, 0, results, 0, 0, 0.0, depth + 1, 0, 0)
     _propagate(job, n, 0)
+    _end(register, header)
     return _status_of(pointer_to(results, theta.dtype.type), y.size)
 
 
@@ -193,20 +187,25 @@ def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work
     then the gradients of the parts before the one that is not finite have been added, and else nothing. The gradient
     itself is not looked at, and may be infinite where E is finite: the steps see that.
     """
-    depth, digest = layout.depth, layout.digest  # at once: where a tuple of arrays lives longer, its references count
-    parameters, job = _address_of_theta(theta, theta), _job_of(work)
+    # At once: where a tuple of arrays lives longer, its references count.
+    depth, digest, register = layout.depth, layout.digest, layout.register
+    parameters, header = _address_of_theta(theta, theta), header_of(work)
+    job = pointer(header, HEADER_SIZE)
     samples, sums = _address_of_x(x, theta), _address_of_grad(grad, theta)
-    status, n = _begin(pointer(work, 0), digest, theta.size, theta.itemsize, pointer_to(samples, theta.dtype.type),
-                       x.size, x.shape[-1])
+    status, n = _checked(header, work.size, digest, depth, theta.size, theta.itemsize,
+                         pointer_to(samples, theta.dtype.type), x.size, x.shape[-1])
     if status == OK:
-        status = _check_targets(d, theta, n, job[_WIDTHS + depth], work)
+        status = status_of_targets(d, theta, n, job[_WIDTHS + depth], header)
     if status == OK and grad.size != theta.size:
         status = WRONG_SIZE
+    if status == OK:
+        status = _begin(register, header)
     if status != OK:
         return np.nan, status
-    labels, targets = _labels(d, theta, work), _targets(d, theta)
+    labels, targets = labels_of(d, theta, header), targets_of(d, theta)
     jobs.begin_call(job, parameters, samples, labels, targets, 0, 0, 0, 0, 0, 0.0, 1, 1, 0)
     E = _propagate(job, n, sums)
+    _end(register, header)
     return E, OK if is_finite(E) else NOT_FINITE
 
 
@@ -217,20 +216,25 @@ def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any)
     Arguments are those of `accumulate_gradient`; e_0 : like x, written. If E or e_0 is not finite for finite x and d,
     the status is NOT_FINITE, and e_0 is as computed.
     """
-    depth, digest = layout.depth, layout.digest  # at once: where a tuple of arrays lives longer, its references count
-    parameters, job = _address_of_theta(theta, theta), _job_of(work)
+    # At once: where a tuple of arrays lives longer, its references count.
+    depth, digest, register = layout.depth, layout.digest, layout.register
+    parameters, header = _address_of_theta(theta, theta), header_of(work)
+    job = pointer(header, HEADER_SIZE)
     samples, results = _address_of_x(x, theta), _address_of_e_0(e_0, theta)
-    status, n = _begin(pointer(work, 0), digest, theta.size, theta.itemsize, pointer_to(samples, theta.dtype.type),
-                       x.size, x.shape[-1])
+    status, n = _checked(header, work.size, digest, depth, theta.size, theta.itemsize,
+                         pointer_to(samples, theta.dtype.type), x.size, x.shape[-1])
     if status == OK:
-        status = _check_targets(d, theta, n, job[_WIDTHS + depth], work)
+        status = status_of_targets(d, theta, n, job[_WIDTHS + depth], header)
     if status == OK and (e_0.size != x.size or e_0.shape[-1] != x.shape[-1]):
         status = WRONG_SIZE
+    if status == OK:
+        status = _begin(register, header)
     if status != OK:
         return np.nan, status
-    labels, targets = _labels(d, theta, work), _targets(d, theta)
+    labels, targets = labels_of(d, theta, header), targets_of(d, theta)
     jobs.begin_call(job, parameters, samples, labels, targets, 0, 0, 0, results, 0, 0.0, 0, 0, 0)
     E = _propagate(job, n, 0)
+    _end(register, header)
     return E, _status_of(pointer_to(results, theta.dtype.type), e_0.size) if is_finite(E) else NOT_FINITE
 
 
@@ -242,19 +246,24 @@ def input_jacobian(theta: Any, layout: Any, x: Any, J: Any, work: Any) -> int:
     go back one after another after one pass forward. If J is not finite for a finite x, the status is NOT_FINITE, and J
     is as computed; y is not looked at.
     """
-    depth, digest = layout.depth, layout.digest  # at once: where a tuple of arrays lives longer, its references count
-    parameters, job = _address_of_theta(theta, theta), _job_of(work)
+    # At once: where a tuple of arrays lives longer, its references count.
+    depth, digest, register = layout.depth, layout.digest, layout.register
+    parameters, header = _address_of_theta(theta, theta), header_of(work)
+    job = pointer(header, HEADER_SIZE)
     samples, results = _address_of_x(x, theta), _address_of_J(J, theta)
-    status, n = _begin(pointer(work, 0), digest, theta.size, theta.itemsize, pointer_to(samples, theta.dtype.type),
-                       x.size, x.shape[-1])
-    outputs, inputs = job[_WIDTHS + depth], job[_WIDTHS]
-    if status == OK and (J.size != n * outputs * inputs or J.shape[-2] != outputs or J.shape[-1] != inputs):
+    status, n = _checked(header, work.size, digest, depth, theta.size, theta.itemsize,
+                         pointer_to(samples, theta.dtype.type), x.size, x.shape[-1])
+    if status == OK and (J.size != x.size * job[_WIDTHS + depth] or J.shape[-2] != job[_WIDTHS + depth]
+                         or J.shape[-1] != job[_WIDTHS]):
         status = WRONG_SIZE
+    if status == OK:
+        status = _begin(register, header)
     if status != OK:
         return status
     jobs.begin_call(job, parameters, samples, 0, 0, 0, 0, 0, results, 0, 0.0, 0, 0, 0)
     job[jobs.JACOBIAN] = 1
     _propagate(job, n, 0)
+    _end(register, header)
     return _status_of(pointer_to(results, theta.dtype.type), J.size)
 
 
@@ -304,16 +313,32 @@ def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float
 
 
 @kernel(inline=True)
-def _begin(work: Any, digest: Any, parameters: Any, itemsize: Any, x: Any, numbers: Any, features: Any) -> Any:
+def _checked(header: Any, size: Any, digest: Any, depth: Any, parameters: Any, itemsize: Any, x: Any, numbers: Any,
+             features: Any) -> Any:
     """The status so far, and how many samples there are; of pointers, because references to arrays are counted."""
-    if (work[STAMP] != _STAMP or work[SELF] != address_in_memory(work) or work[DIGEST] != digest
-            or work[ITEMSIZE] != itemsize):
+    if (size <= HEADER_SIZE + _WIDTHS + depth or header[STAMP] != _STAMP or header[SELF] != address_in_memory(header)
+            or header[DIGEST] != digest or header[ITEMSIZE] != itemsize):
         return WRONG_WORKSPACE, 0
-    inputs = work[HEADER_SIZE + _WIDTHS]
+    inputs = header[HEADER_SIZE + _WIDTHS]
     n = numbers // inputs
-    if parameters != work[HEADER_SIZE + jobs.PARAMETERS] or n == 0 or features != inputs:
+    if parameters != header[HEADER_SIZE + jobs.PARAMETERS] or n == 0 or features != inputs:
         return WRONG_SIZE, 0
     return _status_of(x, numbers), n
+
+
+@kernel(inline=True)
+def _begin(register: Any, header: Any) -> int:
+    """OK if the workspace is of this process, and this call's until `_end`."""
+    found = begin_use(register, header[ENTRY], header[KEY])
+    if found == header[KEY]:
+        return OK
+    return BUSY if found == -header[KEY] else WRONG_WORKSPACE
+
+
+@kernel(inline=True)
+def _end(register: Any, header: Any) -> None:
+    """Other calls may use the workspace."""
+    end_use(register, header[ENTRY], header[KEY])
 
 
 @kernel(inline=True)
@@ -339,75 +364,3 @@ def _propagate(job: Any, n: Any, grad: Any) -> Any:
             pointer_to(address_in_memory(job), np.float64)[jobs.ALPHA] = 1.0
             invoke(job[jobs.GRADIENT_PHASE], (job, 0, 1))
     return total
-
-
-def _labels(d: Any, theta: Any, work: Any) -> Any:
-    """Where the labels lie, 0 if d is not labels; one label is written into the workspace."""
-    raise TypeError("runs in compiled code only")
-
-
-@overload(_labels)
-def _labels_overload(d, theta, work):
-    if isinstance(d, types.Integer):
-        def one(d, theta, work):
-            work[PLACE] = d
-            return address_in_memory(pointer(work, PLACE))
-        return one
-    if _are_labels(d, theta):
-        return lambda d, theta, work: address_in_memory(d)
-    return lambda d, theta, work: 0
-
-
-def _targets(d: Any, theta: Any) -> Any:
-    """Where the targets lie, 0 if d is labels."""
-    raise TypeError("runs in compiled code only")
-
-
-@overload(_targets)
-def _targets_overload(d, theta):
-    return (lambda d, theta: 0) if _are_labels(d, theta) else (lambda d, theta: address_in_memory(d))
-
-
-def _check_targets(d: Any, theta: Any, n: Any, outputs: Any, work: Any) -> Any:
-    """The status of targets for n samples."""
-    raise TypeError("runs in compiled code only")
-
-
-@overload(_check_targets)
-def _check_targets_overload(d, theta, n, outputs, work):
-    if isinstance(d, types.Integer):
-        def one(d, theta, n, outputs, work):
-            if n != 1:
-                return WRONG_SIZE
-            return OK if work[TAKES_LABELS] != 0 and 0 <= d < outputs else WRONG_TARGET
-        return one
-    if _are_labels(d, theta):
-        def several(d, theta, n, outputs, work):
-            if d.size != n or d.shape[0] != n:
-                return WRONG_SIZE
-            beyond = 0
-            for label in d.flat:
-                beyond += not 0 <= label < outputs
-            return OK if work[TAKES_LABELS] != 0 and beyond == 0 else WRONG_TARGET
-        return several
-
-    is_vector = d.ndim == 1
-
-    def numbers(d, theta, n, outputs, work):
-        if d.size != n * outputs or (d.shape[-1] != outputs and not (is_vector and outputs == 1)):
-            return WRONG_SIZE
-        beyond = 0
-        for value in d.flat:
-            beyond += not is_finite(value)
-        return OK if beyond == 0 else NOT_FINITE
-    return numbers
-
-
-def _are_labels(d: Any, theta: Any) -> bool:
-    """Whether a Numba type is that of labels; a typing error if it is not that of targets either."""
-    if isinstance(d, types.Integer):
-        return True
-    if isinstance(d, types.Array) and d.layout == "C" and d.ndim > 0 and d.dtype in (types.int64, theta.dtype):
-        return bool(d.dtype == types.int64)
-    raise TypingError(f"fastbp.jit: d: expected labels, one integer or a C-contiguous array of int64, or a "
-                      f"C-contiguous array of {theta.dtype}, as theta is, found {d}")

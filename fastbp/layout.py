@@ -29,7 +29,8 @@ class Layout(NamedTuple):
     itemsize: int            # the bytes of a number, 0 where no function is filled in yet
     lanes: int               # how many samples the functions take at once
     takes_labels: bool       # whether the loss takes labels
-    digest: int              # of widths, dtype and functions, 0 as long as there are none: one number to compare
+    digest: int              # of widths, dtype, functions and process, 0 as long as there are none: one to compare
+    register: int            # the address of the register of workspaces, or 0; see `register`
 
 
 def make_layout(widths: Sequence[int]) -> Layout:
@@ -57,7 +58,7 @@ def make_layout(widths: Sequence[int]) -> Layout:
         widths=np.array(widths, np.int64), weights=weights, biases=biases,
         units=np.concatenate([[0], np.cumsum(widths)]).astype(np.int64),
         apply=np.zeros(depth + 1, np.int64), delta=np.zeros(depth + 1, np.int64), evaluate=0, depth=depth, size=offset,
-        itemsize=0, lanes=0, takes_labels=False, digest=0)
+        itemsize=0, lanes=0, takes_labels=False, digest=0, register=0)
 
 
 class Views(list[np.ndarray]):
@@ -100,21 +101,21 @@ def aligned_copy(values: np.ndarray) -> np.ndarray:
     return copy
 
 
-def keeping(array: np.ndarray, *others: np.ndarray) -> np.ndarray:
+def keeping(array: np.ndarray, *others: Any) -> np.ndarray:
     """The same array, with which everything lives on whose address is in it."""
     return np.asarray(_Keeping(array, others))
 
 
 def bytes_kept(array: np.ndarray) -> int:
-    """The bytes of an array from `keeping`, and of all that lives on with it; of any other array, its own."""
+    """The bytes of an array from `keeping`, and of all arrays that live on with it; of any other array, its own."""
     others = array.base.others if isinstance(array.base, _Keeping) else ()
-    return array.nbytes + sum(map(bytes_kept, others))
+    return array.nbytes + sum(bytes_kept(other) for other in others if isinstance(other, np.ndarray))
 
 
 class _Keeping:
     """What NumPy takes for the owner of an array's memory."""
 
-    def __init__(self, array: np.ndarray, others: tuple[np.ndarray, ...]) -> None:
+    def __init__(self, array: np.ndarray, others: tuple[Any, ...]) -> None:
         self.array, self.others = array, others
         self.__array_interface__ = array.__array_interface__
 

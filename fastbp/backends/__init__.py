@@ -18,6 +18,7 @@ from ..inputs import Samples
 from ..layout import Layout, make_layout
 from ..losses import Loss, evaluate_panel
 from ..memory import Memory
+from ..register import PROCESS, REGISTER
 
 
 class Extras(NamedTuple):
@@ -120,14 +121,14 @@ def linked_by_address(layout: Layout, activations: Sequence[Activation], loss: L
     evaluate = address_of(evaluate_panel, loss, *made_for)
     linked = layout._replace(
         apply=np.array(apply), delta=np.array(delta), evaluate=evaluate, itemsize=dtype.itemsize, lanes=lanes,
-        takes_labels=loss.targets == "classes")
+        takes_labels=loss.targets == "classes", register=REGISTER)
     return linked._replace(digest=digest_of(linked))
 
 
 def digest_of(layout: Layout) -> int:
     """What the digest of a layout is if its functions are in this process."""
     return hash((*layout.widths.tolist(), *layout.apply.tolist(), *layout.delta.tolist(), layout.evaluate,
-                 layout.itemsize, layout.lanes))
+                 layout.itemsize, layout.lanes, layout.register, PROCESS))
 
 
 def _pickled(layout: Layout) -> tuple[Any, ...]:

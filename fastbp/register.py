@@ -1,0 +1,114 @@
+"""Which workspaces of `fastbp.jit` this process has, and which of them a call is using.
+
+A workspace holds addresses, and its bytes may come where these mean nothing: to another process, by a pickle, a file or
+shared memory, even to the very place where the original lay. So each has an entry here, in memory that every process
+has for itself and a forked child has a copy of. The entry is the workspace's key, a random number that the workspace
+holds too; minus the key during a call; and 0 once the workspace is gone. One atomic operation at the beginning of a
+call tells all of it.
+"""
+
+import os
+import secrets
+import weakref
+from operator import length_hint
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from .by_address import INTEGER, intrinsic
+from .compilation import inlined
+
+#: So many workspaces there may be at a time, a power of two. Their entries are two lines of the cache apart, because
+#: threads write to them, and processors fetch lines in pairs.
+MOST, APART = 2**14, 16
+
+_memory = np.zeros((MOST + 1) * APART, np.int64)  # pages that nobody has written to take no memory
+_entries = _memory[-(_memory.ctypes.data // 8) % APART :][: MOST * APART : APART]
+_given_back: list[int] = []
+_never_given = iter(range(MOST))
+
+#: Where the entries begin.
+REGISTER = int(_entries.ctypes.data)
+
+#: A number that other processes, but forked children, do not have.
+PROCESS = secrets.randbits(62)
+
+
+class Entry:
+    """The entry of one workspace, which is given back with the object.
+
+    Attributes
+    ----------
+    place : int
+    key : int
+
+    Raises
+    ------
+    MemoryError
+        If there are MOST already.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self.place = _given_back.pop()
+        except IndexError:
+            place = next(_never_given, None)
+            if place is None:
+                raise MemoryError(f"expected at most {MOST} workspaces of fastbp.jit at a time; let some go") from None
+            self.place = place
+        self.key = secrets.randbits(62) | 1  # not counted: a forked child would count on from where its parent does
+        _entries[self.place] = self.key
+        weakref.finalize(self, _give_back, self.place).atexit = False
+
+
+def _give_back(place: int) -> None:
+    _entries[place] = 0
+    _given_back.append(place)
+
+
+def _after_fork_in_child() -> None:
+    """No call goes on here: threads other than the one that forked are not in the child."""
+    given = _entries[: MOST - length_hint(_never_given)]
+    np.abs(given, out=given)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+@inlined
+def begin_use(register: Any, place: Any, key: Any) -> Any:
+    """The key if the workspace is this call's now, minus the key if it is another's, else something else."""
+    return exchange_if_equal(register + 8 * APART * (place & (MOST - 1)), key, -key)
+
+
+@inlined
+def end_use(register: Any, place: Any, key: Any) -> None:
+    """The workspace may be used by other calls."""
+    write_at_last(register + 8 * APART * (place & (MOST - 1)), key)
+
+
+@intrinsic
+def exchange_if_equal(typing_context: Any, address: Any, expected: Any, new: Any) -> Any:
+    """Write the new integer at an address if the expected one is there, at once; returns what was there.
+
+    What follows sees what other threads wrote before their `write_at_last`.
+    """
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        place = builder.inttoptr(values[0], ir.IntType(64).as_pointer())
+        found = builder.cmpxchg(place, values[1], values[2], "acq_rel", "acquire")
+        return builder.extract_value(found, 0)
+
+    return INTEGER(INTEGER, INTEGER, INTEGER), codegen
+
+
+@intrinsic
+def write_at_last(typing_context: Any, address: Any, value: Any) -> Any:
+    """Write an integer at an address, after all that was written before."""
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        builder.store_atomic(values[1], builder.inttoptr(values[0], ir.IntType(64).as_pointer()), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(INTEGER, INTEGER), codegen
