@@ -133,7 +133,7 @@ def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def kernel(function: Callable[..., Any] | None = None, *, name: str | None = None, parallel: bool = False,
-           inline: bool = False) -> Any:
+           inline: bool = False, at_calls: Callable[..., bool] | None = None) -> Any:
     """Compile a kernel, cache it on disk, and release the GIL while it runs.
 
     Parameters
@@ -144,15 +144,20 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
         As for `named`, where the function is made more than once.
     parallel : bool
         Whether `numba.prange` runs on threads. Only prange does: array expressions stay serial.
+    inline : bool
+        Whether LLVM is to inline it into what calls it.
+    at_calls : callable, optional
+        What looks at each call in compiled code before that is compiled, and may refuse it: (call, caller, function) of
+        Numba's IR. It returns False: Numba asks it whether to inline the function's Python code.
     """
     if function is None:
-        return functools.partial(kernel, name=name, parallel=parallel, inline=inline)
+        return functools.partial(kernel, name=name, parallel=parallel, inline=inline, at_calls=at_calls)
     if name is not None:
         named(name, function)
     only_prange: Any = {"prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
                         "setitem": False, "numpy": False, "stencil": False}
     dispatcher = _njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH), nogil=True, forceinline=inline,
-                       parallel=only_prange if parallel else False)(function)
+                       inline=at_calls or "never", parallel=only_prange if parallel else False)(function)
     if cache_folder() is not None:
         dispatcher._cache = kernel_cache(function)
     compile_for = dispatcher.compile

@@ -10,10 +10,13 @@
             fastbp.jit.forward(theta, layout, x, y, work)
             x += 0.01 * y
 
-They allocate nothing and raise nothing: each returns a status, and where it is not OK
-no array that you passed has been written to unless the function says otherwise. Arrays are C-contiguous and of the
-network's dtype, and those that are written to are no constants, as global arrays are in compiled code; Numba's typing
-checks that. x is one sample (N_0,) or several (n, N_0), and so are the others. Everything runs on the calling thread.
+They allocate nothing and raise nothing: each returns a status, and where it is not OK no array that you passed has been
+written to unless the function says otherwise. Arrays are C-contiguous and of the network's dtype. x is one sample
+(N_0,) or several (n, N_0), and so are the others. Everything runs on the calling thread.
+
+theta, layout, work and what is written to come to your function as arguments: Numba takes arrays that a function finds
+outside it for constants, and what is later written to them is not seen there. Compiling a function that hands such an
+array to one of these raises a TypingError. x and d may be constants.
 
 A workspace is of the process that made it, and of children that were forked from that while it was there; one call
 may use it at a time, and others meanwhile return BUSY. In a `prange`, give each thread a workspace of its own:
@@ -62,6 +65,7 @@ from .jit_arguments import OK as OK
 from .jit_arguments import WRONG_SIZE as WRONG_SIZE
 from .jit_arguments import WRONG_TARGET as WRONG_TARGET
 from .jit_arguments import WRONG_WORKSPACE as WRONG_WORKSPACE
+from .jit_constants import refuse_constants
 from .layout import Layout, keeping
 from .register import Entry, begin_use, end_use
 from .updates import adam_changes, not_finite_after, subtract
@@ -148,7 +152,7 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     return work if threads is not None else work[0]
 
 
-@kernel(inline=True)
+@kernel(inline=True, at_calls=refuse_constants)
 def forward(theta: Any, layout: Any, x: Any, y: Any, work: Any) -> int:
     """y = h_L for x; returns the status.
 
@@ -174,7 +178,7 @@ def forward(theta: Any, layout: Any, x: Any, y: Any, work: Any) -> int:
     return _status_of(pointer_to(results, theta.dtype.type), y.size)
 
 
-@kernel(inline=True)
+@kernel(inline=True, at_calls=refuse_constants)
 def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work: Any) -> Any:
     """grad += ∇E for the samples x with targets d; returns E and the status.
 
@@ -209,7 +213,7 @@ def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work
     return E, OK if is_finite(E) else NOT_FINITE
 
 
-@kernel(inline=True)
+@kernel(inline=True, at_calls=refuse_constants)
 def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any) -> Any:
     """e_0 = ∇_x E for the samples x with targets d; returns E and the status.
 
@@ -238,7 +242,7 @@ def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any)
     return E, _status_of(pointer_to(results, theta.dtype.type), e_0.size) if is_finite(E) else NOT_FINITE
 
 
-@kernel(inline=True)
+@kernel(inline=True, at_calls=refuse_constants)
 def input_jacobian(theta: Any, layout: Any, x: Any, J: Any, work: Any) -> int:
     """J_ij = ∂y_i/∂x_j for x; returns the status.
 
@@ -267,7 +271,7 @@ def input_jacobian(theta: Any, layout: Any, x: Any, J: Any, work: Any) -> int:
     return _status_of(pointer_to(results, theta.dtype.type), J.size)
 
 
-@kernel(inline=True)
+@kernel(inline=True, at_calls=refuse_constants)
 def sgd_step(theta: Any, grad: Any, learning_rate: float) -> int:
     """θ ← θ - γ grad, then grad = 0; returns the status. If it is NOT_FINITE, both are as they were."""
     parameters, sums = _address_of_changed_theta(theta, theta), _address_of_grad(grad, theta)
@@ -286,7 +290,7 @@ def sgd_step(theta: Any, grad: Any, learning_rate: float) -> int:
     return OK
 
 
-@kernel(inline=True)
+@kernel(inline=True, at_calls=refuse_constants)
 def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float, beta1: float = 0.9,
               beta2: float = 0.999, epsilon: float = 1e-8) -> int:
     """Update t = 1, 2, … of Adam [1]_, then grad = 0; returns the status.
