@@ -13,6 +13,7 @@ import numpy as np
 from numpy import ma  # now: a child forked while another thread imports it would wait for ever
 
 from .compilation import kernel
+from .frames import array_of_frame, is_frame
 
 
 class Samples(NamedTuple):
@@ -110,41 +111,31 @@ def require_unmasked(name: str, value: Any) -> None:
         raise TypeError(f"{name}: found a masked array, whose mask would be lost; fill or drop the masked values first")
 
 
-def numeric_array(name: str, value: Any) -> np.ndarray:
+def numeric_array(name: str, value: Any, dtype: np.dtype | None = None) -> np.ndarray:
     """The argument as an array of real numbers, still in its own dtype.
+
+    dtype : what a data frame of columns of several dtypes is converted to; if None, a dtype that all of them fit.
 
     Raises
     ------
     TypeError
-        If its dtype is not a real one (object, complex, string, …), or it or one of its rows is masked.
+        If its dtype is not a real one (object, complex, string, …), or it or one of its rows is masked. A data frame's
+        column is named.
     ValueError
         If nested sequences have different lengths.
     """
     if type(value) is np.ndarray and value.dtype.kind in "biuf":
         return value
     require_unmasked(name, value)
+    if is_frame(value):
+        return array_of_frame(name, value, dtype)
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: expected an array of numbers, found rows of different length ({error})") from None
-    columns = _of_columns(value) if array.dtype == object else None
-    array = array if columns is None else columns
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, found dtype {array.dtype}")
     return array
-
-
-def _of_columns(frame: Any) -> np.ndarray | None:
-    """A data frame whose columns are all of numbers, or of numbers and bools; None for anything else.
-
-    NumPy makes objects of them where their dtypes differ in kind, or are those that have a place for missing values.
-    """
-    dtypes = list(getattr(frame, "dtypes", ())) if hasattr(frame, "columns") else []
-    if not dtypes or any(getattr(dtype, "kind", "O") not in "biuf" for dtype in dtypes):
-        return None
-    if all(isinstance(dtype, np.dtype) for dtype in dtypes):
-        return np.asarray(frame, np.result_type(*dtypes))
-    return np.asarray(frame.to_numpy(np.float64, na_value=np.nan))
 
 
 def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> tuple[np.ndarray, float]:
@@ -161,8 +152,8 @@ def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> tuple[
     return _finite_array(name, given, dtype)
 
 
-def _finite_array(name: str, given: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, float]:
-    """What `kernel_array` gives, of an array of numbers."""
+def _finite_array(name: str, given: np.ndarray, dtype: np.dtype, frame: Any = None) -> tuple[np.ndarray, float]:
+    """What `kernel_array` gives, of an array of numbers; the data frame that it was made of says what a number was."""
     if given.dtype == dtype and given.flags.carray:
         array = given
     else:
@@ -171,7 +162,7 @@ def _finite_array(name: str, given: np.ndarray, dtype: np.dtype) -> tuple[np.nda
     largest = largest_magnitude(array)
     if not math.isfinite(largest):
         index = tuple(int(i) for i in np.unravel_index(_first_non_finite(array), array.shape))
-        found = given[index]
+        found = frame.iloc[index] if frame is not None and np.isinf(given[index]) else given[index]
         reason = f"which is beyond {dtype}" if np.isfinite(found) else "expected finite numbers"
         raise ValueError(f"{name}: found {found} at {list(index)}, {reason}")
     return array, largest
@@ -214,10 +205,10 @@ def as_input(X: Any, dtype: np.dtype, features: int) -> tuple[np.ndarray, float]
     TypeError, ValueError
         As `kernel_array`; or if X is empty or has another number of features.
     """
-    given = numeric_array("X", X)
+    given = numeric_array("X", X, dtype)
     require_features(given.shape, features)
     require_dimensions("X", given.shape, 2)
-    return _finite_array("X", given, dtype)
+    return _finite_array("X", given, dtype, X if is_frame(X) else None)
 
 
 def require_features(shape: tuple[int, ...], features: int) -> None:
