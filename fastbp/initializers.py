@@ -12,30 +12,41 @@ name       W_k                                                 source
 =========  ==================================================  ==========================================
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 
-def _glorot(rng: np.random.Generator, n_in: int, n_out: int) -> np.ndarray:
+def _glorot(rng: np.random.Generator, n_in: int, n_out: int, count: int) -> np.ndarray:
     bound = np.sqrt(6.0 / (n_in + n_out))
-    return rng.uniform(-bound, bound, (n_out, n_in))
+    return rng.uniform(-bound, bound, count)
 
 
-def _he(rng: np.random.Generator, n_in: int, n_out: int) -> np.ndarray:
-    return rng.normal(0.0, np.sqrt(2.0 / n_in), (n_out, n_in))
+def _he(rng: np.random.Generator, n_in: int, n_out: int, count: int) -> np.ndarray:
+    return rng.normal(0.0, np.sqrt(2.0 / n_in), count)
 
 
-def _lecun(rng: np.random.Generator, n_in: int, n_out: int) -> np.ndarray:
-    return rng.normal(0.0, np.sqrt(1.0 / n_in), (n_out, n_in))
+def _lecun(rng: np.random.Generator, n_in: int, n_out: int, count: int) -> np.ndarray:
+    return rng.normal(0.0, np.sqrt(1.0 / n_in), count)
 
 
-def _zeros(rng: np.random.Generator, n_in: int, n_out: int) -> np.ndarray:
-    return np.zeros((n_out, n_in))
+#: The next weights of a layer by the name of what draws them, `count` of them; None leaves them at zero.
+INITIALIZERS: dict[str, Callable[[np.random.Generator, int, int, int], np.ndarray] | None] = {
+    "glorot": _glorot, "he": _he, "lecun": _lecun, "zeros": None}
+
+#: How many weights are drawn at once: in float64 they stay in the second-level cache, and take no memory of note.
+_DRAWN_TOGETHER = 2**16
 
 
-INITIALIZERS: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
-    "glorot": _glorot, "he": _he, "lecun": _lecun, "zeros": _zeros}
+def drawn_weights(name: str, rng: np.random.Generator, n_in: int, n_out: int) -> Iterator[np.ndarray]:
+    """W_k, row by row, in pieces of some weights in float64; none for "zeros".
+
+    Generators draw number after number, so that the pieces have the bits of one draw.
+    """
+    draw, size = INITIALIZERS[name], n_in * n_out
+    if draw is not None:
+        for start in range(0, size, _DRAWN_TOGETHER):
+            yield draw(rng, n_in, n_out, min(_DRAWN_TOGETHER, size - start))
 
 
 def require_initializer(name: str) -> None:

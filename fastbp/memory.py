@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .inputs import Samples, as_inputs, as_samples
-from .layout import aligned_copy
+from .layout import aligned_copy, aligned_zeros
 from .updates import OptimizerState, update
 from .workspaces import Shelves
 
@@ -22,8 +22,12 @@ class Memory(Protocol):
     def vector(self, values: np.ndarray) -> Any:
         """A vector of the backend's own with these numbers."""
 
+    def zero_vector(self, size: int, dtype: np.dtype) -> Any:
+        """A vector of the backend's own of zeros."""
+
     def write(self, array: Any, values: np.ndarray) -> None:
-        """array[:] = values, a vector from `vector`; they are in the processor's memory, and of the array's dtype."""
+        """array[:] = values, in a vector of the backend's own or a part of one; they are in the processor's memory, and
+        of the array's dtype."""
 
     def fill(self, array: Any, value: float) -> None:
         """array[:] = value."""
@@ -64,6 +68,7 @@ class HostMemory:
     as_samples = staticmethod(as_samples)
     zeros = staticmethod(np.zeros)
     vector = staticmethod(aligned_copy)
+    zero_vector = staticmethod(aligned_zeros)
 
     def __init__(self) -> None:
         self.shelves = Shelves(2**26)

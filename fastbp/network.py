@@ -1,5 +1,6 @@
 """The network: parameters, and the calls that take samples forward and errors back."""
 
+import copy
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +13,7 @@ from . import threads
 from .activations import Activation
 from .architecture import checked_activations, checked_dtype, checked_widths
 from .backends import NO_EXTRAS, Extras, backend_named
-from .initializers import INITIALIZERS, require_initializer
+from .initializers import drawn_weights, require_initializer
 from .inputs import Samples, no_numbers, no_rows, require_number, require_whole
 from .layout import Views, bias_vector, make_layout, weight_matrix
 from .losses import Loss, loss_named
@@ -91,11 +92,13 @@ class MLP:
             require_whole("seed", seed, at_least=0)
         self._rng = np.random.default_rng(seed)
         self._prepare(backend)
-        theta = np.zeros(self._layout.size, self._dtype)
+        memory = self._backend.memory
+        self._theta, self._grad = (memory.zero_vector(self._layout.size, self._dtype) for _ in range(2))
         for k, g in enumerate(self._activations, 1):
-            W, chosen = weight_matrix(theta, self._layout, k), g.initializer if initializer == "auto" else initializer
-            W[:] = INITIALIZERS[chosen](self._rng, W.shape[1], W.shape[0])
-        self._theta, self._grad = map(self._backend.memory.vector, (theta, np.zeros_like(theta)))
+            chosen, begin = g.initializer if initializer == "auto" else initializer, int(self._layout.weights[k])
+            for drawn in drawn_weights(chosen, self._rng, self._widths[k - 1], self._widths[k]):
+                memory.write(self._theta[begin : begin + drawn.size], drawn.astype(self._dtype))
+                begin += drawn.size
         #: Anything that JSON can hold, kept with the network by `save`.
         self.metadata: dict[str, Any] = {}
 
@@ -461,16 +464,27 @@ class MLP:
         return int(self._rng.integers(2**63))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but what `_prepare` makes."""
+        """Everything but what `_prepare` makes; None for a gradient of zero, as training leaves it."""
         prepared = ("_backend", "_layout", "_paces", "_shelf", "_unwanted")
         state = {name: value for name, value in self.__dict__.items() if name not in prepared}
-        return state | {name: self._backend.memory.to_host(state[name]) for name in ("_theta", "_grad")}
+        theta, grad = map(self._backend.memory.to_host, (self._theta, self._grad))
+        return state | {"_theta": theta, "_grad": grad if grad.any() else None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._prepare(self._backend_name)
-        for name in ("_theta", "_grad"):
-            setattr(self, name, self._backend.memory.vector(state[name]))
+        memory = self._backend.memory
+        self._theta = memory.vector(self._theta)
+        self._grad = (memory.zero_vector(self._layout.size, self._dtype) if self._grad is None
+                      else memory.vector(self._grad))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "MLP":
+        """A copy whose vectors are copied once, by `__setstate__`."""
+        other = memo[id(self)] = object.__new__(type(self))
+        state = self.__getstate__()
+        vectors = {name: state.pop(name) for name in ("_theta", "_grad")}
+        other.__setstate__(copy.deepcopy(state, memo) | vectors)
+        return other
 
 
 def _require_same(name: str, values: np.ndarray, own: np.ndarray) -> None:

@@ -1,16 +1,22 @@
 """A network in one .npz file, without pickle."""
 
 import json
+import math
 import os
 import stat
 import uuid
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .architecture import checked_activations, checked_widths
+from .losses import loss_named
 from .network import MLP
 
 FORMAT = "fastbp network"
@@ -42,7 +48,7 @@ def save(net: MLP, path: "str | PathLike[str]") -> None:
     if there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISDIR(there.st_mode)):
         raise ValueError(f"path: expected a file or nothing at {path}, found a device, a pipe or the like")
     theta = net.theta_on_host()
-    if not np.isfinite(theta).all():
+    if not all(np.isfinite(part).all() for part in np.split(theta, range(_PART, theta.size, _PART))):
         raise ValueError("theta: expected finite parameters, found NaN or infinity; the file would be refused by load")
     if not isinstance(net.metadata, dict):
         raise ValueError(f"metadata: expected a dict, found {net.metadata!r}")
@@ -103,39 +109,88 @@ def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None
         if not zipfile.is_zipfile(file):
             raise ValueError(f"{path}: not a fastbp network, which is an archive of arrays (.npz)")
         file.seek(0)
+        with _reading(path):
+            archive = np.load(file, allow_pickle=False)
+            content = {name: archive[name] for name in archive.files if name != "theta"}
+            theta = _Vector(archive.zip, "theta.npy") if "theta" in archive.files else None
+        if str(content.get("format")) != FORMAT:
+            raise ValueError(f"{path}: not a fastbp network, its 'format' is {content.get('format')}")
+        version = _integers(path, content, "version", ndim=0)
+        if version != VERSION:
+            raise ValueError(f"{path}: written in version {version}; this fastbp reads version {VERSION}")
+        widths = _integers(path, content, "widths", ndim=1).tolist()
+        if theta is None or len(theta.shape) != 1 or theta.dtype not in (np.float32, np.float64):
+            raise ValueError(f"{path}: not a fastbp network, expected theta as a vector of float32 or float64, found "
+                             f"{None if theta is None else (theta.dtype, theta.shape)}")
         try:
-            with np.load(file, allow_pickle=False) as archive:
-                content = {name: archive[name] for name in archive.files}
-        except Exception as error:  # what damaged archives raise has many types, from zipfile, zlib, struct and numpy
-            raise ValueError(f"{path}: not a fastbp network ({error})") from None
-    if str(content.get("format")) != FORMAT:
-        raise ValueError(f"{path}: not a fastbp network, its 'format' is {content.get('format')}")
-    version = _integers(path, content, "version", ndim=0)
-    if version != VERSION:
-        raise ValueError(f"{path}: written in version {version}; this fastbp reads version {VERSION}")
-    widths = _integers(path, content, "widths", ndim=1)
-    theta = content.get("theta")
-    if theta is None or theta.ndim != 1 or theta.dtype not in (np.float32, np.float64):
-        raise ValueError(f"{path}: expected theta as a vector of float32 or float64, found "
-                         f"{None if theta is None else (theta.dtype, theta.shape)}")
-    try:
-        metadata = json.loads(str(content["metadata"]))
-        if not isinstance(metadata, dict):
-            raise ValueError(f"its metadata is {metadata!r}")
-        size = sum((n_in + 1) * n_out for n_in, n_out in zip(widths.tolist()[:-1], widths.tolist()[1:], strict=True))
-        if theta.size != size:
-            raise ValueError(f"{theta.size} parameters for widths {widths.tolist()}, which have {size}")
-        shape: dict[str, Any] = {"widths": widths.tolist(), "loss": str(content["loss"]), "dtype": theta.dtype,
-                                 "activation": [str(name) for name in content["activations"]], "initializer": "zeros"}
-        MLP(**shape)  # an error here is the file's, one below that of an argument
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a whole network ({error})") from None
-    if not np.isfinite(theta).all():
+            metadata = json.loads(str(content["metadata"]))
+            if not isinstance(metadata, dict):
+                raise ValueError(f"its metadata is {metadata!r}")
+            size = sum((n_in + 1) * n_out for n_in, n_out in pairwise(widths))
+            if theta.shape != (size,):
+                raise ValueError(f"{theta.shape[0]} parameters for widths {widths}, which have {size}")
+            names, loss = [str(name) for name in content["activations"]], str(content["loss"])
+            # What `MLP` checks too: an error here is the file's, one below that of an argument.
+            checked_widths(widths)
+            loss_named(loss, checked_activations(names, "identity", len(widths) - 1)[-1].name, widths[-1])
+            theta.require_size()
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: not a whole network ({error})") from None
+        net = MLP(widths, activation=names, loss=loss, dtype=theta.dtype, seed=seed, backend=backend,
+                  initializer="zeros")
+        finite, begin = True, 0
+        with _reading(path):
+            for part in theta.parts():
+                finite = finite and bool(np.isfinite(part).all())
+                net.backend_module.memory.write(net.theta[begin : begin + part.size], part)
+                begin += part.size
+    if not finite:
         raise ValueError(f"{path}: theta holds NaN or infinity")
-    net = MLP(**shape, seed=seed, backend=backend)
-    net.backend_module.memory.write(net.theta, theta)
     net.metadata = metadata
     return net
+
+
+@contextmanager
+def _reading(path: Any) -> Iterator[None]:
+    """What damaged archives raise has many types, from zipfile, zlib, struct and numpy; here it has one."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{path}: not a fastbp network ({error})") from None
+
+
+class _Vector:
+    """An array in an archive of NumPy's whose numbers are read part by part: it is nowhere in memory as a whole."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        self._bytes, self._stream = archive.getinfo(name).file_size, archive.open(name)
+        read_header = _HEADERS[np.lib.format.read_magic(self._stream)]
+        self.shape, _, self.dtype = read_header(self._stream)
+
+    def require_size(self) -> None:
+        """Refuse what holds fewer or more numbers than it says, before there is memory for them."""
+        found, expected = self._bytes - self._stream.tell(), math.prod(self.shape) * self.dtype.itemsize
+        if found != expected:
+            raise ValueError(f"its theta has {found} bytes and not {expected}")
+
+    def parts(self) -> Iterator[np.ndarray]:
+        """All numbers, in order; the archive looks at its checksum after the last."""
+        left = math.prod(self.shape) * self.dtype.itemsize
+        while left > 0:
+            data = self._stream.read(min(left, _PART * self.dtype.itemsize))
+            left -= len(data)
+            if not data:
+                raise ValueError(f"theta is cut off {left} bytes before its end")
+            yield np.frombuffer(data, self.dtype)
+        if self._stream.read(1):
+            raise ValueError("theta goes on after its last number")
+
+
+#: How many numbers are looked at or read at once.
+_PART = 2**18
+
+#: What reads the header of an array, by the version of NumPy's format.
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def _integers(path: Any, content: dict[str, np.ndarray], name: str, *, ndim: int) -> np.ndarray:

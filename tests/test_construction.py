@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -171,3 +172,43 @@ def test_what_is_assigned_to_a_layer_is_written_into_it():
     with pytest.raises(TypeError, match="expected the place of one layer"):
         net.weights[:] = [W, np.ones((2, 4))]
     assert net.theta.tobytes() == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "draw"), [
+    ("glorot", lambda rng, shape: rng.uniform(-np.sqrt(6 / sum(shape)), np.sqrt(6 / sum(shape)), shape)),
+    ("he", lambda rng, shape: rng.normal(0, np.sqrt(2 / shape[1]), shape)),
+    ("lecun", lambda rng, shape: rng.normal(0, np.sqrt(1 / shape[1]), shape))])
+def test_initial_weights_are_those_of_one_draw_in_float64(name, draw, dtype):
+    """In whatever pieces they are drawn."""
+    net, rng = fastbp.MLP([300, 500, 3], dtype=dtype, initializer=name, seed=3), np.random.default_rng(3)
+    for W in net.weights:
+        assert np.array_equal(W, draw(rng, W.shape).astype(dtype))
+    assert net.draw_seed() == int(rng.integers(2**63))
+
+
+def peak_of(call):
+    """The most memory that a call has at once, and its result."""
+    tracemalloc.start()
+    try:
+        result = call()
+        return tracemalloc.get_traced_memory()[1], result
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("initializer", INITIALIZERS)
+def test_a_network_is_made_and_copied_in_the_memory_that_it_has(initializer):
+    """theta and grad; the bytes of a pickle hold no gradient of zero."""
+    fastbp.MLP([3, 2])
+    peak, net = peak_of(lambda: fastbp.MLP([1500, 1500, 10], initializer=initializer, seed=0))
+    assert peak < 2.2 * net.theta.nbytes
+    peak, other = peak_of(lambda: copy.deepcopy(net))
+    assert peak < 2.2 * net.theta.nbytes
+    assert other.theta.tobytes() == net.theta.tobytes()
+    peak, pickled = peak_of(lambda: pickle.dumps(net, pickle.HIGHEST_PROTOCOL))
+    assert peak < 2.6 * net.theta.nbytes  # with what a buffer keeps in hand as it grows
+    peak, other = peak_of(lambda: pickle.loads(pickled))
+    assert peak < 3.2 * net.theta.nbytes
+    assert other.theta.tobytes() == net.theta.tobytes()
+    assert not other.grad.any()

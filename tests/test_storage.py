@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import stat
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -308,6 +310,88 @@ def test_pickled_objects_are_not_unpickled(saved, name):
     np.savez(saved, **content)
     assert_refused(saved, "not a fastbp network")
     assert os.listdir(saved.parent) == [saved.name]
+
+
+# ---- large files -----------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def large(path):
+    """A network of 1.2 million parameters, which are read in parts, and its file."""
+    net = fastbp.MLP([1100, 1100, 10], seed=0)
+    net.save(path)
+    return net, path
+
+
+def with_theta(path, change, compression=zipfile.ZIP_STORED):
+    """The same archive with other bytes as theta."""
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in content.items():
+            archive.writestr(name, change(data) if name == "theta.npy" else data)
+
+
+def test_a_file_is_read_into_the_memory_of_the_network(large):
+    """theta and grad, and a part of the file."""
+    net, path = large
+    fastbp.load(path)
+    tracemalloc.start()
+    other = fastbp.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert other.theta.tobytes() == net.theta.tobytes()
+    assert peak < 2.7 * net.theta.nbytes
+
+
+def test_a_compressed_archive_is_read(large):
+    net, path = large
+    with_theta(path, bytes, zipfile.ZIP_DEFLATED)
+    assert fastbp.load(path).theta.tobytes() == net.theta.tobytes()
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("change", [lambda data: data[:-4], lambda data: data + bytes(4), lambda data: data[:5000]])
+def test_numbers_that_lack_or_are_too_many(large, change, compression):
+    _, path = large
+    with_theta(path, change, compression)
+    assert_refused(path, "not a whole network .its theta has .* bytes and not 4")
+
+
+@pytest.mark.parametrize("place", [0, 2**18 - 1, 2**18, -1])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_number_that_is_not_finite(large, place, value):
+    net, path = large
+    theta = net.theta.copy()
+    theta[place] = value
+    header = path.read_bytes()
+    with_theta(path, lambda data: data[: -theta.nbytes] + theta.tobytes())
+    assert_refused(path, "theta holds NaN or infinity")
+    path.write_bytes(header)
+    net.theta[:] = theta
+    assert_save_fails(net, path, ValueError, "^theta: expected finite parameters")
+
+
+def test_a_changed_byte_far_into_a_large_file(large):
+    _, path = large
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert_refused(path, "Bad CRC-32")
+
+
+def test_another_version_of_the_header(saved):
+    def other(version):
+        def change(data):
+            file = io.BytesIO()
+            np.lib.format.write_array(file, np.load(io.BytesIO(data)), version)
+            return file.getvalue()
+        return change
+
+    net = fastbp.load(saved)
+    with_theta(saved, other((2, 0)))
+    assert fastbp.load(saved).theta.tobytes() == net.theta.tobytes()
+    with_theta(saved, lambda data: data[:6] + bytes([9, 0]) + data[8:])
+    assert_refused(saved, "not a fastbp network")
 
 
 def test_a_copy_is_aligned_like_the_original():

@@ -77,6 +77,9 @@ class DeviceMemory:
     def vector(self, values: np.ndarray) -> Any:
         return writable(there(values))
 
+    def zero_vector(self, size: int, dtype: np.dtype) -> Any:
+        return writable(self.zeros(size, dtype))
+
     def write(self, array: Any, values: np.ndarray) -> None:
         array.copy_to_device(values)
         cuda.default_stream().synchronize()
