@@ -108,7 +108,7 @@ def keeping(array: np.ndarray, *others: Any) -> np.ndarray:
 
 def bytes_kept(array: np.ndarray) -> int:
     """The bytes of an array from `keeping`, and of all arrays that live on with it; of any other array, its own."""
-    others = array.base.others if isinstance(array.base, _Keeping) else ()
+    others: tuple[Any, ...] = array.base.others if isinstance(array.base, _Keeping) else ()
     return array.nbytes + sum(bytes_kept(other) for other in others if isinstance(other, np.ndarray))
 
 
