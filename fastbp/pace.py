@@ -86,6 +86,9 @@ class Pace:
     >>> pace.next_slice(4)  # the shortest slice first, on one thread
     (1, 1)
     >>> pace.learn(1, seconds=0.001, samples=1)
+    >>> pace.next_slice(4)  # once more, because the first may have compiled
+    (1, 4)
+    >>> pace.learn(1, seconds=0.004, samples=4)
     >>> pace.next_slice(4)
     (4, 1)
     """

@@ -5,10 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from fastbp.backends.tiles.host import target_features
 from fastbp.compare.contestants import Contestant, backend_contestant
 from fastbp.compare.workers.worker import Training
 
 CEILING = 2e9
+
+#: Whether NumPy takes part a second time, with kernels that end the process on other processors.
+AVX512 = "avx512f" in target_features()
+NUMPYS = {"numpy", "numpy skylakex"} if AVX512 else {"numpy"}
 
 
 def contestant_in(folder, name, text, **settings):

@@ -10,7 +10,9 @@ import naive
 import numpy as np
 import pytest
 from contestants import (
+    AVX512,
     CEILING,
+    NUMPYS,
     assert_epochs_are_ordered_as_asked,
     ceiling_in,
     contestant_in,
@@ -78,7 +80,7 @@ def results(tmp_path_factory):
     formulas = (WORKERS / "numpy_formulas.py").read_text(encoding="utf-8")
     assert "(delta @ W)" in formulas
     contestants = [
-        backend_contestant("loops"), without_scipy(folder), *peers(sys.executable, avx512=True),
+        backend_contestant("loops"), without_scipy(folder), *peers(sys.executable, avx512=AVX512),
         contestant_in(folder, "broken", formulas.replace("(delta @ W)", "(delta @ abs(W))"), peer=True),
         contestant_in(folder, "absent", "def versions(options):\n    import no_such_package.inside\n", peer=True,
                       install="pip install no-such-package"),
@@ -90,7 +92,7 @@ def results(tmp_path_factory):
 
 
 def test_contestants_agree_with_the_formulas_and_are_timed(results):
-    sure = {"fastbp loops", "scikit-learn", "numpy", "numpy skylakex", "talking"}
+    sure = {"fastbp loops", "scikit-learn", *NUMPYS, "talking"}
     timed = {name for name, about in results["contestants"].items() if about["runs"]} - {"broken", "tiring"}
     assert timed >= sure  # and JAX and PyTorch where they are installed
     for workload in results["workloads"]:
