@@ -94,8 +94,8 @@ def fused_kernels(dtype):
     """The same of trainings in one launch."""
     T, i = from_dtype(dtype), INTEGER
     V, M, reals = vector(T), matrix(T), matrix(REAL)
-    signature = (V, V, M, M, ORDER, M, V, ORDER, i, i, i, i, *[ORDER] * 5, reals, M, types.Array(T, 3, "C"), reals, i,
-                 vector(types.int32), CONTROL, reals)
+    signature = (V, V, M, M, M, ORDER, M, V, ORDER, i, i, i, i, *[ORDER] * 5, reals, M, types.Array(T, 3, "C"),
+                 reals, i, vector(types.int32), CONTROL, reals)
     for widths, names, loss, batch, optimizer, averages in FUSED:
         layout = make_layout(widths)
         shape = shape_of(SimpleNamespace(widths=widths, units=layout.units.tolist(), size=layout.size,

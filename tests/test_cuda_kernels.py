@@ -76,3 +76,26 @@ def test_kernels_compile(capability, dtype):
             assert kernel["16-byte loads"] >= 4, name
         if is_product and dtype == "float32":
             assert not kernel["float64"], name
+
+
+VERSIONS = """
+from types import SimpleNamespace
+from fastbp.backends.gpu import device
+made = []
+def compile_version(dispatcher, signature):
+    made.append(SimpleNamespace(cooperative=False))
+    return made[-1]
+dispatcher = type(device.cuda.jit(lambda a: None))
+dispatcher.compile = compile_version
+for decorator in (device.cooperative_kernel, device.kernel):
+    kernel = decorator(lambda a: None)
+    for argument in (1, 1.0):  # as launches do
+        kernel.compiled._compile_for_args(argument)
+print([version.cooperative for version in made])
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
+def test_every_version_of_a_kernel_whose_blocks_wait_for_each_other_is_launched_so():
+    """Not only that of the types of the first launch: with more blocks than run together it would wait for ever."""
+    assert run("-c", VERSIONS) == "[True, True, False, False]\n"

@@ -61,13 +61,28 @@ class Kernel:
     def most_blocks(self, arguments: tuple[Any, ...], threads: int) -> int:
         """How many blocks the GPU runs at the same time, if it runs nothing else."""
         compiled = self.compiled.compile(tuple(self.compiled.typeof_pyval(argument) for argument in arguments))
-        compiled.cooperative = True  # launches of more blocks are refused, which would wait for each other for ever
         return int(compiled.max_cooperative_grid_blocks(threads))
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a kernel, when it is first launched."""
     return cuda.jit(function) if SIMULATED else Kernel(function)
+
+
+def cooperative_kernel(function: Callable[..., Any]) -> Any:
+    """The same of a kernel whose blocks wait for each other: a launch of more than run at the same time is refused, for
+    whatever types of arguments it is compiled, or they would wait for ever."""
+    made = kernel(function)
+    if not SIMULATED:
+        compile_version = made.compiled.compile
+
+        def compile_cooperative(signature: Any) -> Any:
+            version = compile_version(signature)
+            version.cooperative = True
+            return version
+
+        made.compiled.compile = compile_cooperative  # which launches call for types that are new
+    return made
 
 
 @functools.cache

@@ -12,8 +12,8 @@ fused networks of Müller, "tiny-cuda-nn" (2021), are the model; the schedule he
 memory, any activations, and float64 too.
 
 Tiles go to slots, t to slot t mod slots, and every slot has its own part of the gradient, which one block sums in the
-order of its tiles: so results do not depend on how many blocks there are. θ has two copies, and a step writes the one
-that it does not read: where a step is not finite, the other is what was before.
+order of its tiles: so results do not depend on how many blocks there are. θ and the running averages have two copies,
+and a step writes those that it does not read: where a step is not finite, the others are what was before.
 """
 
 import functools
@@ -27,7 +27,7 @@ from ...activations import Activation, activation_named
 from ...inputs import Samples
 from ...loss_panels import OUTCOME_ROWS, SAMPLE_CORRECT, SAMPLE_E
 from ...losses import Loss
-from .device import ALIGNMENT, device_function, inlined, item, kernel, put, quad
+from .device import ALIGNMENT, cooperative_kernel, device_function, inlined, item, put, quad
 from .driver import SIMULATED, cuda
 from .memory import there
 from .panels import outputs_of_sample, sample_at
@@ -317,11 +317,11 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
             if not math.isfinite(E):
                 control[BEYOND] = 1.0
 
-    @kernel
-    def take_steps(theta: Any, other: Any, averages: Any, X: Any, labels: Any, targets: Any, sample_weights: Any,
-                   order: Any, position: int, end: int, batch_size: int, steps: int, widths: Any, units: Any,
-                   weights: Any, biases: Any, numbers_of_g: Any, numbers: Any, parts: Any, rooms: Any, outcomes: Any,
-                   slots: int, arrived: Any, control: Any, records: Any) -> None:
+    @cooperative_kernel
+    def take_steps(theta: Any, other: Any, averages: Any, other_averages: Any, X: Any, labels: Any, targets: Any,
+                   sample_weights: Any, order: Any, position: int, end: int, batch_size: int, steps: int, widths: Any,
+                   units: Any, weights: Any, biases: Any, numbers_of_g: Any, numbers: Any, parts: Any, rooms: Any,
+                   outcomes: Any, slots: int, arrived: Any, control: Any, records: Any) -> None:
         memory = cuda.shared.array((rows, row_size), T, alignment=ALIGNMENT)
         slab = cuda.shared.array(slab_size, T, alignment=ALIGNMENT)
         sums = cuda.shared.array((2, WARP), np.float64)
@@ -335,6 +335,8 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
             size = min(batch_size, end - start)
             tiles = (size + tile - 1) // tile
             now, then = (theta, other) if step % 2 == 0 else (other, theta)
+            averages_now, averages_then = ((averages, other_averages) if step % 2 == 0
+                                           else (other_averages, averages))
             for slot in range(cuda.blockIdx.x, slots, blocks):
                 E, correct = 0.0, 0.0
                 part = parts[slot]
@@ -370,7 +372,7 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
             used, scale, decay = min(slots, tiles), T(1.0 / size), T(n[0])
             for p in range(cuda.grid(1), parameters, blocks * threads):
                 g = scale * sum_of_parts(parts, p, used, parameters) + decay * now[p]
-                after = now[p] - change_at(now[p], g, averages, p, n)
+                after = now[p] - change_at(now[p], g, averages_now, averages_then, p, n)
                 then[p] = after
                 if not math.isfinite(after):
                     control[BEYOND] = 1.0
@@ -405,7 +407,7 @@ class FusedSteps:
         self._kernel = fused_steps(dtype, shape, different, layout.activations[-1], layout.loss, kind, averages)
         self._numbers_of_g = there(np.array(numbers, np.int64))
         self._weights, self._biases = (there(np.array(places, np.int64)) for places in (layout.weights, layout.biases))
-        self._other = cuda.device_array(layout.size, dtype)
+        self._others = cuda.device_array(layout.size, dtype), cuda.device_array((averages, layout.size), dtype)
         self._parts = cuda.device_array((slots, layout.size), dtype)
         self._rooms = cuda.device_array((slots, 2 * layout.widths[-1] + OUTCOME_ROWS, shape.tile), dtype)
         self._outcomes = cuda.device_array((slots, 2), np.float64)
@@ -416,15 +418,17 @@ class FusedSteps:
         """A step for each row of the numbers, if all are finite: what `training.descend` returns."""
         layout, steps = self._layout, len(numbers)
         control, records = work.there(np.zeros(CONTROLS)), work.there(np.zeros((steps, RECORDS)))
-        arguments = (theta, self._other, averages, samples.X, samples.labels, samples.targets, samples.weights, order,
-                     position, end, batch_size, steps, layout.widths_there, layout.units_there, self._weights,
-                     self._biases, self._numbers_of_g, work.there(numbers), self._parts, self._rooms, self._outcomes,
-                     self._slots, work.there(np.zeros(1, np.int32)), control, records)
+        arguments = (theta, self._others[0], averages, self._others[1], samples.X, samples.labels, samples.targets,
+                     samples.weights, order, position, end, batch_size, steps, layout.widths_there, layout.units_there,
+                     self._weights, self._biases, self._numbers_of_g, work.there(numbers), self._parts, self._rooms,
+                     self._outcomes, self._slots, work.there(np.zeros(1, np.int32)), control, records)
         self._blocks = self._blocks or min(self._slots, self._most_blocks(arguments))
         work.launch(self._kernel, self._blocks, self._threads, *arguments)
         taken = int(work.read(control)[TAKEN])
-        if taken % 2:
-            theta.copy_to_device(self._other, stream=work.stream)
+        if taken % 2:  # what the last step wrote
+            for own, other in zip((theta, averages), self._others, strict=True):
+                if own.size:
+                    own.copy_to_device(other, stream=work.stream)
         found = work.read(records)
         return found[:taken], float(found[taken, RECORD_E]) if taken < steps else None
 

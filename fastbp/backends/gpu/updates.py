@@ -66,29 +66,30 @@ def numbers_for(optimizer: OptimizerSpec, first: int, steps: int) -> np.ndarray:
 
 @functools.cache
 def change_of(dtype: np.dtype, kind: int, averages: int) -> Any:
-    """The function (theta_p, g, averages, p, numbers) → the change of θ_p; it writes the running averages."""
+    """The function (theta_p, g, averages, after, p, numbers) → the change of θ_p; it writes the running averages to
+    `after`, which may be the same array."""
     T = dtype.type
 
-    def plain(theta: Any, g: Any, averages: Any, p: int, n: Any) -> Any:
+    def plain(theta: Any, g: Any, averages: Any, after: Any, p: int, n: Any) -> Any:
         return T(n[1]) * g
 
     momentum = device_function(momentum_change)
 
-    def with_momentum(theta: Any, g: Any, averages: Any, p: int, n: Any) -> Any:
-        change, averages[0, p] = momentum(g, averages[0, p], T(n[1]), T(n[2]), T(n[3]), T(n[4]))
+    def with_momentum(theta: Any, g: Any, averages: Any, after: Any, p: int, n: Any) -> Any:
+        change, after[0, p] = momentum(g, averages[0, p], T(n[1]), T(n[2]), T(n[3]), T(n[4]))
         return change
 
     rmsprop = device_function(rmsprop_change)
 
-    def with_rmsprop(theta: Any, g: Any, averages: Any, p: int, n: Any) -> Any:
-        change, averages[0, p] = rmsprop(g, averages[0, p], T(n[1]), T(n[2]), T(n[3]), T(n[4]))
+    def with_rmsprop(theta: Any, g: Any, averages: Any, after: Any, p: int, n: Any) -> Any:
+        change, after[0, p] = rmsprop(g, averages[0, p], T(n[1]), T(n[2]), T(n[3]), T(n[4]))
         return change
 
     adam = device_function(adam_change)
 
-    def with_adam(theta: Any, g: Any, averages: Any, p: int, n: Any) -> Any:
-        change, averages[0, p], averages[1, p] = adam(g, theta, averages[0, p], averages[1, p], T(n[1]), T(n[2]),
-                                                      T(n[3]), T(n[4]), T(n[5]), T(n[6]), T(n[7]), T(n[8]), T(n[9]))
+    def with_adam(theta: Any, g: Any, averages: Any, after: Any, p: int, n: Any) -> Any:
+        change, after[0, p], after[1, p] = adam(g, theta, averages[0, p], averages[1, p], T(n[1]), T(n[2]), T(n[3]),
+                                                T(n[4]), T(n[5]), T(n[6]), T(n[7]), T(n[8]), T(n[9]))
         return change
 
     return inlined({SGD: with_momentum if averages else plain, RMSPROP: with_rmsprop, ADAM: with_adam}[kind])
@@ -105,7 +106,7 @@ def change(dtype: np.dtype, kind: int, averages: int) -> Any:
         if p < theta.size and control[BEYOND] == 0.0:
             n = numbers[step]
             g = T(control[FACTOR]) * grad[p] + T(n[0]) * theta[p]
-            grad[p] = change_at(theta[p], g, averages, p, n)
+            grad[p] = change_at(theta[p], g, averages, averages, p, n)
 
     return change_parameters
 

@@ -1,0 +1,59 @@
+"""After a divergence all is as after the last step that was finite: θ, the running averages, and their count."""
+
+import numpy as np
+import pytest
+from tolerances import BACKENDS, assert_close, on_host
+
+import fastbp
+from fastbp import MLP, SGD, Adam, AdamW, RMSprop
+
+OPTIMIZERS = {
+    "SGD": SGD(0.1), "momentum": SGD(0.1, momentum=0.9), "Nesterov": SGD(0.1, momentum=0.9, nesterov=True),
+    "RMSprop": RMSprop(0.1, weight_decay=0.1), "Adam": Adam(0.1), "AdamW": AdamW(0.1, weight_decay=0.1),
+    "Adam, clipped": Adam(0.1, clip_norm=1e6)}
+
+#: The sample (x, d) with which a step cannot be taken, whatever θ was before.
+SPOILT = {"the loss is not finite": (1.0, 1e200), "the gradient is not finite": (1e250, -1e100)}
+
+
+def network(backend):
+    return MLP([1, 1], loss="squared_error", dtype="float64", initializer="zeros", backend=backend)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("reason", SPOILT)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_kept(backend, optimizer, reason, step):
+    """As after a training without the step that cannot be taken, on the backend that is the formulas as they stand."""
+    X, d = np.linspace(0.5, 1.5, 4)[:, None], np.linspace(-1, 1, 4)
+    X[step], d[step] = SPOILT[reason]
+    if reason == "the gradient is not finite":
+        X[:step] = 0  # so that w and its averages stay 0, and E of the sample is finite
+    fit = {"optimizer": OPTIMIZERS[optimizer], "batch_size": 1, "epochs": 1, "shuffle": False, "seed": 0}
+    net, expected = network(backend), network("loops")
+    with pytest.raises(fastbp.DivergenceError, match=f"step {step} ") as caught:
+        net.fit(X, d, **fit)
+    state = caught.value.history.optimizer_state
+    kept = OPTIMIZERS[optimizer].start(expected.theta)
+    if step:
+        kept = expected.fit(X[:step], d[:step], **fit).optimizer_state
+    assert_close(net.theta, expected.theta, 1e-14, scale=1.0)
+    if kept.averages.size:
+        assert_close(state.averages, kept.averages, 1e-14, scale=1.0)
+    assert state.updates[0] == kept.updates[0] == step
+    assert not on_host(net.grad).any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_training_goes_on_from_what_is_kept(backend):
+    """The averages and their count are those of the steps before, whose order the next training takes up."""
+    X, d = np.linspace(0.5, 1.5, 4)[:, None], np.linspace(-1, 1, 4)
+    spoilt = np.where(np.arange(4) == 3, 1e200, d)
+    fit = {"optimizer": Adam(0.1), "batch_size": 1, "epochs": 1, "shuffle": False, "seed": 0}
+    net, expected = network(backend), network("loops")
+    with pytest.raises(fastbp.DivergenceError) as caught:
+        net.fit(X, spoilt, **fit)
+    net.fit(X[3:], d[3:], optimizer_state=caught.value.history.optimizer_state, **fit)
+    expected.fit(X, d, **fit)
+    assert_close(net.theta, expected.theta, 1e-13)
