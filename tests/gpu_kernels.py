@@ -1,17 +1,26 @@
 """Compiles every kernel of the CUDA backend to PTX, where there is no GPU. Run by `test_cuda_kernels` in a process of
 its own, because the simulator, in which other tests run, compiles nothing.
 
-    python tests/gpu_kernels.py 7.0 float32        prints a line of JSON for each kernel: its name, and what is in it
+    python tests/gpu_kernels.py 7.0 float32        prints a line of JSON for each kernel: its name, and what is in it,
+                                                   for that capability or the lowest that the toolkit still knows
+    python tests/gpu_kernels.py 9.0 float32 -v     also what it takes of a multiprocessor, if ptxas is installed
 """
 
+import importlib.util
 import json
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 from numba import cuda, from_dtype, types
 from numba.cuda import dispatcher
+from numba.cuda.cudadrv import nvrtc
 
 from fastbp.activations import ACTIVATIONS, BY_NAME
 from fastbp.backends.gpu import fused, memory, panels, products, updates
@@ -44,7 +53,8 @@ def kernels(dtype):
             yield (f"forward {activation.name}", products.forward_product(dtype, block, activation),
                    (V, M, M, i, i, i, i, i, i, i))
         yield "backward", products.backward_product(dtype, block), (V, M, i, i, i, i, i, i)
-        yield "gradient product", products.gradient_product(dtype, block), (M, M, M, i, i, i, i, i, i, i, i)
+        yield (f"gradient product {block.threads}", products.gradient_product(dtype, block),
+               (M, M, M, i, i, i, i, i, i, i, i))
     yield "gather", panels.gather(dtype), (M, ORDER, i, i, M)
     for activation, loss in [*((BY_NAME["identity"], loss) for loss in LOSSES),
                              (BY_NAME["softmax"], LOSSES[0]), (BY_NAME["softmax"], LOSSES[1])]:
@@ -84,7 +94,7 @@ def kernels(dtype):
 
 #: Networks whose trainings are fused, where they fit: widths, activations, loss, batch, optimizer, and its averages.
 FUSED = [((32, 64, 64, 64, 64, 16), ("relu", "identity"), "squared_error", 2**14, "sgd", 1),
-         ((784, 128, 10), ("tanh", "identity"), "softmax_cross_entropy", 128, "sgd", 0),
+         ((784, 128, 10), ("tanh", "identity"), "softmax_cross_entropy", 512, "sgd", 0),
          ((30, 20, 3), ("gelu", "softmax"), "cross_entropy", 64, "rmsprop", 1),
          ((8, 16, 4), ("silu", "identity"), "binary_cross_entropy", 1000, "sgd", 1),
          ((8, 1), ("identity",), "poisson", 2**14, "adam", 2)]
@@ -108,18 +118,46 @@ def fused_kernels(dtype):
                                  KINDS.index(optimizer), averages), signature)
 
 
-def main(capability, dtype):
+def ptxas():
+    """The assembler that comes with numba-cuda[cu12] or a toolkit; None where there is none."""
+    of_packages = importlib.util.find_spec("nvidia")
+    folders = list(of_packages.submodule_search_locations) if of_packages else []
+    found = [path for folder in folders for path in Path(folder).glob("*/bin/ptxas")]
+    return str(found[0]) if found else shutil.which("ptxas")
+
+
+def resources(ptx):
+    """Registers, bytes of the stack of a thread, and bytes of shared memory, of the one kernel in it."""
+    target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)[1]
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "kernel.ptx")
+        source.write_text(ptx)
+        told = subprocess.run([ptxas(), "-v", f"-arch={target}", str(source), "-o", str(source.with_suffix(".cubin"))],
+                              capture_output=True, text=True, check=True).stderr
+    patterns = {"registers": r"Used (\d+) registers", "stack": r"(\d+) bytes stack frame",
+                "shared": r"(\d+) bytes smem"}
+    numbers = {name: re.search(pattern, told) for name, pattern in patterns.items()}
+    return {name: int(number[1]) if number else 0 for name, number in numbers.items()}
+
+
+def main(capability, dtype, assembled):
     # Functions that kernels call ask the GPU at hand for its capability, even where the kernel is told one.
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    for name, kernel, signature in [*kernels(dtype), *fused_kernels(dtype)]:
-        ptx, _ = cuda.compile_ptx(kernel.py_func, signature, cc=capability, device=False)
-        print(json.dumps({
-            "name": name, "target": re.search(r"^\.target (\w+)", ptx, re.MULTILINE)[1], "local": ".local" in ptx,
-            "16-byte loads": len(re.findall(r"ld\.shared\.v4\.[fb]32|ld\.shared\.v2\.[fb]64", ptx)),
-            "unresolved": ".extern .func" in ptx, "approximate division": "div.approx" in ptx or "div.full" in ptx,
-            "float64": bool(re.search(r"\b(add|sub|mul|fma|div)\.\w*\.?f64", ptx))}))
+    jobs = []
+    with ThreadPoolExecutor(1) as beside:  # ptxas works on one kernel while the next is compiled
+        for name, kernel, signature in [*kernels(dtype), *fused_kernels(dtype)]:
+            ptx, _ = cuda.compile_ptx(kernel.py_func, signature, cc=capability, device=False)
+            told = {
+                "name": name, "target": re.search(r"^\.target (\w+)", ptx, re.MULTILINE)[1], "local": ".local" in ptx,
+                "16-byte loads": len(re.findall(r"ld\.shared\.v4\.[fb]32|ld\.shared\.v2\.[fb]64", ptx)),
+                "unresolved": ".extern .func" in ptx, "approximate division": "div.approx" in ptx or "div.full" in ptx,
+                "float64": bool(re.search(r"\b(add|sub|mul|fma|div)\.\w*\.?f64", ptx))}
+            jobs.append((told, beside.submit(resources, ptx) if assembled else None))
+        for told, job in jobs:
+            print(json.dumps(told | (job.result() if job else {})))
 
 
 if __name__ == "__main__":
-    major, minor = sys.argv[1].split(".")
-    main((int(major), int(minor)), np.dtype(sys.argv[2]))
+    asked, dtype_name, *options = sys.argv[1:]
+    known = max(tuple(map(int, asked.split("."))), nvrtc.get_lowest_supported_cc())
+    main(known, np.dtype(dtype_name), options == ["-v"] and ptxas() is not None)

@@ -29,12 +29,17 @@ WARP, MOST_THREADS = (32, 256) if not SIMULATED else (2, 2)
 DEPTH = 8 if not SIMULATED else 2
 
 
+#: Numbers of a slab that a thread brings at the most: with 16 and 32 it has more to remember than there are registers,
+#: and 456 and 1,440 bytes of it go to memory.
+MOST_BROUGHT = 8
+
+
 class Shape(NamedTuple):
     """How a tile is computed: what a kernel is compiled for."""
 
     tile: int     # samples
     threads: int  # of a block
-    each: int     # the units of a thread, 4 or 1, of 4 samples: fewer where there are too few tiles for all
+    each: int     # the units of a thread, 4 or 1, of 4 samples: fewer in small tiles, and where tiles are few
     rows: int     # of a tile's values in shared memory: h of all layers, g' and δ of all but the first
 
 
@@ -44,7 +49,7 @@ def shape_of(layout: DeviceLayout, batch_size: int) -> Shape | None:
     rows, widest = 2 * layout.units[-1] - layout.widths[0], max(layout.widths[1:])
     for tile in TILES:
         tiles, columns = -(-batch_size // tile), tile // 4
-        each = 4 if tiles >= ENOUGH_TILES else 1
+        each = 4 if tiles >= ENOUGH_TILES and MOST_BROUGHT * columns >= 4 * DEPTH else 1
         threads = min(MOST_THREADS, -(-(-(-widest // each) * columns) // WARP) * WARP)
         slab = DEPTH * (each * threads // columns + PADDING)
         if layout.itemsize * (rows * (tile + PADDING) + slab) + 16 * WARP > SHARED_BYTES:
