@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 try:
     from . import __version__
-    from .backends import NoGpuError
+    from .backends.contract import NoGpuError
     from .commands import compare, doctor, predict, train, warmup
     from .optimizers import DivergenceError
 except KeyboardInterrupt:  # most of the time of a short command goes here

@@ -37,7 +37,9 @@ from typing import Any
 
 import numpy as np
 
-from .backends import digest_of, tiled
+from .backends import tiled
+from .backends.linking import digest_of
+from .backends.register import Entry, begin_use, end_use
 from .backends.tiles import job as jobs
 from .backends.tiles.outcomes import sums_of_chunk
 from .by_address import address_in_memory, invoke, pointer, pointer_to
@@ -67,7 +69,6 @@ from .jit_arguments import WRONG_TARGET as WRONG_TARGET
 from .jit_arguments import WRONG_WORKSPACE as WRONG_WORKSPACE
 from .jit_constants import refuse_constants
 from .layout import Layout, keeping
-from .register import Entry, begin_use, end_use
 from .updates import adam_changes, not_finite_after, subtract
 
 _STAMP = int(package_digest()[:15], 16)

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import threads
+from .backends.memory import HOST
 from .backends.training_loop import DIVERGED, RUNNING, Plan
 from .dropout import checked_rates
 from .history import History
 from .inputs import Samples, require_whole
-from .memory import HOST
 from .network import MLP
 from .optimizers import Optimizer
 from .progress_bar import ProgressBar

@@ -12,7 +12,9 @@ import numpy as np
 from . import threads
 from .activations import Activation
 from .architecture import checked_activations, checked_dtype, checked_widths
-from .backends import NO_EXTRAS, Extras, backend_named
+from .backends import backend_named
+from .backends.contract import NO_EXTRAS, Extras
+from .backends.workspaces import Shelf
 from .initializers import drawn_weights, require_initializer
 from .inputs import Samples, no_numbers, no_rows, require_number, require_whole
 from .layout import Views, bias_vector, make_layout, weight_matrix
@@ -21,7 +23,6 @@ from .optimizers import SGD, DivergenceError, Optimizer
 from .pace import Pace, paces_of
 from .sample_gradients import GradientNoise, checked_clip_norm, noise_of
 from .updates import OptimizerState
-from .workspaces import Shelf
 
 if TYPE_CHECKING:
     from .history import History

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from tolerances import BACKENDS, CENTRAL_DIFFERENCES, DTYPES, ROUNDING, assert_close, on_backends, on_host
 
-from fastbp import MLP, backends, threads
+from fastbp import MLP, threads
 from fastbp.activations import ACTIVATIONS
+from fastbp.backends import contract
 from fastbp.losses import LOSSES
 from fastbp.pace import Pace
 
@@ -143,7 +144,7 @@ def test_ragged_shapes_and_batches_with_sample_weights(widths, activation, case,
 def test_slices_of_a_call_do_not_change_a_bit(backend, monkeypatch):
     """Calls that Ctrl-C could end, or that change the number of threads, after every chunk or after several."""
     monkeypatch.setattr(threads, "SMALL_CALL", 0)
-    monkeypatch.setattr(backends, "CHUNK_SECONDS", 1e-8 if backend == "cuda" else 1e-5)
+    monkeypatch.setattr(contract, "CHUNK_SECONDS", 1e-8 if backend == "cuda" else 1e-5)
     widths, found = (7, 5, 3) if backend == "cuda" else (7, 150, 3), []
     for chunks, slices_of_a_call in ((1, 6), (2, 3), (9, 1)):
         net, slices = MLP(widths, dtype="float64", seed=0, backend=backend), []

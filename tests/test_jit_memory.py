@@ -15,7 +15,8 @@ import pytest
 from numba.core.errors import TypingError
 
 import fastbp
-from fastbp import MLP, Activation, jit, register
+from fastbp import MLP, Activation, jit
+from fastbp.backends import register
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")

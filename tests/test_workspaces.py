@@ -9,8 +9,8 @@ import pytest
 from tolerances import CPU_BACKENDS
 
 from fastbp import MLP, SGD, fit_many
-from fastbp.memory import HOST
-from fastbp.workspaces import Shelves
+from fastbp.backends.memory import HOST
+from fastbp.backends.workspaces import Shelves
 
 X = np.random.default_rng(0).normal(size=(20, 5))
 

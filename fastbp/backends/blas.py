@@ -23,8 +23,8 @@ except ImportError as error:
 from ..compilation import inlined, kernel, subkernel
 from ..layout import Layout, bias_vector, weight_matrix
 from ..loss_panels import OUTCOME_ROWS
-from ..memory import HOST
-from . import Extras, longest_chunk
+from .contract import Extras, longest_chunk
+from .memory import HOST
 from .sample import (
     activate,
     activation_delta,

@@ -16,7 +16,7 @@ from ..activations import Activation
 from ..inputs import Samples
 from ..layout import Layout
 from ..losses import Loss
-from . import Extras, longest_chunk
+from .contract import Extras, longest_chunk
 from .gpu.feed import Order
 from .gpu.memory import MEMORY
 from .gpu.panels import TOTAL_CORRECT, TOTAL_E

@@ -27,8 +27,8 @@ from numba import prange
 from ..compilation import kernel
 from ..layout import Layout, bias_vector, layer, weight_matrix
 from ..loss_panels import OUTCOME_ROWS
-from ..memory import HOST
-from . import Extras, longest_chunk
+from .contract import Extras, longest_chunk
+from .memory import HOST
 from .sample import (
     Masks,
     activate,

@@ -12,7 +12,7 @@ from ..elementary import is_finite
 from ..layout import Layout
 from ..loss_panels import SAMPLE_CORRECT, SAMPLE_E
 from ..losses import Loss
-from . import linked_by_address
+from .linking import linked_by_address
 
 
 def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Layout:

@@ -27,8 +27,9 @@ from ..compilation import inlined, kernel, subkernel
 from ..elementary import is_finite, largest_number
 from ..layout import Layout
 from ..losses import Loss
-from ..memory import HOST
-from . import NO_EXTRAS, Extras, linked_by_address
+from .contract import NO_EXTRAS, Extras
+from .linking import linked_by_address
+from .memory import HOST
 from .tiles import job as jobs
 from .tiles.crew import LEAST_USE, chunks_of
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps

@@ -18,7 +18,7 @@ from ..layout import Layout
 from ..sampling import draw_order
 from ..schedules import has_constant_rate, learning_rate_at
 from ..updates import largest_of, update
-from . import Extras
+from .contract import Extras
 
 RUNNING, DIVERGED, STALLED = 0, 1, 2
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numba
 
-from .. import NoGpuError
+from ..contract import NoGpuError
 
 _config: Any = numba.config
 

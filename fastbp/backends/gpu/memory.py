@@ -23,7 +23,7 @@ from ...inputs import (
     takes_labels,
 )
 from ...updates import OptimizerSpec, OptimizerState
-from ...workspaces import Shelves
+from ..workspaces import Shelves
 from .device import few_blocks, kernel
 from .driver import SIMULATED, cuda, gpus_of
 from .panels import THREADS, blocks_for, fill

@@ -8,7 +8,7 @@ from ...activations import Activation
 from ...layout import Layout
 from ...loss_panels import OUTCOME_ROWS
 from ...losses import Loss
-from .. import Extras
+from ..contract import Extras
 from .driver import SIMULATED, cuda
 from .feed import Feed, Order, Window
 from .memory import is_on_device, nothing, there

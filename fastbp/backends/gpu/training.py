@@ -13,7 +13,7 @@ from ...dropout import epoch_key
 from ...inputs import Samples
 from ...sampling import draw_order
 from ...updates import OptimizerSpec, OptimizerState
-from .. import Extras
+from ..contract import Extras
 from ..training_loop import (
     BATCH_E,
     CORRECT,

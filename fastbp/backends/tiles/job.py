@@ -16,7 +16,7 @@ from ...by_address import address_in_memory, pointer, pointer_to
 from ...compilation import inlined
 
 #: Set for every call: addresses, 0 where there is nothing; then numbers. ALPHA and CLIP_NORM hold the bits of a
-#: float64. DROP, RATES and KEY: see `backends.Extras`; DROP is 0 but during a call that drops units.
+#: float64. DROP, RATES and KEY: see `contract.Extras`; DROP is 0 but during a call that drops units.
 (THETA, TARGET, X, LABELS, TARGETS, WEIGHTS, ORDER, Y, E0,
  NORMS, DROP, RATES, FIRST, COUNT, LOWEST, KEEP, NOTED, ALPHA, CLIP_NORM, BEHIND, JACOBIAN, KEY, CALL_SIZE) = \
     range(23)

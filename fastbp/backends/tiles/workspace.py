@@ -10,7 +10,7 @@ from ...by_address import address_of
 from ...compilation import undisturbed
 from ...layout import Layout, aligned_zeros, bytes_kept, keeping
 from ...loss_panels import OUTCOME_ROWS
-from .. import longest_chunk
+from ..contract import longest_chunk
 from . import job as jobs
 from .clipping import SQUARES_ROWS, clip_panel
 from .crew import chunks_share, partials_share

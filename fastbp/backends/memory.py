@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .inputs import Samples, as_inputs, as_samples
-from .layout import aligned_copy, aligned_zeros
-from .updates import OptimizerState, update
+from ..inputs import Samples, as_inputs, as_samples
+from ..layout import aligned_copy, aligned_zeros
+from ..updates import OptimizerState, update
 from .workspaces import Shelves
 
 

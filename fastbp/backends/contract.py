@@ -1,0 +1,117 @@
+"""The contract that every backend fulfils.
+
+A backend is a module with the functions of `Backend`. All arrays are checked before they come here; a backend
+allocates nothing but its workspace, raises nothing, and gives E as a sum over samples.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..activations import Activation
+from ..inputs import Samples
+from ..layout import Layout
+from ..losses import Loss
+from .memory import Memory
+
+
+class Extras(NamedTuple):
+    """What a training may add to the formulas. Numbers alone: a tuple with arrays costs more to hand on."""
+
+    clip_norm: float  # C, to which every sample's gradient is clipped before it is added: its δ is multiplied by
+                      # min(1, C / ‖w ∇L‖). 0 for none
+    drop: int         # the address of what drops units, or 0 for none; see `dropout.drop_panel`
+    rates: int        # the address of the rates of the layers k = 0 … L, (L+1,) float64
+    key: int          # of the epoch; see `dropout.epoch_key`
+
+#: The formulas as they are.
+NO_EXTRAS = Extras(0.0, 0, 0, 0)
+
+
+class Backend(Protocol):
+    """The contract: what `loops.py` does sample by sample, whatever the schedule."""
+
+    memory: Memory
+
+    #: Whether several threads may be worth having; elsewhere it is told 1.
+    parallel: bool
+
+    def linked(self, layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Any:
+        """The layout with what its functions call."""
+
+    def chunk(self, layout: Layout, dtype: np.dtype) -> int:
+        """How many samples are taken at a time, which depends on the network alone; see `longest_chunk`.
+
+        A call may be cut in two at any multiple of it, counted from its start, without changing a bit.
+        """
+
+    def workspace(self, layout: Layout, dtype: np.dtype, samples: int) -> Any:
+        """The memory for calls with up to that many samples; bounded, however many they are."""
+
+    def nbytes(self, work: Any) -> int:
+        """How many bytes a workspace has."""
+
+    def specialised(self, work: Any, widths: tuple[int, ...], activations: tuple[str, ...], loss: str,
+                    dtype: np.dtype, batch_size: int, steps: int) -> Any:
+        """The workspace, with whatever is worth compiling for that many plain steps of this very network."""
+
+    def propagate(self, theta: Any, layout: Layout, samples: Samples, order: Any, start: int, stop: int, E: float,
+                  grad: Any, Y: Any, E0: Any, norms: Any, extras: Extras, work: Any,
+                  threads: int) -> tuple[float, int]:
+        """Take the samples order[start:stop] forward, evaluate their loss, and take their errors back.
+
+        It is called from Python, and in compiled code from `train`.
+
+        Parameters
+        ----------
+        theta : (P,)
+        layout : Layout
+        samples : Samples
+            Without labels and targets there is no loss, and nothing goes back.
+        order : (n,) int64, or (0,) for the samples start … stop - 1 themselves
+        E : float
+            Of the samples before, to which the weighted losses of these are added.
+        grad : (P,), or (0,) where it is not wanted
+            ∇E is added, every coordinate in the order of the samples.
+        Y : (n, N_L), or (0, N_L) where it is not wanted
+            y = h_L of each sample, in the sample's own row.
+        E0 : (n, N_0), or (0, N_0) where it is not wanted
+            e_0 = ∇_x E of each sample, in the sample's own row.
+        norms : (n,) float64, or (0,) where they are not wanted
+            ‖w ∇L‖ of each sample, at the sample's own place; only with `grad`.
+        extras : Extras
+        work : from `workspace`
+        threads : int
+            How many may work; with 1 no parallel region is entered.
+
+        Returns
+        -------
+        E : float
+            The sum.
+        correct : int
+            How many of these samples are classified correctly.
+        """
+
+    def train(self, theta: Any, grad: Any, layout: Layout, samples: Samples, plan: Any, optimizer: Any, state: Any,
+              progress: Any, until_epoch: int, budget: int, work: Any, threads: int) -> int:
+        """Run the loop over batches and epochs for about `budget` samples; made by `training_loop`. Compiled."""
+
+#: A chunk should take no longer than this, because Ctrl-C waits for its end.
+CHUNK_SECONDS = 0.09
+
+#: Operations of a sample that do not depend on the network, to an order of magnitude.
+SAMPLE_OVERHEAD = 1000.0
+
+
+def longest_chunk(flops: float, parameters: int) -> int:
+    """How many samples a backend takes forward and back in CHUNK_SECONDS, if it does `flops` operations a second.
+
+    That number is to an order of magnitude, and no measured one, so that results do not depend on the time.
+    """
+    operations = 6.0 * parameters + SAMPLE_OVERHEAD  # three products of two operations for each parameter
+    return max(1, int(flops * CHUNK_SECONDS / operations))
+
+
+class NoGpuError(RuntimeError):
+    """There is no GPU that a backend can use."""
