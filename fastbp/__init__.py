@@ -18,9 +18,8 @@ from .callbacks import EarlyStopping
 from .history import History
 from .losses import HuberLoss, Loss, QuantileLoss
 from .many import fit_many
-from .network import MLP
+from .mlp import MLP, load
 from .optimizers import SGD, Adam, AdamW, DivergenceError, Optimizer, RMSprop
-from .storage import load
 from .threads import get_num_threads, set_num_threads
 
 try:

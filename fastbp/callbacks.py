@@ -13,7 +13,7 @@ import numpy as np
 
 from .history import History
 from .inputs import require_flag, require_number, require_whole
-from .network import MLP
+from .network import Network
 
 
 def checked_callbacks(callbacks: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
@@ -32,13 +32,13 @@ def checked_callbacks(callbacks: Sequence[Callable[..., Any]]) -> list[Callable[
     return list(callbacks)
 
 
-def ask_to_stop(callbacks: Sequence[Callable[..., Any]], net: MLP, history: History) -> bool:
+def ask_to_stop(callbacks: Sequence[Callable[..., Any]], net: Network, history: History) -> bool:
     """Call them all; whether one of them returned True, NumPy's included."""
     wishes = [callback(net, history) for callback in callbacks]
     return any(isinstance(wish, bool | np.bool_) and bool(wish) for wish in wishes)
 
 
-def call_if_there(callbacks: Sequence[Callable[..., Any]], method: str, net: MLP) -> None:
+def call_if_there(callbacks: Sequence[Callable[..., Any]], method: str, net: Network) -> None:
     """``start(net)`` or ``finish(net)`` of those that have it."""
     for callback in callbacks:
         if hasattr(callback, method):
@@ -112,16 +112,16 @@ class EarlyStopping:
         self._best_theta: np.ndarray | None = None
         self._theta_before: np.ndarray | None = None  # as the epoch that goes on began
 
-    def start(self, net: MLP) -> None:
+    def start(self, net: Network) -> None:
         """Forget what an earlier training saw."""
         self._forget()
         self._keep_for_next_epoch(net)
 
-    def _keep_for_next_epoch(self, net: MLP) -> None:
+    def _keep_for_next_epoch(self, net: Network) -> None:
         if self.restore_best and self.monitor in BEFORE_UPDATES:
             self._theta_before = net.theta_on_host().copy()
 
-    def __call__(self, net: MLP, history: History) -> bool:
+    def __call__(self, net: Network, history: History) -> bool:
         if self.monitor not in history:
             hint = "; give fit its validation_data" if self.monitor.startswith("validation_") else ""
             raise ValueError(f"monitor: {self.monitor!r} is not recorded, only {', '.join(history)}{hint}")
@@ -134,7 +134,7 @@ class EarlyStopping:
         self._keep_for_next_epoch(net)
         return epoch - (-1 if self.best_epoch is None else self.best_epoch) >= self.patience
 
-    def finish(self, net: MLP) -> None:
+    def finish(self, net: Network) -> None:
         """Put the best weights in place."""
         if self._best_theta is not None:
             net.backend_module.memory.write(net.theta, self._best_theta)

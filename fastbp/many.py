@@ -15,7 +15,7 @@ from .backends.training_loop import DIVERGED, RUNNING, Plan
 from .dropout import checked_rates
 from .history import History
 from .inputs import Samples, require_whole
-from .network import MLP
+from .network import Network
 from .optimizers import Optimizer
 from .progress_bar import ProgressBar
 from .sample_gradients import checked_clip_norm
@@ -26,11 +26,11 @@ from .training import checked_optimizer, checked_samples, require_trainable
 LOOK_EVERY = 0.05
 
 
-def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequence[Optimizer | None] | None = None,
-             epochs: int = 10, batch_size: int = 128, shuffle: bool = True, replacement: bool = False,
-             sample_weight: Any = None, seeds: Sequence[int | None] | None = None, progress: bool | None = None,
-             clip_sample_norm: float | None = None,
-             dropout: float | Sequence[float] | None = None) -> list[History]:
+def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
+             optimizer: Optimizer | Sequence[Optimizer | None] | None = None, epochs: int = 10, batch_size: int = 128,
+             shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
+             seeds: Sequence[int | None] | None = None, progress: bool | None = None,
+             clip_sample_norm: float | None = None, dropout: float | Sequence[float] | None = None) -> list[History]:
     """Train networks side by side, one per thread at a time: ensembles, sweeps, one model for each of many things.
 
     Each has the bits that `MLP.fit` gives it alone. A network that diverges keeps its last finite parameters and does
@@ -123,7 +123,7 @@ def fit_many(nets: Sequence[MLP], X: Any, d: Any, *, optimizer: Optimizer | Sequ
 class _Task(NamedTuple):
     """One network and what it is trained with."""
 
-    net: MLP
+    net: Network
     samples: Samples
     optimizer: Optimizer
     seed: int | None
@@ -192,8 +192,8 @@ class _Trainer:
             session.history.stop_reason = "epochs"
 
 
-def _checked_nets(nets: Sequence[MLP]) -> list[MLP]:
-    if not isinstance(nets, Sequence) or not all(isinstance(net, MLP) for net in nets):
+def _checked_nets(nets: Sequence[Network]) -> list[Network]:
+    if not isinstance(nets, Sequence) or not all(isinstance(net, Network) for net in nets):
         raise TypeError(f"nets: expected a sequence of MLP, found {nets!r:.80}")
     if not nets:
         raise ValueError("nets: expected at least one network, found none")

@@ -2,10 +2,9 @@
 
 import copy
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,65 +18,17 @@ from .initializers import drawn_weights, require_initializer
 from .inputs import Samples, no_numbers, no_rows, require_number, require_whole
 from .layout import Views, bias_vector, make_layout, weight_matrix
 from .losses import Loss, loss_named
-from .optimizers import SGD, DivergenceError, Optimizer
+from .optimizers import SGD, DivergenceError
 from .pace import Pace, paces_of
 from .sample_gradients import GradientNoise, checked_clip_norm, noise_of
-from .updates import OptimizerState
-
-if TYPE_CHECKING:
-    from .history import History
 
 IN_ORDER, NOBODY = np.empty(0, np.int64), np.empty(0)
 
 
-class MLP:
-    """A multilayer perceptron: a_k = W_k h_{k-1} + b_k, h_k = g_k(a_k) for k = 1 … L, with h_0 = x and y = h_L.
+class Network:
+    """What a network is made of, and its calls forward and back; `MLP`, which users make, adds training and files.
 
-    Parameters
-    ----------
-    widths : sequence of int
-        N_0, N_1, …, N_L: the number of inputs, of units in each hidden layer, and of outputs.
-    activation : str, Activation, or list of them
-        The activation of the hidden layers, or a list g_1 … g_L of all layers: "identity", "logistic", "tanh", "relu",
-        "leaky_relu", "elu", "softplus", "silu", "gelu"; "softmax" as the last layer; or an `Activation` of your own.
-    output_activation : str or Activation
-        The activation of the last layer; ignored when `activation` is a list.
-    loss : str or Loss
-        "squared_error", E = ½‖y - d‖²; "absolute_error", E = Σ |y - d|; "huber", which goes from the first over into
-        the second at |y - d| = 1, or elsewhere as `HuberLoss`; "quantile", the median, or another one as
-        `QuantileLoss`; "softmax_cross_entropy" on logits, or "cross_entropy" after a softmax layer, E = -Σ d log p;
-        "binary_cross_entropy" on logits; "poisson" on logarithms of means, E = Σ e^y - d y + (d log d - d); or a `Loss`
-        of your own.
-    dtype : "float32" or "float64"
-        Of the parameters and of all computation. Input of any other real dtype is converted to it, float64 to a
-        float32 network too; numbers that do not fit are refused.
-    seed : int or None
-        Of the initial weights, and of the order in which `fit` draws samples. None takes fresh entropy.
-    backend : str
-        "tiled", on register tiles; "loops", the formulas as they stand; "blas", through NumPy's `dot` (needs SciPy);
-        "auto", the fastest of these, which was "tiled" on all workloads of `fastbp compare`; "cuda", on an NVIDIA GPU
-        (needs numba-cuda). Then theta and grad are on the device, and so are results for arrays that are there.
-    initializer : str
-        "glorot", "he", "lecun" or "zeros"; "auto" chooses by the activation of each layer.
-
-    Attributes
-    ----------
-    theta : ndarray (P,)
-        All parameters: W_1, b_1, …, W_L, b_L. Yours to read and write in place. With the backend "cuda" an array of
-        Numba on the device, which CuPy, PyTorch and JAX take by its ``__cuda_array_interface__``; see `theta_on_host`.
-    grad : ndarray (P,)
-        The running gradient, laid out like theta.
-
-    Examples
-    --------
-    >>> net = MLP([2, 3, 1], activation="tanh", loss="squared_error", dtype="float64", seed=0)
-    >>> net.theta.size
-    13
-    >>> X, d = np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([[1.0], [0.0]])
-    >>> before = net.accumulate_gradient(X, d)
-    >>> net.step(0.1)
-    >>> net.loss_value(X, d) < before
-    True
+    Parameters and attributes are those of `MLP`.
     """
 
     def __init__(self, widths: Sequence[int], *, activation: str | Activation | Sequence[str | Activation] = "relu",
@@ -210,7 +161,7 @@ class MLP:
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self._widths))
-        return (f"<MLP {shape}, {', '.join(self.activations)}, {self.loss}, {self._dtype}, "
+        return (f"<{type(self).__name__} {shape}, {', '.join(self.activations)}, {self.loss}, {self._dtype}, "
                 f"{self._layout.size} parameters, backend {self.backend!r}>")
 
     # ---- forward and back ------------------------------------------------------------------------------------------
@@ -316,6 +267,7 @@ class MLP:
 
         Examples
         --------
+        >>> from fastbp import MLP
         >>> net = MLP([2, 3, 1], loss="squared_error", dtype="float64", seed=0)
         >>> X, d = np.array([[0.5, 1.0], [1.0, 1.0]]), np.array([1.0, 0.0])
         >>> E = net.accumulate_gradient(X[:1], d[:1])
@@ -431,30 +383,6 @@ class MLP:
             self._link()
         return self._shelf.workspace(samples)
 
-    # ---- training, and files ---------------------------------------------------------------------------------------
-
-    def fit(self, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
-            shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
-            validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
-            callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
-            optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None,
-            l2_penalty: float = 0.0, weighted_mean: bool = False,
-            dropout: float | Sequence[float] | None = None) -> "History":
-        """Train on batches; see `fastbp.training.fit`, which this calls."""
-        from .training import fit  # training builds on the network
-
-        return fit(self, X, d, optimizer=optimizer, epochs=epochs, batch_size=batch_size, shuffle=shuffle,
-                   replacement=replacement, sample_weight=sample_weight, validation_data=validation_data,
-                   metrics=metrics, callbacks=callbacks, progress=progress, seed=seed,
-                   optimizer_state=optimizer_state, clip_sample_norm=clip_sample_norm, l2_penalty=l2_penalty,
-                   weighted_mean=weighted_mean, dropout=dropout)
-
-    def save(self, path: "str | PathLike[str]") -> None:
-        """Write the network to one .npz file; see `fastbp.storage.save`, which this calls."""
-        from .storage import save  # storage builds on the network
-
-        save(self, path)
-
     @property
     def backend_module(self) -> Any:
         """The backend's functions."""
@@ -479,7 +407,7 @@ class MLP:
         self._grad = (memory.zero_vector(self._layout.size, self._dtype) if self._grad is None
                       else memory.vector(self._grad))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "MLP":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
         """A copy whose vectors are copied once, by `__setstate__`."""
         other = memo[id(self)] = object.__new__(type(self))
         state = self.__getstate__()

@@ -23,7 +23,7 @@ from .by_address import address_of
 from .dropout import checked_rates, drop_panel
 from .history import History
 from .inputs import Samples
-from .network import MLP
+from .network import Network
 from .optimizers import DivergenceError, Optimizer
 from .sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
 from .updates import OptimizerState
@@ -32,9 +32,9 @@ from .updates import OptimizerState
 MOST_EPOCHS = 2**16
 
 
-def make_plan(net: MLP, n: int, batch_size: int, *, shuffle: bool, replacement: bool = False, seed: int | None = None,
-              clip_norm: float = 0.0, penalty: float = 0.0, by_weight: bool = False, loss_scale: float = 1.0,
-              loss_share: float = 0.0, tolerance: float = 0.0, patience: int = 0,
+def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replacement: bool = False,
+              seed: int | None = None, clip_norm: float = 0.0, penalty: float = 0.0, by_weight: bool = False,
+              loss_scale: float = 1.0, loss_share: float = 0.0, tolerance: float = 0.0, patience: int = 0,
               dropout: float | Sequence[float] | None = None) -> Plan:
     """How a network is to go through n samples; a seed that is not given is drawn from the network's generator.
 
@@ -68,7 +68,7 @@ class Session:
         Where to record; a new one if not given.
     """
 
-    def __init__(self, net: MLP, samples: Samples, plan: Plan, optimizer: Optimizer, state: OptimizerState,
+    def __init__(self, net: Network, samples: Samples, plan: Plan, optimizer: Optimizer, state: OptimizerState,
                  epochs: int, history: History | None = None) -> None:
         optimizer.require_state(state, net.theta)
         self.net, self.samples, self.plan, self.epochs = net, samples, plan, epochs

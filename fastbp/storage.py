@@ -6,24 +6,27 @@ import os
 import stat
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .architecture import checked_activations, checked_widths
 from .losses import loss_named
-from .network import MLP
+from .network import Network
+
+#: The kind of network that is read.
+Net = TypeVar("Net", bound=Network)
 
 FORMAT = "fastbp network"
 VERSION = 1
 
 
-def save(net: MLP, path: "str | PathLike[str]") -> None:
+def save(net: Network, path: "str | PathLike[str]") -> None:
     """Write the network to one .npz file: its shape, names, parameters and metadata.
 
     The file is written beside its place under another name and then renamed, so that a crash never leaves half a file.
@@ -31,7 +34,7 @@ def save(net: MLP, path: "str | PathLike[str]") -> None:
 
     Parameters
     ----------
-    net : MLP
+    net : Network
     path : path
         Taken as it is; no suffix is added.
 
@@ -72,38 +75,10 @@ def save(net: MLP, path: "str | PathLike[str]") -> None:
         raise
 
 
-def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None = None) -> MLP:
-    """Read a network that `MLP.save` wrote.
+def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str, seed: int | None) -> Net:
+    """What `fastbp.load` does, for a network made by `make`, which takes the arguments of `Network`.
 
-    Parameters
-    ----------
-    path : path
-    backend : str
-        As for `MLP`; files do not name one.
-    seed : int, optional
-        Of later training, as for `MLP`.
-
-    Returns
-    -------
-    MLP
-        With a gradient of zero.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not a network of a known version, or its arrays do not go together or are not finite.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib
-    >>> net = MLP([2, 3, 1], loss="squared_error", seed=0)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     net.save(pathlib.Path(folder, "net.npz"))
-    ...     again = load(pathlib.Path(folder, "net.npz"))
-    >>> bool((again.theta == net.theta).all())
-    True
+    theta is read part by part into the network, so that no other memory of its size is needed.
     """
     with open(path, "rb") as file:
         if not zipfile.is_zipfile(file):
@@ -136,8 +111,8 @@ def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None
             theta.require_size()
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a whole network ({error})") from None
-        net = MLP(widths, activation=names, loss=loss, dtype=theta.dtype, seed=seed, backend=backend,
-                  initializer="zeros")
+        net = make(widths, activation=names, loss=loss, dtype=theta.dtype, seed=seed, backend=backend,
+                   initializer="zeros")
         finite, begin = True, 0
         with _reading(path):
             for part in theta.parts():

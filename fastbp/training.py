@@ -12,7 +12,7 @@ from .backends.training_loop import DIVERGED, RUNNING
 from .callbacks import ask_to_stop, call_if_there, checked_callbacks
 from .history import History
 from .inputs import Samples, mass_of, require_flag, require_number, require_whole
-from .network import MLP
+from .network import Network
 from .optimizers import SGD, Optimizer
 from .progress_bar import ProgressBar
 from .sample_gradients import checked_clip_norm
@@ -21,7 +21,7 @@ from .session import Session, make_plan
 from .updates import OptimizerState
 
 
-def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
+def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
         shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
         callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
@@ -99,7 +99,7 @@ def fit(net: MLP, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs:
 
     Examples
     --------
-    >>> from fastbp import Adam
+    >>> from fastbp import MLP, Adam
     >>> net = MLP([1, 8, 1], activation="tanh", loss="squared_error", seed=0)
     >>> X = np.linspace(-1, 1, 64)[:, None]
     >>> history = fit(net, X, X**2, optimizer=Adam(0.01), epochs=200, batch_size=16)
@@ -139,7 +139,7 @@ def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
     return optimizer
 
 
-def require_trainable(net: MLP) -> None:
+def require_trainable(net: Network) -> None:
     """Refuse a network that training could only leave as it is."""
     net.require_writeable()
     if not np.isfinite(net.theta_on_host()).all():
@@ -150,7 +150,7 @@ def require_trainable(net: MLP) -> None:
 class _Run:
     """What stays the same from slice to slice."""
 
-    net: MLP
+    net: Network
     samples: Samples
     d: Any
     validation: tuple[Samples, Any] | None
@@ -175,7 +175,7 @@ class _Run:
         return mass_of(self.net.backend_module.memory.to_host(samples.weights), n) if self.weighted_mean else float(n)
 
 
-def checked_samples(net: MLP, X: Any, d: Any, sample_weight: Any) -> Samples:
+def checked_samples(net: Network, X: Any, d: Any, sample_weight: Any) -> Samples:
     """The samples of a training as kernels take them; labels, which are places in memory, as they are now."""
     samples = net.checked_samples(X, d, sample_weight)
     if len(samples.X) > MAX_SAMPLES:
@@ -185,7 +185,7 @@ def checked_samples(net: MLP, X: Any, d: Any, sample_weight: Any) -> Samples:
     return samples
 
 
-def _checked_validation(net: MLP, validation_data: tuple[Any, ...] | None) -> tuple[Samples, Any] | None:
+def _checked_validation(net: Network, validation_data: tuple[Any, ...] | None) -> tuple[Samples, Any] | None:
     if validation_data is None:
         return None
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
@@ -268,7 +268,7 @@ def _record_epochs(run: _Run, session: Session) -> None:
     session.theta_was_seen()
 
 
-def _record_metrics(metrics: Mapping[str, Callable[..., float]], prefix: str, d: Any, net: MLP, X: np.ndarray,
+def _record_metrics(metrics: Mapping[str, Callable[..., float]], prefix: str, d: Any, net: Network, X: np.ndarray,
                     history: History) -> None:
     if metrics:
         Y = net.backend_module.memory.result(net.forward(X), d)  # as d is, on the device or not

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from .. import datasets
-from ..storage import load
+from ..mlp import load
 from .output import as_json
 from .scaling import Scaling, predictions
 from .tables import add_table_options, as_written

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..datasets.sources import shown
-from ..network import MLP
+from ..mlp import MLP
 
 LARGEST, SMALLEST = sys.float_info.max, sys.float_info.min
 _BELOW_ONE = math.nextafter(1.0, 0.0)

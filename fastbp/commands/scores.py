@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..network import MLP
+from ..mlp import MLP
 from .scaling import Scaling, magnitude, mean_and_deviation, predictions, target_name
 
 

@@ -20,7 +20,7 @@ from ..compare.pictures import require_drawable
 from ..history import History
 from ..inputs import require_number, require_whole
 from ..losses import LOSSES, record_named
-from ..network import MLP
+from ..mlp import MLP
 from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from . import cautions
 from .output import as_json, require_place

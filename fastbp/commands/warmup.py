@@ -17,7 +17,7 @@ from ..activations import ACTIVATIONS
 from ..backends import NAMES, ON_GPU, backend_named
 from ..compilation import cache_folder
 from ..losses import BY_NAME as LOSSES
-from ..network import MLP
+from ..mlp import MLP
 from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from .output import as_json
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..network import MLP
+from ..mlp import MLP
 from ..workloads import Workload
 from .workers import numpy_formulas
 from .workers.worker import Training

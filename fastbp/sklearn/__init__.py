@@ -12,7 +12,7 @@ except ImportError as error:
     raise ImportError("fastbp.sklearn needs scikit-learn: pip install 'fastbp[sklearn]'") from error
 
 from .classifier import MLPClassifier
-from .exchange import from_sklearn
+from .importing import from_sklearn
 from .regressor import MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn"]

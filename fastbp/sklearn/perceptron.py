@@ -17,9 +17,10 @@ from ..activations import BY_NAME, Activation
 from ..callbacks import checked_callbacks
 from ..inputs import Samples
 from ..layout import Views
-from ..network import MLP
+from ..mlp import MLP
 from .arguments import FLOATS, as_samples, checked_validation_data, checked_weights, require_unmasked_arguments
 from .class_weights import as_places, weights_by_class
+from .exporting import to_sklearn
 from .lbfgs import minimize_lbfgs
 from .records import forget
 from .stochastic import prepared_descent
@@ -288,8 +289,6 @@ class Perceptron(BaseEstimator, ABC):
         ValueError
             If a parameter is set that scikit-learn's estimator does not have.
         """
-        from .exchange import to_sklearn  # it builds on the estimators
-
         return to_sklearn(self)
 
     def __sklearn_tags__(self) -> Any:

@@ -1,0 +1,118 @@
+"""The multilayer perceptron that users make: a network that is trained, and kept in files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+from .history import History
+from .network import Network
+from .optimizers import Optimizer
+from .storage import read, save
+from .training import fit
+from .updates import OptimizerState
+
+
+class MLP(Network):
+    """A multilayer perceptron: a_k = W_k h_{k-1} + b_k, h_k = g_k(a_k) for k = 1 … L, with h_0 = x and y = h_L.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        N_0, N_1, …, N_L: the number of inputs, of units in each hidden layer, and of outputs.
+    activation : str, Activation, or list of them
+        The activation of the hidden layers, or a list g_1 … g_L of all layers: "identity", "logistic", "tanh", "relu",
+        "leaky_relu", "elu", "softplus", "silu", "gelu"; "softmax" as the last layer; or an `Activation` of your own.
+    output_activation : str or Activation
+        The activation of the last layer; ignored when `activation` is a list.
+    loss : str or Loss
+        "squared_error", E = ½‖y - d‖²; "absolute_error", E = Σ |y - d|; "huber", which goes from the first over into
+        the second at |y - d| = 1, or elsewhere as `HuberLoss`; "quantile", the median, or another one as
+        `QuantileLoss`; "softmax_cross_entropy" on logits, or "cross_entropy" after a softmax layer, E = -Σ d log p;
+        "binary_cross_entropy" on logits; "poisson" on logarithms of means, E = Σ e^y - d y + (d log d - d); or a `Loss`
+        of your own.
+    dtype : "float32" or "float64"
+        Of the parameters and of all computation. Input of any other real dtype is converted to it, float64 to a
+        float32 network too; numbers that do not fit are refused.
+    seed : int or None
+        Of the initial weights, and of the order in which `fit` draws samples. None takes fresh entropy.
+    backend : str
+        "tiled", on register tiles; "loops", the formulas as they stand; "blas", through NumPy's `dot` (needs SciPy);
+        "auto", the fastest of these, which was "tiled" on all workloads of `fastbp compare`; "cuda", on an NVIDIA GPU
+        (needs numba-cuda). Then theta and grad are on the device, and so are results for arrays that are there.
+    initializer : str
+        "glorot", "he", "lecun" or "zeros"; "auto" chooses by the activation of each layer.
+
+    Attributes
+    ----------
+    theta : ndarray (P,)
+        All parameters: W_1, b_1, …, W_L, b_L. Yours to read and write in place. With the backend "cuda" an array of
+        Numba on the device, which CuPy, PyTorch and JAX take by its ``__cuda_array_interface__``; see `theta_on_host`.
+    grad : ndarray (P,)
+        The running gradient, laid out like theta.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> net = MLP([2, 3, 1], activation="tanh", loss="squared_error", dtype="float64", seed=0)
+    >>> net.theta.size
+    13
+    >>> X, d = np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([[1.0], [0.0]])
+    >>> before = net.accumulate_gradient(X, d)
+    >>> net.step(0.1)
+    >>> net.loss_value(X, d) < before
+    True
+    """
+
+    def fit(self, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
+            shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
+            validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
+            callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
+            optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None,
+            l2_penalty: float = 0.0, weighted_mean: bool = False,
+            dropout: float | Sequence[float] | None = None) -> History:
+        """Train on batches; see `fastbp.training.fit`, which this calls."""
+        return fit(self, X, d, optimizer=optimizer, epochs=epochs, batch_size=batch_size, shuffle=shuffle,
+                   replacement=replacement, sample_weight=sample_weight, validation_data=validation_data,
+                   metrics=metrics, callbacks=callbacks, progress=progress, seed=seed,
+                   optimizer_state=optimizer_state, clip_sample_norm=clip_sample_norm, l2_penalty=l2_penalty,
+                   weighted_mean=weighted_mean, dropout=dropout)
+
+    def save(self, path: "str | PathLike[str]") -> None:
+        """Write the network to one .npz file; see `fastbp.storage.save`, which this calls."""
+        save(self, path)
+
+
+def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None = None) -> MLP:
+    """Read a network that `MLP.save` wrote.
+
+    Parameters
+    ----------
+    path : path
+    backend : str
+        As for `MLP`; files do not name one.
+    seed : int, optional
+        Of later training, as for `MLP`.
+
+    Returns
+    -------
+    MLP
+        With a gradient of zero.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a network of a known version, or its arrays do not go together or are not finite.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> net = MLP([2, 3, 1], loss="squared_error", seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net.save(pathlib.Path(folder, "net.npz"))
+    ...     again = load(pathlib.Path(folder, "net.npz"))
+    >>> bool((again.theta == net.theta).all())
+    True
+    """
+    return read(path, MLP, backend=backend, seed=seed)
