@@ -14,13 +14,13 @@ from typing import Any
 
 from . import schedules, training
 from .activations import Activation
-from .callbacks import EarlyStopping
-from .history import History
 from .losses import HuberLoss, Loss, QuantileLoss
-from .many import fit_many
 from .mlp import MLP, load
 from .optimizers import SGD, Adam, AdamW, DivergenceError, Optimizer, RMSprop
 from .threads import get_num_threads, set_num_threads
+from .training.callbacks import EarlyStopping
+from .training.history import History
+from .training.many import fit_many
 
 try:
     __version__ = version("fastbp")

@@ -69,7 +69,7 @@ from .jit_arguments import WRONG_TARGET as WRONG_TARGET
 from .jit_arguments import WRONG_WORKSPACE as WRONG_WORKSPACE
 from .jit_constants import refuse_constants
 from .layout import Layout, keeping
-from .updates import adam_changes, not_finite_after, subtract
+from .optimizers.updates import adam_changes, not_finite_after, subtract
 
 _STAMP = int(package_digest()[:15], 16)
 _WIDTHS = jobs.TABLES

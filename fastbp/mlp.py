@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from .history import History
 from .network import Network
-from .optimizers import Optimizer
+from .optimizers.settings import Optimizer
+from .optimizers.updates import OptimizerState
 from .storage import read, save
-from .training import fit
-from .updates import OptimizerState
+from .training.fitting import fit
+from .training.history import History
 
 
 class MLP(Network):

@@ -18,7 +18,7 @@ from .initializers import drawn_weights, require_initializer
 from .inputs import Samples, no_numbers, no_rows, require_number, require_whole
 from .layout import Views, bias_vector, make_layout, weight_matrix
 from .losses import Loss, loss_named
-from .optimizers import SGD, DivergenceError
+from .optimizers.settings import SGD, DivergenceError
 from .pace import Pace, paces_of
 from .sample_gradients import GradientNoise, checked_clip_norm, noise_of
 

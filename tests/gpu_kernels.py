@@ -28,7 +28,7 @@ from fastbp.backends.gpu.shape import shape_of
 from fastbp.layout import make_layout
 from fastbp.losses import BY_NAME as LOSS
 from fastbp.losses import LOSSES
-from fastbp.updates import KINDS
+from fastbp.optimizers.updates import KINDS
 
 INTEGER, REAL = types.int64, types.float64
 

@@ -12,7 +12,7 @@ import fastbp
 from fastbp import MLP, SGD, Adam, DivergenceError, fit_many
 from fastbp.backends.tiles import online
 from fastbp.pace import Pace
-from fastbp.progress_bar import ProgressBar
+from fastbp.training.progress_bar import ProgressBar
 
 RNG = np.random.default_rng(0)
 X, LABELS = RNG.normal(size=(150, 4)), RNG.integers(0, 3, 150)
@@ -139,8 +139,8 @@ def test_progress_counts_networks(monkeypatch):
         def show(self, done, text):
             seen.append(done)
 
-    monkeypatch.setattr("fastbp.many.ProgressBar", Bar)
-    monkeypatch.setattr("fastbp.many.LOOK_EVERY", 0.001)
+    monkeypatch.setattr("fastbp.training.many.ProgressBar", Bar)
+    monkeypatch.setattr("fastbp.training.many.LOOK_EVERY", 0.001)
     fit_many(networks(40), X, LABELS, epochs=200, optimizer=SGD(0.01), progress=False)
     (first, *counts) = seen
     assert first == (False, 40, "networks")

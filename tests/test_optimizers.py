@@ -10,7 +10,7 @@ import pytest
 from tolerances import BACKENDS, CUDA, assert_close, on_host
 
 import fastbp
-from fastbp import updates
+from fastbp.optimizers import updates
 from fastbp.schedules import Constant, Cosine, InverseScaling, Step, WarmUp, value_at
 
 

@@ -17,9 +17,10 @@ import pytest
 from tolerances import CUDA, assert_close, on_host
 
 import fastbp
-from fastbp import sampling, schedules, session
+from fastbp import sampling, schedules
 from fastbp.backends import loops
 from fastbp.pace import Pace
+from fastbp.training import session
 
 # 20 samples in batches of 8, 8 and 4: dividing by a power of two is exact, so a loop by hand must give the same bits.
 N, BATCH = 20, 8

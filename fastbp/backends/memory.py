@@ -9,7 +9,7 @@ import numpy as np
 
 from ..inputs import Samples, as_inputs, as_samples
 from ..layout import aligned_copy, aligned_zeros
-from ..updates import OptimizerState, update
+from ..optimizers.updates import OptimizerState, update
 from .workspaces import Shelves
 
 

@@ -15,9 +15,9 @@ from ..compilation import inlined, kernel, subkernel
 from ..dropout import epoch_key
 from ..elementary import is_finite
 from ..layout import Layout
+from ..optimizers.updates import largest_of, update
 from ..sampling import draw_order
 from ..schedules import has_constant_rate, learning_rate_at
-from ..updates import largest_of, update
 from .contract import Extras
 
 RUNNING, DIVERGED, STALLED = 0, 1, 2

@@ -15,13 +15,13 @@ from .. import datasets
 from ..activations import BY_NAME as ACTIVATIONS
 from ..backends import NAMES as BACKENDS
 from ..backends import ON_GPU
-from ..callbacks import EarlyStopping
 from ..compare.pictures import require_drawable
-from ..history import History
 from ..inputs import require_number, require_whole
 from ..losses import LOSSES, record_named
 from ..mlp import MLP
-from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from ..optimizers.settings import SGD, Adam, AdamW, Optimizer, RMSprop
+from ..training.callbacks import EarlyStopping
+from ..training.history import History
 from . import cautions
 from .output import as_json, require_place
 from .scaling import Scaling

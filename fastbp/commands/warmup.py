@@ -18,7 +18,7 @@ from ..backends import NAMES, ON_GPU, backend_named
 from ..compilation import cache_folder
 from ..losses import BY_NAME as LOSSES
 from ..mlp import MLP
-from ..optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from ..optimizers.settings import SGD, Adam, AdamW, Optimizer, RMSprop
 from .output import as_json
 
 DTYPES = ("float32", "float64")

@@ -14,10 +14,10 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..activations import BY_NAME, Activation
-from ..callbacks import checked_callbacks
 from ..inputs import Samples
 from ..layout import Views
 from ..mlp import MLP
+from ..training.callbacks import checked_callbacks
 from .arguments import FLOATS, as_samples, checked_validation_data, checked_weights, require_unmasked_arguments
 from .class_weights import as_places, weights_by_class
 from .exporting import to_sklearn

@@ -12,12 +12,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..backends.training_loop import BEST, DIVERGED, RUNNING, STALE
-from ..callbacks import ask_to_stop, call_if_there
 from ..inputs import Samples, mass_of
-from ..optimizers import SGD, Adam, Optimizer
-from ..progress_bar import ProgressBar
-from ..session import Session, make_plan
-from ..updates import OptimizerState
+from ..optimizers.settings import SGD, Adam, Optimizer
+from ..optimizers.updates import OptimizerState
+from ..training.callbacks import ask_to_stop, call_if_there
+from ..training.progress_bar import ProgressBar
+from ..training.session import Session, make_plan
 from .records import NON_FINITE, begin_anew
 from .validation_split import hold_out, that_count
 

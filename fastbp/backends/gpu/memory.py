@@ -22,7 +22,7 @@ from ...inputs import (
     require_weights_for,
     takes_labels,
 )
-from ...updates import OptimizerSpec, OptimizerState
+from ...optimizers.updates import OptimizerSpec, OptimizerState
 from ..workspaces import Shelves
 from .device import few_blocks, kernel
 from .driver import SIMULATED, cuda, gpus_of

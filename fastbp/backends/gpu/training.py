@@ -11,8 +11,8 @@ import numpy as np
 from ... import inputs
 from ...dropout import epoch_key
 from ...inputs import Samples
+from ...optimizers.updates import OptimizerSpec, OptimizerState
 from ...sampling import draw_order
-from ...updates import OptimizerSpec, OptimizerState
 from ..contract import Extras
 from ..training_loop import (
     BATCH_E,

@@ -1,4 +1,4 @@
-"""The update of theta on the GPU: the formulas of `fastbp.updates`, a thread for each parameter.
+"""The update of theta on the GPU: the formulas of `optimizers.updates`, a thread for each parameter.
 
 As there, θ is written only after the whole change is known to be finite. What decides lies in `control` on the device,
 so that steps follow each other without waiting for the processor.
@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...compilation import kernel as on_processor
-from ...schedules import learning_rate_at
-from ...updates import (
+from ...optimizers.updates import (
     KINDS,
     OptimizerSpec,
     adam_change,
@@ -22,6 +21,7 @@ from ...updates import (
     rmsprop_change,
     rmsprop_numbers,
 )
+from ...schedules import learning_rate_at
 from .device import device_function, inlined, kernel
 from .driver import SIMULATED, cuda
 from .panels import THREADS, TOTAL_CORRECT, TOTAL_E, blocks_for, sample_at

@@ -8,25 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from . import threads
-from .backends.training_loop import (
-    EPOCH,
-    POSITION,
-    REACH,
-    STALE,
-    STEP,
-    Plan,
-    is_plain_descent,
-    start_progress,
-)
-from .by_address import address_of
-from .dropout import checked_rates, drop_panel
+from .. import threads
+from ..backends.training_loop import EPOCH, POSITION, REACH, STALE, STEP, Plan, is_plain_descent, start_progress
+from ..by_address import address_of
+from ..dropout import checked_rates, drop_panel
+from ..inputs import Samples
+from ..network import Network
+from ..optimizers.settings import DivergenceError, Optimizer
+from ..optimizers.updates import OptimizerState
+from ..sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
 from .history import History
-from .inputs import Samples
-from .network import Network
-from .optimizers import DivergenceError, Optimizer
-from .sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
-from .updates import OptimizerState
 
 #: The records of so many epochs at the most wait in compiled code until Python takes them over.
 MOST_EPOCHS = 2**16

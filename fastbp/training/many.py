@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import threads
-from .backends.memory import HOST
-from .backends.training_loop import DIVERGED, RUNNING, Plan
-from .dropout import checked_rates
+from .. import threads
+from ..backends.memory import HOST
+from ..backends.training_loop import DIVERGED, RUNNING, Plan
+from ..dropout import checked_rates
+from ..inputs import Samples, require_whole
+from ..network import Network
+from ..optimizers.settings import Optimizer
+from ..sample_gradients import checked_clip_norm
+from .fitting import checked_optimizer, checked_samples, require_trainable
 from .history import History
-from .inputs import Samples, require_whole
-from .network import Network
-from .optimizers import Optimizer
 from .progress_bar import ProgressBar
-from .sample_gradients import checked_clip_norm
 from .session import Session, make_plan
-from .training import checked_optimizer, checked_samples, require_trainable
 
 #: Seconds between two looks at how far the threads have come.
 LOOK_EVERY = 0.05

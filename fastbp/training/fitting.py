@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from .backends.training_loop import DIVERGED, RUNNING
+from ..backends.training_loop import DIVERGED, RUNNING
+from ..inputs import Samples, mass_of, require_flag, require_number, require_whole
+from ..network import Network
+from ..optimizers.settings import SGD, Optimizer
+from ..optimizers.updates import OptimizerState
+from ..sample_gradients import checked_clip_norm
+from ..sampling import MAX_SAMPLES
 from .callbacks import ask_to_stop, call_if_there, checked_callbacks
 from .history import History
-from .inputs import Samples, mass_of, require_flag, require_number, require_whole
-from .network import Network
-from .optimizers import SGD, Optimizer
 from .progress_bar import ProgressBar
-from .sample_gradients import checked_clip_norm
-from .sampling import MAX_SAMPLES
 from .session import Session, make_plan
-from .updates import OptimizerState
 
 
 def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..inputs import require_flag, require_number, require_whole
+from ..network import Network
 from .history import History
-from .inputs import require_flag, require_number, require_whole
-from .network import Network
 
 
 def checked_callbacks(callbacks: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
