@@ -14,8 +14,8 @@ from typing import Any
 from numba import carray
 
 from . import formulas
-from .by_address import INTEGER, pointer_type
-from .compilation import formula, named, panel_loop
+from .compiling.addresses import INTEGER, pointer_type
+from .compiling.decorators import formula, named, panel_loop
 from .derivatives import Record, checked_formulas, require_new_name, restored
 from .elementary import exp
 from .initializers import require_initializer

@@ -10,7 +10,7 @@ from llvmlite import binding as llvm
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 
-from .compilation import formula
+from .compiling.decorators import formula
 
 #: Points on both sides of 0, small, moderate and large, and none where formulas are likely to have a kink.
 POINTS = tuple(sign * size for size in (0.013, 0.11, 0.37, 0.81, 1.27, 2.3, 4.1, 9.7) for sign in (-1.0, 1.0))

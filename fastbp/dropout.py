@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from .by_address import INTEGER, pointer_type
-from .compilation import formula, panel_loop
+from .compiling.addresses import INTEGER, pointer_type
+from .compiling.decorators import formula, panel_loop
 from .inputs import require_number
 from .sampling import scramble
 

@@ -12,7 +12,7 @@ float32 or float64; h is g(a), so that a derivative may use what the forward pas
 
 import math
 
-from .compilation import formula
+from .compiling.decorators import formula
 from .elementary import erfcx, exp, expm1, log, log1p
 from .elementary import tanh as elementary_tanh
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ma  # now: a child forked while another thread imports it would wait for ever
 
-from .compilation import kernel
+from .compiling.decorators import kernel
 from .frames import array_of_frame, is_frame
 
 

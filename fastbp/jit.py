@@ -42,8 +42,9 @@ from .backends.linking import digest_of
 from .backends.register import Entry, begin_use, end_use
 from .backends.tiles import job as jobs
 from .backends.tiles.outcomes import sums_of_chunk
-from .by_address import address_in_memory, invoke, pointer, pointer_to
-from .compilation import kernel, package_digest
+from .compiling.addresses import address_in_memory, invoke, pointer, pointer_to
+from .compiling.cache import package_digest
+from .compiling.decorators import kernel
 from .elementary import is_finite
 from .inputs import require_whole
 from .jit_arguments import BUSY as BUSY

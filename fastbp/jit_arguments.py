@@ -6,7 +6,7 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
-from .by_address import address_in_memory, pointer
+from .compiling.addresses import address_in_memory, pointer
 from .elementary import is_finite
 
 #: What the functions return; see `jit`.

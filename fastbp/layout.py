@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .compilation import inlined
+from .compiling.decorators import inlined
 
 
 class Layout(NamedTuple):

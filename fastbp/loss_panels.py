@@ -6,7 +6,7 @@ Panels are (units, samples) as in `activations`. What a loss finds out about eac
 
 from typing import Any
 
-from .compilation import named, panel_loop
+from .compiling.decorators import named, panel_loop
 from .elementary import exp, log
 from .formulas import binary_cross_entropy, binary_cross_entropy_prime, negative_log_softmax
 

@@ -13,7 +13,7 @@ from typing import Any
 from numba import carray
 
 from . import formulas
-from .by_address import INTEGER, pointer_type
+from .compiling.addresses import INTEGER, pointer_type
 from .derivatives import POINTS, Record, checked_formulas, require_new_name, restored
 from .inputs import require_number
 from .loss_panels import (

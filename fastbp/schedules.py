@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .compilation import formula
+from .compiling.decorators import formula
 from .inputs import require_number, require_whole
 
 CONSTANT, STEP, COSINE, INVERSE_SCALING = 0, 1, 2, 3

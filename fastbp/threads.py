@@ -24,7 +24,7 @@ from llvmlite.binding import ffi as llvm
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
-from .compilation import inlined
+from .compiling.decorators import inlined
 from .inputs import require_whole
 
 #: No backend wakes threads for calls of fewer operations, and to ask how many there are takes half a microsecond.

@@ -10,7 +10,7 @@ import pytest
 from tolerances import DTYPES
 
 from fastbp import elementary
-from fastbp.compilation import KERNEL_FASTMATH
+from fastbp.compiling.decorators import KERNEL_FASTMATH
 
 LARGE = np.geomspace(1e-30, 1e30, 500)
 NEAR_ZERO = np.geomspace(1e-30, 1, 700)

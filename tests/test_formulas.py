@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tolerances import DERIVATIVE_EPSILONS, DTYPES, FORMULA_EPSILONS, LOSS_EPSILONS, assert_close
 
 from fastbp import HuberLoss, QuantileLoss, activations, losses
-from fastbp.by_address import address_of, invoke
+from fastbp.compiling.addresses import address_of, invoke
 from fastbp.loss_panels import OUTCOME_ROWS, SAMPLE_CORRECT, SAMPLE_E
 
 COMPONENTWISE = [activation.name for activation in activations.ACTIVATIONS if activation.g is not None]

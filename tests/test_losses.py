@@ -85,7 +85,7 @@ import fastbp
 for net in (fastbp.load(sys.argv[1]), pickle.load(open(sys.argv[2], "rb")), fastbp.MLP([2, 3, 1], loss="huber(0.5)")):
     net.theta[:] = np.linspace(-1, 1, net.theta.size)
     print(net.loss, net.loss_value([[1.0, 2.0]], [9.0]))
-from fastbp.by_address import _KEPT
+from fastbp.compiling.addresses import _KEPT
 print(sum(compiled.cache_hits for compiled in _KEPT if "huber_0p5" in compiled.__name__))
 """
 

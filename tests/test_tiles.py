@@ -8,8 +8,8 @@ from fastbp.backends.tiles.gradients import costs, lanes_cost_less
 from fastbp.backends.tiles.host import host
 from fastbp.backends.tiles.lane_gradient import COLUMNS, lane_gradient, lane_rows
 from fastbp.backends.tiles.transpose import NARROW, transpose_narrow
-from fastbp.by_address import address_of, invoke
-from fastbp.compilation import kernel
+from fastbp.compiling.addresses import address_of, invoke
+from fastbp.compiling.decorators import kernel
 
 
 @kernel

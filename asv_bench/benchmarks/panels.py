@@ -7,7 +7,7 @@ import numba
 import numpy as np
 
 from fastbp.backends.tiles.host import host
-from fastbp.by_address import address_of, invoke
+from fastbp.compiling.addresses import address_of, invoke
 from fastbp.layout import aligned_zeros
 
 from .repeating import Repeated

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..activations import Activation
-from ..by_address import settings_at
+from ..compiling.addresses import settings_at
 from ..layout import Layout, make_layout
 from ..losses import Loss
 from .contract import Backend

@@ -20,7 +20,7 @@ except ImportError as error:
     raise ImportError("backend 'blas' needs SciPy, whose BLAS compiled code calls; "
                       "install it with: pip install 'fastbp[blas]'") from error
 
-from ..compilation import inlined, kernel, subkernel
+from ..compiling.decorators import inlined, kernel, subkernel
 from ..layout import Layout, bias_vector, weight_matrix
 from ..loss_panels import OUTCOME_ROWS
 from .contract import Extras, longest_chunk

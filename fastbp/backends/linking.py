@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..activations import Activation, apply_panel, delta_panel
-from ..by_address import address_of
-from ..compilation import undisturbed
+from ..compiling.addresses import address_of
+from ..compiling.decorators import undisturbed
 from ..layout import Layout
 from ..losses import Loss, evaluate_panel
 from .register import PROCESS, REGISTER

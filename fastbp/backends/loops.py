@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from ..compilation import kernel
+from ..compiling.decorators import kernel
 from ..layout import Layout, bias_vector, layer, weight_matrix
 from ..loss_panels import OUTCOME_ROWS
 from .contract import Extras, longest_chunk

@@ -17,8 +17,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from ..by_address import INTEGER, intrinsic
-from ..compilation import inlined
+from ..compiling.addresses import INTEGER, intrinsic
+from ..compiling.decorators import inlined
 
 #: So many workspaces there may be at a time, a power of two. Their entries are two lines of the cache apart, because
 #: threads write to them, and processors fetch lines in pairs.

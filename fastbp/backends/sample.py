@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..activations import Activation
-from ..by_address import address_in_memory, invoke, pointer, pointer_to
-from ..compilation import inlined
+from ..compiling.addresses import address_in_memory, invoke, pointer, pointer_to
+from ..compiling.decorators import inlined
 from ..elementary import is_finite
 from ..layout import Layout
 from ..loss_panels import SAMPLE_CORRECT, SAMPLE_E

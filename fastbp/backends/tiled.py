@@ -22,8 +22,8 @@ import numpy as np
 from numba import prange
 
 from ..activations import Activation
-from ..by_address import address_in_memory, address_of, invoke, pointer_to
-from ..compilation import inlined, kernel, subkernel
+from ..compiling.addresses import address_in_memory, address_of, invoke, pointer_to
+from ..compiling.decorators import inlined, kernel, subkernel
 from ..elementary import is_finite, largest_number
 from ..layout import Layout
 from ..losses import Loss

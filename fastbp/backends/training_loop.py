@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..by_address import address_in_memory, pointer
-from ..compilation import inlined, kernel, subkernel
+from ..compiling.addresses import address_in_memory, pointer
+from ..compiling.decorators import inlined, kernel, subkernel
 from ..dropout import epoch_key
 from ..elementary import is_finite
 from ..layout import Layout

@@ -14,7 +14,8 @@ from .. import __version__
 from ..backends import NAMES, backend_named
 from ..backends.tiles.host import host
 from ..compare.gpu import describe_gpu
-from ..compilation import cache_folder, kernel
+from ..compiling.cache import cache_folder
+from ..compiling.decorators import kernel
 from ..threads import get_num_threads, threading_layer
 from .output import as_json
 

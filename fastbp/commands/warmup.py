@@ -15,7 +15,7 @@ import numpy as np
 
 from ..activations import ACTIVATIONS
 from ..backends import NAMES, ON_GPU, backend_named
-from ..compilation import cache_folder
+from ..compiling.cache import cache_folder
 from ..losses import BY_NAME as LOSSES
 from ..mlp import MLP
 from ..optimizers.settings import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -42,7 +42,7 @@ LARGE = (1024, 1024)
 #: Caches of other versions are removed when nothing has been written to them for so long.
 UNUSED_DAYS = 30
 
-# The names that `compilation.cache_folder` and Numba give: anything else is not ours to remove.
+# The names that `compiling.cache.cache_folder` and Numba give: anything else is not ours to remove.
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 _CACHED = re.compile(r".+\.(nbi|nbc)(\.tmp\.[0-9a-f]+)?")
 

@@ -13,8 +13,8 @@ import numba
 import numpy as np
 from numba import prange, types
 
-from ..by_address import INTEGER, address_of, invoke, pointer_type
-from ..compilation import formula, kernel, subkernel
+from ..compiling.addresses import INTEGER, address_of, invoke, pointer_type
+from ..compiling.decorators import formula, kernel, subkernel
 from ..elementary import is_finite
 from ..schedules import learning_rate_at
 from ..threads import share_of

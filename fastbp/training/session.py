@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import threads
 from ..backends.training_loop import EPOCH, POSITION, REACH, STALE, STEP, Plan, is_plain_descent, start_progress
-from ..by_address import address_of
+from ..compiling.addresses import address_of
 from ..dropout import checked_rates, drop_panel
 from ..inputs import Samples
 from ..network import Network

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...compilation import kernel as on_processor
+from ...compiling.decorators import kernel as on_processor
 from ...optimizers.updates import (
     KINDS,
     OptimizerSpec,

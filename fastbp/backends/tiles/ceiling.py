@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...by_address import INTEGER, address_of, intrinsic, invoke, pointer_type
-from ...compilation import kernel
+from ...compiling.addresses import INTEGER, address_of, intrinsic, invoke, pointer_type
+from ...compiling.decorators import kernel
 from .host import host
 from .vectors import I64, Vectors
 

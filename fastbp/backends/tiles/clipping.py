@@ -6,7 +6,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from ...by_address import INTEGER, intrinsic, pointer, pointer_type
+from ...compiling.addresses import INTEGER, intrinsic, pointer, pointer_type
 from ..sample import clip_factor
 from .host import host
 from .row_products import Loop

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ...by_address import address_in_memory, invoke, pointer, pointer_to
-from ...compilation import inlined
+from ...compiling.addresses import address_in_memory, invoke, pointer, pointer_to
+from ...compiling.decorators import inlined
 from ...threads import share_of
 from . import job as jobs
 from .outcomes import sums_of_chunk

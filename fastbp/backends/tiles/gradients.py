@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...by_address import invoke, pointer
-from ...compilation import inlined, subkernel
+from ...compiling.addresses import invoke, pointer
+from ...compiling.decorators import inlined, subkernel
 from ...threads import share_of
 from .job import COUNT, LANE_COST, LANES, ROW_COST, Room, Shape
 from .lane_gradient import COLUMNS

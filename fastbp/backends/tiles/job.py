@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...by_address import address_in_memory, pointer, pointer_to
-from ...compilation import inlined
+from ...compiling.addresses import address_in_memory, pointer, pointer_to
+from ...compiling.decorators import inlined
 
 #: Set for every call: addresses, 0 where there is nothing; then numbers. ALPHA and CLIP_NORM hold the bits of a
 #: float64. DROP, RATES and KEY: see `contract.Extras`; DROP is 0 but during a call that drops units.

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numba import carray, types
 
-from ...by_address import INTEGER
+from ...compiling.addresses import INTEGER
 from ...inputs import largest_bits
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from numba import carray, types
 
 from ... import activations, loss_panels
-from ...by_address import INTEGER, pointer, pointer_type
-from ...compilation import subkernel
+from ...compiling.addresses import INTEGER, pointer, pointer_type
+from ...compiling.decorators import subkernel
 from ...layout import make_layout
 from ...losses import record_named
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...by_address import INTEGER, pointer, pointer_to, pointer_type
-from ...compilation import inlined, panel_loop
+from ...compiling.addresses import INTEGER, pointer, pointer_to, pointer_type
+from ...compiling.decorators import inlined, panel_loop
 from ...loss_panels import SAMPLE_CORRECT, SAMPLE_E
 from . import job as jobs
 from .host import host

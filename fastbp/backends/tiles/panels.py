@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ...by_address import invoke, pointer, pointer_to
-from ...compilation import inlined, subkernel
+from ...compiling.addresses import invoke, pointer, pointer_to
+from ...compiling.decorators import inlined, subkernel
 from ...loss_panels import SAMPLE_E
 from .gradients import sums_by_lanes
 from .job import DROP, KEY, RATES, Data, Room, Shape, job_of

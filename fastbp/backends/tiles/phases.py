@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...by_address import INTEGER, address_in_memory, pointer_to
-from ...compilation import inlined
+from ...compiling.addresses import INTEGER, address_in_memory, pointer_to
+from ...compiling.decorators import inlined
 from ...threads import share_of
 from .gradients import add_lane_tiles, add_tiles, sums_by_lanes
 from .job import ALPHA, COUNT, DROP, GROUP, LANES, TARGET, THETA, data_of, room_of, shape_of

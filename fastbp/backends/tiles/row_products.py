@@ -11,7 +11,7 @@ from typing import Any
 
 from numba import types
 
-from ...by_address import INTEGER, intrinsic, pointer, pointer_type
+from ...compiling.addresses import INTEGER, intrinsic, pointer, pointer_type
 from .host import host
 from .vectors import I64, Vectors
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ...by_address import invoke, pointer
-from ...compilation import inlined, subkernel
+from ...compiling.addresses import invoke, pointer
+from ...compiling.decorators import inlined, subkernel
 from ..sample import clip_factor
 from .job import Data, Room, Shape
 from .panels import evaluate, unit_vector

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from ...by_address import address_of
-from ...compilation import undisturbed
+from ...compiling.addresses import address_of
+from ...compiling.decorators import undisturbed
 from ...layout import Layout, aligned_zeros, bytes_kept, keeping
 from ...loss_panels import OUTCOME_ROWS
 from ..contract import longest_chunk

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ...backends.blas import add_weight_gradient
-from ...compilation import kernel
+from ...compiling.decorators import kernel
 from ...layout import bias_vector, weight_matrix
 from ...threads import allowed
 from ..workers.worker import Product

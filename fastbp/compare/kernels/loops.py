@@ -8,7 +8,7 @@ from numba import prange
 from ...activations import BY_NAME as ACTIVATIONS
 from ...backends import loops
 from ...backends.sample import NO_MASKS
-from ...compilation import kernel
+from ...compiling.decorators import kernel
 from ...losses import BY_NAME as LOSSES
 from ...threads import allowed
 from ..workers.worker import Product

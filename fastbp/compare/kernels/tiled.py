@@ -11,8 +11,8 @@ from ...backends.tiles.panels import COLUMN_STEPS, ROW_STEPS
 from ...backends.tiles.phases import FEW
 from ...backends.tiles.product import FROM_BIAS, FROM_ZERO
 from ...backends.tiles.workspace import lanes, workspace
-from ...by_address import INTEGER, address_of, invoke, pointer, pointer_to
-from ...compilation import inlined, kernel
+from ...compiling.addresses import INTEGER, address_of, invoke, pointer, pointer_to
+from ...compiling.decorators import inlined, kernel
 from ...layout import aligned_zeros
 from ...threads import allowed, share_of
 from ..workers.worker import Product

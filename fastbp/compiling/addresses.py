@@ -17,7 +17,8 @@ from numba import types
 from numba.core import ccallback, cgutils, compiler
 from numba.extending import intrinsic as _intrinsic
 
-from .compilation import KERNEL_FASTMATH, cache_folder, kernel_cache, named, undisturbed
+from .cache import cache_folder, kernel_cache
+from .decorators import KERNEL_FASTMATH, named, undisturbed
 
 INTEGER = types.int64
 
