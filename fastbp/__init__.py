@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from . import schedules, training
-from .activations import Activation
-from .losses import HuberLoss, Loss, QuantileLoss
+from .functions.activations import Activation
+from .functions.losses import HuberLoss, Loss, QuantileLoss
 from .mlp import MLP, load
 from .optimizers import SGD, Adam, AdamW, DivergenceError, Optimizer, RMSprop
 from .threads import get_num_threads, set_num_threads

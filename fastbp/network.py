@@ -9,18 +9,25 @@ from typing import Any
 import numpy as np
 
 from . import threads
-from .activations import Activation
-from .architecture import checked_activations, checked_dtype, checked_widths
 from .backends import backend_named
 from .backends.contract import NO_EXTRAS, Extras
 from .backends.workspaces import Shelf
-from .initializers import drawn_weights, require_initializer
-from .inputs import Samples, no_numbers, no_rows, require_number, require_whole
+from .checks.arguments import (
+    checked_clip_norm,
+    checked_dtype,
+    checked_widths,
+    require_initializer,
+    require_number,
+    require_whole,
+)
+from .checks.arrays import Samples, no_numbers, no_rows
+from .formulas.initializers import drawn_weights
+from .formulas.sample_gradients import GradientNoise, noise_of
+from .functions.activations import Activation, checked_activations
+from .functions.losses import Loss, loss_named
 from .layout import Views, bias_vector, make_layout, weight_matrix
-from .losses import Loss, loss_named
 from .optimizers.settings import SGD, DivergenceError
 from .pace import Pace, paces_of
-from .sample_gradients import GradientNoise, checked_clip_norm, noise_of
 
 IN_ORDER, NOBODY = np.empty(0, np.int64), np.empty(0)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .checks.arguments import require_number, require_whole
 from .compiling.decorators import formula
-from .inputs import require_number, require_whole
 
 CONSTANT, STEP, COSINE, INVERSE_SCALING = 0, 1, 2, 3
 

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .architecture import checked_activations, checked_widths
-from .losses import loss_named
+from .checks.arguments import checked_widths
+from .functions.activations import checked_activations
+from .functions.losses import loss_named
 from .network import Network
 
 #: The kind of network that is read.

@@ -24,8 +24,8 @@ from llvmlite.binding import ffi as llvm
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
+from .checks.arguments import require_whole
 from .compiling.decorators import inlined
-from .inputs import require_whole
 
 #: No backend wakes threads for calls of fewer operations, and to ask how many there are takes half a microsecond.
 SMALL_CALL = 1e6

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tolerances import SIMULATED
 
-from fastbp import activations, losses
+from fastbp.functions import activations, losses
 
 # A reference that needs PyTorch; the tests read what it stored.
 collect_ignore = ["make_pytorch_reference.py"]

@@ -22,12 +22,12 @@ from numba import cuda, from_dtype, types
 from numba.cuda import dispatcher
 from numba.cuda.cudadrv import nvrtc
 
-from fastbp.activations import ACTIVATIONS, BY_NAME
 from fastbp.backends.gpu import fused, memory, panels, products, updates
 from fastbp.backends.gpu.shape import shape_of
+from fastbp.functions.activations import ACTIVATIONS, BY_NAME
+from fastbp.functions.losses import BY_NAME as LOSS
+from fastbp.functions.losses import LOSSES
 from fastbp.layout import make_layout
-from fastbp.losses import BY_NAME as LOSS
-from fastbp.losses import LOSSES
 from fastbp.optimizers.updates import KINDS
 
 INTEGER, REAL = types.int64, types.float64

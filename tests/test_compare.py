@@ -29,7 +29,7 @@ from fastbp.compare.report import header, table
 from fastbp.compare.training import TrainingRow, disagreement_of
 from fastbp.compare.workers import fastbp_fit, numpy_formulas, worker
 from fastbp.compare.workers.worker import Worker
-from fastbp.workloads import FASHION, Workload, workloads_named
+from fastbp.compare.workloads import FASHION, Workload, workloads_named
 
 SMALL = [Workload("classes", (3, 5, 4), "relu", "softmax_cross_entropy", 4, "adam", 3),
          Workload("quantities", (2, 6, 3, 1), "tanh", "squared_error", 1, "sgd", 8),

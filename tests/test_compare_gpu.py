@@ -29,7 +29,7 @@ from fastbp.compare.report import header, table
 from fastbp.compare.summary import summarise
 from fastbp.compare.training import TrainingRow
 from fastbp.compare.workers import fastbp_fit, numpy_formulas, pytorch_graphs
-from fastbp.workloads import GPU_WORKLOADS, Workload
+from fastbp.compare.workloads import GPU_WORKLOADS, Workload
 
 SMALL = [Workload("classes", (3, 5, 4), "relu", "softmax_cross_entropy", 4, "adam", 3),
          Workload("quantities", (2, 6, 3, 1), "tanh", "squared_error", 1, "sgd", 8),

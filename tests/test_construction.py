@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.activations import ACTIVATIONS
-from fastbp.initializers import INITIALIZERS
-from fastbp.losses import LOSSES
+from fastbp.formulas.initializers import INITIALIZERS
+from fastbp.functions.activations import ACTIVATIONS
+from fastbp.functions.losses import LOSSES
 
 NAMES = ", ".join(activation.name for activation in ACTIVATIONS)
 LOSS_NAMES = ", ".join(loss.name for loss in LOSSES)

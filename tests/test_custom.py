@@ -14,8 +14,10 @@ import pytest
 from tolerances import CPU_BACKENDS, CUDA, DTYPES, ROUNDING, assert_close, on_backends
 
 import fastbp
-from fastbp import MLP, SGD, Activation, Loss, activations, derivatives, fit_many, jit, losses
+from fastbp import MLP, SGD, Activation, Loss, fit_many, jit
 from fastbp.backends.tiles import online
+from fastbp.functions import activations, losses
+from fastbp.functions.record import _MADE
 
 
 @numba.njit
@@ -138,7 +140,7 @@ def test_unpickling_leaves_a_newer_one_its_name():
         data = pickle.dumps(record)
         assert pickle.loads(data) is record
         assert by_name[record.name] is last
-        derivatives._MADE.pop((type(record), record.given))
+        _MADE.pop((type(record), record.given))
         again = pickle.loads(data)
         assert again is not record
         assert again.given == record.given

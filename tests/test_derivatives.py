@@ -5,7 +5,7 @@ import math
 import pytest
 
 from fastbp import Activation, Loss
-from fastbp.derivatives import POINTS, require_derivative
+from fastbp.checks.derivatives import POINTS, require_derivative
 
 
 def clipped(r, bound):

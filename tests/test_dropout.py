@@ -11,7 +11,7 @@ from tolerances import CPU_BACKENDS, CUDA, DTYPES, ROUNDING, SIMULATED, assert_c
 from fastbp import MLP, SGD, Activation, Adam, fit_many
 from fastbp.backends.tiles import online
 from fastbp.compiling.addresses import address_of, invoke
-from fastbp.dropout import drop_panel, epoch_key
+from fastbp.formulas.dropout import drop_panel, epoch_key
 from fastbp.pace import Pace
 
 WORD, HALF = 2**64 - 1, 2**32 - 1

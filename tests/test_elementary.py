@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tolerances import DTYPES
 
-from fastbp import elementary
 from fastbp.compiling.decorators import KERNEL_FASTMATH
+from fastbp.formulas import elementary
 
 LARGE = np.geomspace(1e-30, 1e30, 500)
 NEAR_ZERO = np.geomspace(1e-30, 1, 700)

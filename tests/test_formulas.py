@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import DERIVATIVE_EPSILONS, DTYPES, FORMULA_EPSILONS, LOSS_EPSILONS, assert_close
 
-from fastbp import HuberLoss, QuantileLoss, activations, losses
+from fastbp import HuberLoss, QuantileLoss
 from fastbp.compiling.addresses import address_of, invoke
-from fastbp.loss_panels import OUTCOME_ROWS, SAMPLE_CORRECT, SAMPLE_E
+from fastbp.functions import activations, losses
+from fastbp.functions.loss_panels import OUTCOME_ROWS, SAMPLE_CORRECT, SAMPLE_E
 
 COMPONENTWISE = [activation.name for activation in activations.ACTIVATIONS if activation.g is not None]
 EXACT = naive.activations(mpmath)

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from fastbp import MLP
-from fastbp.frames import is_frame
-from fastbp.inputs import as_input, as_samples
+from fastbp.checks.arrays import as_input, as_samples
+from fastbp.checks.frames import is_frame
 
 F4, F8 = np.dtype(np.float32), np.dtype(np.float64)
 n = 50_000  # more rows than are filled together

@@ -12,9 +12,9 @@ import pytest
 from tolerances import BACKENDS, CENTRAL_DIFFERENCES, DTYPES, ROUNDING, assert_close, on_backends, on_host
 
 from fastbp import MLP, threads
-from fastbp.activations import ACTIVATIONS
 from fastbp.backends import contract
-from fastbp.losses import LOSSES
+from fastbp.functions.activations import ACTIVATIONS
+from fastbp.functions.losses import LOSSES
 from fastbp.pace import Pace
 
 HIDDEN = [activation.name for activation in ACTIVATIONS if activation.g is not None]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import fastbp
-from fastbp.inputs import as_input, as_samples
+from fastbp.checks.arrays import as_input, as_samples
 
 # Small whole numbers, the same in every dtype.
 rng = np.random.default_rng(0)

@@ -16,6 +16,8 @@ from tolerances import DTYPES, ROUNDING, assert_close
 
 import fastbp
 from fastbp import MLP, jit
+from fastbp.backends.tiles import job as jobs
+from fastbp.jit import arguments as jit_arguments
 
 NETWORKS = {
     "labels": ((5, 17, 33, 3), ("tanh", "relu", "identity"), "softmax_cross_entropy", "labels"),
@@ -283,7 +285,7 @@ def test_results_that_are_not_finite():
 def test_parts_before_one_that_is_not_finite_are_added():
     net, X, d = drawn("targets", 300, "float32")
     work = jit.workspace(net.layout)
-    part = work[jit.HEADER_SIZE + jit.jobs.CHUNK]
+    part = work[jit_arguments.HEADER_SIZE + jobs.CHUNK]
     expected = np.zeros_like(net.theta)
     assert jit.accumulate_gradient(net.theta, net.layout, X[:part], d[:part], expected, work)[1] == jit.OK
     d[part] = 3e38
@@ -440,6 +442,6 @@ def test_a_cached_caller(tmp_path):
 
     assert run() == [str(jit.OK), "True", "0"]
     assert run() == [str(jit.OK), "True", "1"]
-    with open(tmp_path / "package" / "fastbp" / "formulas.py", "a") as file:
+    with open(tmp_path / "package" / "fastbp" / "formulas" / "activations.py", "a") as file:
         file.write("\n# changed\n")
     assert run() == [str(jit.WRONG_WORKSPACE), "False", "1"]

@@ -17,6 +17,7 @@ from numba.core.errors import TypingError
 import fastbp
 from fastbp import MLP, Activation, jit
 from fastbp.backends import register
+from fastbp.jit import arguments
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
@@ -158,14 +159,14 @@ def test_a_workspace_on_two_threads(net):
 def test_every_function_says_that_a_workspace_is_in_use(net):
     work, layout = jit.workspace(net.layout), net.layout
     x, d, y, J, grad = np.ones(4), np.ones(2), np.zeros(2), np.zeros((2, 4)), np.zeros_like(net.theta)
-    register._entries[work[jit.ENTRY]] *= -1
+    register._entries[work[arguments.ENTRY]] *= -1
     assert jit.forward(net.theta, layout, x, y, work) == jit.BUSY
     for status in (jit.accumulate_gradient(net.theta, layout, x, d, grad, work),
                    jit.input_gradient(net.theta, layout, x, d, np.zeros(4), work)):
         assert (status[1], np.isnan(status[0])) == (jit.BUSY, True)
     assert jit.input_jacobian(net.theta, layout, x, J, work) == jit.BUSY
     assert not any(array.any() for array in (y, J, grad))
-    register._entries[work[jit.ENTRY]] *= -1
+    register._entries[work[arguments.ENTRY]] *= -1
     assert forward(net, work) == (jit.OK, True)
 
 
@@ -186,7 +187,7 @@ def test_a_workspace_is_free_after_every_status(net):
     found = []
     for call in calls:
         found.append(call())
-        assert register._entries[work[jit.ENTRY]] == work[jit.KEY]
+        assert register._entries[work[arguments.ENTRY]] == work[arguments.KEY]
     assert found == [jit.NOT_FINITE, jit.WRONG_SIZE, jit.NOT_FINITE, jit.NOT_FINITE, jit.WRONG_TARGET, jit.NOT_FINITE,
                      jit.NOT_FINITE, jit.OK, jit.NOT_FINITE, jit.OK]
     assert forward(net, work) == (jit.OK, True)
@@ -248,7 +249,7 @@ def test_a_copy_where_the_original_lay(net):
     """What it points to may be gone."""
     work = jit.workspace(net.layout)
     moved = np.array(work)
-    moved[jit.SELF] = moved.ctypes.data
+    moved[arguments.SELF] = moved.ctypes.data
     del work
     assert forward(net, moved)[0] == jit.WRONG_WORKSPACE
 
@@ -265,7 +266,7 @@ def test_a_row_keeps_the_others_alive(net):
 
 
 def test_entries_are_given_back(net, monkeypatch):
-    places = {int(jit.workspace(net.layout)[jit.ENTRY]) for _ in range(20)}
+    places = {int(jit.workspace(net.layout)[arguments.ENTRY]) for _ in range(20)}
     assert len(places) <= 2
     monkeypatch.setattr(register, "_given_back", [])
     monkeypatch.setattr(register, "_never_given", iter(()))
@@ -338,11 +339,11 @@ if child == 0:
     kept = []
     for _ in range(2000):
         copied = content.copy()
-        if copied.ctypes.data == copied[jit.SELF]:
+        if copied.ctypes.data == copied[arguments.SELF]:
             break
         kept.append(copied)
     else:
-        copied[jit.SELF] = copied.ctypes.data
+        copied[arguments.SELF] = copied.ctypes.data
     own = jit.workspace(net.layout)
     os._exit(10 * status(own) + status(copied))
 after = jit.workspace(net.layout)

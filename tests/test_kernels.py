@@ -140,7 +140,7 @@ for depth in range(1, 7):
                 replacement=kind == "bits", optimizer=Adam(0.01) if kind == "weights" else SGD(0.1, clip_norm=1.0))
 module = sys.modules[f"fastbp.backends.{backend}"]
 propagate = module.propagate_arrays if backend == "tiled" else module.propagate
-largest_magnitude = fastbp.inputs.LARGEST[np.dtype("float32")]
+largest_magnitude = fastbp.checks.arrays.LARGEST[np.dtype("float32")]
 for kernel in (propagate, module.train, fastbp.optimizers.updates.update, largest_magnitude):
     print(len(kernel.signatures), sum(kernel.stats.cache_misses.values()))
 if backend == "loops" and module.propagate.stats.cache_misses:
@@ -207,7 +207,7 @@ def test_an_edited_formula_is_never_served_from_the_cache(tmp_path):
     assert evaluate() == -1.0
     assert cached_files() == files  # read, not written again
 
-    formulas = package / "formulas.py"
+    formulas = package / "formulas" / "activations.py"
     edited = formulas.read_text().replace("T(0.01) * a", "T(0.02) * a")
     assert edited != formulas.read_text()
     formulas.write_text(edited)
@@ -226,7 +226,7 @@ def test_edited_code_that_is_called_by_address_is_never_served_from_the_cache(tm
     """A formula, and then a function in `tiles`, whose callers are in other files and hold only their addresses."""
     package = tmp_path / "fastbp"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    edits = [("formulas.py", "T(0.01) * a", "T(0.02) * a", -2.0),
+    edits = [("formulas/activations.py", "T(0.01) * a", "T(0.02) * a", -2.0),
              ("backends/tiles/rows.py", "] = h_L[", "] = -h_L[", 2.0)]
 
     def evaluate():

@@ -13,7 +13,8 @@ import pytest
 from tolerances import BACKENDS, CUDA, DTYPES, ROUNDING, assert_close, on_backends, on_host
 
 import fastbp
-from fastbp import MLP, SGD, Adam, DivergenceError, HuberLoss, QuantileLoss, fit_many, losses
+from fastbp import MLP, SGD, Adam, DivergenceError, HuberLoss, QuantileLoss, fit_many
+from fastbp.functions import losses
 
 NAMED_FOR = {"squared_error": np.mean, "absolute_error": np.median, "quantile": np.median,
              "quantile(0.9)": lambda d: np.quantile(d, 0.9), "huber(50)": np.mean, "huber(0.001)": np.median,

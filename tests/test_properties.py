@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tolerances import BACKENDS, CPU_BACKENDS, DTYPES, ROUNDING, SIMULATED, assert_close, on_host
 
 from fastbp import MLP
-from fastbp.activations import ACTIVATIONS
-from fastbp.sampling import WITH_REPLACEMENT, WITHOUT_REPLACEMENT, draw_order
+from fastbp.formulas.sampling import WITH_REPLACEMENT, WITHOUT_REPLACEMENT, draw_order
+from fastbp.functions.activations import ACTIVATIONS
 
 HIDDEN = [activation.name for activation in ACTIVATIONS if activation.g is not None]
 

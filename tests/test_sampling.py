@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fastbp.sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT, draw_order
+from fastbp.formulas.sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT, draw_order
 
 
 def drawn(n, sampling=WITHOUT_REPLACEMENT, seed=0, epoch=0):

@@ -22,10 +22,10 @@ from tolerances import DTYPES, ROUNDING, assert_close
 
 import fastbp
 from fastbp import MLP, SGD, DivergenceError
-from fastbp.activations import ACTIVATIONS
 from fastbp.backends import tiled
 from fastbp.backends.tiles import job as jobs
 from fastbp.backends.tiles import online
+from fastbp.functions.activations import ACTIVATIONS
 
 HIDDEN = [activation.name for activation in ACTIVATIONS if activation.g is not None]
 

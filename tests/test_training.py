@@ -17,8 +17,9 @@ import pytest
 from tolerances import CUDA, assert_close, on_host
 
 import fastbp
-from fastbp import sampling, schedules
+from fastbp import schedules
 from fastbp.backends import loops
+from fastbp.formulas import sampling
 from fastbp.pace import Pace
 from fastbp.training import session
 

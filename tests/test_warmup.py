@@ -11,10 +11,10 @@ from tolerances import CPU_BACKENDS, DTYPES
 
 import fastbp
 from fastbp.__main__ import BAD_INPUT, main
-from fastbp.activations import ACTIVATIONS
 from fastbp.commands import warmup
 from fastbp.commands.warmup import UNUSED_DAYS, networks_to_warm, unused_caches
-from fastbp.losses import LOSSES
+from fastbp.functions.activations import ACTIVATIONS
+from fastbp.functions.losses import LOSSES
 
 DAY = 86400.0
 

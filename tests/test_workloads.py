@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.workloads import FASHION, GPU_WORKLOADS, WORKLOADS, Workload, workloads_named
+from fastbp.compare.workloads import FASHION, GPU_WORKLOADS, WORKLOADS, Workload, workloads_named
 
 SMALL = [Workload("classes", (3, 5, 4), "relu", "softmax_cross_entropy", 4, "adam", 3),
          Workload("quantities", (2, 6, 3, 1), "tanh", "squared_error", 1, "sgd", 8)]

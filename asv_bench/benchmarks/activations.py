@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastbp.activations import ACTIVATIONS, BY_NAME, apply_panel, delta_panel
+from fastbp.functions.activations import ACTIVATIONS, BY_NAME, apply_panel, delta_panel
 
 from . import panels
 from .repeating import Timed

@@ -14,7 +14,7 @@ from fastbp.backends import backend_named
 from fastbp.compare.gpu import fma_ceiling
 from fastbp.compare.training import TrainingRow
 from fastbp.compare.workers.fastbp_fit import Trainer
-from fastbp.workloads import GPU_WORKLOADS
+from fastbp.compare.workloads import GPU_WORKLOADS
 
 from .ratios import ratio
 from .repeating import WALL_TIME, Repeated, Timed

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastbp.losses import BY_NAME, LOSSES, OUTCOME_ROWS, evaluate_panel
+from fastbp.functions.losses import BY_NAME, LOSSES, OUTCOME_ROWS, evaluate_panel
 
 from . import panels
 from .repeating import Timed

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 
 import fastbp
-from fastbp.workloads import WORKLOADS, Workload
+from fastbp.compare.workloads import WORKLOADS, Workload
 
 from .repeating import OWN_TIME
 

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..activations import Activation
 from ..compiling.addresses import settings_at
+from ..functions.activations import Activation
+from ..functions.losses import Loss
 from ..layout import Layout, make_layout
-from ..losses import Loss
 from .contract import Backend
 from .linking import digest_of
 

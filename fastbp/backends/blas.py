@@ -21,8 +21,8 @@ except ImportError as error:
                       "install it with: pip install 'fastbp[blas]'") from error
 
 from ..compiling.decorators import inlined, kernel, subkernel
+from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, weight_matrix
-from ..loss_panels import OUTCOME_ROWS
 from .contract import Extras, longest_chunk
 from .memory import HOST
 from .sample import (

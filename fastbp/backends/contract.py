@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..activations import Activation
-from ..inputs import Samples
+from ..checks.arrays import Samples
+from ..functions.activations import Activation
+from ..functions.losses import Loss
 from ..layout import Layout
-from ..losses import Loss
 from .memory import Memory
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import Activation
-from ..inputs import Samples
+from ..checks.arrays import Samples
+from ..functions.activations import Activation
+from ..functions.losses import Loss
 from ..layout import Layout
-from ..losses import Loss
 from .contract import Extras, longest_chunk
 from .gpu.feed import Order
 from .gpu.memory import MEMORY

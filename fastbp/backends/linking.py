@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..activations import Activation, apply_panel, delta_panel
 from ..compiling.addresses import address_of
 from ..compiling.decorators import undisturbed
+from ..functions.activations import Activation, apply_panel, delta_panel
+from ..functions.losses import Loss, evaluate_panel
 from ..layout import Layout
-from ..losses import Loss, evaluate_panel
 from .register import PROCESS, REGISTER
 
 

@@ -25,8 +25,8 @@ import numpy as np
 from numba import prange
 
 from ..compiling.decorators import kernel
+from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, layer, weight_matrix
-from ..loss_panels import OUTCOME_ROWS
 from .contract import Extras, longest_chunk
 from .memory import HOST
 from .sample import (

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..inputs import Samples, as_inputs, as_samples
+from ..checks.arrays import Samples, as_inputs, as_samples
 from ..layout import aligned_copy, aligned_zeros
 from ..optimizers.updates import OptimizerState, update
 from .workspaces import Shelves
@@ -45,11 +45,11 @@ class Memory(Protocol):
         """An array from `zeros` or `empty` as a user gets it who gave this."""
 
     def as_inputs(self, X: Any, dtype: np.dtype, features: int, outputs: int) -> Samples:
-        """`inputs.as_inputs`, of an array that may be here already."""
+        """`arrays.as_inputs`, of an array that may be here already."""
 
     def as_samples(self, X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int,
                    kind: str) -> Samples:
-        """`inputs.as_samples`, of arrays that may be here already."""
+        """`arrays.as_samples`, of arrays that may be here already."""
 
     def with_state(self, state: OptimizerState) -> OptimizerState:
         """An optimizer's state as updates here take it."""

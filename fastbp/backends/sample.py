@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..activations import Activation
 from ..compiling.addresses import address_in_memory, invoke, pointer, pointer_to
 from ..compiling.decorators import inlined
-from ..elementary import is_finite
+from ..formulas.elementary import is_finite
+from ..functions.activations import Activation
+from ..functions.loss_panels import SAMPLE_CORRECT, SAMPLE_E
+from ..functions.losses import Loss
 from ..layout import Layout
-from ..loss_panels import SAMPLE_CORRECT, SAMPLE_E
-from ..losses import Loss
 from .linking import linked_by_address
 
 

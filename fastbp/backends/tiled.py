@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from ..activations import Activation
 from ..compiling.addresses import address_in_memory, address_of, invoke, pointer_to
 from ..compiling.decorators import inlined, kernel, subkernel
-from ..elementary import is_finite, largest_number
+from ..formulas.elementary import is_finite, largest_number
+from ..functions.activations import Activation
+from ..functions.losses import Loss
 from ..layout import Layout
-from ..losses import Loss
 from .contract import NO_EXTRAS, Extras
 from .linking import linked_by_address
 from .memory import HOST

@@ -12,11 +12,11 @@ import numpy as np
 
 from ..compiling.addresses import address_in_memory, pointer
 from ..compiling.decorators import inlined, kernel, subkernel
-from ..dropout import epoch_key
-from ..elementary import is_finite
+from ..formulas.dropout import epoch_key
+from ..formulas.elementary import is_finite
+from ..formulas.sampling import draw_order
 from ..layout import Layout
 from ..optimizers.updates import largest_of, update
-from ..sampling import draw_order
 from ..schedules import has_constant_rate, learning_rate_at
 from .contract import Extras
 

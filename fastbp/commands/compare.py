@@ -18,6 +18,7 @@ from .. import __version__
 from ..backends import NAMES, ON_GPU
 from ..backends.tiles.host import host
 from ..backends.tiles.phases import FEW
+from ..checks.arguments import require_number, require_whole
 from ..compare.contestants import (
     backend_contestant,
     ceiling_contestant,
@@ -32,8 +33,7 @@ from ..compare.products import BATCH, SIZES, product_rows
 from ..compare.report import QUANTITIES, difference, header, table
 from ..compare.summary import geometric_means, summarise
 from ..compare.training import TrainingRow
-from ..inputs import require_number, require_whole
-from ..workloads import FASHION, FUSED, GPU_WORKLOADS, LEARNING_RATES, WORKLOADS, Workload, workloads_named
+from ..compare.workloads import FASHION, FUSED, GPU_WORKLOADS, LEARNING_RATES, WORKLOADS, Workload, workloads_named
 from .output import as_json, require_place
 
 #: What every peer has.

@@ -12,12 +12,12 @@ import numba
 import numpy as np
 
 from .. import datasets
-from ..activations import BY_NAME as ACTIVATIONS
 from ..backends import NAMES as BACKENDS
 from ..backends import ON_GPU
+from ..checks.arguments import require_number, require_whole
 from ..compare.pictures import require_drawable
-from ..inputs import require_number, require_whole
-from ..losses import LOSSES, record_named
+from ..functions.activations import BY_NAME as ACTIVATIONS
+from ..functions.losses import LOSSES, record_named
 from ..mlp import MLP
 from ..optimizers.settings import SGD, Adam, AdamW, Optimizer, RMSprop
 from ..training.callbacks import EarlyStopping

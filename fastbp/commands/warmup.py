@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..activations import ACTIVATIONS
 from ..backends import NAMES, ON_GPU, backend_named
 from ..compiling.cache import cache_folder
-from ..losses import BY_NAME as LOSSES
+from ..functions.activations import ACTIVATIONS
+from ..functions.losses import BY_NAME as LOSSES
 from ..mlp import MLP
 from ..optimizers.settings import SGD, Adam, AdamW, Optimizer, RMSprop
 from .output import as_json

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..mlp import MLP
-from ..workloads import Workload
 from .workers import numpy_formulas
 from .workers.worker import Training
+from .workloads import Workload
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..inputs import require_whole
+from ..checks.arguments import require_whole
 from .sources import (
     ACCEPTED,
     BUNDLED,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import threads
-from ..inputs import require_number
+from ..checks.arguments import require_number
 from ..schedules import Schedule, as_schedule
 from .updates import OptimizerSpec, OptimizerState, spec_of, update
 

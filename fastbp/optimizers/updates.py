@@ -3,7 +3,7 @@
 Every optimizer has a formula for the change of one parameter, and one function that turns the gradient into the change
 of theta by it, in place; `update` clips before it and applies after it. Threads share large ones as they share the
 gradient: what a thread has written is in its cache. To add an optimizer, write both, add it to `_CHANGES` and, for
-GPUs, to `change_of` in `backends/gpu/updates.py`, and write a dataclass in `optimizers.py` that names it.
+GPUs, to `change_of` in `backends/gpu/updates.py`, and write a dataclass in `settings.py` that names it.
 """
 
 import math
@@ -14,8 +14,16 @@ import numpy as np
 from numba import prange, types
 
 from ..compiling.addresses import INTEGER, address_of, invoke, pointer_type
-from ..compiling.decorators import formula, kernel, subkernel
-from ..elementary import is_finite
+from ..compiling.decorators import kernel, subkernel
+from ..formulas.elementary import is_finite
+from ..formulas.updates import (
+    adam_change,
+    adam_numbers,
+    momentum_change,
+    momentum_numbers,
+    rmsprop_change,
+    rmsprop_numbers,
+)
 from ..schedules import learning_rate_at
 from ..threads import share_of
 
@@ -127,52 +135,6 @@ def norm_of(grad: Any) -> float:
         ratio = np.float64(grad[p]) / largest
         total += ratio * ratio
     return largest * math.sqrt(total)
-
-
-@formula
-def momentum_change(g, v, rate, momentum, ahead, current):
-    """v ← μ v + g; the change γ (ahead · g + current · v), and v."""
-    average = momentum * v + g
-    return rate * (ahead * g + current * average), average
-
-
-@formula
-def rmsprop_change(g, s, rate, decay, rest, epsilon):
-    """s ← ρ s + (1 - ρ) g²; the change γ g / (√s + ε), and s."""
-    average = decay * s + rest * g * g
-    return rate * g / (math.sqrt(average) + epsilon), average
-
-
-@formula
-def adam_change(g, theta, m, s, rate, shrink, decay_m, rest_m, decay_s, rest_s, correction_m, correction_s, epsilon):
-    """m ← β₁ m + (1 - β₁) g, s ← β₂ s + (1 - β₂) g²; the change γ m̂ / (√ŝ + ε) + γ λ θ, m, and s.
-
-    m̂ / (√ŝ + ε) = (m / (1 - β₁ᵗ)) / (√s / √(1 - β₂ᵗ) + ε): both corrections are one number per update.
-    """
-    average_m = decay_m * m + rest_m * g
-    average_s = decay_s * s + rest_s * g * g
-    change = rate * (average_m * correction_m) / (math.sqrt(average_s) * correction_s + epsilon) + shrink * theta
-    return change, average_m, average_s
-
-
-@formula
-def momentum_numbers(rate, momentum, nesterov):
-    """What `momentum_change` takes after v."""
-    return (rate, momentum, 1.0, momentum) if nesterov else (rate, momentum, 0.0, 1.0)
-
-
-@formula
-def rmsprop_numbers(rate, decay, epsilon):
-    """What `rmsprop_change` takes after s."""
-    return rate, decay, 1.0 - decay, epsilon
-
-
-@formula
-def adam_numbers(rate, t, decay_m, decay_s, epsilon, decoupled, epsilon_hat):
-    """What `adam_change` takes after s; with ε̂ it is (m / (1 - β₁ᵗ)) / ((√s + ε̂) / √(1 - β₂ᵗ))."""
-    correction_m, correction_s = 1.0 / (1.0 - decay_m**t), 1.0 / math.sqrt(1.0 - decay_s**t)
-    return (rate, rate * decoupled, decay_m, 1.0 - decay_m, decay_s, 1.0 - decay_s, correction_m, correction_s,
-            epsilon * correction_s if epsilon_hat else epsilon)
 
 
 def _sgd_changes(theta: Any, grad: Any, v: Any, begin: int, end: int, size: int, factor: float, rate: float, t: int,

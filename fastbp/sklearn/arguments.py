@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from ..inputs import NO_LABELS, Samples, kernel_array, largest_magnitude, no_numbers, no_rows, require_unmasked
+from ..checks.arrays import NO_LABELS, Samples, kernel_array, largest_magnitude, no_numbers, no_rows, require_unmasked
 
 #: The dtypes of X that stay as they are; others become the first.
 FLOATS = (np.float64, np.float32)

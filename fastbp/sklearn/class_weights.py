@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..inputs import require_number
+from ..checks.arguments import require_number
 
 
 def weights_of_classes(given: Any, classes: np.ndarray, places: np.ndarray) -> list[np.ndarray]:

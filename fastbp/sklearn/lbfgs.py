@@ -7,7 +7,7 @@ import numpy as np
 from scipy import optimize
 from sklearn.exceptions import ConvergenceWarning
 
-from ..inputs import Samples, mass_of
+from ..checks.arrays import Samples, mass_of
 from .records import NON_FINITE, record_whole
 
 

@@ -13,8 +13,8 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..activations import BY_NAME, Activation
-from ..inputs import Samples
+from ..checks.arrays import Samples
+from ..functions.activations import BY_NAME, Activation
 from ..layout import Views
 from ..mlp import MLP
 from ..training.callbacks import checked_callbacks

@@ -11,8 +11,8 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from ..inputs import Samples, numeric_array
-from ..losses import Loss, record_named
+from ..checks.arrays import Samples, numeric_array
+from ..functions.losses import Loss, record_named
 from .arguments import FLOATS, require_unmasked_arguments
 from .perceptron import Perceptron
 

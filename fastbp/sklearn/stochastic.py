@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..backends.training_loop import BEST, DIVERGED, RUNNING, STALE
-from ..inputs import Samples, mass_of
+from ..checks.arrays import Samples, mass_of
 from ..optimizers.settings import SGD, Adam, Optimizer
 from ..optimizers.updates import OptimizerState
 from ..training.callbacks import ask_to_stop, call_if_there

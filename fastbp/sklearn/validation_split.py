@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from ..inputs import Samples
+from ..checks.arrays import Samples
 from .arguments import part_of
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..inputs import require_flag, require_number, require_whole
+from ..checks.arguments import require_flag, require_number, require_whole
 from ..network import Network
 from .history import History
 

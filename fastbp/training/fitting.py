@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..backends.training_loop import DIVERGED, RUNNING
-from ..inputs import Samples, mass_of, require_flag, require_number, require_whole
+from ..checks.arguments import checked_clip_norm, require_flag, require_number, require_whole
+from ..checks.arrays import Samples, mass_of
+from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
 from ..optimizers.settings import SGD, Optimizer
 from ..optimizers.updates import OptimizerState
-from ..sample_gradients import checked_clip_norm
-from ..sampling import MAX_SAMPLES
 from .callbacks import ask_to_stop, call_if_there, checked_callbacks
 from .history import History
 from .progress_bar import ProgressBar

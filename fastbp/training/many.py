@@ -12,11 +12,10 @@ import numpy as np
 from .. import threads
 from ..backends.memory import HOST
 from ..backends.training_loop import DIVERGED, RUNNING, Plan
-from ..dropout import checked_rates
-from ..inputs import Samples, require_whole
+from ..checks.arguments import checked_clip_norm, checked_rates, require_whole
+from ..checks.arrays import Samples
 from ..network import Network
 from ..optimizers.settings import Optimizer
-from ..sample_gradients import checked_clip_norm
 from .fitting import checked_optimizer, checked_samples, require_trainable
 from .history import History
 from .progress_bar import ProgressBar

@@ -10,13 +10,14 @@ import numpy as np
 
 from .. import threads
 from ..backends.training_loop import EPOCH, POSITION, REACH, STALE, STEP, Plan, is_plain_descent, start_progress
+from ..checks.arguments import checked_rates
+from ..checks.arrays import Samples
 from ..compiling.addresses import address_of
-from ..dropout import checked_rates, drop_panel
-from ..inputs import Samples
+from ..formulas.dropout import drop_panel
+from ..formulas.sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
 from ..network import Network
 from ..optimizers.settings import DivergenceError, Optimizer
 from ..optimizers.updates import OptimizerState
-from ..sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
 from .history import History
 
 #: The records of so many epochs at the most wait in compiled code until Python takes them over.

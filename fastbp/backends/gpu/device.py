@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 
-from ... import elementary
+from ...formulas import elementary
 from .driver import SIMULATED, cuda
 
 if not SIMULATED:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...inputs import Samples
+from ...checks.arrays import Samples
 from .driver import cuda
 from .memory import is_on_device, nothing, there
 

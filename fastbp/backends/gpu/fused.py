@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from ...activations import Activation, activation_named
-from ...inputs import Samples
-from ...loss_panels import OUTCOME_ROWS, SAMPLE_CORRECT, SAMPLE_E
-from ...losses import Loss
+from ...checks.arrays import Samples
+from ...functions.activations import Activation, activation_named
+from ...functions.loss_panels import OUTCOME_ROWS, SAMPLE_CORRECT, SAMPLE_E
+from ...functions.losses import Loss
 from .device import ALIGNMENT, cooperative_kernel, device_function, inlined, item, put, quad
 from .driver import SIMULATED, cuda
 from .memory import there

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...inputs import (
+from ...checks.arrays import (
     NO_LABELS,
     Samples,
     as_input,
@@ -162,7 +162,7 @@ def _on_device(name: str, value: Any) -> Any:
 
 
 def _inputs(X: Any, dtype: np.dtype, features: int) -> tuple[Any, float]:
-    """`inputs.as_input`, of an array on the device too; then it does not say what is the largest magnitude."""
+    """`arrays.as_input`, of an array on the device too; then it does not say what is the largest magnitude."""
     if not is_on_device(X):
         return as_input(X, dtype, features)
     given = _on_device("X", X)
@@ -171,7 +171,7 @@ def _inputs(X: Any, dtype: np.dtype, features: int) -> tuple[Any, float]:
 
 
 def _targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[Any, Any]:
-    """`inputs.as_targets` of an array on the device."""
+    """`arrays.as_targets` of an array on the device."""
     given = _on_device("d", d)
     if takes_labels(tuple(given.shape), n, outputs, kind):
         if given.dtype.kind not in "iu":
@@ -194,7 +194,7 @@ def _targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[
 
 
 def _weights(sample_weight: Any, n: int, dtype: np.dtype) -> Any:
-    """`inputs.as_weights` of an array on the device."""
+    """`arrays.as_weights` of an array on the device."""
     given = _on_device("sample_weight", sample_weight)
     require_dimensions("sample_weight", tuple(given.shape), 1)
     require_weights_for(tuple(given.shape), n)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ...activations import Activation
-from ...dropout import unit_is_kept
-from ...loss_panels import SAMPLE_CORRECT, SAMPLE_E
-from ...losses import Loss
+from ...formulas.dropout import unit_is_kept
+from ...functions.activations import Activation
+from ...functions.loss_panels import SAMPLE_CORRECT, SAMPLE_E
+from ...functions.losses import Loss
 from .device import device_function, inlined, kernel
 from .driver import SIMULATED, cuda
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...activations import Activation, activation_named
+from ...functions.activations import Activation, activation_named
 from .device import ALIGNMENT, device_function, inlined, item, kernel, put_quad, quad
 from .driver import SIMULATED, cuda
 

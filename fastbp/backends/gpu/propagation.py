@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ...activations import Activation
+from ...functions.activations import Activation
+from ...functions.loss_panels import OUTCOME_ROWS
+from ...functions.losses import Loss
 from ...layout import Layout
-from ...loss_panels import OUTCOME_ROWS
-from ...losses import Loss
 from ..contract import Extras
 from .driver import SIMULATED, cuda
 from .feed import Feed, Order, Window

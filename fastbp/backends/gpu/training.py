@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ... import inputs
-from ...dropout import epoch_key
-from ...inputs import Samples
+from ...checks import arrays as inputs
+from ...checks.arrays import Samples
+from ...formulas.dropout import epoch_key
+from ...formulas.sampling import draw_order
 from ...optimizers.updates import OptimizerSpec, OptimizerState
-from ...sampling import draw_order
 from ..contract import Extras
 from ..training_loop import (
     BATCH_E,

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...compiling.decorators import kernel as on_processor
-from ...optimizers.updates import (
-    KINDS,
-    OptimizerSpec,
+from ...formulas.updates import (
     adam_change,
     adam_numbers,
     momentum_change,
@@ -21,6 +19,7 @@ from ...optimizers.updates import (
     rmsprop_change,
     rmsprop_numbers,
 )
+from ...optimizers.updates import KINDS, OptimizerSpec
 from ...schedules import learning_rate_at
 from .device import device_function, inlined, kernel
 from .driver import SIMULATED, cuda

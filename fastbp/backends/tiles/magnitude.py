@@ -1,4 +1,4 @@
-"""The largest magnitude among the numbers of a panel, kept as bits: see `inputs.largest_bits`."""
+"""The largest magnitude among the numbers of a panel, kept as bits: see `arrays.largest_bits`."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numba
 import numpy as np
 from numba import carray, types
 
+from ...checks.arrays import largest_bits
 from ...compiling.addresses import INTEGER
-from ...inputs import largest_bits
 
 
 def note_largest(dtype: str) -> Any:

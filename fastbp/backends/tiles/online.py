@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from ... import activations, loss_panels
 from ...compiling.addresses import INTEGER, pointer, pointer_type
 from ...compiling.decorators import subkernel
+from ...functions import activations, loss_panels
+from ...functions.losses import record_named
 from ...layout import make_layout
-from ...losses import record_named
 
 #: The widest layer, the most parameters, and the fewest steps, for which it is worth compiling.
 MAX_WIDTH, MAX_PARAMETERS, MIN_STEPS = 16, 400, 2**18

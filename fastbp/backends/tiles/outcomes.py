@@ -7,7 +7,7 @@ from numba import types
 
 from ...compiling.addresses import INTEGER, pointer, pointer_to, pointer_type
 from ...compiling.decorators import inlined, panel_loop
-from ...loss_panels import SAMPLE_CORRECT, SAMPLE_E
+from ...functions.loss_panels import SAMPLE_CORRECT, SAMPLE_E
 from . import job as jobs
 from .host import host
 

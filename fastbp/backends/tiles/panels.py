@@ -16,7 +16,7 @@ import numpy as np
 
 from ...compiling.addresses import invoke, pointer, pointer_to
 from ...compiling.decorators import inlined, subkernel
-from ...loss_panels import SAMPLE_E
+from ...functions.loss_panels import SAMPLE_E
 from .gradients import sums_by_lanes
 from .job import DROP, KEY, RATES, Data, Room, Shape, job_of
 from .product import FROM_BIAS, FROM_ZERO

@@ -8,8 +8,8 @@ import numpy as np
 
 from ...compiling.addresses import address_of
 from ...compiling.decorators import undisturbed
+from ...functions.loss_panels import OUTCOME_ROWS
 from ...layout import Layout, aligned_zeros, bytes_kept, keeping
-from ...loss_panels import OUTCOME_ROWS
 from ..contract import longest_chunk
 from . import job as jobs
 from .clipping import SQUARES_ROWS, clip_panel

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from ...activations import BY_NAME as ACTIVATIONS
 from ...backends import loops
 from ...backends.sample import NO_MASKS
 from ...compiling.decorators import kernel
-from ...losses import BY_NAME as LOSSES
+from ...functions.activations import BY_NAME as ACTIVATIONS
+from ...functions.losses import BY_NAME as LOSSES
 from ...threads import allowed
 from ..workers.worker import Product
 from .one_layer import OneLayer

@@ -14,15 +14,13 @@ rounds as in `lowbias32` [2]_.
 .. [2] Wellons, "Prospecting for hash functions", 2018.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numba import carray, types
 
-from .compiling.addresses import INTEGER, pointer_type
-from .compiling.decorators import formula, panel_loop
-from .inputs import require_number
+from ..compiling.addresses import INTEGER, pointer_type
+from ..compiling.decorators import formula, panel_loop
 from .sampling import scramble
 
 #: Sets the keys of dropout apart from the order of samples, which has the same seed.
@@ -71,33 +69,3 @@ def drop_panel(dtype: str, samples: int) -> Any:
 
     return panel, (pointer_type(dtype), INTEGER, types.CPointer(INTEGER), INTEGER, INTEGER,
                    types.CPointer(types.float64))
-
-
-def checked_rates(dropout: float | Sequence[float] | None, depth: int) -> np.ndarray:
-    """The rate of every layer k = 0 … L, (L+1,) float64; (0,) where no unit is ever dropped.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is neither a number from 0 to below 1, nor such a number for each of the L - 1 hidden layers.
-
-    Examples
-    --------
-    >>> checked_rates(0.5, 3), checked_rates([0.1, 0.2], 3), checked_rates(None, 3)
-    (array([0. , 0.5, 0.5, 0. ]), array([0. , 0.1, 0.2, 0. ]), array([], dtype=float64))
-    """
-    hidden = depth - 1
-    if dropout is None:
-        rates = []
-    elif isinstance(dropout, Sequence | np.ndarray) and not isinstance(dropout, str | bytes) and np.ndim(dropout) > 0:
-        if len(dropout) != hidden:
-            raise ValueError(f"dropout: expected one rate, or one for each of the {hidden} hidden layers, found "
-                             f"{len(dropout)}")
-        rates = [require_number(f"dropout[{place}]", rate, at_least=0.0, below=1.0)
-                 for place, rate in enumerate(dropout)]
-    else:
-        rate = require_number("dropout", dropout, at_least=0.0, below=1.0)
-        if rate > 0.0 and hidden == 0:
-            raise ValueError(f"dropout: expected 0 for a network without hidden layers, found {dropout!r}")
-        rates = [rate] * hidden
-    return np.array([0.0, *rates, 0.0]) if any(rates) else np.empty(0)

@@ -1,24 +1,24 @@
 """The activations: records that name formulas, compiled for panels of samples.
 
-To add one, write g and g' in `formulas.py` and add a line to `ACTIVATIONS`; every backend, test and benchmark takes it
-from there. Softmax works on all units of a sample and brings its own two functions.
+To add one, write g and g' in `formulas/activations.py` and add a line to `ACTIVATIONS`; every backend, test and
+benchmark takes it from there. Softmax works on all units of a sample and brings its own two functions.
 
 A panel holds a layer's values of some samples, (units, samples); the loops over samples come last, so that they
 vectorise. Backends that take one sample at a time have panels of one.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numba import carray
 
-from . import formulas
-from .compiling.addresses import INTEGER, pointer_type
-from .compiling.decorators import formula, named, panel_loop
-from .derivatives import Record, checked_formulas, require_new_name, restored
-from .elementary import exp
-from .initializers import require_initializer
+from ..checks.arguments import require_initializer
+from ..checks.derivatives import checked_formulas
+from ..compiling.addresses import INTEGER, pointer_type
+from ..compiling.decorators import named, panel_loop
+from ..formulas import activations as formulas
+from .record import Record, require_new_name, restored
 
 
 class Activation(Record):
@@ -121,45 +121,6 @@ def _componentwise(name: str, initializer: str) -> Activation:
     return object.__new__(Activation)._set(name, name, g, g_prime, initializer)
 
 
-@formula
-def smallest_probability(a: Any) -> Any:
-    """The least value of a softmax: 1e-200, or 1e-20 in float32.
-
-    The exact value is positive for every logit; rounded to 0 it would make -log y infinite and its gradient NaN. The
-    reciprocal 1e20 leaves room for sample weights to 1e18.
-    """
-    T = type(a)
-    return T(1e-200) if T(1e-200) > T(0.0) else T(1e-20)  # 1e-200 is 0 in float32
-
-
-@panel_loop
-def softmax(a: Any, h: Any) -> None:
-    """h_i = exp(a_i - m) / Σ_j exp(a_j - m), m = max a."""
-    T = type(a[0, 0])
-    for s in range(a.shape[1]):
-        largest = a[0, s]
-        for i in range(1, a.shape[0]):
-            largest = max(largest, a[i, s])
-        total = T(0.0)
-        for i in range(a.shape[0]):
-            h[i, s] = exp(a[i, s] - largest)
-            total += h[i, s]
-        for i in range(a.shape[0]):
-            p = h[i, s] / total
-            h[i, s] = smallest_probability(p) if p < smallest_probability(p) else p
-
-
-@panel_loop
-def softmax_delta(a: Any, h: Any, e: Any, delta: Any) -> None:
-    """δ = h ⊙ (e - ⟨e, h⟩)."""
-    for s in range(h.shape[1]):
-        inner = h[0, s] * e[0, s]
-        for i in range(1, h.shape[0]):
-            inner += h[i, s] * e[i, s]
-        for i in range(h.shape[0]):
-            delta[i, s] = h[i, s] * (e[i, s] - inner)
-
-
 ACTIVATIONS = (
     _componentwise("identity", "glorot"),
     _componentwise("logistic", "glorot"),
@@ -170,7 +131,8 @@ ACTIVATIONS = (
     _componentwise("softplus", "he"),
     _componentwise("silu", "he"),
     _componentwise("gelu", "he"),
-    object.__new__(Activation)._set("softmax", "softmax", None, None, "glorot", loops=(softmax, softmax_delta)),
+    object.__new__(Activation)._set("softmax", "softmax", None, None, "glorot",
+                                    loops=(formulas.softmax, formulas.softmax_delta)),
 )
 
 BY_NAME = Activation.by_name = {activation.name: activation for activation in ACTIVATIONS}
@@ -213,3 +175,24 @@ def activation_named(name: str | Activation, argument: str) -> Activation:
         raise ValueError(f"{argument}: unknown activation {name!r}; expected one of {', '.join(BY_NAME)}, or one of "
                          f"your own, made before with fastbp.Activation")
     return BY_NAME[name]
+
+
+def checked_activations(activation: str | Activation | Sequence[str | Activation],
+                        output_activation: str | Activation, depth: int) -> tuple[Activation, ...]:
+    """g_1 … g_L, from one name for the hidden layers and one for the last, or from a list."""
+    if isinstance(activation, str | Activation):
+        hidden, last = activation_named(activation, "activation"), activation_named(output_activation,
+                                                                                    "output_activation")
+        found = [hidden] * (depth - 1) + [last]
+    elif not isinstance(activation, Sequence):
+        raise TypeError(f"activation: expected the name of an activation or a list of names, found {activation!r}")
+    else:
+        if len(activation) != depth:
+            raise ValueError(f"activation: expected one name, or one for each of {depth} layers, found "
+                             f"{len(activation)}")
+        found = [activation_named(name, f"activation of layer {k}") for k, name in enumerate(activation, 1)]
+    names = [g.name for g in found]
+    if "softmax" in names[:-1]:
+        raise ValueError(f"activation: softmax is for the last layer, found it at layer {names.index('softmax') + 1} "
+                         f"of {depth}")
+    return tuple(found)

@@ -6,8 +6,8 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
-from .compiling.addresses import address_in_memory, pointer
-from .elementary import is_finite
+from ..compiling.addresses import address_in_memory, pointer
+from ..formulas.elementary import is_finite
 
 #: What the functions return; see `jit`.
 OK, WRONG_WORKSPACE, WRONG_SIZE, WRONG_TARGET, NOT_FINITE, BUSY = range(6)

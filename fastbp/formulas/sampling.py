@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiling.decorators import inlined, kernel
+from ..compiling.decorators import inlined, kernel
 
 IN_ORDER, WITHOUT_REPLACEMENT, WITH_REPLACEMENT = 0, 1, 2
 

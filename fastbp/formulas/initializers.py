@@ -47,16 +47,3 @@ def drawn_weights(name: str, rng: np.random.Generator, n_in: int, n_out: int) ->
     if draw is not None:
         for start in range(0, size, _DRAWN_TOGETHER):
             yield draw(rng, n_in, n_out, min(_DRAWN_TOGETHER, size - start))
-
-
-def require_initializer(name: str) -> None:
-    """Refuse what is neither "auto" nor the name of an initializer.
-
-    Raises
-    ------
-    TypeError, ValueError
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"initializer: expected a name, found {name!r}")
-    if name != "auto" and name not in INITIALIZERS:
-        raise ValueError(f"initializer: unknown initializer {name!r}; expected one of auto, {', '.join(INITIALIZERS)}")

@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .compiling.decorators import OVERLOAD, formula
+from ..compiling.decorators import OVERLOAD, formula
 
 
 def _constants(T: Any, *values: float) -> tuple[Any, ...]:

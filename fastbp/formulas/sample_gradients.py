@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .inputs import require_number
-
 
 class GradientNoise(NamedTuple):
     """How the gradients g_s of n samples vary around their mean ḡ; see `MLP.gradient_noise`."""
@@ -40,14 +38,3 @@ def noise_of(norms: np.ndarray, total: np.ndarray) -> GradientNoise:
     variance = max(0.0, (squares - n * squared) / (n - 1))
     signal = squared - variance / n
     return GradientNoise(squared, variance, variance / signal if signal > 0.0 else float("inf"))
-
-
-def checked_clip_norm(name: str, clip_norm: float | None) -> float:
-    """The norm C as kernels take it, 0 for None.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not a finite number above 0.
-    """
-    return 0.0 if clip_norm is None else require_number(name, clip_norm, above=0.0)

@@ -3,14 +3,14 @@
 import math
 import numbers
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 from llvmlite import binding as llvm
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 
-from .compiling.decorators import formula
+from ..compiling.decorators import formula
 
 #: Points on both sides of 0, small, moderate and large, and none where formulas are likely to have a kink.
 POINTS = tuple(sign * size for size in (0.013, 0.11, 0.37, 0.81, 1.27, 2.3, 4.1, 9.7) for sign in (-1.0, 1.0))
@@ -21,56 +21,6 @@ STEP, KINK, TOLERANCE = 1e-5, 1e-3, 1e-5
 
 #: What a formula has to compile for.
 FLOATS = (np.float32, np.float64)
-
-
-class Record:
-    """What an activation and a loss have in common: a name, and whether fastbp or a user made it.
-
-    There is one of each, which copies share, so that its kernels are compiled once.
-    """
-
-    by_name: ClassVar[dict[str, Any]]  # all records of the kind that have a name now
-
-    name: str
-    symbol: str                    # its part in the names of compiled functions
-    given: tuple[Any, ...] | None  # what a user's own was made of
-
-    @property
-    def is_cached(self) -> bool:
-        """Whether compiled code of it may be kept on disk."""
-        return self.given is None
-
-    def __str__(self) -> str:
-        return self.symbol
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Self:
-        return self
-
-    def register(self) -> None:
-        """Give a user's own its name, and keep it."""
-        self.by_name[self.name] = self
-        _MADE[type(self), self.given] = self
-
-
-#: Users' records by what they were made of, which unpickling finds again.
-_MADE: dict[Any, Any] = {}
-
-
-def restored(kind: type[Record], *given: Any) -> Any:
-    """From a pickle: the record made of equal arguments in this process, or a new one; its name stays with whatever has
-    it."""
-    before = kind.by_name.get(given[0])
-    record = _MADE.get((kind, given))
-    if record is None:
-        record = kind(*given)
-    kind.by_name[given[0]] = record if before is None else before
-    return record
 
 
 def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others: Iterable[tuple[float, ...]] = ((),), *,
@@ -237,11 +187,3 @@ def require_derivative(names: tuple[str, str], value: Callable[..., float], deri
 
 def _shown(arguments: Sequence[float]) -> str:
     return ", ".join(f"{argument:g}" for argument in arguments)
-
-
-def require_new_name(kind: str, name: Any, built_in: Iterable[str]) -> None:
-    """Refuse what is not a name, or one that fastbp uses itself."""
-    if not isinstance(name, str):
-        raise TypeError(f"name: expected the name of the {kind}, found {name!r}")
-    if not name.strip() or name in built_in:
-        raise ValueError(f"name: expected a name that is not empty and none of {', '.join(built_in)}, found {name!r}")

@@ -1,7 +1,7 @@
 """The losses: records of how they are evaluated, and of which targets and output activations they take.
 
-To add a componentwise loss, write its two formulas in `formulas.py` and add a line to `LOSSES`. A loss with a parameter
-is a record for each value of it; its name says the value, and is all that files and other processes need of it.
+To add a componentwise loss, write its two formulas in `formulas/losses.py` and add a line to `LOSSES`. A loss with a
+parameter is a record for each value of it; its name says the value, and is all that files and other processes need.
 """
 
 import functools
@@ -12,10 +12,10 @@ from typing import Any
 
 from numba import carray
 
-from . import formulas
-from .compiling.addresses import INTEGER, pointer_type
-from .derivatives import POINTS, Record, checked_formulas, require_new_name, restored
-from .inputs import require_number
+from ..checks.arguments import require_number
+from ..checks.derivatives import POINTS, checked_formulas
+from ..compiling.addresses import INTEGER, pointer_type
+from ..formulas import losses as formulas
 from .loss_panels import (
     OUTCOME_ROWS,
     evaluate_binary_cross_entropy,
@@ -23,6 +23,7 @@ from .loss_panels import (
     evaluate_softmax_cross_entropy,
     summed,
 )
+from .record import Record, require_new_name, restored
 
 #: The targets d at which a user's formulas are checked.
 _CHECKED_TARGETS = {"values": POINTS, "bits": (0.0, 0.3, 1.0), "counts": (0.0, 1.0, 2.3, 7.0)}

@@ -6,9 +6,9 @@ Panels are (units, samples) as in `activations`. What a loss finds out about eac
 
 from typing import Any
 
-from .compiling.decorators import named, panel_loop
-from .elementary import exp, log
-from .formulas import binary_cross_entropy, binary_cross_entropy_prime, negative_log_softmax
+from ..compiling.decorators import named, panel_loop
+from ..formulas.elementary import exp, log
+from ..formulas.losses import binary_cross_entropy, binary_cross_entropy_prime, negative_log_softmax
 
 #: Rows of an outcome: E and 1 or 0 for correct; the others are room to work in.
 SAMPLE_E, SAMPLE_CORRECT, BEST_OUTPUT, BEST_TARGET, LARGEST_TARGET, LARGEST, TOTAL, LOG_TOTAL, MASS, OUTCOME_ROWS = \

@@ -6,13 +6,12 @@ are so already are used without a copy, read-only and memory-mapped ones include
 
 import functools
 import math
-import numbers
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ma  # now: a child forked while another thread imports it would wait for ever
 
-from .compiling.decorators import kernel
+from ..compiling.decorators import kernel
 from .frames import array_of_frame, is_frame
 
 
@@ -40,62 +39,6 @@ def no_numbers(dtype: np.dtype) -> np.ndarray:
 def no_rows(dtype: np.dtype, columns: int) -> np.ndarray:
     """A matrix without rows."""
     return np.empty((0, columns), dtype)
-
-
-def require_number(name: str, value: Any, *, at_least: float | None = None, above: float | None = None,
-                   below: float | None = None, at_most: float | None = None) -> float:
-    """The finite real number passed as an argument.
-
-    Raises
-    ------
-    TypeError
-        If it is not a real number.
-    ValueError
-        If it is not finite or outside the bounds.
-    """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: expected a number, found {value!r}")
-    number = float(value)
-    bounds = [f"at least {at_least:g}"] if at_least is not None else []
-    bounds += [f"above {above:g}"] if above is not None else []
-    bounds += [f"below {below:g}"] if below is not None else []
-    bounds += [f"at most {at_most:g}"] if at_most is not None else []
-    wrong = (not math.isfinite(number) or (at_least is not None and number < at_least)
-             or (above is not None and number <= above) or (below is not None and number >= below)
-             or (at_most is not None and number > at_most))
-    if wrong:
-        raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, found {value!r}")
-    return number
-
-
-def require_flag(name: str, value: Any) -> bool:
-    """True or False, as Python's or as NumPy's.
-
-    Raises
-    ------
-    TypeError
-        If it is neither: "no" would count as true.
-    """
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: expected True or False, found {value!r}")
-    return bool(value)
-
-
-def require_whole(name: str, value: Any, *, at_least: int) -> int:
-    """The whole number passed as an argument.
-
-    Raises
-    ------
-    TypeError
-        If it is not an integer.
-    ValueError
-        If it is too small.
-    """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}: expected a whole number, found {value!r}")
-    if value < at_least:
-        raise ValueError(f"{name}: expected at least {at_least}, found {value}")
-    return int(value)
 
 
 def require_unmasked(name: str, value: Any) -> None:

@@ -1,0 +1,1 @@
+"""Activations and losses: records that name formulas, compiled for panels of samples."""
