@@ -28,7 +28,7 @@ from fastbp.functions.activations import ACTIVATIONS, BY_NAME
 from fastbp.functions.losses import BY_NAME as LOSS
 from fastbp.functions.losses import LOSSES
 from fastbp.layout import make_layout
-from fastbp.optimizers.updates import KINDS
+from fastbp.optimizers.rules import ADAM, DESCENT, MOMENTUM, RMSPROP, RULES
 
 INTEGER, REAL = types.int64, types.float64
 
@@ -66,10 +66,8 @@ def kernels(dtype):
     yield "gradient_norms", panels.gradient_norms(dtype), (M, M, ORDER, ORDER, ORDER, i, i, NUMBERS, REAL)
     yield "add_outcomes", panels.add_outcomes, (NUMBERS, NUMBERS, i, NUMBERS)
     yield "add_slices", panels.add_slices, (M, i, i, i, V)
-    for kind, name in enumerate(KINDS):
-        for averages in (0, 1, 2):
-            yield (f"change {name} {averages}", updates.change(dtype, kind, averages),
-                   (V, V, M, matrix(REAL), i, CONTROL))
+    for rule in RULES:
+        yield f"change {rule}", updates.change(dtype, rule), (V, V, M, matrix(REAL), i, CONTROL)
     parts = matrix(REAL)
     yield "set_mass", updates.set_mass, (REAL, CONTROL)
     yield "sum_weights", updates.sum_weights, (V, ORDER, i, i, CONTROL)
@@ -92,12 +90,12 @@ def kernels(dtype):
     yield "row_sum_is_wrong", memory.row_sum_is_wrong, (M, ORDER)
 
 
-#: Networks whose trainings are fused, where they fit: widths, activations, loss, batch, optimizer, and its averages.
-FUSED = [((32, 64, 64, 64, 64, 16), ("relu", "identity"), "squared_error", 2**14, "sgd", 1),
-         ((784, 128, 10), ("tanh", "identity"), "softmax_cross_entropy", 512, "sgd", 0),
-         ((30, 20, 3), ("gelu", "softmax"), "cross_entropy", 64, "rmsprop", 1),
-         ((8, 16, 4), ("silu", "identity"), "binary_cross_entropy", 1000, "sgd", 1),
-         ((8, 1), ("identity",), "poisson", 2**14, "adam", 2)]
+#: Networks whose trainings are fused, where they fit: widths, activations, loss, batch, and the rule of the optimizer.
+FUSED = [((32, 64, 64, 64, 64, 16), ("relu", "identity"), "squared_error", 2**14, MOMENTUM),
+         ((784, 128, 10), ("tanh", "identity"), "softmax_cross_entropy", 512, DESCENT),
+         ((30, 20, 3), ("gelu", "softmax"), "cross_entropy", 64, RMSPROP),
+         ((8, 16, 4), ("silu", "identity"), "binary_cross_entropy", 1000, MOMENTUM),
+         ((8, 1), ("identity",), "poisson", 2**14, ADAM)]
 
 
 def fused_kernels(dtype):
@@ -106,7 +104,7 @@ def fused_kernels(dtype):
     V, M, reals = vector(T), matrix(T), matrix(REAL)
     signature = (V, V, M, M, M, ORDER, M, V, ORDER, i, i, i, i, *[ORDER] * 5, reals, M, types.Array(T, 3, "C"),
                  reals, i, vector(types.int32), CONTROL, reals)
-    for widths, names, loss, batch, optimizer, averages in FUSED:
+    for widths, names, loss, batch, rule in FUSED:
         layout = make_layout(widths)
         shape = shape_of(SimpleNamespace(widths=widths, units=layout.units.tolist(), size=layout.size,
                                          itemsize=dtype.itemsize), batch)
@@ -114,8 +112,7 @@ def fused_kernels(dtype):
             continue
         different, _ = fused.numbered(tuple(BY_NAME[name] for name in names))
         yield (f"fused {'-'.join(map(str, widths))} {names[0]} tile {shape.tile}",
-               fused.fused_steps(dtype, shape, different, BY_NAME[names[-1]], LOSS[loss],
-                                 KINDS.index(optimizer), averages), signature)
+               fused.fused_steps(dtype, shape, different, BY_NAME[names[-1]], LOSS[loss], rule), signature)
 
 
 def ptxas():

@@ -10,7 +10,10 @@ import pytest
 from tolerances import BACKENDS, CUDA, assert_close, on_host
 
 import fastbp
+from fastbp.commands.warmup import WARMED_OPTIMIZERS
 from fastbp.optimizers import updates
+from fastbp.optimizers.rules import RULES
+from fastbp.optimizers.settings import OPTIMIZERS, Optimizer
 from fastbp.schedules import Constant, Cosine, InverseScaling, Step, WarmUp, value_at
 
 
@@ -67,8 +70,26 @@ CASES = {
               lambda *of: adam(*of, 0.1, 0.7, 0.8, 0.05, decoupled=0.3)),
     "AdamW, defaults": (AdamW, {}, lambda *of: adam(*of, 0.001, 0.9, 0.999, 1e-8, decoupled=0.01)),
 }
-ALL = [SGD(), SGD(momentum=0.9), RMSprop(), Adam(), AdamW()]
+ALL = [SGD(momentum=0.9), *(kind() for kind in OPTIMIZERS.values())]
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
+
+
+def test_every_optimizer_has_its_place():
+    """Every rule is one of an optimizer, whose equation is tested, and which a warm-up compiles; and the other way."""
+    assert {kind for kind, _, _ in CASES.values()} == set(OPTIMIZERS.values())
+    assert all(getattr(fastbp, kind.__name__) is kind for kind in OPTIMIZERS.values())
+    for optimizers in (WARMED_OPTIMIZERS, [kind(**settings) for kind, settings, _ in CASES.values()]):
+        assert {optimizer.rule for optimizer in optimizers} == set(RULES)
+    assert len({str(rule) for rule in RULES}) == len(RULES)
+
+
+def test_an_optimizer_without_a_rule_is_refused():
+    class Nameless(Optimizer):
+        pass
+
+    net = fastbp.MLP([1, 1], loss="squared_error", seed=0)
+    with pytest.raises(TypeError, match="Nameless is not an optimizer by itself; use SGD, RMSprop, Adam"):
+        net.fit([[1.0]], [1.0], optimizer=Nameless(0.1))
 
 
 def clipped(gradients, bound):
@@ -175,7 +196,7 @@ def test_training_follows_the_schedule(schedule, rate, backend):
 # ---- refused ---------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("make", "error", "name"), [
-    *((lambda kind=kind, rate=rate: kind(rate), error, "learning_rate") for kind in (SGD, RMSprop, Adam, AdamW)
+    *((lambda kind=kind, rate=rate: kind(rate), error, "learning_rate") for kind in OPTIMIZERS.values()
       for rate, error in ((-0.1, ValueError), (np.nan, ValueError), (np.inf, ValueError), ("0.1", TypeError),
                           (None, TypeError), (True, TypeError))),
     *((lambda kind=kind, key=key, value=value: kind(**{key: value}), ValueError, key) for kind, key, value in (
@@ -275,7 +296,7 @@ def test_settings_are_immutable(optimizer):
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
-@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9, clip_norm=0.5), RMSprop(), Adam(), AdamW()], ids=repr)
+@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9, clip_norm=0.5), *ALL[1:]], ids=repr)
 def test_threads_share_a_large_update_without_changing_a_bit(optimizer, monkeypatch):
     rng = np.random.default_rng(0)
     X, labels = rng.normal(size=(160, 300)), rng.integers(0, 5, 160)

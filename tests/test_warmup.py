@@ -32,7 +32,8 @@ USES = """
 import sys
 import numpy as np
 import fastbp
-from fastbp import MLP, SGD, Adam, AdamW, RMSprop
+from fastbp import MLP, SGD
+from fastbp.optimizers.settings import OPTIMIZERS
 from numba.core.dispatcher import Dispatcher
 
 rng = np.random.default_rng(0)
@@ -50,7 +51,8 @@ for n in (1, 5, 3000):
         net.input_gradient(X, d)
         net.accumulate_gradient(X, d, weight)
         net.step(0.001 / n)  # accumulate_gradient sums
-        for optimizer in (SGD(1e-4), SGD(1e-4, momentum=0.9, clip_norm=1.0), RMSprop(), Adam(), AdamW()):
+        for optimizer in (SGD(1e-4), SGD(1e-4, momentum=0.9, clip_norm=1.0),
+                          *(kind() for name, kind in OPTIMIZERS.items() if name != "sgd")):
             net.fit(X, d, optimizer=optimizer, epochs=2, batch_size=n, validation_data=(X, d), progress=False)
             net.fit(X, d, optimizer=optimizer, epochs=1, batch_size=min(n, 700), shuffle=False, sample_weight=weight)
             net.fit(X[:9], d[:9], optimizer=optimizer, epochs=1, batch_size=1, replacement=True)

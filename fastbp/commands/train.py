@@ -19,7 +19,7 @@ from ..compare.pictures import require_drawable
 from ..functions.activations import BY_NAME as ACTIVATIONS
 from ..functions.losses import LOSSES, record_named
 from ..mlp import MLP
-from ..optimizers.settings import SGD, Adam, AdamW, Optimizer, RMSprop
+from ..optimizers.settings import OPTIMIZERS, Optimizer
 from ..training.callbacks import EarlyStopping
 from ..training.history import History
 from . import cautions
@@ -27,8 +27,6 @@ from .output import as_json, require_place
 from .scaling import Scaling
 from .scores import as_lines, scores_of
 from .tables import add_table_options, as_written
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
 
 
 class Part(NamedTuple):

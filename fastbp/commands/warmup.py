@@ -18,11 +18,12 @@ from ..compiling.cache import cache_folder
 from ..functions.activations import ACTIVATIONS
 from ..functions.losses import BY_NAME as LOSSES
 from ..mlp import MLP
-from ..optimizers.settings import SGD, Adam, AdamW, Optimizer, RMSprop
+from ..optimizers.settings import OPTIMIZERS, SGD, Optimizer
 from .output import as_json
 
 DTYPES = ("float32", "float64")
-OPTIMIZERS: tuple[Optimizer, ...] = (SGD(), RMSprop(), Adam(), AdamW())
+#: An optimizer for each rule.
+WARMED_OPTIMIZERS: tuple[Optimizer, ...] = (SGD(momentum=0.9), *(kind() for kind in OPTIMIZERS.values()))
 
 #: The backends whose kernels are kept on disk.
 KEPT = tuple(name for name in NAMES if name not in ON_GPU)
@@ -136,7 +137,7 @@ def call_everything(network: Network) -> None:
         net.input_gradient(X, d)
         net.accumulate_gradient(X, d)
         net.step(0.01)
-        for optimizer in OPTIMIZERS:
+        for optimizer in WARMED_OPTIMIZERS:
             for batch_size in {1, n}:
                 net.fit(X, d, optimizer=optimizer, epochs=1, batch_size=batch_size, progress=False)
         net.fit(X, d, epochs=1, dropout=0.5, progress=False)

@@ -1,6 +1,7 @@
-"""The optimizers: from the gradient g of one parameter to its change, and the running averages that are kept.
+"""The optimizers: from the gradient g of one parameter to its change, θ ← θ - change, and what it keeps for the next.
 
-`…_numbers` are what the formula takes that is the same for all parameters.
+Each has two formulas. `…_coefficients(rate, t, *settings)` gives what update t = 1, 2, … has for all parameters.
+`…_change(g, theta, averages, coefficients)` gives the change of one parameter, and its averages after the update.
 """
 
 import math
@@ -9,46 +10,64 @@ from ..compiling.decorators import formula
 
 
 @formula
-def momentum_change(g, v, rate, momentum, ahead, current):
-    """v ← μ v + g; the change γ (ahead · g + current · v), and v."""
-    average = momentum * v + g
-    return rate * (ahead * g + current * average), average
+def descent_coefficients(rate, t):
+    """γ."""
+    return (rate,)
 
 
 @formula
-def rmsprop_change(g, s, rate, decay, rest, epsilon):
-    """s ← ρ s + (1 - ρ) g²; the change γ g / (√s + ε), and s."""
-    average = decay * s + rest * g * g
-    return rate * g / (math.sqrt(average) + epsilon), average
+def descent_change(g, theta, averages, coefficients):
+    """γ g."""
+    return coefficients[0] * g, averages
 
 
 @formula
-def adam_change(g, theta, m, s, rate, shrink, decay_m, rest_m, decay_s, rest_s, correction_m, correction_s, epsilon):
-    """m ← β₁ m + (1 - β₁) g, s ← β₂ s + (1 - β₂) g²; the change γ m̂ / (√ŝ + ε) + γ λ θ, m, and s.
-
-    m̂ / (√ŝ + ε) = (m / (1 - β₁ᵗ)) / (√s / √(1 - β₂ᵗ) + ε): both corrections are one number per update.
-    """
-    average_m = decay_m * m + rest_m * g
-    average_s = decay_s * s + rest_s * g * g
-    change = rate * (average_m * correction_m) / (math.sqrt(average_s) * correction_s + epsilon) + shrink * theta
-    return change, average_m, average_s
+def momentum_coefficients(rate, t, momentum, nesterov):
+    """γ, μ, and the parts of g and v in the change: v alone, or with Nesterov g + μ v."""
+    return rate, momentum, 1.0 if nesterov != 0.0 else 0.0, momentum if nesterov != 0.0 else 1.0
 
 
 @formula
-def momentum_numbers(rate, momentum, nesterov):
-    """What `momentum_change` takes after v."""
-    return (rate, momentum, 1.0, momentum) if nesterov else (rate, momentum, 0.0, 1.0)
+def momentum_change(g, theta, averages, coefficients):
+    """v ← μ v + g; the change γ (ahead · g + current · v)."""
+    rate, momentum, ahead, current = coefficients
+    v = momentum * averages[0] + g
+    return rate * (ahead * g + current * v), (v,)
 
 
 @formula
-def rmsprop_numbers(rate, decay, epsilon):
-    """What `rmsprop_change` takes after s."""
+def rmsprop_coefficients(rate, t, decay, epsilon):
+    """γ, ρ, 1 - ρ, ε."""
     return rate, decay, 1.0 - decay, epsilon
 
 
 @formula
-def adam_numbers(rate, t, decay_m, decay_s, epsilon, decoupled, epsilon_hat):
-    """What `adam_change` takes after s; with ε̂ it is (m / (1 - β₁ᵗ)) / ((√s + ε̂) / √(1 - β₂ᵗ))."""
+def rmsprop_change(g, theta, averages, coefficients):
+    """s ← ρ s + (1 - ρ) g²; the change γ g / (√s + ε)."""
+    rate, decay, rest, epsilon = coefficients
+    s = decay * averages[0] + rest * g * g
+    return rate * g / (math.sqrt(s) + epsilon), (s,)
+
+
+@formula
+def adam_coefficients(rate, t, decay_m, decay_s, epsilon, decoupled, epsilon_hat):
+    """γ, γ λ, β₁, 1 - β₁, β₂, 1 - β₂, 1 / (1 - β₁ᵗ), 1 / √(1 - β₂ᵗ), and ε.
+
+    With ε̂ the change is γ (m / (1 - β₁ᵗ)) / ((√s + ε̂) / √(1 - β₂ᵗ)), so that ε = ε̂ / √(1 - β₂ᵗ).
+    """
     correction_m, correction_s = 1.0 / (1.0 - decay_m**t), 1.0 / math.sqrt(1.0 - decay_s**t)
     return (rate, rate * decoupled, decay_m, 1.0 - decay_m, decay_s, 1.0 - decay_s, correction_m, correction_s,
-            epsilon * correction_s if epsilon_hat else epsilon)
+            epsilon * correction_s if epsilon_hat != 0.0 else epsilon)
+
+
+@formula
+def adam_change(g, theta, averages, coefficients):
+    """m ← β₁ m + (1 - β₁) g, s ← β₂ s + (1 - β₂) g²; the change γ m̂ / (√ŝ + ε) + γ λ θ.
+
+    m̂ / (√ŝ + ε) = (m / (1 - β₁ᵗ)) / (√s / √(1 - β₂ᵗ) + ε): both corrections are one number per update.
+    """
+    rate, shrink, decay_m, rest_m, decay_s, rest_s, correction_m, correction_s, epsilon = coefficients
+    m = decay_m * averages[0] + rest_m * g
+    s = decay_s * averages[1] + rest_s * g * g
+    change = rate * (m * correction_m) / (math.sqrt(s) * correction_s + epsilon) + shrink * theta
+    return change, (m, s)

@@ -14,8 +14,10 @@ from ..compiling.addresses import address_in_memory, invoke, pointer, pointer_to
 from ..compiling.cache import package_digest
 from ..compiling.decorators import kernel
 from ..formulas.elementary import is_finite
+from ..formulas.updates import adam_coefficients
 from ..layout import Layout, keeping
-from ..optimizers.updates import adam_changes, not_finite_after, subtract
+from ..optimizers.rules import ADAM, rounded
+from ..optimizers.updates import changes_of, not_finite_after, subtract
 from .arguments import BUSY as BUSY
 from .arguments import (
     DIGEST,
@@ -41,6 +43,7 @@ from .constants import refuse_constants
 
 _STAMP = int(package_digest()[:15], 16)
 _WIDTHS = jobs.TABLES
+_adam_changes, _adam_numbers = changes_of(ADAM), rounded(ADAM)
 
 _address_of_x, _address_of_theta = checked_address("x"), checked_address("theta")
 _address_of_y, _address_of_e_0, _address_of_grad, _address_of_averages, _address_of_changed_theta = (
@@ -277,8 +280,10 @@ def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float
     values, slopes = pointer_to(parameters, theta.dtype.type), pointer_to(sums, theta.dtype.type)
     if _status_of(slopes, grad.size) != OK:
         return NOT_FINITE
-    adam_changes(values, slopes, pointer_to(kept, theta.dtype.type), 0, theta.size, theta.size, 1.0, learning_rate, t,
-                 beta1, beta2, epsilon, 0.0, 0.0, False)
+    T = theta.dtype.type
+    numbers = adam_coefficients(learning_rate, t, beta1, beta2, epsilon, 0.0, 0.0)
+    _adam_changes(values, slopes, pointer_to(kept, T), theta.size, 0, theta.size, T(1.0), T(0.0),
+                  _adam_numbers(numbers, values[0]))
     if not_finite_after(values, slopes, 0, theta.size):
         return NOT_FINITE
     subtract(values, slopes, 0, theta.size)

@@ -4,13 +4,14 @@ What an optimizer remembers from update to update is kept apart, in an `Optimize
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from .. import threads
 from ..checks.arguments import require_number
 from ..schedules import Schedule, as_schedule
+from .rules import ADAM, DESCENT, MOMENTUM, RMSPROP, Rule
 from .updates import OptimizerSpec, OptimizerState, spec_of, update
 
 
@@ -25,7 +26,6 @@ class Optimizer:
     weight_decay: float = field(default=0.0, kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
 
-    _change: ClassVar[str]  # the name of its function in `updates`
 
     def __post_init__(self) -> None:
         as_schedule(self.learning_rate)
@@ -33,12 +33,19 @@ class Optimizer:
         if self.clip_norm is not None:
             require_number("clip_norm", self.clip_norm, above=0.0)
 
-    def _settings(self) -> tuple[float, ...]:
-        raise TypeError(f"{type(self).__name__} is not an optimizer by itself; use SGD, RMSprop, Adam or AdamW")
+    @property
+    def rule(self) -> Rule:
+        """How it turns gradients into updates."""
+        raise TypeError(f"{type(self).__name__} is not an optimizer by itself; use {names_of_optimizers()}")
 
-    def _slots(self) -> int:
-        """How many running averages it keeps."""
-        return 1
+    @property
+    def coupled_decay(self) -> float:
+        """λ of the weight decay that is a part of the gradient."""
+        return self.weight_decay
+
+    def _settings(self) -> list[float]:
+        """The settings of the rule, and λ."""
+        return [*(float(getattr(self, name)) for name in self.rule.settings), float(self.coupled_decay)]
 
     def _is_plain(self) -> bool:
         """Whether it only subtracts γ g."""
@@ -46,9 +53,7 @@ class Optimizer:
 
     def spec(self, dtype: np.dtype) -> OptimizerSpec:
         """The settings as compiled code sees them, for theta of a dtype."""
-        settings = np.zeros(6)
-        settings[: len(self._settings())] = self._settings()
-        return spec_of(self._change, dtype, settings, as_schedule(self.learning_rate).spec(),
+        return spec_of(self.rule, dtype, self._settings(), as_schedule(self.learning_rate).spec(),
                        float(self.clip_norm or 0.0), self._is_plain())
 
     def start(self, theta: np.ndarray) -> OptimizerState:
@@ -57,7 +62,7 @@ class Optimizer:
 
     def averages_shape(self, theta: np.ndarray) -> tuple[int, int]:
         """Of the running averages in a state for theta."""
-        return self._slots(), theta.size
+        return len(self.rule.averages), theta.size
 
     def step(self, theta: np.ndarray, grad: np.ndarray, state: OptimizerState) -> None:
         """Update theta by the gradient, and set the gradient to zero.
@@ -162,19 +167,15 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
 
-    _change: ClassVar[str] = "sgd"
-
     def __post_init__(self) -> None:
         super().__post_init__()
         require_number("momentum", self.momentum, at_least=0.0, at_most=1.0)
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("nesterov: expected a momentum above 0 with it, found momentum=0.0")
 
-    def _slots(self) -> int:
-        return 1 if self.momentum > 0.0 else 0
-
-    def _settings(self) -> tuple[float, ...]:
-        return self.momentum, float(self.nesterov), self.weight_decay
+    @property
+    def rule(self) -> Rule:
+        return MOMENTUM if self.momentum > 0.0 else DESCENT
 
     def _is_plain(self) -> bool:
         return self.momentum == 0.0 and self.weight_decay == 0.0 and self.clip_norm is None
@@ -202,16 +203,12 @@ class RMSprop(Optimizer):
     decay: float = 0.99
     epsilon: float = 1e-8
 
-    _change: ClassVar[str] = "rmsprop"
+    rule = RMSPROP
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_number("decay", self.decay, at_least=0.0, below=1.0)
         require_number("epsilon", self.epsilon, above=0.0)
-
-    def _settings(self) -> tuple[float, ...]:
-        return self.decay, self.epsilon, self.weight_decay
-
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
@@ -242,7 +239,7 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     epsilon_hat: bool = field(default=False, kw_only=True)
 
-    _change: ClassVar[str] = "adam"
+    rule = ADAM
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -250,11 +247,10 @@ class Adam(Optimizer):
         require_number("beta2", self.beta2, at_least=0.0, below=1.0)
         require_number("epsilon", self.epsilon, above=0.0)
 
-    def _slots(self) -> int:
-        return 2
-
-    def _settings(self) -> tuple[float, ...]:
-        return self.beta1, self.beta2, self.epsilon, self.weight_decay, 0.0, float(self.epsilon_hat)
+    @property
+    def decoupled_decay(self) -> float:
+        """λ of the weight decay beside the gradient."""
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -271,5 +267,20 @@ class AdamW(Adam):
 
     weight_decay: float = field(default=0.01, kw_only=True)
 
-    def _settings(self) -> tuple[float, ...]:
-        return self.beta1, self.beta2, self.epsilon, 0.0, self.weight_decay, float(self.epsilon_hat)
+    @property
+    def coupled_decay(self) -> float:
+        return 0.0
+
+    @property
+    def decoupled_decay(self) -> float:
+        return self.weight_decay
+
+
+#: All optimizers by their names in the command; what goes over them finds a new one here.
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
+
+
+def names_of_optimizers() -> str:
+    """For messages: SGD, … or the last of them."""
+    *names, last = (kind.__name__ for kind in OPTIMIZERS.values())
+    return f"{', '.join(names)} or {last}"

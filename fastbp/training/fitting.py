@@ -13,7 +13,7 @@ from ..checks.arguments import checked_clip_norm, require_flag, require_number, 
 from ..checks.arrays import Samples, mass_of
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
-from ..optimizers.settings import SGD, Optimizer
+from ..optimizers.settings import SGD, Optimizer, names_of_optimizers
 from ..optimizers.updates import OptimizerState
 from .callbacks import ask_to_stop, call_if_there, checked_callbacks
 from .history import History
@@ -135,7 +135,7 @@ def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
     if optimizer is None:
         return SGD(0.1)
     if not isinstance(optimizer, Optimizer) or type(optimizer) is Optimizer:
-        raise TypeError(f"optimizer: expected SGD, RMSprop, Adam or AdamW with its settings, found {optimizer!r}")
+        raise TypeError(f"optimizer: expected {names_of_optimizers()} with its settings, found {optimizer!r}")
     return optimizer
 
 

@@ -27,6 +27,7 @@ from ...checks.arrays import Samples
 from ...functions.activations import Activation, activation_named
 from ...functions.loss_panels import OUTCOME_ROWS, SAMPLE_CORRECT, SAMPLE_E
 from ...functions.losses import Loss
+from ...optimizers.rules import Rule
 from .device import ALIGNMENT, cooperative_kernel, device_function, inlined, item, put, quad
 from .driver import SIMULATED, cuda
 from .memory import there
@@ -34,7 +35,7 @@ from .panels import outputs_of_sample, sample_at
 from .products import PADDING, Operand, bringing
 from .propagation import DeviceLayout, Propagation
 from .shape import DEPTH, WARP, Shape
-from .updates import BEYOND, CONTROLS, RECORD_CORRECT, RECORD_E, RECORD_MASS, RECORDS, TAKEN, change_of
+from .updates import BEYOND, CONTROLS, RECORD_CORRECT, RECORD_E, RECORD_MASS, RECORDS, TAKEN, change_at, coefficients_of
 
 
 @functools.cache
@@ -92,7 +93,7 @@ def plus_dot(total: Any, a: Any, b: Any) -> Any:
 
 @functools.cache
 def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ...], output: Activation, loss: Loss,
-                kind: int, averages_kept: int) -> Any:
+                rule: Rule) -> Any:
     """A kernel that takes steps; see the module."""
     T, tile, threads, rows = dtype.type, shape.tile, shape.threads, shape.rows
     row_size, across, each, by_fours = tile + PADDING, tile // 4, shape.each, shape.each == 4
@@ -101,7 +102,8 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
     slab_size = DEPTH * slab_row
     g_of = _chosen(tuple(_ignoring_h(g.g) for g in activations))
     slope_of = _chosen(tuple(device_function(g.g_prime) for g in activations))
-    (finish, weigh), change_at = outputs_of_sample(dtype, output, loss), change_of(dtype, kind, averages_kept)
+    finish, weigh = outputs_of_sample(dtype, output, loss)
+    change, coefficients_from, decay_at = change_at(rule), coefficients_of(rule), rule.count
 
     @inlined
     def add_rank_one(total: Any, slab: Any, memory: Any, p: int, q: int) -> None:
@@ -320,7 +322,7 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
     @cooperative_kernel
     def take_steps(theta: Any, other: Any, averages: Any, other_averages: Any, X: Any, labels: Any, targets: Any,
                    sample_weights: Any, order: Any, position: int, end: int, batch_size: int, steps: int, widths: Any,
-                   units: Any, weights: Any, biases: Any, numbers_of_g: Any, numbers: Any, parts: Any, rooms: Any,
+                   units: Any, weights: Any, biases: Any, numbers_of_g: Any, step_rows: Any, parts: Any, rooms: Any,
                    outcomes: Any, slots: int, arrived: Any, control: Any, records: Any) -> None:
         memory = cuda.shared.array((rows, row_size), T, alignment=ALIGNMENT)
         slab = cuda.shared.array(slab_size, T, alignment=ALIGNMENT)
@@ -368,11 +370,12 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
                 if t == 0 and slot < tiles:
                     outcomes[slot, 0], outcomes[slot, 1] = E, correct
             _barrier(arrived, (2 * step + 1) * blocks)
-            n = numbers[step]
-            used, scale, decay = min(slots, tiles), T(1.0 / size), T(n[0])
+            row = step_rows[step]
+            used, scale, decay = min(slots, tiles), T(1.0 / size), T(row[decay_at])
+            coefficients = coefficients_from(row, now[0])
             for p in range(cuda.grid(1), parameters, blocks * threads):
                 g = scale * sum_of_parts(parts, p, used, parameters) + decay * now[p]
-                after = now[p] - change_at(now[p], g, averages_now, averages_then, p, n)
+                after = now[p] - change(now[p], g, averages_now, averages_then, p, coefficients)
                 then[p] = after
                 if not math.isfinite(after):
                     control[BEYOND] = 1.0
@@ -396,31 +399,32 @@ class FusedSteps:
     shape : Shape
     slots : int
         Both from `shape`.
-    kind, averages : int
-        The optimizer's place in `KINDS`, and how many running averages it keeps.
+    rule : Rule
+        Of the optimizer.
     """
 
-    def __init__(self, layout: DeviceLayout, shape: Shape, slots: int, kind: int, averages: int) -> None:
+    def __init__(self, layout: DeviceLayout, shape: Shape, slots: int, rule: Rule) -> None:
         dtype = layout.dtype
         different, numbers = numbered(layout.activations)
         self._layout, self._threads, self._slots = layout, shape.threads, slots
-        self._kernel = fused_steps(dtype, shape, different, layout.activations[-1], layout.loss, kind, averages)
+        self._kernel = fused_steps(dtype, shape, different, layout.activations[-1], layout.loss, rule)
         self._numbers_of_g = there(np.array(numbers, np.int64))
         self._weights, self._biases = (there(np.array(places, np.int64)) for places in (layout.weights, layout.biases))
-        self._others = cuda.device_array(layout.size, dtype), cuda.device_array((averages, layout.size), dtype)
+        self._others = (cuda.device_array(layout.size, dtype),
+                        cuda.device_array((len(rule.averages), layout.size), dtype))
         self._parts = cuda.device_array((slots, layout.size), dtype)
         self._rooms = cuda.device_array((slots, 2 * layout.widths[-1] + OUTCOME_ROWS, shape.tile), dtype)
         self._outcomes = cuda.device_array((slots, 2), np.float64)
         self._blocks = 0
 
     def take(self, theta: Any, averages: Any, samples: Samples, order: Any, position: int, end: int, batch_size: int,
-             numbers: np.ndarray, work: Propagation) -> tuple[np.ndarray, float | None]:
-        """A step for each row of the numbers, if all are finite: what `training.descend` returns."""
-        layout, steps = self._layout, len(numbers)
+             rows: np.ndarray, work: Propagation) -> tuple[np.ndarray, float | None]:
+        """A step for each row of `rows_of`, if all are finite: what `training.descend` returns."""
+        layout, steps = self._layout, len(rows)
         control, records = work.there(np.zeros(CONTROLS)), work.there(np.zeros((steps, RECORDS)))
         arguments = (theta, self._others[0], averages, self._others[1], samples.X, samples.labels, samples.targets,
                      samples.weights, order, position, end, batch_size, steps, layout.widths_there, layout.units_there,
-                     self._weights, self._biases, self._numbers_of_g, work.there(numbers), self._parts, self._rooms,
+                     self._weights, self._biases, self._numbers_of_g, work.there(rows), self._parts, self._rooms,
                      self._outcomes, self._slots, work.there(np.zeros(1, np.int32)), control, records)
         self._blocks = self._blocks or min(self._slots, self._most_blocks(arguments))
         work.launch(self._kernel, self._blocks, self._threads, *arguments)

@@ -27,7 +27,7 @@ from ..workspaces import Shelves
 from .device import few_blocks, kernel
 from .driver import SIMULATED, cuda, gpus_of
 from .panels import THREADS, blocks_for, fill
-from .updates import BEYOND, CONTROLS, FACTOR, Update, numbers_for
+from .updates import BEYOND, CONTROLS, FACTOR, Update, rows_of
 
 #: Samples that take more of the free memory than that are not kept on the device, nor those that leave less room than
 #: so many bytes: for values of layers and parts of the gradient, which have bounds in `propagation` and `fused`.
@@ -120,11 +120,11 @@ class DeviceMemory:
 
     def update(self, theta: Any, grad: Any, optimizer: OptimizerSpec, state: OptimizerState) -> bool:
         t, averages = int(state.updates[0]), cuda.to_device(state.averages)
-        numbers = cuda.to_device(numbers_for(optimizer, t, 1))
+        rows = cuda.to_device(rows_of(optimizer, t, 1))
         control = np.zeros(CONTROLS)
         control[FACTOR] = 1.0
         seen = cuda.to_device(control)
-        Update(theta.dtype, optimizer, theta.size, len(averages)).launch(theta, grad, averages, numbers, 0, seen)
+        Update(theta.dtype, optimizer, theta.size).launch(theta, grad, averages, rows, 0, seen)
         if seen.copy_to_host()[BEYOND] != 0.0:
             return False
         state.updates[0] += 1

@@ -12,7 +12,7 @@ from ...checks import arrays as inputs
 from ...checks.arrays import Samples
 from ...formulas.dropout import epoch_key
 from ...formulas.sampling import draw_order
-from ...optimizers.updates import OptimizerSpec, OptimizerState
+from ...optimizers.updates import OptimizerSpec, OptimizerState, rule_of
 from ..contract import Extras
 from ..training_loop import (
     BATCH_E,
@@ -49,13 +49,13 @@ from .updates import (
     add_penalty,
     end_penalty,
     end_step,
-    numbers_for,
+    rows_of,
     see_loss,
     set_mass,
     sum_weights,
 )
 
-#: Steps of a slice at the most: their records and numbers lie on the device.
+#: Steps of a slice at the most: their records and rows lie on the device.
 MAX_STEPS = 4096
 
 
@@ -83,15 +83,15 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: 
             work.order = Order(progress.order)
         left = -(-(n - position) // plan.batch_size)
         steps = max(1, min(left, -(-budget // plan.batch_size), MAX_STEPS))
-        numbers = numbers_for(optimizer, int(state.updates[0]), steps)
+        rows = rows_of(optimizer, int(state.updates[0]), steps)
         starts = range(position, position + steps * plan.batch_size, plan.batch_size)
         batches = [(start, min(start + plan.batch_size, n)) for start in starts]
         fused = fused_for(layout, samples, plan, optimizer, state, work)
         if fused is not None:
             records, E = fused.take(theta, state.averages, samples, work.order.on_device, position, n, plan.batch_size,
-                                    numbers, work)
+                                    rows, work)
         else:
-            records, E = descend(theta, grad, layout, samples, plan, optimizer, state, numbers, batches,
+            records, E = descend(theta, grad, layout, samples, plan, optimizer, state, rows, batches,
                                  int(counts[EPOCH]), work, interrupts)
         taken = len(records)
         sizes = np.array([stop - start for start, stop in batches[:taken]])
@@ -120,7 +120,7 @@ def fused_for(layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: Opt
     shape = shape_of(layout, plan.batch_size) if is_plain else None
     if shape is None:
         return None
-    key = shape, slots_of(layout, shape, plan.batch_size), optimizer.kind, len(state.averages)
+    key = shape, slots_of(layout, shape, plan.batch_size), rule_of(optimizer)
     if key not in work.fused:
         work.fused[key] = FusedSteps(layout, *key)
     return work.fused[key]
@@ -133,14 +133,14 @@ def mass_of(samples: Samples, order: Order, start: int, stop: int) -> float:
 
 
 def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec,
-            state: OptimizerState, numbers: np.ndarray, batches: list[tuple[int, int]], epoch: int, work: Propagation,
+            state: OptimizerState, rows: np.ndarray, batches: list[tuple[int, int]], epoch: int, work: Propagation,
             interrupts: list[Any]) -> tuple[np.ndarray, float | None]:
     """A step for each batch, by launches for each, until there is an interrupt; the records of those that were taken,
     and E of one that was not finite."""
     extras = Extras(plan.clip_norm, plan.drop, 0, int(epoch_key(plan.seed, epoch)) if plan.drop else 0)
-    update = Update(layout.dtype, optimizer, layout.size, len(state.averages), work.stream)
+    update = Update(layout.dtype, optimizer, layout.size, work.stream)
     control, totals, launch = work.there(np.zeros(CONTROLS)), work.totals, work.launch
-    records, on_device = work.there(np.zeros((len(batches), RECORDS))), work.there(numbers)
+    records, on_device = work.there(np.zeros((len(batches), RECORDS))), work.there(rows)
     parts = work.there(np.zeros((SUMMING_BLOCKS, THREADS)))
     resident = is_on_device(samples.X)
     work.start_totals()

@@ -1,4 +1,4 @@
-"""The update of theta on the GPU: the formulas of `optimizers.updates`, a thread for each parameter.
+"""The update of theta on the GPU: the rules of `optimizers.rules`, a thread for each parameter.
 
 As there, θ is written only after the whole change is known to be finite. What decides lies in `control` on the device,
 so that steps follow each other without waiting for the processor.
@@ -10,17 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ...compiling.decorators import kernel as on_processor
-from ...formulas.updates import (
-    adam_change,
-    adam_numbers,
-    momentum_change,
-    momentum_numbers,
-    rmsprop_change,
-    rmsprop_numbers,
-)
-from ...optimizers.updates import KINDS, OptimizerSpec
-from ...schedules import learning_rate_at
+from ...compiling.decorators import subkernel as on_processor
+from ...optimizers.rules import Rule, change_of, rounded
+from ...optimizers.updates import OptimizerSpec, rule_of, write_rows
 from .device import device_function, inlined, kernel
 from .driver import SIMULATED, cuda
 from .panels import THREADS, TOTAL_CORRECT, TOTAL_E, blocks_for, sample_at
@@ -35,77 +27,50 @@ RECORD_E, RECORD_CORRECT, RECORD_MASS, RECORD_PENALTY, RECORDS = range(5)
 #: As many blocks sum parts of a vector, whatever its size, so that sums do not depend on the GPU.
 SUMMING_BLOCKS = 64 if not SIMULATED else 2
 
-#: Numbers of an update: the weight decay, and what the optimizer's formula takes.
-NUMBERS = 10
 
-SGD, RMSPROP, ADAM = (KINDS.index(name) for name in ("sgd", "rmsprop", "adam"))
+def rows_of(optimizer: OptimizerSpec, updates: int, steps: int) -> np.ndarray:
+    """What the updates after so many have for all parameters: (steps, count + 1) float64; see `rules.row_of`."""
+    rows = np.zeros((steps, len(optimizer.row)))
+    write_rows(optimizer, updates, rows)
+    return rows
 
 
 @on_processor
-def numbers_of_steps(kind: int, settings: Any, schedule: Any, first: int, numbers: Any) -> None:
-    """What updates have for all parameters: numbers (steps, NUMBERS) float64, after the `first` ones."""
-    for step in range(numbers.shape[0]):
-        n, t = numbers[step], first + step
-        rate = learning_rate_at(schedule, t)
-        if kind == SGD:
-            n[0], (n[1], n[2], n[3], n[4]) = settings[2], momentum_numbers(rate, settings[0], settings[1] != 0.0)
-        elif kind == RMSPROP:
-            n[0], (n[1], n[2], n[3], n[4]) = settings[2], rmsprop_numbers(rate, settings[0], settings[1])
-        else:
-            n[0], (n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9]) = settings[3], adam_numbers(
-                rate, t + 1, settings[0], settings[1], settings[2], settings[4], settings[5] != 0.0)
+def average_at(averages: Any, k: int, p: int) -> Any:
+    """Average k of parameter p."""
+    return averages[k, p]
 
 
-def numbers_for(optimizer: OptimizerSpec, first: int, steps: int) -> np.ndarray:
-    """The same of an optimizer."""
-    numbers = np.zeros((steps, NUMBERS))
-    numbers_of_steps(optimizer.kind, optimizer.settings, optimizer.schedule, first, numbers)
-    return numbers
+@on_processor
+def write_average(averages: Any, k: int, p: int, value: Any) -> None:
+    """Write what `average_at` reads."""
+    averages[k, p] = value
 
 
 @functools.cache
-def change_of(dtype: np.dtype, kind: int, averages: int) -> Any:
-    """The function (theta_p, g, averages, after, p, numbers) → the change of θ_p; it writes the running averages to
-    `after`, which may be the same array."""
-    T = dtype.type
-
-    def plain(theta: Any, g: Any, averages: Any, after: Any, p: int, n: Any) -> Any:
-        return T(n[1]) * g
-
-    momentum = device_function(momentum_change)
-
-    def with_momentum(theta: Any, g: Any, averages: Any, after: Any, p: int, n: Any) -> Any:
-        change, after[0, p] = momentum(g, averages[0, p], T(n[1]), T(n[2]), T(n[3]), T(n[4]))
-        return change
-
-    rmsprop = device_function(rmsprop_change)
-
-    def with_rmsprop(theta: Any, g: Any, averages: Any, after: Any, p: int, n: Any) -> Any:
-        change, after[0, p] = rmsprop(g, averages[0, p], T(n[1]), T(n[2]), T(n[3]), T(n[4]))
-        return change
-
-    adam = device_function(adam_change)
-
-    def with_adam(theta: Any, g: Any, averages: Any, after: Any, p: int, n: Any) -> Any:
-        change, after[0, p], after[1, p] = adam(g, theta, averages[0, p], averages[1, p], T(n[1]), T(n[2]), T(n[3]),
-                                                T(n[4]), T(n[5]), T(n[6]), T(n[7]), T(n[8]), T(n[9]))
-        return change
-
-    return inlined({SGD: with_momentum if averages else plain, RMSPROP: with_rmsprop, ADAM: with_adam}[kind])
+def change_at(rule: Rule) -> Any:
+    """The GPU's function of `rules.change_of`."""
+    return inlined(change_of(rule, average_at, write_average, device_function))
 
 
 @functools.cache
-def change(dtype: np.dtype, kind: int, averages: int) -> Any:
-    """A kernel: the gradient becomes the change of θ, in place; and it is seen whether θ stays finite."""
-    T, change_at = dtype.type, change_of(dtype, kind, averages)
+def coefficients_of(rule: Rule) -> Any:
+    """The GPU's function of `rules.rounded`."""
+    return device_function(rounded(rule))
+
+
+@functools.cache
+def change(dtype: np.dtype, rule: Rule) -> Any:
+    """A kernel: the gradient becomes the change of θ, in place."""
+    T, change, coefficients, decay = dtype.type, change_at(rule), coefficients_of(rule), rule.count
 
     @kernel
-    def change_parameters(theta: Any, grad: Any, averages: Any, numbers: Any, step: int, control: Any) -> None:
+    def change_parameters(theta: Any, grad: Any, averages: Any, rows: Any, step: int, control: Any) -> None:
         p = cuda.grid(1)
         if p < theta.size and control[BEYOND] == 0.0:
-            n = numbers[step]
-            g = T(control[FACTOR]) * grad[p] + T(n[0]) * theta[p]
-            grad[p] = change_at(theta[p], g, averages, averages, p, n)
+            row = rows[step]
+            g = T(control[FACTOR]) * grad[p] + T(row[decay]) * theta[p]
+            grad[p] = change(theta[p], g, averages, averages, p, coefficients(row, theta[p]))
 
     return change_parameters
 
@@ -242,14 +207,13 @@ def end_step(totals: Any, control: Any, records: Any, step: int) -> None:
 class Update:
     """Launches an optimizer's updates."""
 
-    def __init__(self, dtype: np.dtype, optimizer: OptimizerSpec, parameters: int, averages: int,
-                 stream: Any = 0) -> None:
+    def __init__(self, dtype: np.dtype, optimizer: OptimizerSpec, parameters: int, stream: Any = 0) -> None:
         self.clip_norm, self.blocks, self.stream = optimizer.clip_norm, blocks_for(parameters), stream
-        self.change = change(dtype, optimizer.kind, averages)
+        self.change = change(dtype, rule_of(optimizer))
         self.parts = cuda.device_array((SUMMING_BLOCKS, THREADS), np.float64)
 
-    def launch(self, theta: Any, grad: Any, averages: Any, numbers: Any, step: int, control: Any) -> None:
-        """θ ← θ - change(factor · grad) by row `step` of the numbers, with the factor in control."""
+    def launch(self, theta: Any, grad: Any, averages: Any, rows: Any, step: int, control: Any) -> None:
+        """θ ← θ - change(factor · grad) by a step's row, with the factor in control."""
         each, many = (self.blocks, THREADS, self.stream), (SUMMING_BLOCKS, THREADS, self.stream)
         one = (1, 1, self.stream)
         see_finite[each](grad, control)
@@ -258,6 +222,6 @@ class Update:
             end_largest[one](self.parts, control)
             sum_squares[many](grad, control, self.parts)
             clip[one](self.parts, self.clip_norm, control)
-        self.change[each](theta, grad, averages, numbers, step, control)
+        self.change[each](theta, grad, averages, rows, step, control)
         see_finite_after[each](theta, grad, control)
         apply[each](theta, grad, control)

@@ -1,0 +1,119 @@
+"""The rules of the optimizers: one record each, which the processor's and the GPU's updates are compiled from."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numba import types
+
+from ..compiling.addresses import INTEGER
+from ..compiling.decorators import subkernel
+from ..compiling.tuples import gathered, scattered
+from ..formulas import updates as formulas
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """How an optimizer turns gradients into updates.
+
+    Parameters
+    ----------
+    name : str
+        A part of the names of compiled functions; no other rule has it.
+    coefficients : formula (rate, t, *settings)
+    change : formula (g, theta, averages, coefficients)
+        Both from `formulas.updates`.
+    settings : tuple of str
+        The attributes of the optimizer that `coefficients` takes, in its order.
+    averages : tuple of str
+        The symbols of what is kept of each parameter from update to update.
+    """
+
+    name: str
+    coefficients: Any
+    change: Any
+    settings: tuple[str, ...] = ()
+    averages: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def count(self) -> int:
+        """How many coefficients there are."""
+        return len(self.coefficients.py_func(0.1, 1, *(0.5 for _ in self.settings)))
+
+
+DESCENT = Rule("descent", formulas.descent_coefficients, formulas.descent_change)
+MOMENTUM = Rule("momentum", formulas.momentum_coefficients, formulas.momentum_change, ("momentum", "nesterov"), ("v",))
+RMSPROP = Rule("rmsprop", formulas.rmsprop_coefficients, formulas.rmsprop_change, ("decay", "epsilon"), ("s",))
+ADAM = Rule("adam", formulas.adam_coefficients, formulas.adam_change,
+            ("beta1", "beta2", "epsilon", "decoupled_decay", "epsilon_hat"), ("m", "s"))
+
+RULES = DESCENT, MOMENTUM, RMSPROP, ADAM
+
+
+@subkernel(inline=True)
+def _number_at(numbers: Any, k: int, place: Any) -> Any:
+    return numbers[k]
+
+
+@subkernel(inline=True)
+def _rounded_at(numbers: Any, k: int, like: Any) -> Any:
+    return type(like)(numbers[k])
+
+
+@subkernel(inline=True)
+def _write_number(numbers: Any, k: int, place: Any, value: Any) -> None:
+    numbers[k] = value
+
+
+def row_of(rule: Rule) -> Any:
+    """The function (rate, t, settings, row) that writes what update t has for all parameters, for `address_of`.
+
+    settings : those of the rule, then λ of the weight decay; row : the coefficients, then λ.
+    """
+    taken, written, coefficients = len(rule.settings), rule.count, rule.coefficients
+    read, write = gathered(taken, _number_at), scattered(written, _write_number)
+
+    def write_row(rate: float, t: int, settings: Any, row: Any) -> None:
+        write(coefficients(rate, t, *read(settings, 0)), row, 0)
+        row[written] = settings[taken]
+
+    reals = types.CPointer(types.float64)
+    return write_row, (types.float64, INTEGER, reals, reals)
+
+
+@functools.cache
+def rounded(rule: Rule) -> Any:
+    """The compiled function (row, theta) → the coefficients as a tuple of numbers of theta's dtype.
+
+    row : the coefficients in float64, as an array, a pointer or a tuple; theta : one parameter.
+    """
+    return gathered(rule.count, _rounded_at)
+
+
+def change_of(rule: Rule, average_at: Any, write_average: Any,
+              compiled: Callable[[Any], Any] = lambda function: function) -> Any:
+    """The function (theta, g, averages, after, place, coefficients) → the change of one parameter.
+
+    It writes the averages after the update to `after`, which may be `averages`.
+
+    Parameters
+    ----------
+    rule : Rule
+    average_at, write_average : compiled functions (averages, k, place), (averages, k, place, value)
+        How average k of the parameter at a place is read and written.
+    compiled : callable
+        What makes of a compiled function one for another device.
+    """
+    count, formula = len(rule.averages), compiled(rule.change)
+    read, write = compiled(gathered(count, average_at)), compiled(scattered(count, write_average))
+
+    def change_parameter(theta: Any, g: Any, averages: Any, after: Any, place: Any, coefficients: Any) -> Any:
+        change, kept = formula(g, theta, read(averages, place), coefficients)
+        write(kept, after, place)
+        return change
+
+    return change_parameter
