@@ -32,6 +32,8 @@ import torch
 import torch.nn.functional as F
 from naive import CASES
 
+torch.set_default_dtype(torch.float64)  # NAdam keeps the product of its μ in that
+
 OUTPUT_FILE = Path(__file__).parent / "data" / "pytorch_reference.npz"
 
 HIDDEN_ACTIVATIONS = {
@@ -74,6 +76,7 @@ OPTIMIZERS = {
     "adam": (lambda p: torch.optim.Adam(p, lr=0.01), np.inf),
     "adam_weight_decay": (lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.01), np.inf),
     "adamw": (lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.01), np.inf),
+    "nadam": (lambda p: torch.optim.NAdam(p, lr=0.01), np.inf),
     "sgd_clipped": (lambda p: torch.optim.SGD(p, lr=0.5), 0.5),
 }
 TRAINING_WIDTHS = [6, 7, 5, 3]

@@ -47,6 +47,18 @@ def adam(theta, gradients, rate, beta1, beta2, epsilon, decay=0.0, decoupled=0.0
     return theta
 
 
+def nadam(theta, gradients, rate, beta1, beta2, epsilon, psi, decay=0.0):
+    m = s = 0.0
+    mu = [beta1 * (1 - 0.96 ** (t * psi) / 2) for t in range(1, len(gradients) + 2)]
+    for t, g in enumerate(gradients, 1):
+        g = g + decay * theta
+        m = beta1 * m + (1 - beta1) * g
+        s = beta2 * s + (1 - beta2) * g**2
+        ahead = (1 - mu[t - 1]) * g / (1 - np.prod(mu[:t])) + mu[t] * m / (1 - np.prod(mu[: t + 1]))
+        theta = theta - rate * ahead / (np.sqrt(s / (1 - beta2**t)) + epsilon)
+    return theta
+
+
 SGD, RMSprop, Adam, AdamW = fastbp.SGD, fastbp.RMSprop, fastbp.Adam, fastbp.AdamW
 #: The class, its settings, and the equation with the same settings; ε is large enough to be seen.
 CASES = {
@@ -69,6 +81,10 @@ CASES = {
     "AdamW": (AdamW, {"learning_rate": 0.1, "beta1": 0.7, "beta2": 0.8, "epsilon": 0.05, "weight_decay": 0.3},
               lambda *of: adam(*of, 0.1, 0.7, 0.8, 0.05, decoupled=0.3)),
     "AdamW, defaults": (AdamW, {}, lambda *of: adam(*of, 0.001, 0.9, 0.999, 1e-8, decoupled=0.01)),
+    "Nadam": (fastbp.Nadam, {"learning_rate": 0.1, "beta1": 0.7, "beta2": 0.8, "epsilon": 0.05, "momentum_decay": 0.5},
+              lambda *of: nadam(*of, 0.1, 0.7, 0.8, 0.05, 0.5)),
+    "Nadam, weight decay": (fastbp.Nadam, {"weight_decay": 0.1},
+                            lambda *of: nadam(*of, 0.002, 0.9, 0.999, 1e-8, 0.004, 0.1)),
 }
 ALL = [SGD(momentum=0.9), *(kind() for kind in OPTIMIZERS.values())]
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}

@@ -7,7 +7,7 @@ import pytest
 from naive import CASES
 from tolerances import BACKENDS, STORED, STORED_TRAINING, assert_close, on_backends
 
-from fastbp import MLP, SGD, Adam, AdamW, RMSprop
+from fastbp import MLP, SGD, Adam, AdamW, Nadam, RMSprop
 
 with np.load(Path(__file__).parent / "data" / "pytorch_reference.npz") as archive:
     REFERENCE = dict(archive)
@@ -23,6 +23,7 @@ OPTIMIZERS = {
     "adam": Adam(0.01),
     "adam_weight_decay": Adam(0.01, weight_decay=0.01),
     "adamw": AdamW(0.01, weight_decay=0.01),
+    "nadam": Nadam(0.01),
     "sgd_clipped": SGD(0.5, clip_norm=0.5),
 }
 
@@ -61,7 +62,7 @@ def test_extreme_logits(loss, target, prefix, backend):
 
 
 @pytest.mark.parametrize(("name", "backend"), on_backends(
-    OPTIMIZERS, simulated=["sgd_nesterov", "rmsprop", "adam_weight_decay", "sgd_clipped"]))
+    OPTIMIZERS, simulated=["sgd_nesterov", "rmsprop", "adam_weight_decay", "nadam", "sgd_clipped"]))
 def test_training(name, backend):
     net = MLP([6, 7, 5, 3], activation="tanh", loss="softmax_cross_entropy", dtype="float64", backend=backend)
     net.theta[:] = REFERENCE["training/theta0"]

@@ -71,3 +71,29 @@ def adam_change(g, theta, averages, coefficients):
     s = decay_s * averages[1] + rest_s * g * g
     change = rate * (m * correction_m) / (math.sqrt(s) * correction_s + epsilon) + shrink * theta
     return change, (m, s)
+
+
+@formula
+def nadam_coefficients(rate, t, decay_m, decay_s, epsilon, momentum_decay):
+    """γ (1 - μ_t) / (1 - μ_1 ⋯ μ_t), γ μ_{t+1} / (1 - μ_1 ⋯ μ_{t+1}), β₁, 1 - β₁, β₂, 1 - β₂, 1 / √(1 - β₂ᵗ), and ε.
+
+    μ_k = β₁ (1 - ½ · 0.96^(k ψ)). A product below 10⁻¹⁸ does not change 1 minus it.
+    """
+    ratio, power, k, product = 0.96**momentum_decay, 1.0, 0, 1.0
+    while k < t and product > 1e-18:
+        power *= ratio
+        product *= decay_m * (1.0 - 0.5 * power)
+        k += 1
+    now = decay_m * (1.0 - 0.5 * ratio**t)
+    ahead = decay_m * (1.0 - 0.5 * ratio ** (t + 1))
+    return (rate * (1.0 - now) / (1.0 - product), rate * ahead / (1.0 - product * ahead), decay_m, 1.0 - decay_m,
+            decay_s, 1.0 - decay_s, 1.0 / math.sqrt(1.0 - decay_s**t), epsilon)
+
+
+@formula
+def nadam_change(g, theta, averages, coefficients):
+    """m and s as Adam's; the change (γ (1 - μ_t) / (1 - Πμ) g + γ μ_{t+1} / (1 - Πμ) m) / (√ŝ + ε)."""
+    rate_g, rate_m, decay_m, rest_m, decay_s, rest_s, correction_s, epsilon = coefficients
+    m = decay_m * averages[0] + rest_m * g
+    s = decay_s * averages[1] + rest_s * g * g
+    return (rate_g * g + rate_m * m) / (math.sqrt(s) * correction_s + epsilon), (m, s)

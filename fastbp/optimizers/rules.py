@@ -50,8 +50,10 @@ MOMENTUM = Rule("momentum", formulas.momentum_coefficients, formulas.momentum_ch
 RMSPROP = Rule("rmsprop", formulas.rmsprop_coefficients, formulas.rmsprop_change, ("decay", "epsilon"), ("s",))
 ADAM = Rule("adam", formulas.adam_coefficients, formulas.adam_change,
             ("beta1", "beta2", "epsilon", "decoupled_decay", "epsilon_hat"), ("m", "s"))
+NADAM = Rule("nadam", formulas.nadam_coefficients, formulas.nadam_change,
+             ("beta1", "beta2", "epsilon", "momentum_decay"), ("m", "s"))
 
-RULES = DESCENT, MOMENTUM, RMSPROP, ADAM
+RULES = DESCENT, MOMENTUM, RMSPROP, ADAM, NADAM
 
 
 @subkernel(inline=True)

@@ -11,7 +11,7 @@ import numpy as np
 from .. import threads
 from ..checks.arguments import require_number
 from ..schedules import Schedule, as_schedule
-from .rules import ADAM, DESCENT, MOMENTUM, RMSPROP, Rule
+from .rules import ADAM, DESCENT, MOMENTUM, NADAM, RMSPROP, Rule
 from .updates import OptimizerSpec, OptimizerState, spec_of, update
 
 
@@ -276,8 +276,42 @@ class AdamW(Adam):
         return self.weight_decay
 
 
+@dataclass(frozen=True)
+class Nadam(Optimizer):
+    """Adam with Nesterov's momentum: θ ← θ - γ ((1 - μ_t) g / (1 - Π_t) + μ_{t+1} m / (1 - Π_{t+1})) / (√ŝ + ε) [1]_.
+
+    g, m and s are those of `Adam`; μ_t = β₁ (1 - ½ · 0.96^(t ψ)), and Π_t = μ_1 ⋯ μ_t.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule
+        γ.
+    beta1, beta2, epsilon, weight_decay, clip_norm
+        As for `Adam`.
+    momentum_decay : float
+        ψ, at least 0: how soon μ_t grows from ½ β₁ to β₁.
+
+    .. [1] Dozat, "Incorporating Nesterov momentum into Adam", 2016.
+    """
+
+    learning_rate: float | Schedule = 0.002
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    momentum_decay: float = 0.004
+
+    rule = NADAM
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("beta1", self.beta1, at_least=0.0, below=1.0)
+        require_number("beta2", self.beta2, at_least=0.0, below=1.0)
+        require_number("epsilon", self.epsilon, above=0.0)
+        require_number("momentum_decay", self.momentum_decay, at_least=0.0)
+
+
 #: All optimizers by their names in the command; what goes over them finds a new one here.
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW, "nadam": Nadam}
 
 
 def names_of_optimizers() -> str:
