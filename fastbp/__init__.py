@@ -16,7 +16,7 @@ from . import schedules, training
 from .functions.activations import Activation
 from .functions.losses import HuberLoss, Loss, QuantileLoss
 from .mlp import MLP, load
-from .optimizers import SGD, Adam, AdamW, DivergenceError, Nadam, Optimizer, RMSprop
+from .optimizers import SGD, Adam, AdamW, DivergenceError, Nadam, Optimizer, RMSprop, Rprop
 from .threads import get_num_threads, set_num_threads
 from .training.callbacks import EarlyStopping
 from .training.history import History
@@ -28,8 +28,8 @@ except PackageNotFoundError:  # used from a folder that was not installed
     __version__ = "0+unknown"
 
 __all__ = ["MLP", "SGD", "Activation", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History", "HuberLoss",
-           "Loss", "Nadam", "Optimizer", "QuantileLoss", "RMSprop", "fit_many", "get_num_threads", "load", "schedules",
-           "set_num_threads", "training"]
+           "Loss", "Nadam", "Optimizer", "QuantileLoss", "RMSprop", "Rprop", "fit_many", "get_num_threads", "load",
+           "schedules", "set_num_threads", "training"]
 
 
 def __getattr__(name: str) -> Any:

@@ -67,7 +67,7 @@ LOSSES = {
 DEPTH_WIDTHS = {1: [4, 3], 2: [4, 5, 3], 3: [4, 5, 6, 3], 4: [4, 5, 6, 5, 3]}
 WEIGHTED_DEPTH = 2
 
-# name: (optimizer over a list of parameters, largest gradient norm)
+# name: (optimizer over a list of parameters, largest gradient norm, samples in a batch if not BATCH_SIZE)
 OPTIMIZERS = {
     "sgd_momentum": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), np.inf),
     "sgd_nesterov": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True), np.inf),
@@ -77,6 +77,7 @@ OPTIMIZERS = {
     "adam_weight_decay": (lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.01), np.inf),
     "adamw": (lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.01), np.inf),
     "nadam": (lambda p: torch.optim.NAdam(p, lr=0.01), np.inf),
+    "rprop": (lambda p: torch.optim.Rprop(p, lr=0.1), np.inf, 40),
     "sgd_clipped": (lambda p: torch.optim.SGD(p, lr=0.5), 0.5),
 }
 TRAINING_WIDTHS = [6, 7, 5, 3]
@@ -155,7 +156,7 @@ def gradient_values():
     return values
 
 
-def train(inputs, make_optimizer, max_norm):
+def train(inputs, make_optimizer, max_norm, batch_size=BATCH_SIZE):
     """Train on consecutive batches, stepping on each batch's mean gradient.
 
     Returns losses (EPOCHS,), the mean over all samples of the loss just before the update that used the sample, and
@@ -166,7 +167,7 @@ def train(inputs, make_optimizer, max_norm):
     optimizer = make_optimizer([theta])
     losses = np.zeros(EPOCHS)
     for epoch in range(EPOCHS):
-        for X_batch, d_batch in zip(X.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True):
+        for X_batch, d_batch in zip(X.split(batch_size), labels.split(batch_size), strict=True):
             optimizer.zero_grad()
             y = forward(theta, X_batch, TRAINING_WIDTHS, ["tanh", "tanh", "identity"])
             sample_losses = LOSSES["softmax_cross_entropy"](y, d_batch)
@@ -187,8 +188,8 @@ def training_values(n=40):
     theta0 = 0.7 * rng.standard_normal(parameter_count(TRAINING_WIDTHS))
     inputs = {"theta0": theta0, "X": X, "labels": labels}
     values = under("training", inputs)
-    for name, (make_optimizer, max_norm) in OPTIMIZERS.items():
-        values |= under(f"training/{name}", train(inputs, make_optimizer, max_norm))
+    for name, settings in OPTIMIZERS.items():
+        values |= under(f"training/{name}", train(inputs, *settings))
     return values
 
 

@@ -59,7 +59,19 @@ def nadam(theta, gradients, rate, beta1, beta2, epsilon, psi, decay=0.0):
     return theta
 
 
+def rprop(theta, gradients, step, eta_minus, eta_plus, smallest, largest, decay=0.0):
+    before = np.zeros_like(theta)
+    for g in gradients:
+        g = g + decay * theta
+        turn = np.sign(before) * np.sign(g)
+        step = np.clip(step * np.select([turn > 0, turn < 0], [eta_plus, eta_minus], 1.0), smallest, largest)
+        g = np.where(turn < 0, 0.0, g)
+        theta, before = theta - np.sign(g) * step, g
+    return theta
+
+
 SGD, RMSprop, Adam, AdamW = fastbp.SGD, fastbp.RMSprop, fastbp.Adam, fastbp.AdamW
+Nadam, Rprop = fastbp.Nadam, fastbp.Rprop
 #: The class, its settings, and the equation with the same settings; ε is large enough to be seen.
 CASES = {
     "SGD": (SGD, {"learning_rate": 0.3}, lambda *of: sgd(*of, 0.3)),
@@ -85,6 +97,9 @@ CASES = {
               lambda *of: nadam(*of, 0.1, 0.7, 0.8, 0.05, 0.5)),
     "Nadam, weight decay": (fastbp.Nadam, {"weight_decay": 0.1},
                             lambda *of: nadam(*of, 0.002, 0.9, 0.999, 1e-8, 0.004, 0.1)),
+    "Rprop": (fastbp.Rprop, {"learning_rate": 0.1, "eta_minus": 0.3, "eta_plus": 1.4, "smallest_step": 0.05,
+                             "largest_step": 0.15}, lambda *of: rprop(*of, 0.1, 0.3, 1.4, 0.05, 0.15)),
+    "Rprop, weight decay": (fastbp.Rprop, {"weight_decay": 0.1}, lambda *of: rprop(*of, 0.01, 0.5, 1.2, 1e-6, 50, 0.1)),
 }
 ALL = [SGD(momentum=0.9), *(kind() for kind in OPTIMIZERS.values())]
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
@@ -220,7 +235,9 @@ def test_training_follows_the_schedule(schedule, rate, backend):
         (SGD, "clip_norm", np.inf), (SGD, "momentum", 1.1), (SGD, "momentum", -0.1), (SGD, "nesterov", True),
         (RMSprop, "decay", 1.0), (RMSprop, "decay", -0.1), (RMSprop, "epsilon", 0), (Adam, "beta1", 1),
         (Adam, "beta1", -0.1), (Adam, "beta2", 1.0), (AdamW, "beta2", np.nan), (Adam, "epsilon", 0.0),
-        (AdamW, "epsilon", -1e-8))),
+        (AdamW, "epsilon", -1e-8), (Nadam, "momentum_decay", -1), (Rprop, "eta_minus", 1.0), (Rprop, "eta_plus", 1),
+        (Rprop, "smallest_step", 0.0), (Rprop, "largest_step", 1e-7))),
+    (lambda: Rprop(Constant(0.1)), TypeError, "learning_rate"),
     (lambda: SGD(momentum="0.9"), TypeError, "momentum"),
     *((lambda kind=kind: kind(-0.1, updates=3) if kind is Cosine else kind(-0.1, 3), ValueError, "learning_rate")
       for kind in (Step, Cosine, InverseScaling)),

@@ -7,7 +7,7 @@ import pytest
 from naive import CASES
 from tolerances import BACKENDS, STORED, STORED_TRAINING, assert_close, on_backends
 
-from fastbp import MLP, SGD, Adam, AdamW, Nadam, RMSprop
+from fastbp import MLP, SGD, Adam, AdamW, Nadam, RMSprop, Rprop
 
 with np.load(Path(__file__).parent / "data" / "pytorch_reference.npz") as archive:
     REFERENCE = dict(archive)
@@ -24,6 +24,7 @@ OPTIMIZERS = {
     "adam_weight_decay": Adam(0.01, weight_decay=0.01),
     "adamw": AdamW(0.01, weight_decay=0.01),
     "nadam": Nadam(0.01),
+    "rprop": Rprop(0.1),
     "sgd_clipped": SGD(0.5, clip_norm=0.5),
 }
 
@@ -62,11 +63,11 @@ def test_extreme_logits(loss, target, prefix, backend):
 
 
 @pytest.mark.parametrize(("name", "backend"), on_backends(
-    OPTIMIZERS, simulated=["sgd_nesterov", "rmsprop", "adam_weight_decay", "nadam", "sgd_clipped"]))
+    OPTIMIZERS, simulated=["sgd_nesterov", "rmsprop", "adam_weight_decay", "nadam", "rprop", "sgd_clipped"]))
 def test_training(name, backend):
     net = MLP([6, 7, 5, 3], activation="tanh", loss="softmax_cross_entropy", dtype="float64", backend=backend)
     net.theta[:] = REFERENCE["training/theta0"]
     history = net.fit(REFERENCE["training/X"], REFERENCE["training/labels"], optimizer=OPTIMIZERS[name], epochs=10,
-                      batch_size=16, shuffle=False, progress=False)
+                      batch_size=40 if name == "rprop" else 16, shuffle=False, progress=False)
     assert_close(history["loss"], REFERENCE[f"training/{name}/losses"], STORED_TRAINING)
     assert_close(net.theta, REFERENCE[f"training/{name}/theta"], STORED_TRAINING)

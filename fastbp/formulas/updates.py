@@ -97,3 +97,28 @@ def nadam_change(g, theta, averages, coefficients):
     m = decay_m * averages[0] + rest_m * g
     s = decay_s * averages[1] + rest_s * g * g
     return (rate_g * g + rate_m * m) / (math.sqrt(s) * correction_s + epsilon), (m, s)
+
+
+@formula
+def rprop_coefficients(rate, t, eta_minus, eta_plus, smallest_step, largest_step):
+    """η⁻, η⁺, Δ_min, Δ_max."""
+    return eta_minus, eta_plus, smallest_step, largest_step
+
+
+@formula
+def rprop_change(g, theta, averages, coefficients):
+    """Δ ← η⁺ Δ where g has the sign it had before, η⁻ Δ and g ← 0 where it changed; the change sign(g) Δ; g and Δ."""
+    T, (before, step) = type(g), averages
+    eta_minus, eta_plus, smallest, largest = coefficients
+    turn = sign(before) * sign(g)
+    factor = eta_plus if turn > T(0.0) else (eta_minus if turn < T(0.0) else T(1.0))
+    step = min(max(step * factor, smallest), largest)
+    g = T(0.0) if turn < T(0.0) else g
+    return sign(g) * step, (g, step)
+
+
+@formula
+def sign(x):
+    """1, 0 or -1."""
+    T = type(x)
+    return T(x > T(0.0)) - T(x < T(0.0))

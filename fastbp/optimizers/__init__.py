@@ -1,5 +1,5 @@
 """Optimizers: their settings, and the compiled updates that follow from them."""
 
-from .settings import SGD, Adam, AdamW, DivergenceError, Nadam, Optimizer, RMSprop
+from .settings import SGD, Adam, AdamW, DivergenceError, Nadam, Optimizer, RMSprop, Rprop
 
-__all__ = ["SGD", "Adam", "AdamW", "DivergenceError", "Nadam", "Optimizer", "RMSprop"]
+__all__ = ["SGD", "Adam", "AdamW", "DivergenceError", "Nadam", "Optimizer", "RMSprop", "Rprop"]

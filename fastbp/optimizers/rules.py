@@ -52,8 +52,10 @@ ADAM = Rule("adam", formulas.adam_coefficients, formulas.adam_change,
             ("beta1", "beta2", "epsilon", "decoupled_decay", "epsilon_hat"), ("m", "s"))
 NADAM = Rule("nadam", formulas.nadam_coefficients, formulas.nadam_change,
              ("beta1", "beta2", "epsilon", "momentum_decay"), ("m", "s"))
+RPROP = Rule("rprop", formulas.rprop_coefficients, formulas.rprop_change,
+             ("eta_minus", "eta_plus", "smallest_step", "largest_step"), ("g", "Δ"))
 
-RULES = DESCENT, MOMENTUM, RMSPROP, ADAM, NADAM
+RULES = DESCENT, MOMENTUM, RMSPROP, ADAM, NADAM, RPROP
 
 
 @subkernel(inline=True)

@@ -11,7 +11,7 @@ import numpy as np
 from .. import threads
 from ..checks.arguments import require_number
 from ..schedules import Schedule, as_schedule
-from .rules import ADAM, DESCENT, MOMENTUM, NADAM, RMSPROP, Rule
+from .rules import ADAM, DESCENT, MOMENTUM, NADAM, RMSPROP, RPROP, Rule
 from .updates import OptimizerSpec, OptimizerState, spec_of, update
 
 
@@ -310,8 +310,62 @@ class Nadam(Optimizer):
         require_number("momentum_decay", self.momentum_decay, at_least=0.0)
 
 
+@dataclass(frozen=True)
+class Rprop(Optimizer):
+    """Resilient backpropagation, iRprop⁻ [1]_: each parameter has a step Δ of its own, θ ← θ - sign(g) Δ.
+
+    Δ ← min(η⁺ Δ, Δ_max) where g has the sign of the update before, and Δ ← max(η⁻ Δ, Δ_min) where it has the other;
+    there g ← 0, so that this update leaves the parameter, and the next leaves Δ. It is for whole gradients: the signs
+    of small batches' gradients are mostly noise, so give `fit` a batch_size of all samples.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Δ before the first update; no schedule, because steps adapt themselves.
+    eta_minus, eta_plus : float
+        η⁻ between 0 and 1, and η⁺ above 1.
+    smallest_step, largest_step : float
+        Δ_min above 0, and Δ_max.
+    weight_decay, clip_norm
+        As for `Adam`.
+
+    .. [1] Igel and Hüsken, "Empirical evaluation of the improved Rprop learning algorithms", 2003.
+
+    Examples
+    --------
+    >>> theta, rprop = np.array([1.0, 2.0]), Rprop(0.1)
+    >>> state = rprop.start(theta)
+    >>> for grad in ([3.0, -0.01], [2.0, 0.01], [1.0, 0.01]):
+    ...     rprop.step(theta, np.array(grad), state)
+    >>> theta.round(3)
+    array([0.636, 2.05 ])
+    """
+
+    learning_rate: float = 0.01
+    eta_minus: float = 0.5
+    eta_plus: float = 1.2
+    smallest_step: float = 1e-6
+    largest_step: float = 50.0
+
+    rule = RPROP
+
+    def __post_init__(self) -> None:
+        require_number("learning_rate", self.learning_rate, at_least=0.0)
+        super().__post_init__()
+        require_number("eta_minus", self.eta_minus, above=0.0, below=1.0)
+        require_number("eta_plus", self.eta_plus, above=1.0)
+        require_number("smallest_step", self.smallest_step, above=0.0)
+        require_number("largest_step", self.largest_step, at_least=self.smallest_step)
+
+    def start(self, theta: np.ndarray) -> OptimizerState:
+        state = super().start(theta)
+        state.averages[1] = self.learning_rate
+        return state
+
+
 #: All optimizers by their names in the command; what goes over them finds a new one here.
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW, "nadam": Nadam}
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW, "nadam": Nadam,
+                                        "rprop": Rprop}
 
 
 def names_of_optimizers() -> str:
