@@ -30,7 +30,6 @@ from .sample import (
     activation_delta,
     clip_factor,
     copy_row,
-    drop,
     has_targets,
     lowest_error,
     masks_of,
@@ -62,9 +61,8 @@ MAX_CHUNK, MAX_BYTES = 1024, 2**24
 
 def chunk(layout: Layout, dtype: np.dtype) -> int:
     """How many samples are taken at a time; see `Backend.chunk`."""
-    room = MAX_BYTES // (4 * int(layout.units[-1]) * dtype.itemsize)
-    return max(1, min(MAX_CHUNK, room, longest_chunk(flops(dtype), layout.size)))
-
+    fitting = MAX_BYTES // (4 * int(layout.units[-1]) * dtype.itemsize)
+    return max(1, min(MAX_CHUNK, fitting, longest_chunk(flops(dtype), layout.size)))
 
 
 class Workspace(NamedTuple):
@@ -106,8 +104,7 @@ def forward_chunk(theta: Any, layout: Layout, count: int, extras: Extras, work: 
         for s in range(count):
             for i in range(b.shape[0]):
                 A[s, i] += b[i]
-            activate(layout, k, A[s], H[s])
-            drop(masks_of(extras, work.numbers, s), k, H[s])
+            activate(layout, k, A[s], H[s], masks_of(extras, work.numbers, s))
 
 
 @subkernel
@@ -130,12 +127,7 @@ def backward_chunk(theta: Any, layout: Layout, count: int, lowest: int, extras: 
         A, H = rows(work.a, layout, k, count), rows(work.h, layout, k, count)
         e, delta = rows(work.e, layout, k, count), rows(work.delta, layout, k, count)
         for s in range(count):
-            masks = masks_of(extras, work.numbers, s)
-            if masks.drop != 0:
-                activate(layout, k, A[s], H[s])  # g' takes the h of the formula
-                drop(masks, k, e[s])
-            activation_delta(layout, k, A[s], H[s], e[s], delta[s])
-            drop(masks, k, H[s])
+            activation_delta(layout, k, A[s], H[s], e[s], delta[s], masks_of(extras, work.numbers, s))
         if k > lowest:
             np.dot(delta, weight_matrix(theta, layout, k), rows(work.e, layout, k - 1, count))
 

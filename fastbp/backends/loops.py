@@ -8,12 +8,11 @@ For one sample x with target d, and the layers k = 1 … L:
     ∂E/∂b_k = δ_k;  ∂E/∂w_ij = δ_i h_j                                         `add_unit_gradient`
     ‖∇L‖² = Σ_k ‖δ_k‖² (‖h_{k-1}‖² + 1), where it is wanted                    `gradient_norm`
 
-Where a training drops hidden units, h_k ← m ⊙ h_k / (1 - p) after it is computed, and so e_k: see `dropout`.
+The gradient of a batch is the sum over its samples, added one after another to one running gradient. Gradients of
+single samples are never stored.
 
-The gradient of a batch is the sum over its samples, added one after another to one running gradient; gradients of
-single samples are never stored. Threads share the samples while each goes forward and back, and the units i while their
-rows of ∂E/∂W are summed; so each coordinate is summed by one thread in the order of the samples, and the result
-has the same bits for any number of threads.
+Threads share the samples of a chunk forward and back, and then the units i of a layer, each with its row of ∂E/∂W. So
+one thread sums each coordinate, in the order of the samples, and the result has the same bits for any number of them.
 
 Indices: s sample, i unit of layer k, j unit of layer k-1.
 """
@@ -35,7 +34,6 @@ from .sample import (
     activation_delta,
     clip_factor,
     copy_row,
-    drop,
     has_targets,
     lowest_error,
     masks_of,
@@ -49,61 +47,13 @@ from .sample import nbytes as nbytes
 from .sample import specialised as specialised
 from .training_loop import training_loop
 
-#: Where it keeps numbers.
-memory = HOST
-
-
-def flops(dtype: np.dtype) -> float:
-    """Operations per second, to an order of magnitude."""
-    return 4e9
-
-
-#: Whether `propagate` takes threads.
-parallel = True
-
-#: The workspace holds at most this many samples at once, and at most this many bytes.
-MAX_CHUNK, MAX_BYTES = 256, 2**24
-
-
-def chunk(layout: Layout, dtype: np.dtype) -> int:
-    """How many samples are taken at a time; see `Backend.chunk`."""
-    room = MAX_BYTES // (4 * int(layout.units[-1]) * dtype.itemsize)
-    return max(1, min(MAX_CHUNK, room, longest_chunk(flops(dtype), layout.size)))
-
-
-#: Chunks of fewer operations (three products of two for each parameter and sample) stay on one thread: waking the
-#: others takes 2 to 100 µs, and on a busy machine waiting for them took 100 times as long as the chunk itself.
-SMALL_WORK = 2e6
-
-
-class Workspace(NamedTuple):
-    """Every layer's values for a chunk of samples, a row of all units for each."""
-
-    a: np.ndarray        # (chunk, ΣN) a_k
-    h: np.ndarray        # (chunk, ΣN) h_k, with h_0 = x
-    e: np.ndarray        # (chunk, ΣN) e_k, down to e_0
-    delta: np.ndarray    # (chunk, ΣN) δ_k
-    d: np.ndarray        # (chunk, N_L) the targets
-    E: np.ndarray        # (chunk,) the loss of each sample
-    correct: np.ndarray  # (chunk,) 1 where it is classified correctly
-    outcome: np.ndarray  # (chunk, OUTCOME_ROWS) what the loss finds out
-    numbers: np.ndarray  # (chunk,) which sample it is
-
-
-def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
-    """The memory for calls with up to that many samples."""
-    count, units = min(samples, chunk(layout, dtype)), int(layout.units[-1])
-    a, h, e, delta = (np.zeros((count, units), dtype) for _ in range(4))
-    return Workspace(a, h, e, delta, np.zeros((count, int(layout.widths[-1])), dtype),
-                     np.zeros(count), np.zeros(count, np.int64), np.zeros((count, OUTCOME_ROWS), dtype),
-                     np.zeros(count, np.int64))
-
 
 @kernel
 def forward_sample(theta: Any, layout: Layout, a: Any, h: Any, masks: Masks) -> None:
     """a_k = W_k h_{k-1} + b_k and h_k = g_k(a_k) for k = 1 … L, from h_0.
 
     a, h : (ΣN,) the units of one sample.
+    masks : the units that dropout leaves out.
     """
     for k in range(1, layout.depth + 1):
         W, b = weight_matrix(theta, layout, k), bias_vector(theta, layout, k)
@@ -113,8 +63,7 @@ def forward_sample(theta: Any, layout: Layout, a: Any, h: Any, masks: Masks) -> 
             for j in range(W.shape[1]):
                 total += W[i, j] * h_prev[j]
             a_k[i] = total
-        activate(layout, k, a_k, h_k)
-        drop(masks, k, h_k)
+        activate(layout, k, a_k, h_k, masks)
 
 
 @kernel
@@ -126,14 +75,9 @@ def backward_sample(theta: Any, layout: Layout, a: Any, h: Any, e: Any, delta: A
     lowest : 0 where e_0 = ∇_x E is wanted, else 1.
     """
     for k in range(layout.depth, 0, -1):
-        W = weight_matrix(theta, layout, k)
-        a_k, h_k = layer(a, layout, k), layer(h, layout, k)
+        W, a_k, h_k = weight_matrix(theta, layout, k), layer(a, layout, k), layer(h, layout, k)
         e_k, delta_k, e_prev = layer(e, layout, k), layer(delta, layout, k), layer(e, layout, k - 1)
-        if masks.drop != 0:
-            activate(layout, k, a_k, h_k)  # g' takes the h of the formula
-            drop(masks, k, e_k)
-        activation_delta(layout, k, a_k, h_k, e_k, delta_k)
-        drop(masks, k, h_k)  # ∂E/∂W_{k+1} takes what is left of it
+        activation_delta(layout, k, a_k, h_k, e_k, delta_k, masks)
         if k > lowest:
             e_prev[:] = 0
             for i in range(W.shape[0]):
@@ -143,8 +87,22 @@ def backward_sample(theta: Any, layout: Layout, a: Any, h: Any, e: Any, delta: A
 
 
 @kernel
+def add_unit_gradient(grad: Any, layout: Layout, k: int, i: int, delta: Any, h: Any, count: int) -> None:
+    """∂E/∂b_i += δ_i and ∂E/∂w_ij += δ_i h_j for unit i of layer k, sample after sample.
+
+    delta, h : (chunk, ΣN), of which the first `count` rows.
+    """
+    dW, db = weight_matrix(grad, layout, k), bias_vector(grad, layout, k)
+    for s in range(count):
+        delta_i, h_prev = layer(delta[s], layout, k)[i], layer(h[s], layout, k - 1)
+        db[i] += delta_i
+        for j in range(dW.shape[1]):
+            dW[i, j] += delta_i * h_prev[j]
+
+
+@kernel
 def gradient_norm(layout: Layout, h: Any, delta: Any) -> float:
-    """The norm of one sample's gradient: ∂E/∂W_k = δ_k h_{k-1}ᵀ and ∂E/∂b_k = δ_k for all k (Goodfellow, 2015)."""
+    """‖∇L‖ of one sample, from ∂L/∂W_k = δ_k h_{k-1}ᵀ and ∂L/∂b_k = δ_k for all k (Goodfellow, 2015)."""
     total = 0.0
     for k in range(1, layout.depth + 1):
         total += sum_of_squares(layer(delta, layout, k)) * (sum_of_squares(layer(h, layout, k - 1)) + 1.0)
@@ -153,8 +111,8 @@ def gradient_norm(layout: Layout, h: Any, delta: Any) -> float:
 
 @kernel
 def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: int, lowest: int, Y: Any, E0: Any,
-                     norms: Any, extras: Extras, work: Workspace) -> None:
-    """One sample forward, its loss if it has a target, and back to e_lowest (not at all if lowest > L).
+                     norms: Any, extras: Extras, work: "Workspace") -> None:
+    """y, E, and e_L … e_lowest of one sample: forward, its loss if it has a target, and back if lowest <= L.
 
     s : the sample's row in the workspace.
     """
@@ -181,20 +139,6 @@ def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: i
             scale(delta, clip_factor(norm, extras.clip_norm))
 
 
-@kernel
-def add_unit_gradient(grad: Any, layout: Layout, k: int, i: int, delta: Any, h: Any, count: int) -> None:
-    """∂E/∂b_i += δ_i and ∂E/∂w_ij += δ_i h_j for unit i of layer k, sample after sample.
-
-    delta, h : (chunk, ΣN), of which the first `count` rows.
-    """
-    dW, db = weight_matrix(grad, layout, k), bias_vector(grad, layout, k)
-    for s in range(count):
-        delta_i, h_prev = layer(delta[s], layout, k)[i], layer(h[s], layout, k - 1)
-        db[i] += delta_i
-        for j in range(dW.shape[1]):
-            dW[i, j] += delta_i * h_prev[j]
-
-
 # The body of a prange is one call, because Numba drops from it what is written to an array inside a named tuple: with
 # `work.E[s] = …` in the loop itself, E stays 0 (seen with Numba 0.68; every test of a loss would fail). The index of a
 # prange is unsigned; as it is, it would have everything compiled a second time.
@@ -202,15 +146,15 @@ def add_unit_gradient(grad: Any, layout: Layout, k: int, i: int, delta: Any, h: 
 
 @kernel(parallel=True)
 def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, E: float, grad: Any, Y: Any,
-              E0: Any, norms: Any, extras: Extras, work: Workspace, threads: int) -> Any:
-    """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
+              E0: Any, norms: Any, extras: Extras, work: "Workspace", threads: int) -> Any:
+    """E and ∇E of the samples order[start:stop], chunk after chunk; see `Backend.propagate`."""
     lowest = lowest_error(layout, grad, E0)
     chunk = work.E.shape[0]
     total, correct = E, 0
     for first in range(start, stop, chunk):
         count = min(chunk, stop - first)
-        alone = threads == 1 or 6 * layout.size * count < SMALL_WORK
-        if alone:
+        serial = threads == 1 or 6 * layout.size * count < SMALL_CHUNK
+        if serial:
             for s in range(count):
                 propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, norms,
                                  extras, work)
@@ -221,7 +165,7 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
                                  extras, work)
         if grad.shape[0] > 0:
             for k in range(1, layout.depth + 1):
-                if alone:
+                if serial:
                     for i in range(layout.widths[k]):
                         add_unit_gradient(grad, layout, k, i, work.delta, work.h, count)
                 else:
@@ -235,3 +179,50 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
 
 
 train = training_loop("train_loops", propagate)
+
+#: Where the backend keeps parameters and samples.
+memory = HOST
+
+#: Whether `propagate` takes threads.
+parallel = True
+
+#: The workspace holds at most this many samples at once, and at most this many bytes.
+MAX_CHUNK, MAX_BYTES = 256, 2**24
+
+#: Chunks of fewer operations (three products of two for each parameter and sample) stay on one thread: waking the
+#: others takes 2 to 100 µs, and on a busy machine waiting for them took 100 times as long as the chunk itself.
+SMALL_CHUNK = 2e6
+
+
+def flops(dtype: np.dtype) -> float:
+    """Operations per second, to an order of magnitude."""
+    return 4e9
+
+
+def chunk(layout: Layout, dtype: np.dtype) -> int:
+    """The number of samples in a chunk; see `Backend.chunk`."""
+    fitting = MAX_BYTES // (4 * int(layout.units[-1]) * dtype.itemsize)
+    return max(1, min(MAX_CHUNK, fitting, longest_chunk(flops(dtype), layout.size)))
+
+
+class Workspace(NamedTuple):
+    """The values of every layer for a chunk of samples, a row of all units for each sample."""
+
+    a: np.ndarray        # (chunk, ΣN) a_k
+    h: np.ndarray        # (chunk, ΣN) h_k, with h_0 = x
+    e: np.ndarray        # (chunk, ΣN) e_k, down to e_0
+    delta: np.ndarray    # (chunk, ΣN) δ_k
+    d: np.ndarray        # (chunk, N_L) the targets
+    E: np.ndarray        # (chunk,) the loss of each sample
+    correct: np.ndarray  # (chunk,) 1 where it is classified correctly
+    outcome: np.ndarray  # (chunk, OUTCOME_ROWS) E, correct, and the loss's intermediate results
+    numbers: np.ndarray  # (chunk,) the number of each sample
+
+
+def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
+    """The workspace for calls with at most this many samples."""
+    count, units = min(samples, chunk(layout, dtype)), int(layout.units[-1])
+    a, h, e, delta = (np.zeros((count, units), dtype) for _ in range(4))
+    return Workspace(a, h, e, delta, np.zeros((count, int(layout.widths[-1])), dtype),
+                     np.zeros(count), np.zeros(count, np.int64), np.zeros((count, OUTCOME_ROWS), dtype),
+                     np.zeros(count, np.int64))

@@ -88,15 +88,20 @@ def sample_weight_at(samples: Any, sample: Any) -> Any:
 
 
 @inlined
-def activate(layout: Layout, k: Any, a: Any, h: Any) -> None:
-    """h = g_k(a), one sample: (N_k,)."""
+def activate(layout: Layout, k: Any, a: Any, h: Any, masks: Masks) -> None:
+    """h = g_k(a) of one sample, (N_k,); where units are dropped, then h ← m ⊙ h / (1 - p)."""
     invoke(layout.apply[k], (a, h, a.shape[0]))
+    drop(masks, k, h)
 
 
 @inlined
-def activation_delta(layout: Layout, k: Any, a: Any, h: Any, e: Any, delta: Any) -> None:
-    """δ = e ⊙ g'_k(a), one sample: (N_k,)."""
+def activation_delta(layout: Layout, k: Any, a: Any, h: Any, e: Any, delta: Any, masks: Masks) -> None:
+    """δ = e ⊙ g'_k(a) of one sample, (N_k,); where units are dropped, e ← m ⊙ e / (1 - p) before."""
+    if masks.drop != 0:
+        invoke(layout.apply[k], (a, h, a.shape[0]))  # g' is a function of g(a), which `activate` has masked
+        drop(masks, k, e)
     invoke(layout.delta[k], (a, h, e, delta, a.shape[0]))
+    drop(masks, k, h)  # ∂E/∂W_{k+1} is a product with the masked h
 
 
 @inlined
