@@ -50,6 +50,31 @@ class MLP(Network):
     grad : ndarray (P,)
         The running gradient, laid out like theta.
 
+    Notes
+    -----
+    **Input** is checked before any kernel runs. Wrong shapes, labels outside the classes, NaN and infinity raise a
+    ValueError or TypeError that names the argument, and the network is as it was.
+
+    **Memory**: networks of one shape share their workspaces. Those that are idle have at most 64 MiB in all.
+
+    **From compiled code**: a network is a function that your own ``@njit`` functions may call; see `fastbp.jit`.
+
+    **On a GPU**, with ``backend="cuda"``, the network and its calls are the same. It takes an NVIDIA GPU of compute
+    capability 7.0 or more, and ``pip install 'fastbp[cuda]'``.
+
+    - Parameters, gradient and optimizer stay on the device. CuPy, PyTorch and JAX take `theta` and `weights` without a
+      copy; ``net.theta[:] = …`` writes them, and `theta_on_host` gives a NumPy array.
+    - X and d are checked and moved once. Arrays of those libraries on the device are read where they lie, and their
+      results stay there. Samples that do not fit go over in chunks, while the GPU works on the chunk before.
+    - Training on plain batches takes many steps in one launch, where a tile of samples fits into shared memory with all
+      its layers. Other networks, and dropout, clipping and penalties, take a launch for each formula and layer.
+    - The order of every sum depends on the network, the batch, and whether the samples fit into free memory. So two
+      runs have the same bits; those of the processor differ by rounding.
+    - Kernels are compiled in every process, for some seconds.
+    - `fit_many`, `fastbp.jit` and the estimators compute on the processor.
+    - The kernels are compiled for compute capabilities 7.0 to 9.0, and hold to the same tests as the other backends in
+      Numba's simulator. How fast they are has not been measured; ``fastbp compare --backends cuda --peers`` does.
+
     Examples
     --------
     >>> import numpy as np

@@ -44,6 +44,14 @@ def set_num_threads(n: int) -> None:
     A mask that ``numba.set_num_threads`` put on the calling thread holds too: the smaller number counts. Results have
     the same bits for any number.
 
+    Small steps stay on one thread. Longer calls of every kind try whether more threads pay, and what a call has learned
+    about networks of its shape serves the next.
+
+    Several Python threads may train at once, and so may forked children. Where Numba's threading layer cannot do that
+    safely, such a call stays on one thread. On the layer "workqueue" two parallel kernels at once end the process, and
+    a kernel of your own beside a `fit` in another thread is one of two. There set NUMBA_THREADING_LAYER to "omp" or
+    "tbb" (``pip install tbb``), or call ``set_num_threads(1)``.
+
     Raises
     ------
     TypeError, ValueError

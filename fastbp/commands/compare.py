@@ -48,9 +48,11 @@ NETWORK_DEFAULTS = {"batch": 128, "activation": "relu", "loss": "softmax_cross_e
 DEFAULT_BACKENDS = [name for name in NAMES[1:] if name not in ON_GPU]
 
 _EPILOG = f"""workloads: {', '.join(workload.name for workload in WORKLOADS)}; all of them if none is named.
-By name also {', '.join(workload.name for workload in FUSED)} and {FASHION.name}: Fashion-MNIST's 784-100-10, shuffled.
+By name also {', '.join(workload.name for workload in FUSED)} and {FASHION.name}: Fashion-MNIST's 784-100-10, shuffled
+by every library in its own way; the others take their batches in order.
 On a GPU, with --backends cuda, if none is named: {', '.join(workload.name for workload in GPU_WORKLOADS)}.
---peers adds CuPy and PyTorch on the GPU then, and those of the processor if one of its backends is named too.
+--peers then adds PyTorch (eager, compiled, as CUDA graphs) and CuPy, whose products are cuBLAS's, each with and without
+TF32, and the peers on the processor if one of its backends is named too. Shares are of the GPU's own ceiling.
 Every contestant is first held against the formulas in float64, then all are timed in turn, round after round.
 The table says how many times as long as tiled each takes; --show picks another quantity, and --json and --csv have
 all of them. Let nothing else run meanwhile."""

@@ -26,7 +26,8 @@ def add_command(commands: Any) -> None:
     """Add the parser of `fastbp doctor`."""
     parser = commands.add_parser(
         "doctor", help="say what fastbp runs on",
-        description="Print versions, threads, the kernel cache, the vector width, BLAS and the GPU as they are here.")
+        description="Print versions, threads, the kernel cache, the vector width, BLAS and the GPU as they are here, "
+                    "or why there is no GPU.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     parser.set_defaults(run=run)
 

@@ -9,13 +9,14 @@ from .. import datasets
 from ..mlp import load
 from .output import as_json
 from .scaling import Scaling, predictions
-from .tables import add_table_options, as_written
+from .tables import RULES, add_table_options, as_written
 
 
 def add_command(commands: Any) -> None:
     """Add the parser of `fastbp predict`."""
     parser = commands.add_parser(
-        "predict", help="predict with a trained network",
+        "predict", help="predict with a trained network", formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=RULES,
         description="Print one prediction a line, as CSV: the class or the quantities of every row of the data.")
     parser.add_argument("model", metavar="MODEL", help="a network that 'fastbp train' wrote")
     parser.add_argument("--data", required=True, metavar="SOURCE",

@@ -5,6 +5,19 @@ from typing import Any
 
 from .. import datasets
 
+#: How all commands read a table, for their help.
+RULES = """tables:
+  The first row is names if it alone has text in a column of numbers, or has no number, or has the names of the model's
+  features. It is a sample if it has numbers where the others have them. Where it may be either, as with the numbers
+  0, 1, 2, ... that pandas writes for columns without names, the command refuses, until --header says it.
+  Fields are separated by commas, in a .tsv file by tabs, and decimals are marked by points. Where others fit, such as
+  those of Excel in many countries, the message names them: --delimiter ';' --decimal ','.
+  Classes are the text of their fields: 007 is not 7, and 1.0 is not 1.
+  The empty field, and words such as NA, None and nan, stand for a missing value, which is refused.
+  Blank lines, spaces around fields, delimiters at the ends of all rows, a byte order mark, and lines before the table
+  that begin with # do not count.
+"""
+
 
 def add_table_options(parser: Any) -> None:
     """Add them to a parser or to a group of one."""

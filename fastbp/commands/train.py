@@ -26,7 +26,27 @@ from . import cautions
 from .output import as_json, require_place
 from .scaling import Scaling
 from .scores import as_lines, scores_of
-from .tables import add_table_options, as_written
+from .tables import RULES, add_table_options, as_written
+
+
+_EPILOG = f"""{RULES}
+Inputs and quantities are standardised, in any magnitude that float64 holds. Beside the test score stands that of a
+baseline, which always says the commonest class or the mean.
+
+Warnings, on standard error and in JSON under "warnings": a column that numbers the rows; as many classes as rows; fewer
+than {cautions.FEWEST} rows of a class; classes that differ only in how they are written; a class so common that always
+saying it is as accurate.
+
+example: Fashion-MNIST, whose files Debian's package dataset-fashion-mnist installs. With one hidden layer of 100 units
+the test accuracy is 0.883 to 0.886 (three seeds; the data set's own table has 0.871 for scikit-learn's network of that
+shape).
+  fastbp train --data /usr/share/datasets/fashion-mnist --batch-size 128 --epochs 30 --learning-rate 0.0005 \\
+      --weight-decay 0.0003
+"""
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults of options, and the epilog as it stands."""
 
 
 class Part(NamedTuple):
@@ -39,7 +59,7 @@ class Part(NamedTuple):
 def add_command(commands: Any) -> None:
     """Add the parser of `fastbp train`."""
     parser = commands.add_parser(
-        "train", help="train a network on a data set", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "train", help="train a network on a data set", formatter_class=_Help, epilog=_EPILOG,
         description="Train a network on standardised inputs, test it, and write the model and its loss curve.")
     data = parser.add_argument_group("data")
     data.add_argument("--data", required=True, metavar="SOURCE",

@@ -66,6 +66,8 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "warmup", help="compile all kernels now",
         description="Fill the kernel cache, so that no first call and no first training has to wait for the compiler, "
+                    "in your user cache folder or in NUMBA_CACHE_DIR, under a digest of the package's source, so that "
+                    "an upgrade or an edit never meets stale kernels; "
                     f"and remove caches of other versions of fastbp that are {UNUSED_DAYS} days old. What long "
                     "trainings with batches of one sample compile for their own list of widths is not in it.")
     parser.add_argument("--dtype", type=_names_of(DTYPES), default=",".join(DTYPES), metavar="NAME[,NAME…]",

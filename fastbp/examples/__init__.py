@@ -1,1 +1,11 @@
-"""Programs of a few seconds that show what fastbp is for: ``python -m fastbp.examples.cart_pole``, and the others."""
+"""Programs of a few seconds that show what fastbp is for: ``python -m fastbp.examples.cart_pole``, and the others.
+
+=================  ==========================================================
+`cart_pole`        trains a policy inside a compiled cart-pole loop
+`ensemble`         uncertainty bands, from a hundred networks
+`pendulum`         a surrogate in an ODE integration
+`lbfgs`            SciPy's optimizer on theta
+`clipped_steps`    the clipping of differentially private training
+`drop_in`          times and scores beside scikit-learn's
+=================  ==========================================================
+"""

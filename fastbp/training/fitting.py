@@ -83,7 +83,8 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     Returns
     -------
     History
-        Also after Ctrl-C, which ends training within 100 ms, with a warning.
+        Also after Ctrl-C, which ends training with a warning, within 100 ms, or the time of 256 samples where these
+        take longer.
 
     Raises
     ------
