@@ -1,4 +1,7 @@
-"""Single pieces of the machine under `tiled`, called by their addresses with every shape that they have code for."""
+"""The tile `lane_gradient` and narrow transposes, called by address in every shape that they have code for.
+
+And in which networks that tile is chosen.
+"""
 
 import numpy as np
 import pytest

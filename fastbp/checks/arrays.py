@@ -1,7 +1,8 @@
-"""From what users pass to what kernels may read: every check is made here, before any kernel runs.
+"""Arrays that users pass in: checked, and converted to what kernels may read.
 
 Kernels get C-contiguous, aligned arrays of one dtype, with finite numbers and labels inside the classes. Arrays that
-are so already are used without a copy, read-only and memory-mapped ones included; others are converted once.
+are so already are used without a copy, read-only and memory-mapped ones included; others are converted once. Arrays on
+a GPU are checked there, in `backends/gpu/memory.py`.
 """
 
 import functools

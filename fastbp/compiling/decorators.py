@@ -1,8 +1,8 @@
 """How fastbp's functions are compiled: a few decorators.
 
-`formula` is for the scalar equations, `inlined` for functions that give views and are used from Python too,
-`kernel` for everything that loops, `subkernel` and `panel_loop` for loops within kernels. Nothing is compiled at
-import; each kernel is compiled at its first call for a dtype and then kept on disk.
+`formula` is for the scalar equations. `inlined` is for functions that run as they are in Python, and are compiled where
+kernels call them. `kernel` is for what Python calls, `subkernel` and `panel_loop` for loops within kernels. Nothing is
+compiled at import: a kernel is compiled at its first call for a dtype, and then kept on disk.
 """
 
 import functools
@@ -130,7 +130,9 @@ def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def kernel(function: Callable[..., Any] | None = None, *, name: str | None = None, parallel: bool = False,
            inline: bool = False, at_calls: Callable[..., bool] | None = None) -> Any:
-    """Compile a kernel, cache it on disk, and release the GIL while it runs.
+    """A kernel, which is called from Python and from other kernels; it releases the GIL when Python calls it.
+
+    It is compiled at the first call with arguments of new types, and kept on disk where there is a kernel cache.
 
     Parameters
     ----------
@@ -141,7 +143,7 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
     parallel : bool
         Whether `numba.prange` runs on threads. Only prange does: array expressions stay serial.
     inline : bool
-        Whether LLVM is to inline it into what calls it.
+        Whether LLVM has to inline it into what calls it.
     at_calls : callable, optional
         What looks at each call in compiled code before that is compiled, and may refuse it: (call, caller, function) of
         Numba's IR. It returns False: Numba asks it whether to inline the function's Python code.

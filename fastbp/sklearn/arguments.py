@@ -89,6 +89,6 @@ def part_of(samples: Samples, rows: np.ndarray) -> Samples:
 
 
 def require_unmasked_arguments(**given: Any) -> None:
-    """Refuse masked arrays among the arguments of a call; raises what `inputs.require_unmasked` does."""
+    """Refuse masked arrays among the arguments of a call; raises what `require_unmasked` does."""
     for name, value in given.items():
         require_unmasked(name, value)

@@ -30,7 +30,7 @@ def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replaceme
               dropout: float | Sequence[float] | None = None) -> Plan:
     """How a network is to go through n samples; a seed that is not given is drawn from the network's generator.
 
-    Raises what `dropout.checked_rates` does, before a seed is drawn.
+    Raises what `checked_rates` does, before a seed is drawn.
     """
     rates = checked_rates(dropout, len(net.widths) - 1)
     # Where nothing is called by address, 1 says that units are dropped.

@@ -1,11 +1,22 @@
-"""The register tile: the machine under the `tiled` backend, and the only place with explicit vectors.
+"""The machine under the `tiled` backend, and the only place with explicit vectors of the processor.
 
-`host` says how wide this processor's vectors are and how many rows of a tile its registers hold. Pieces in LLVM code,
-compiled once for a dtype and called by address: `product`, the tile that computes all three products of
-backpropagation, and `lane_gradient`, another one of δ hᵀ for small networks; `row_products`, the same for single
-samples; `transpose`, samples into panels and back; `sums` and `magnitude`. Built on them, in Numba: `panels` and
-`gradients`, the two phases; `rows`, both for a few samples; `phases`, their entries; `online`, one-sample steps for
-constant widths. `job` is what they are all given, and `ceiling` measures what the processor could do at most.
+`host` says how wide this processor's vectors are, and how many rows of a tile its registers hold.
+
+Functions that are compiled once for a dtype and called by address, with loops in LLVM code by `vectors`:
+
+- `product`: the register tile, which computes all three products of backpropagation;
+- `lane_gradient`: another tile of δ hᵀ, for small networks;
+- `row_products`: the three products for single samples;
+- `transpose`: samples into panels, and back;
+- `sums`: Σ_s δ of single units; `clipping`: norms of samples' gradients, and δ clipped to them.
+
+Such functions whose loops are Numba's: `magnitude`, the largest number of a panel; `outcomes`, E of every sample;
+`phases`, the entries of the two phases.
+
+The phases: `panels` takes groups of panels forward and back, and `gradients` sums up ∂E/∂W. `rows` has both for a few
+samples, and `online` one-sample steps for constant widths. `crew` shares the chunks of large batches among threads.
+`workspace` is the memory of all of them, `job` what they are all given, and `ceiling` measures what the processor could
+do at most.
 
 A *panel* holds one vector of samples (`lanes` of them), unit after unit: element (i, s) of a layer lies at
 ``i * lanes + s``. So one vector load takes one unit of all its samples, and every function of single units vectorises.

@@ -1,4 +1,4 @@
-"""Pieces of LLVM code for vectors, used by `product`, `transpose` and `ceiling`; nothing else writes such code."""
+"""Vectors in LLVM code: the loads, stores, shuffles and sums of which the functions of this folder are built."""
 
 from collections.abc import Sequence
 from typing import Any
