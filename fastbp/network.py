@@ -29,7 +29,7 @@ from .layout import Views, bias_vector, make_layout, weight_matrix
 from .optimizers.settings import SGD, DivergenceError
 from .pace import Pace, paces_of
 
-IN_ORDER, NOBODY = np.empty(0, np.int64), np.empty(0)
+NO_ORDER, NO_NORMS = np.empty(0, np.int64), np.empty(0)
 
 
 class Network:
@@ -66,8 +66,8 @@ class Network:
         self._backend_name, self._backend = backend_named(backend)
         self._layout = make_layout(self._widths)
         self._paces = paces_of(self._backend_name, self._dtype.name, self._widths)
-        self._unwanted = (no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
-                          no_rows(self._dtype, self._widths[0]))
+        self._no_results = (no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
+                            no_rows(self._dtype, self._widths[0]))
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -352,12 +352,12 @@ class Network:
                                                self._loss.targets)
 
     def _propagate(self, samples: Samples, *, grad: np.ndarray | None = None, Y: np.ndarray | None = None,
-                   E0: np.ndarray | None = None, norms: np.ndarray = NOBODY,
+                   E0: np.ndarray | None = None, norms: np.ndarray = NO_NORMS,
                    extras: Extras = NO_EXTRAS) -> tuple[float, int]:
         """`Backend.propagate` over all samples, in slices that Ctrl-C can end; what is not given is not computed."""
         n, layout = len(samples.X), self.layout
         passes = 3 if grad is not None else 2 if E0 is not None else 1
-        no_grad, no_Y, no_E0 = self._unwanted
+        no_grad, no_Y, no_E0 = self._no_results
         grad = no_grad if grad is None else grad
         Y = no_Y if Y is None else Y
         E0 = no_E0 if E0 is None else E0
@@ -366,13 +366,13 @@ class Network:
         try:
             with threads.allowed(operations if self._backend.parallel else 0.0) as count:
                 if operations < threads.SMALL_CALL:  # too short to look at the clock
-                    return self._backend.propagate(self._theta, layout, samples, IN_ORDER, 0, n, E, grad, Y, E0,
+                    return self._backend.propagate(self._theta, layout, samples, NO_ORDER, 0, n, E, grad, Y, E0,
                                                    norms, extras, idle.work, count)
                 pace, chunk = self.pace(("call", passes), passes), self._shelf.chunk
                 while start < n:
                     begin, (team, budget) = time.perf_counter(), pace.next_slice(count)
                     stop = min(start + max(1, budget // chunk) * chunk, n)
-                    E, found = self._backend.propagate(self._theta, layout, samples, IN_ORDER, start, stop, E, grad, Y,
+                    E, found = self._backend.propagate(self._theta, layout, samples, NO_ORDER, start, stop, E, grad, Y,
                                                        E0, norms, extras, idle.work, team)
                     pace.learn(team, time.perf_counter() - begin, stop - start)
                     start, correct = stop, correct + found
@@ -401,7 +401,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what `_prepare` makes; None for a gradient of zero, as training leaves it."""
-        prepared = ("_backend", "_layout", "_paces", "_shelf", "_unwanted")
+        prepared = ("_backend", "_layout", "_paces", "_shelf", "_no_results")
         state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         theta, grad = map(self._backend.memory.to_host, (self._theta, self._grad))
         return state | {"_theta": theta, "_grad": grad if grad.any() else None}

@@ -13,7 +13,7 @@ import numpy as np
 from .checks.arguments import require_number, require_whole
 from .compiling.decorators import formula
 
-CONSTANT, STEP, COSINE, INVERSE_SCALING = 0, 1, 2, 3
+CONSTANT, STEP_DECAY, COSINE, INVERSE_SCALING = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Step:
         require_number("factor", self.factor, at_least=0.0)
 
     def spec(self) -> np.ndarray:
-        return np.array([STEP, self.learning_rate, self.every, self.factor, 0.0], np.float64)
+        return np.array([STEP_DECAY, self.learning_rate, self.every, self.factor, 0.0], np.float64)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def learning_rate_at(spec: Any, t: Any) -> Any:
         # The schedule's first rate is γ_0 for every kind.
         return rate * (t + 1.0) / warm_up
     t = t - warm_up
-    if kind == STEP:
+    if kind == STEP_DECAY:
         return rate * q ** math.floor(t / p)
     if kind == COSINE:
         return q + (rate - q) * 0.5 * (1.0 + math.cos(math.pi * min(t / p, 1.0)))

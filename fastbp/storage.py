@@ -31,7 +31,7 @@ def save(net: Network, path: "str | PathLike[str]") -> None:
     """Write the network to one .npz file: its shape, names, parameters and metadata.
 
     The file is written beside its place under another name and then renamed, so that a crash never leaves half a file.
-    A file that is there already keeps its permissions; of a link, the file that it points to is replaced.
+    A file that is replaced leaves its permissions to the new one; of a link, the file that it points to is replaced.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def save(net: Network, path: "str | PathLike[str]") -> None:
         If the file cannot be written.
     """
     path = Path(path)
-    there = path.stat() if path.exists() else None
-    if there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISDIR(there.st_mode)):
+    existing = path.stat() if path.exists() else None
+    if existing is not None and not (stat.S_ISREG(existing.st_mode) or stat.S_ISDIR(existing.st_mode)):
         raise ValueError(f"path: expected a file or nothing at {path}, found a device, a pipe or the like")
     theta = net.theta_on_host()
     if not all(np.isfinite(part).all() for part in np.split(theta, range(_PART, theta.size, _PART))):
@@ -68,8 +68,8 @@ def save(net: Network, path: "str | PathLike[str]") -> None:
                      activations=np.array(net.activations), loss=net.loss, theta=theta, metadata=metadata)
             file.flush()
             os.fsync(file.fileno())
-        if there is not None:
-            os.chmod(temporary, stat.S_IMODE(there.st_mode))
+        if existing is not None:
+            os.chmod(temporary, stat.S_IMODE(existing.st_mode))
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -144,7 +144,7 @@ class _Vector:
         self.shape, _, self.dtype = read_header(self._stream)
 
     def require_size(self) -> None:
-        """Refuse what holds fewer or more numbers than it says, before there is memory for them."""
+        """Refuse what holds fewer or more numbers than it says, before memory for them is taken."""
         found, expected = self._bytes - self._stream.tell(), math.prod(self.shape) * self.dtype.itemsize
         if found != expected:
             raise ValueError(f"its theta has {found} bytes and not {expected}")

@@ -140,7 +140,7 @@ for depth in range(1, 7):
                 replacement=kind == "bits", optimizer=Adam(0.01) if kind == "weights" else SGD(0.1, clip_norm=1.0))
 module = sys.modules[f"fastbp.backends.{backend}"]
 propagate = module.propagate_arrays if backend == "tiled" else module.propagate
-largest_magnitude = fastbp.checks.arrays.LARGEST[np.dtype("float32")]
+largest_magnitude = fastbp.checks.arrays.MAGNITUDE_KERNELS[np.dtype("float32")]
 for kernel in (propagate, module.train, fastbp.optimizers.updates.update, largest_magnitude):
     print(len(kernel.signatures), sum(kernel.stats.cache_misses.values()))
 if backend == "loops" and module.propagate.stats.cache_misses:

@@ -5,7 +5,8 @@ With a row for each sample, H_0 = X and for the layers k = 1 … L
     A_k = H_{k-1} W_kᵀ + b_k;  H_k = g_k(A_k);  Y = H_L
     Δ_k = E_k ⊙ g'_k(A_k);  ∂E/∂W_k += Δ_kᵀ H_{k-1};  ∂E/∂b_k += Σ_s Δ_k;  E_{k-1} = Δ_k W_k
 
-Compiled code reaches BLAS through SciPy, which is an extra. How BLAS orders its sums, and so the last bits, is its own.
+Compiled code reaches BLAS through SciPy, which is an extra. BLAS decides on the order of its sums, and so on their last
+bits.
 """
 
 import importlib
@@ -43,7 +44,7 @@ from .sample import nbytes as nbytes
 from .sample import specialised as specialised
 from .training_loop import training_loop
 
-#: Where it keeps numbers.
+#: Where the backend keeps parameters and samples.
 memory = HOST
 
 
@@ -60,26 +61,26 @@ MAX_CHUNK, MAX_BYTES = 1024, 2**24
 
 
 def chunk(layout: Layout, dtype: np.dtype) -> int:
-    """How many samples are taken at a time; see `Backend.chunk`."""
+    """The number of samples in a chunk; see `Backend.chunk`."""
     fitting = MAX_BYTES // (4 * int(layout.units[-1]) * dtype.itemsize)
     return max(1, min(MAX_CHUNK, fitting, longest_chunk(flops(dtype), layout.size)))
 
 
 class Workspace(NamedTuple):
-    """Every layer's values for a chunk of samples, layer after layer, and a weight matrix."""
+    """The values of every layer for a chunk of samples, layer after layer, and a weight matrix."""
 
-    a: np.ndarray      # (chunk · ΣN,) A_1, A_2, … one after another
-    h: np.ndarray      # (chunk · ΣN,) H_0, H_1, …
-    e: np.ndarray      # (chunk · ΣN,) E_0, E_1, …
-    delta: np.ndarray  # (chunk · ΣN,) Δ_1, …
-    d: np.ndarray      # (chunk, N_L) the targets
-    dW: np.ndarray     # (max N_k N_{k-1},) a chunk's ∂E/∂W_k
-    outcome: np.ndarray  # (OUTCOME_ROWS,) what the loss finds out about a sample
-    numbers: np.ndarray  # (chunk,) which samples they are
+    a: np.ndarray               # (chunk · ΣN,) A_1, A_2, … one after another
+    h: np.ndarray               # (chunk · ΣN,) H_0, H_1, …
+    e: np.ndarray               # (chunk · ΣN,) E_0, E_1, …
+    delta: np.ndarray           # (chunk · ΣN,) Δ_1, …
+    d: np.ndarray               # (chunk, N_L) the targets
+    dW: np.ndarray              # (max N_k N_{k-1},) a chunk's ∂E/∂W_k
+    outcome: np.ndarray         # (OUTCOME_ROWS,) E and correct of a sample, and the loss's intermediate results
+    sample_numbers: np.ndarray  # (chunk,) the place of each sample in X
 
 
 def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
-    """The memory for calls with up to that many samples."""
+    """The workspace for calls with at most this many samples."""
     count, units = min(samples, chunk(layout, dtype)), int(layout.units[-1])
     a, h, e, delta = (np.zeros(count * units, dtype) for _ in range(4))
     return Workspace(a, h, e, delta, np.zeros((count, int(layout.widths[-1])), dtype),
@@ -104,7 +105,7 @@ def forward_chunk(theta: Any, layout: Layout, count: int, extras: Extras, work: 
         for s in range(count):
             for i in range(b.shape[0]):
                 A[s, i] += b[i]
-            activate(layout, k, A[s], H[s], masks_of(extras, work.numbers, s))
+            activate(layout, k, A[s], H[s], masks_of(extras, work.sample_numbers, s))
 
 
 @subkernel
@@ -127,7 +128,7 @@ def backward_chunk(theta: Any, layout: Layout, count: int, lowest: int, extras: 
         A, H = rows(work.a, layout, k, count), rows(work.h, layout, k, count)
         e, delta = rows(work.e, layout, k, count), rows(work.delta, layout, k, count)
         for s in range(count):
-            activation_delta(layout, k, A[s], H[s], e[s], delta[s], masks_of(extras, work.numbers, s))
+            activation_delta(layout, k, A[s], H[s], e[s], delta[s], masks_of(extras, work.sample_numbers, s))
         if k > lowest:
             np.dot(delta, weight_matrix(theta, layout, k), rows(work.e, layout, k - 1, count))
 
@@ -167,7 +168,7 @@ def add_weight_gradient(grad: Any, layout: Layout, k: int, delta: Any, H_prev: A
 @kernel
 def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, E: float, grad: Any, Y: Any,
               E0: Any, norms: Any, extras: Extras, work: Workspace, threads: int) -> Any:
-    """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
+    """E and ∇E of the samples order[start:stop], chunk after chunk; see `Backend.propagate`."""
     lowest = lowest_error(layout, grad, E0)
     chunk = work.d.shape[0]
     total, correct = E, 0
@@ -177,7 +178,7 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
         for s in range(count):
             sample = sample_at(order, first + s)
             copy_row(samples.X[sample], H_0[s])
-            work.numbers[s] = sample
+            work.sample_numbers[s] = sample
         forward_chunk(theta, layout, count, extras, work)
         if has_targets(samples):
             chunk_E, chunk_correct = loss_chunk(layout, samples, order, first, count, work)

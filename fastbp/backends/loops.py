@@ -118,8 +118,8 @@ def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: i
     """
     a, h, e, d = work.a[s], work.h[s], work.e[s], work.d[s]
     copy_row(samples.X[sample], layer(h, layout, 0))
-    work.numbers[s] = sample
-    masks = masks_of(extras, work.numbers, s)
+    work.sample_numbers[s] = sample
+    masks = masks_of(extras, work.sample_numbers, s)
     forward_sample(theta, layout, a, h, masks)
     y, e_L = layer(h, layout, layout.depth), layer(e, layout, layout.depth)
     if Y.shape[0] > 0:
@@ -208,15 +208,15 @@ def chunk(layout: Layout, dtype: np.dtype) -> int:
 class Workspace(NamedTuple):
     """The values of every layer for a chunk of samples, a row of all units for each sample."""
 
-    a: np.ndarray        # (chunk, ΣN) a_k
-    h: np.ndarray        # (chunk, ΣN) h_k, with h_0 = x
-    e: np.ndarray        # (chunk, ΣN) e_k, down to e_0
-    delta: np.ndarray    # (chunk, ΣN) δ_k
-    d: np.ndarray        # (chunk, N_L) the targets
-    E: np.ndarray        # (chunk,) the loss of each sample
-    correct: np.ndarray  # (chunk,) 1 where it is classified correctly
-    outcome: np.ndarray  # (chunk, OUTCOME_ROWS) E, correct, and the loss's intermediate results
-    numbers: np.ndarray  # (chunk,) the number of each sample
+    a: np.ndarray               # (chunk, ΣN) a_k
+    h: np.ndarray               # (chunk, ΣN) h_k, with h_0 = x
+    e: np.ndarray               # (chunk, ΣN) e_k, down to e_0
+    delta: np.ndarray           # (chunk, ΣN) δ_k
+    d: np.ndarray               # (chunk, N_L) the targets
+    E: np.ndarray               # (chunk,) the loss of each sample
+    correct: np.ndarray         # (chunk,) 1 where it is classified correctly
+    outcome: np.ndarray         # (chunk, OUTCOME_ROWS) E, correct, and the loss's intermediate results
+    sample_numbers: np.ndarray  # (chunk,) the place of each sample in X
 
 
 def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:

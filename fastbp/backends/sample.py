@@ -44,9 +44,9 @@ NO_MASKS = Masks(0, 0, 0, 0)
 
 
 @inlined
-def masks_of(extras: Any, numbers: Any, s: Any) -> Any:
-    """The masks of the sample with the number numbers[s]."""
-    return Masks(extras.drop, extras.rates, extras.key, address_in_memory(pointer(numbers, s)))
+def masks_of(extras: Any, sample_numbers: Any, s: Any) -> Any:
+    """Which units are dropped of the sample with the number sample_numbers[s]."""
+    return Masks(extras.drop, extras.rates, extras.key, address_in_memory(pointer(sample_numbers, s)))
 
 
 @inlined

@@ -24,7 +24,7 @@ RUNNING, DIVERGED, STALLED = 0, 1, 2
 
 #: The columns of Progress.counts and Progress.sums.
 EPOCH, POSITION, STEP, CORRECT, STALE = 0, 1, 2, 3, 4
-BATCH_E, EPOCH_E, REACH, BEST = 0, 1, 2, 3
+BATCH_E, EPOCH_E, BOUND, BEST = 0, 1, 2, 3
 
 
 class Plan(NamedTuple):
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     loss_share: float # by what a batch's E is multiplied in the recorded loss times n: n / Σ w of all samples where
                       # that is Σ w L / Σ w; or 0, for the mean over samples of their batches' own means
     tolerance: float  # training stalls where the recorded loss has not been better than the best by that much in
-    patience: int     # more than so many epochs in a row; 0 where nobody asks
+    patience: int     # more than so many epochs in a row; 0 for no such rule
     drop: int         # the address of what drops units, or 0; see `dropout.drop_panel`
     rates: np.ndarray # (L+1,) the rates of the layers k = 0 … L, or (0,)
 
@@ -115,18 +115,18 @@ def end_epoch(progress: Progress, plan: Plan, n: int) -> int:
 
 @subkernel
 def never(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
-          epoch_E: float, reach: float, extras: Extras, work: Any, threads: int) -> Any:
+          epoch_E: float, bound: float, extras: Extras, work: Any, threads: int) -> Any:
     """For backends that do not descend at once; see `training_loop`."""
-    return epoch_E, 0, 0, reach
+    return epoch_E, 0, 0, bound
 
 
 def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..., Any] = never) -> Any:
     """The compiled `train` of a backend, under a name of its own.
 
     Where the optimizer is plain gradient descent, a backend may take the step while it computes the gradient, without
-    writing it down: ``descend(theta, layout, samples, order, start, stop, batches, rate, epoch_E, reach, extras,
+    writing it down: ``descend(theta, layout, samples, order, start, stop, batches, rate, epoch_E, bound, extras,
     work, threads)`` does θ ← θ - rate ∇E for the batch from start to stop, and may go on with as many as `batches`
-    batches of that size in all, if θ stays finite; no parameter is larger than `reach` when it begins. It returns
+    batches of that size in all, if θ stays finite; no parameter is larger than `bound` when it begins. It returns
     epoch_E, to which it has added the E of one batch after another, how many samples were correct, how many batches it
     took, and the new bound, negative if not known; or 0 batches, with θ as it was.
 
@@ -139,7 +139,7 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
               progress: Progress, until_epoch: int, budget: int, work: Any, threads: int) -> int:
         n = samples.X.shape[0]
         counts, sums = progress.counts, progress.sums
-        nothing, nobody = samples.X[:0], progress.loss[:0]
+        no_rows, no_norms = samples.X[:0], progress.loss[:0]
         at_once = is_plain_descent(optimizer, plan)
         while budget > 0 and counts[EPOCH] < until_epoch:
             position = counts[POSITION]
@@ -156,27 +156,27 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
                 batches = min(n - position, budget) // size if has_constant_rate(
                     optimizer.schedule, state.updates[0]) else 1
                 rate = learning_rate_at(optimizer.schedule, state.updates[0]) / size
-                reach = largest_of(theta) if sums[REACH] < 0.0 else sums[REACH]
-                sums[EPOCH_E], correct, taken, sums[REACH] = descend(
-                    theta, layout, samples, progress.order, position, stop, max(1, batches), rate, sums[EPOCH_E], reach,
+                bound = largest_of(theta) if sums[BOUND] < 0.0 else sums[BOUND]
+                sums[EPOCH_E], correct, taken, sums[BOUND] = descend(
+                    theta, layout, samples, progress.order, position, stop, max(1, batches), rate, sums[EPOCH_E], bound,
                     extras, work, threads)
                 stop += max(0, taken - 1) * size
                 state.updates[0] += taken
             if taken == 0:
                 sums[BATCH_E], correct = propagate(
-                    theta, layout, samples, progress.order, position, stop, sums[BATCH_E], grad, nothing, nothing,
-                    nobody, extras, work, threads)
+                    theta, layout, samples, progress.order, position, stop, sums[BATCH_E], grad, no_rows, no_rows,
+                    no_norms, extras, work, threads)
                 if stop == batch_stop:
                     size = batch_stop - batch_start
-                    mass = np.float64(size)
+                    divisor = np.float64(size)
                     if plan.by_weight:
-                        mass = sum_of_weights(samples.weights, progress.order, batch_start, batch_stop)
+                        divisor = sum_of_weights(samples.weights, progress.order, batch_start, batch_stop)
                     penalty = add_penalty(theta, grad, layout, plan.penalty) if plan.penalty > 0.0 else 0.0
-                    if not (is_finite(sums[BATCH_E]) and update(theta, grad, 1.0 / mass, optimizer, state, threads)):
+                    if not (is_finite(sums[BATCH_E]) and update(theta, grad, 1.0 / divisor, optimizer, state, threads)):
                         return DIVERGED
-                    share = plan.loss_share if plan.loss_share > 0.0 else size / mass
+                    share = plan.loss_share if plan.loss_share > 0.0 else size / divisor
                     sums[EPOCH_E] += (plan.loss_scale * sums[BATCH_E] + penalty) * share
-                    sums[BATCH_E], sums[REACH] = 0.0, -1.0
+                    sums[BATCH_E], sums[BOUND] = 0.0, -1.0
                     taken = 1
             counts[CORRECT] += correct
             counts[STEP] += taken

@@ -196,7 +196,7 @@ def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: in
 def as_targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """The labels and the targets of n samples, of which one is empty; raises what `as_samples` does."""
     given = numeric_array("d", d)
-    if takes_labels(given.shape, n, outputs, kind):
+    if are_labels(given.shape, n, outputs, kind):
         return _as_labels(given, outputs), no_rows(dtype, outputs)
     given = given.reshape(n, outputs)
     targets, _ = kernel_array("d", given, dtype, ndim=2)
@@ -207,7 +207,7 @@ def as_targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tupl
     return NO_LABELS, targets
 
 
-def takes_labels(shape: tuple[int, ...], n: int, outputs: int, kind: str) -> bool:
+def are_labels(shape: tuple[int, ...], n: int, outputs: int, kind: str) -> bool:
     """Whether targets of that shape are labels of n samples; if not, they are (n, outputs), or (n,) for one output.
 
     Raises
@@ -239,7 +239,7 @@ def as_weights(sample_weight: Any, n: int, dtype: np.dtype) -> np.ndarray:
     return weights
 
 
-def mass_of(weights: np.ndarray, n: int) -> float:
+def total_weight(weights: np.ndarray, n: int) -> float:
     """Σ w of n samples; n, where they have no weights or only zeros."""
     return float(weights.sum(dtype=np.float64)) or float(n)
 
@@ -279,7 +279,7 @@ def _require_probabilities(targets: np.ndarray, *, sum_to_one: bool) -> None:
 
 def largest_magnitude(array: np.ndarray) -> float:
     """max |x| over a C-contiguous array; NaN if there is one, else infinity if there is one."""
-    found: float = LARGEST[array.dtype](array.ravel())
+    found: float = MAGNITUDE_KERNELS[array.dtype](array.ravel())
     return found
 
 
@@ -297,7 +297,7 @@ def largest_bits(bits: Any) -> Any:
     return found >> one
 
 
-def _largest_of(number: Any, unsigned: Any) -> Any:
+def _magnitude_kernel(number: Any, unsigned: Any) -> Any:
     @kernel(name=f"largest_magnitude_{number.__name__}")
     def largest_magnitude(flat: Any) -> float:
         return np.float64(unsigned(largest_bits(flat.view(unsigned))).view(number))
@@ -306,7 +306,7 @@ def _largest_of(number: Any, unsigned: Any) -> Any:
 
 
 #: The kernel under `largest_magnitude`, for a flat array of each dtype.
-LARGEST = {np.dtype(number): _largest_of(number, unsigned)
+MAGNITUDE_KERNELS = {np.dtype(number): _magnitude_kernel(number, unsigned)
             for number, unsigned in ((np.float32, np.uint32), (np.float64, np.uint64))}
 
 

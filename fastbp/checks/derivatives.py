@@ -17,7 +17,7 @@ POINTS = tuple(sign * size for size in (0.013, 0.11, 0.37, 0.81, 1.27, 2.3, 4.1,
 
 #: Half the distance of a finite difference; how far two one-sided ones may differ where there is no kink, and how far
 #: the derivative may be off, for values of about 1.
-STEP, KINK, TOLERANCE = 1e-5, 1e-3, 1e-5
+DIFFERENCE_STEP, KINK, TOLERANCE = 1e-5, 1e-3, 1e-5
 
 #: What a formula has to compile for.
 FLOATS = (np.float32, np.float64)
@@ -170,7 +170,7 @@ def require_derivative(names: tuple[str, str], value: Callable[..., float], deri
         That names the function, the point, and both numbers.
     """
     for x in POINTS:
-        h = STEP * max(1.0, abs(x))
+        h = DIFFERENCE_STEP * max(1.0, abs(x))
         below, here, above = value(x - h, others), value(x, others), value(x + h, others)
         left, right = (here - below) / h, (above - here) / h
         size = max(1.0, abs(here), abs(left), abs(right))

@@ -16,7 +16,7 @@ import numpy as np
 from ..datasets.sources import shown
 from ..mlp import MLP
 
-LARGEST, SMALLEST = sys.float_info.max, sys.float_info.min
+LARGEST_FLOAT, SMALLEST_NORMAL = sys.float_info.max, sys.float_info.min
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 _COLUMNS = 128  # so many are copied at a time
 
@@ -166,10 +166,10 @@ def mean_and_deviation(A: np.ndarray, name: Callable[[int], str]) -> tuple[np.nd
         means[columns] = np.ldexp(unit[0] + mean, e)
         deviation = np.minimum(np.sqrt(np.mean((beyond - mean) ** 2, axis=0)), _BELOW_ONE)
         deviations[columns] = np.where((beyond == 0.0).all(axis=0), 1.0, np.ldexp(deviation, e))
-    if (deviations < SMALLEST).any():
+    if (deviations < SMALLEST_NORMAL).any():
         j = int(deviations.argmin())
         raise ValueError(f"--data: {name(j)} has the standard deviation {deviations[j]:g}, expected 0 or at least "
-                         f"{SMALLEST:.3g}, below which float64 loses digits: give it in another unit")
+                         f"{SMALLEST_NORMAL:.3g}, below which float64 loses digits: give it in another unit")
     return means, deviations
 
 
@@ -192,7 +192,8 @@ def _numbers(given: dict[str, Any], name: str, count: int, *, above: float = -ma
     """A list of so many finite numbers, as JSON gives it."""
     values = given.get(name)
     if (not isinstance(values, list) or len(values) != count
-            or not all(type(value) in (int, float) and above < value and abs(value) <= LARGEST for value in values)):
+            or not all(type(value) in (int, float) and above < value and abs(value) <= LARGEST_FLOAT
+                       for value in values)):
         bound = "" if above == -math.inf else f" above {above:g}"
         raise ValueError(f"expected {count} finite numbers{bound} as {name!r}, found {values!r:.80}")
     return np.array(values, np.float64)

@@ -46,26 +46,26 @@ def unit_is_kept(key: int, number: int, k: int, i: int, rate: float) -> Any:
 
 
 @panel_loop
-def drop_units(h: Any, numbers: Any, key: int, k: int, rate: float) -> None:
+def drop_units(h: Any, sample_numbers: Any, key: int, k: int, rate: float) -> None:
     """h ← m ⊙ h / (1 - p) of a panel.
 
-    h : (units, samples) of layer k, or their errors; numbers : (samples,) of the samples; key : of the epoch.
+    h : (units, samples) of layer k, or their errors; sample_numbers : (samples,) places in X; key : of the epoch.
     """
     T = type(h[0, 0])
     scale, none = T(1.0 / (1.0 - rate)), T(0.0)
     for i in range(h.shape[0]):
         for s in range(h.shape[1]):  # what depends on i alone, or on s alone, is found once
-            h[i, s] = scale * h[i, s] if unit_is_kept(key, numbers[s], k, i, rate) else none
+            h[i, s] = scale * h[i, s] if unit_is_kept(key, sample_numbers[s], k, i, rate) else none
 
 
 def drop_panel(dtype: str, samples: int) -> Any:
-    """The function (h, units, numbers, key, k, rates) of `drop_units` for a panel, for `address_of`.
+    """The function (h, units, sample_numbers, key, k, rates) of `drop_units` for a panel, for `address_of`.
 
     rates : (L+1,) float64, by the layer k.
     """
-    def panel(h: Any, units: int, numbers: Any, key: int, k: int, rates: Any) -> None:
+    def panel(h: Any, units: int, sample_numbers: Any, key: int, k: int, rates: Any) -> None:
         if rates[k] > 0.0:
-            drop_units(carray(h, (units, samples)), carray(numbers, (samples,)), key, k, rates[k])
+            drop_units(carray(h, (units, samples)), carray(sample_numbers, (samples,)), key, k, rates[k])
 
     return panel, (pointer_type(dtype), INTEGER, types.CPointer(INTEGER), INTEGER, INTEGER,
                    types.CPointer(types.float64))

@@ -78,7 +78,7 @@ class Activation(Record):
         require_new_name("activation", name, [record.name for record in ACTIVATIONS])
         require_initializer(initializer)
         own_g, own_prime = checked_formulas(("g", "g_prime"), (g, g_prime), takes_value=True)
-        self._set(name, f"custom_activation_{next(_NUMBERS)}", own_g, own_prime, initializer,
+        self._set(name, f"custom_activation_{next(_SERIALS)}", own_g, own_prime, initializer,
                   (name, g, g_prime, initializer))
         self.register()
 
@@ -95,7 +95,7 @@ class Activation(Record):
         return restored, (Activation, *self.given)
 
 
-_NUMBERS = itertools.count()
+_SERIALS = itertools.count()
 
 
 def _panel_loops(symbol: str, g: Any, g_prime: Any) -> tuple[Any, Any]:
@@ -106,13 +106,13 @@ def _panel_loops(symbol: str, g: Any, g_prime: Any) -> tuple[Any, Any]:
             for s in range(a.shape[1]):
                 h[i, s] = T(g(a[i, s]))
 
-    def delta(a: Any, h: Any, e: Any, delta: Any) -> None:
+    def apply_delta(a: Any, h: Any, e: Any, delta: Any) -> None:
         T = type(a[0, 0])
         for i in range(a.shape[0]):
             for s in range(a.shape[1]):
                 delta[i, s] = e[i, s] * T(g_prime(a[i, s], h[i, s]))
 
-    return panel_loop(named(f"{symbol}_apply", apply)), panel_loop(named(f"{symbol}_delta", delta))
+    return panel_loop(named(f"{symbol}_apply", apply)), panel_loop(named(f"{symbol}_delta", apply_delta))
 
 
 def _componentwise(name: str, initializer: str) -> Activation:
@@ -140,23 +140,23 @@ BY_NAME = Activation.by_name = {activation.name: activation for activation in AC
 
 def apply_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, units) that gives h = g(a) for a panel, for `address_of`."""
-    apply, numbers = activation.apply, pointer_type(dtype)
+    apply, vector = activation.apply, pointer_type(dtype)
 
     def panel(a: Any, h: Any, units: int) -> None:
         apply(carray(a, (units, samples)), carray(h, (units, samples)))
 
-    return panel, (numbers, numbers, INTEGER)
+    return panel, (vector, vector, INTEGER)
 
 
 def delta_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, e, delta, units) that gives δ = e ⊙ g'(a) for a panel, for `address_of`."""
-    apply_delta, numbers = activation.delta, pointer_type(dtype)
+    apply_delta, vector = activation.delta, pointer_type(dtype)
 
     def panel(a: Any, h: Any, e: Any, delta: Any, units: int) -> None:
         shape = (units, samples)
         apply_delta(carray(a, shape), carray(h, shape), carray(e, shape), carray(delta, shape))
 
-    return panel, (numbers, numbers, numbers, numbers, INTEGER)
+    return panel, (vector, vector, vector, vector, INTEGER)
 
 
 def activation_named(name: str | Activation, argument: str) -> Activation:

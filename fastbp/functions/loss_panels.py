@@ -10,9 +10,9 @@ from ..compiling.decorators import named, panel_loop
 from ..formulas.elementary import exp, log
 from ..formulas.losses import binary_cross_entropy, binary_cross_entropy_prime, negative_log_softmax
 
-#: Rows of an outcome: E and 1 or 0 for correct; the others are room to work in.
-SAMPLE_E, SAMPLE_CORRECT, BEST_OUTPUT, BEST_TARGET, LARGEST_TARGET, LARGEST, TOTAL, LOG_TOTAL, MASS, OUTCOME_ROWS = \
-    range(10)
+#: Rows of an outcome: E, and 1 or 0 for correct; the others hold intermediate results.
+(SAMPLE_E, SAMPLE_CORRECT, BEST_OUTPUT, BEST_TARGET, LARGEST_TARGET, LARGEST_OUTPUT, EXP_SUM, LOG_EXP_SUM, TARGET_SUM,
+ OUTCOME_ROWS) = range(10)
 
 
 def summed(symbol: str, loss: Any, loss_prime: Any, *parameters: float) -> Any:
@@ -50,24 +50,24 @@ def evaluate_softmax_cross_entropy(y: Any, d: Any, e: Any, outcome: Any) -> None
     """E = Σ_i d_i (log Σ_j exp y_j - y_i), e = softmax(y) Σ_i d_i - d, on logits y, their maximum subtracted."""
     T = type(y[0, 0])
     for s in range(y.shape[1]):
-        outcome[LARGEST, s] = y[0, s]
-        outcome[SAMPLE_E, s], outcome[TOTAL, s], outcome[MASS, s] = T(0.0), T(0.0), T(0.0)
+        outcome[LARGEST_OUTPUT, s] = y[0, s]
+        outcome[SAMPLE_E, s], outcome[EXP_SUM, s], outcome[TARGET_SUM, s] = T(0.0), T(0.0), T(0.0)
     for i in range(1, y.shape[0]):
         for s in range(y.shape[1]):
-            outcome[LARGEST, s] = max(outcome[LARGEST, s], y[i, s])
+            outcome[LARGEST_OUTPUT, s] = max(outcome[LARGEST_OUTPUT, s], y[i, s])
     for i in range(y.shape[0]):
         for s in range(y.shape[1]):
-            e[i, s] = exp(y[i, s] - outcome[LARGEST, s])
-            outcome[TOTAL, s] += e[i, s]
-            outcome[MASS, s] += d[i, s]
+            e[i, s] = exp(y[i, s] - outcome[LARGEST_OUTPUT, s])
+            outcome[EXP_SUM, s] += e[i, s]
+            outcome[TARGET_SUM, s] += d[i, s]
     for s in range(y.shape[1]):
-        outcome[LOG_TOTAL, s] = log(outcome[TOTAL, s])
-        outcome[MASS, s] /= outcome[TOTAL, s]
+        outcome[LOG_EXP_SUM, s] = log(outcome[EXP_SUM, s])
+        outcome[TARGET_SUM, s] /= outcome[EXP_SUM, s]
     for i in range(y.shape[0]):
         for s in range(y.shape[1]):
-            log_p = negative_log_softmax(y[i, s], outcome[LARGEST, s], outcome[LOG_TOTAL, s])
+            log_p = negative_log_softmax(y[i, s], outcome[LARGEST_OUTPUT, s], outcome[LOG_EXP_SUM, s])
             outcome[SAMPLE_E, s] += d[i, s] * log_p
-            e[i, s] = e[i, s] * outcome[MASS, s] - d[i, s]
+            e[i, s] = e[i, s] * outcome[TARGET_SUM, s] - d[i, s]
     _compare_classes(y, d, outcome)
 
 

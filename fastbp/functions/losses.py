@@ -91,7 +91,7 @@ class Loss(Record):
             raise ValueError(f"targets: expected one of {', '.join(_CHECKED_TARGETS)}, found {targets!r}")
         own_loss, own_prime = checked_formulas(("loss", "loss_prime"), (loss, loss_prime),
                                                [(d,) for d in _CHECKED_TARGETS[targets]])
-        symbol = f"custom_loss_{next(_NUMBERS)}"
+        symbol = f"custom_loss_{next(_SERIALS)}"
         self._set(name, symbol, summed(symbol, own_loss, own_prime), targets, given=(name, loss, loss_prime, targets))
         self.register()
 
@@ -112,7 +112,7 @@ class Loss(Record):
         return restored, (Loss, *self.given)
 
 
-_NUMBERS = itertools.count()
+_SERIALS = itertools.count()
 
 
 def _built_in(name: str, evaluate: Any, targets: str, **settings: Any) -> Loss:
@@ -246,13 +246,13 @@ def record_named(name: str) -> Loss:
 
 def evaluate_panel(loss: Loss, dtype: str, samples: int) -> Any:
     """The function (y, d, e, outcome, units) that evaluates a panel, for `address_of`."""
-    evaluate, numbers = loss.evaluate, pointer_type(dtype)
+    evaluate, vector = loss.evaluate, pointer_type(dtype)
 
     def panel(y: Any, d: Any, e: Any, outcome: Any, units: int) -> None:
         shape = (units, samples)
         evaluate(carray(y, shape), carray(d, shape), carray(e, shape), carray(outcome, (OUTCOME_ROWS, samples)))
 
-    return panel, (numbers, numbers, numbers, numbers, INTEGER)
+    return panel, (vector, vector, vector, vector, INTEGER)
 
 
 def loss_named(name: str | Loss, output_activation: str, outputs: int) -> Loss:

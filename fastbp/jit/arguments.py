@@ -108,22 +108,22 @@ def _status_of_targets_overload(d, theta, n, outputs, header):
         def several(d, theta, n, outputs, header):
             if d.size != n or d.shape[0] != n:
                 return WRONG_SIZE
-            beyond = 0
+            outside = 0
             for label in d.flat:
-                beyond += not 0 <= label < outputs
-            return OK if header[TAKES_LABELS] != 0 and beyond == 0 else WRONG_TARGET
+                outside += not 0 <= label < outputs
+            return OK if header[TAKES_LABELS] != 0 and outside == 0 else WRONG_TARGET
         return several
 
     is_vector = d.ndim == 1
 
-    def numbers(d, theta, n, outputs, header):
+    def rows(d, theta, n, outputs, header):
         if d.size != n * outputs or (d.shape[-1] != outputs and not (is_vector and outputs == 1)):
             return WRONG_SIZE
-        beyond = 0
+        not_finite = 0
         for value in d.flat:
-            beyond += not is_finite(value)
-        return OK if beyond == 0 else NOT_FINITE
-    return numbers
+            not_finite += not is_finite(value)
+        return OK if not_finite == 0 else NOT_FINITE
+    return rows
 
 
 def _are_labels(d: Any, theta: Any) -> bool:

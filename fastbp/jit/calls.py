@@ -112,15 +112,15 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
         raise ValueError("layout: expected net.layout as it is, found one that was changed, or that came from another "
                          "process without being pickled as a whole")
     require_whole("max_batch", max_batch, at_least=1)
-    rooms = [tiled.workspace(layout, dtype, max_batch, 1)
+    workspaces = [tiled.workspace(layout, dtype, max_batch, 1)
              for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
-    entries = [Entry() for _ in rooms]
-    rows = np.zeros((len(rooms), HEADER_SIZE + len(rooms[0])), np.int64)
+    entries = [Entry() for _ in workspaces]
+    rows = np.zeros((len(workspaces), HEADER_SIZE + len(workspaces[0])), np.int64)
     header = {STAMP: _STAMP, DIGEST: layout.digest, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels}
-    for row, room, entry in zip(rows, rooms, entries, strict=True):
+    for row, own, entry in zip(rows, workspaces, entries, strict=True):
         row[list(header)] = list(header.values())
-        row[[SELF, ENTRY, KEY]], row[HEADER_SIZE:] = (row.ctypes.data, entry.place, entry.key), room
-    work = keeping(rows, *rooms, *entries).view(Workspace)
+        row[[SELF, ENTRY, KEY]], row[HEADER_SIZE:] = (row.ctypes.data, entry.place, entry.key), own
+    work = keeping(rows, *workspaces, *entries).view(Workspace)
     return work if threads is not None else work[0]
 
 
@@ -251,10 +251,10 @@ def sgd_step(theta: Any, grad: Any, learning_rate: float) -> int:
         return WRONG_SIZE
     values, slopes = pointer_to(parameters, theta.dtype.type), pointer_to(sums, theta.dtype.type)
     rate = theta.dtype.type(learning_rate)
-    beyond = 0
+    not_finite = 0
     for p in range(theta.size):
-        beyond += not is_finite(values[p] - rate * slopes[p])
-    if beyond:
+        not_finite += not is_finite(values[p] - rate * slopes[p])
+    if not_finite:
         return NOT_FINITE
     for p in range(theta.size):
         values[p] -= rate * slopes[p]
@@ -274,7 +274,7 @@ def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float
     .. [1] Kingma and Ba, "Adam: A method for stochastic optimization", 2015.
     """
     parameters, sums = _address_of_changed_theta(theta, theta), _address_of_grad(grad, theta)
-    kept = _address_of_averages(averages, theta)
+    moments = _address_of_averages(averages, theta)
     if (theta.size != grad.size or averages.size != 2 * theta.size or averages.shape[-1] != theta.shape[-1] or t < 1):
         return WRONG_SIZE
     values, slopes = pointer_to(parameters, theta.dtype.type), pointer_to(sums, theta.dtype.type)
@@ -282,7 +282,7 @@ def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float
         return NOT_FINITE
     T = theta.dtype.type
     numbers = adam_coefficients(learning_rate, t, beta1, beta2, epsilon, 0.0, 0.0)
-    _adam_changes(values, slopes, pointer_to(kept, T), theta.size, 0, theta.size, T(1.0), T(0.0),
+    _adam_changes(values, slopes, pointer_to(moments, T), theta.size, 0, theta.size, T(1.0), T(0.0),
                   _adam_numbers(numbers, values[0]))
     if not_finite_after(values, slopes, 0, theta.size):
         return NOT_FINITE
@@ -291,17 +291,17 @@ def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float
 
 
 @kernel(inline=True)
-def _checked(header: Any, size: Any, digest: Any, depth: Any, parameters: Any, itemsize: Any, x: Any, numbers: Any,
+def _checked(header: Any, size: Any, digest: Any, depth: Any, parameters: Any, itemsize: Any, x: Any, size_of_x: Any,
              features: Any) -> Any:
     """The status so far, and how many samples there are; of pointers, because references to arrays are counted."""
     if (size <= HEADER_SIZE + _WIDTHS + depth or header[STAMP] != _STAMP or header[SELF] != address_in_memory(header)
             or header[DIGEST] != digest or header[ITEMSIZE] != itemsize):
         return WRONG_WORKSPACE, 0
     inputs = header[HEADER_SIZE + _WIDTHS]
-    n = numbers // inputs
+    n = size_of_x // inputs
     if parameters != header[HEADER_SIZE + jobs.PARAMETERS] or n == 0 or features != inputs:
         return WRONG_SIZE, 0
-    return _status_of(x, numbers), n
+    return _status_of(x, size_of_x), n
 
 
 @kernel(inline=True)
@@ -322,10 +322,10 @@ def _end(register: Any, header: Any) -> None:
 @kernel(inline=True)
 def _status_of(values: Any, size: Any) -> int:
     """OK if all the numbers at a pointer are finite."""
-    beyond = 0
+    not_finite = 0
     for p in range(size):
-        beyond += not is_finite(values[p])
-    return NOT_FINITE if beyond else OK
+        not_finite += not is_finite(values[p])
+    return NOT_FINITE if not_finite else OK
 
 
 @kernel(inline=True)

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..mlp import MLP
 from .classifier import MLPClassifier
 from .exporting import copy_records
-from .records import forget, record_whole
+from .records import record_whole, reset_records
 from .regressor import MLPRegressor
 
 _LOSSES = {"softmax": "softmax_cross_entropy", "logistic": "binary_cross_entropy", "identity": "squared_error",
@@ -54,7 +54,7 @@ def from_sklearn(estimator: Any) -> MLPClassifier | MLPRegressor:
                     loss=_LOSSES[estimator.out_activation_], seed=0, initializer="zeros")
     for own, given in zip([*ours.coefs_, *ours.intercepts_], [*coefs, *estimator.intercepts_], strict=True):
         own[:] = given
-    forget(ours)
+    reset_records(ours)
     copy_records(estimator, ours)
     if ours.solver == "lbfgs":
         record_whole(ours, [])

@@ -7,14 +7,14 @@ import numpy as np
 from scipy import optimize
 from sklearn.exceptions import ConvergenceWarning
 
-from ..checks.arrays import Samples, mass_of
+from ..checks.arrays import Samples, total_weight
 from .records import NON_FINITE, record_whole
 
 
 def minimize_lbfgs(estimator: Any, samples: Samples) -> None:
     """Fit the network of an estimator with SciPy's L-BFGS-B on (E + ½ α Σ ‖W‖²) / n, with Σ w for n where weighted."""
     net, alpha = estimator.net_, float(estimator.alpha)
-    mass = mass_of(samples.weights, len(samples.X))
+    divisor = total_weight(samples.weights, len(samples.X))
     recorded: list[float] = []
     losses: list[float] = []
 
@@ -26,8 +26,8 @@ def minimize_lbfgs(estimator: Any, samples: Samples) -> None:
         for W, dW in zip(net.weights, net.weight_gradients, strict=True):
             squares += float(np.vdot(W, W))
             dW += alpha * W
-        recorded[:] = [(estimator._loss_scale * E + 0.5 * alpha * squares) / mass]
-        return (E + 0.5 * alpha * squares) / mass, net.grad.astype(np.float64) / mass
+        recorded[:] = [(estimator._loss_scale * E + 0.5 * alpha * squares) / divisor]
+        return (E + 0.5 * alpha * squares) / divisor, net.grad.astype(np.float64) / divisor
 
     result = optimize.minimize(loss_and_gradient, net.theta.astype(np.float64), method="L-BFGS-B", jac=True,
                                callback=lambda _: losses.append(recorded[0]),

@@ -22,7 +22,7 @@ from .arguments import FLOATS, as_samples, checked_validation_data, checked_weig
 from .class_weights import as_places, weights_by_class
 from .exporting import to_sklearn
 from .lbfgs import minimize_lbfgs
-from .records import forget
+from .records import reset_records
 from .stochastic import prepared_descent
 
 #: Rows of a sparse X that are made dense at once for a prediction.
@@ -218,7 +218,7 @@ class Perceptron(BaseEstimator, ABC):
             b[:] = self._random_state.uniform(-bound, bound, len(b))
         self.net_, self.n_outputs_, self.n_layers_ = net, outputs, len(net.widths)
         self.n_iter_, self.t_ = 0, 0
-        forget(self)
+        reset_records(self)
 
     def _validation_samples(self, X: Any, y: Any, sample_weight: Any,
                             of_classes: list[np.ndarray] | None) -> Samples | None:

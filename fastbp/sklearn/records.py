@@ -9,7 +9,7 @@ NON_FINITE = ("Solver produced non-finite parameter weights. The input data may 
                "preprocessed.")
 
 
-def forget(estimator: Any) -> None:
+def reset_records(estimator: Any) -> None:
     """Set what training records to how it is before the first epoch."""
     watches_scores = estimator.early_stopping
     estimator.loss_curve_, estimator._no_improvement_count = [], 0
@@ -21,7 +21,7 @@ def forget(estimator: Any) -> None:
     estimator._split_state, estimator._in_parts = None, True
 
 
-def begin_anew(estimator: Any, incremental: bool) -> None:
+def begin_records(estimator: Any, incremental: bool) -> None:
     """Before a call that does not go on with what the last one watched: a `fit`, or a `partial_fit` that watches other
     things than the call before.
 

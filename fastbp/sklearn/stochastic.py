@@ -12,14 +12,14 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..backends.training_loop import BEST, DIVERGED, RUNNING, STALE
-from ..checks.arrays import Samples, mass_of
+from ..checks.arrays import Samples, total_weight
 from ..optimizers.settings import SGD, Adam, Optimizer
 from ..optimizers.updates import OptimizerState
-from ..training.callbacks import ask_to_stop, call_if_there
+from ..training.callbacks import ask_to_stop, call_method
 from ..training.progress_bar import ProgressBar
 from ..training.session import Session, make_plan
-from .records import NON_FINITE, begin_anew
-from .validation_split import hold_out, that_count
+from .records import NON_FINITE, begin_records
+from .validation_split import hold_out, of_positive_weight
 
 #: The learning rate below which "adaptive" gives up, and by what it divides.
 LOWEST_RATE, RATE_DIVISOR = 1e-6, 5.0
@@ -94,7 +94,7 @@ class _Descent:
         looks = by_rate or bool(self.validation or estimator.verbose or len(estimator.callbacks))
         goes_on, status = True, RUNNING
         if not self.incremental:
-            call_if_there(estimator.callbacks, "start", net)
+            call_method(estimator.callbacks, "start", net)
         try:
             with (ProgressBar(estimator.progress, self.epochs, "epochs") as bar,
                   session.workspace() as work):
@@ -121,7 +121,7 @@ class _Descent:
         if best is not None and (estimator.stopped_ or not self.incremental):
             net.theta[:] = best
         if not self.incremental:
-            call_if_there(estimator.callbacks, "finish", net)
+            call_method(estimator.callbacks, "finish", net)
         if status == DIVERGED and best is None:
             raise ValueError(f"{NON_FINITE} Training diverged in epoch {session.epochs_done + 1}: try {_STEADIER}.")
 
@@ -176,8 +176,8 @@ class _Descent:
         """Evaluate the validation data, and keep the best weights where early stopping asks for them."""
         estimator, session, net = self.estimator, self.session, self.estimator.net_
         E = net.evaluate_samples(samples)[0]
-        mass = mass_of(samples.weights, len(samples.X))
-        estimator.validation_loss_curve_.append(estimator._loss_scale * E / mass)
+        divisor = total_weight(samples.weights, len(samples.X))
+        estimator.validation_loss_curve_.append(estimator._loss_scale * E / divisor)
         session.history.record("validation_loss", estimator.validation_loss_curve_[-1])
         if not estimator.early_stopping:
             return
@@ -222,9 +222,9 @@ def prepared_descent(estimator: Any, samples: Samples, validation: Samples | Non
             raise ValueError("partial_fit does not support early_stopping=True without X_val and y_val")
         samples, validation = hold_out(estimator, samples)
     elif estimator.shuffle:
-        samples = that_count(samples)
+        samples = of_positive_weight(samples)
     estimator.n_iter_, estimator.stopped_ = 0, False
-    begin_anew(estimator, incremental)
+    begin_records(estimator, incremental)
     return _Descent(estimator, samples, validation, incremental).run
 
 

@@ -10,7 +10,7 @@ from ..checks.arrays import Samples
 from .arguments import part_of
 
 
-def that_count(samples: Samples) -> Samples:
+def of_positive_weight(samples: Samples) -> Samples:
     """The samples of weight above 0."""
     if not len(samples.weights) or samples.weights.all():
         return samples
@@ -27,22 +27,22 @@ def hold_out(estimator: Any, samples: Samples) -> tuple[Samples, Samples]:
     ValueError
         If they are too few.
     """
-    counting = that_count(samples)
+    weighted = of_positive_weight(samples)
     if estimator._split_state is None:
         estimator._split_state, random_state = deepcopy(estimator._random_state), estimator._random_state
     else:
         random_state = deepcopy(estimator._split_state)
-    stratify = counting.targets > 0.5 if estimator.out_activation_ == "logistic" and estimator.n_outputs_ == 1 else None
+    stratify = weighted.targets > 0.5 if estimator.out_activation_ == "logistic" and estimator.n_outputs_ == 1 else None
     try:
-        training, held_out = train_test_split(np.arange(len(counting.X)), random_state=random_state,
+        training, held_out = train_test_split(np.arange(len(weighted.X)), random_state=random_state,
                                               stratify=stratify, test_size=estimator.validation_fraction)
         if len(held_out) < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
                              "dataset.")
     except ValueError as error:
         raise ValueError(f"early_stopping: no part can be held out. {str(error).rstrip('.')}."
-                         f"{_of_classes(estimator, stratify)}{_of_weights(samples, counting)}") from None
-    return part_of(counting, training), part_of(counting, held_out)
+                         f"{_of_classes(estimator, stratify)}{_of_weights(samples, weighted)}") from None
+    return part_of(weighted, training), part_of(weighted, held_out)
 
 
 def _of_classes(estimator: Any, is_second: np.ndarray | None) -> str:
@@ -54,9 +54,9 @@ def _of_classes(estimator: Any, is_second: np.ndarray | None) -> str:
             f"{names[1]!r} (True).")
 
 
-def _of_weights(samples: Samples, counting: Samples) -> str:
+def _of_weights(samples: Samples, weighted: Samples) -> str:
     """How many samples count, where that are not all of them."""
-    if len(counting.X) == len(samples.X):
+    if len(weighted.X) == len(samples.X):
         return ""
-    return (f" Of {len(samples.X)} samples, {len(counting.X)} have a weight above 0 by sample_weight and class_weight; "
+    return (f" Of {len(samples.X)} samples, {len(weighted.X)} have a weight above 0 by sample_weight and class_weight; "
             f"others are not held out.")

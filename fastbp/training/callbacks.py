@@ -38,7 +38,7 @@ def ask_to_stop(callbacks: Sequence[Callable[..., Any]], net: Network, history: 
     return any(isinstance(wish, bool | np.bool_) and bool(wish) for wish in wishes)
 
 
-def call_if_there(callbacks: Sequence[Callable[..., Any]], method: str, net: Network) -> None:
+def call_method(callbacks: Sequence[Callable[..., Any]], method: str, net: Network) -> None:
     """``start(net)`` or ``finish(net)`` of those that have it."""
     for callback in callbacks:
         if hasattr(callback, method):

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..backends.training_loop import DIVERGED, RUNNING
 from ..checks.arguments import checked_clip_norm, require_flag, require_number, require_whole
-from ..checks.arrays import Samples, mass_of
+from ..checks.arrays import Samples, total_weight
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
 from ..optimizers.settings import SGD, Optimizer, names_of_optimizers
 from ..optimizers.updates import OptimizerState
-from .callbacks import ask_to_stop, call_if_there, checked_callbacks
+from .callbacks import ask_to_stop, call_method, checked_callbacks
 from .history import History
 from .progress_bar import ProgressBar
 from .session import Session, make_plan
@@ -107,7 +107,7 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     >>> history["loss"][-1] < 0.01 * history["loss"][0]
     True
     """
-    run = _Run(net, checked_samples(net, X, d, sample_weight), d, _checked_validation(net, validation_data),
+    run = _Run(net, training_samples(net, X, d, sample_weight), d, _checked_validation(net, validation_data),
                _checked_metrics(metrics), checked_callbacks(callbacks), require_flag("weighted_mean", weighted_mean))
     epochs = require_whole("epochs", epochs, at_least=1)
     batch_size = require_whole("batch_size", batch_size, at_least=1)
@@ -127,7 +127,7 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     alpha = require_number("l2_penalty", l2_penalty, at_least=0.0)
     plan = make_plan(net, len(run.samples.X), batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
                      clip_norm=C, penalty=alpha, by_weight=run.weighted_mean,
-                     loss_share=len(run.samples.X) / run.mass_of(run.samples), dropout=dropout)
+                     loss_share=len(run.samples.X) / run.divisor_of(run.samples), dropout=dropout)
     return _train(run, Session(net, run.samples, plan, optimizer, state, epochs), progress)
 
 
@@ -165,18 +165,20 @@ class _Run:
         return bool(self.validation or self.metrics or self.callbacks)
 
     @cached_property
-    def validation_mass(self) -> float:
+    def validation_divisor(self) -> float:
         """Over what the mean of the validation losses is taken."""
         assert self.validation is not None
-        return self.mass_of(self.validation[0])
+        return self.divisor_of(self.validation[0])
 
-    def mass_of(self, samples: Samples) -> float:
-        """By what the sum of the losses of samples is divided, to be recorded: n, or Σ w."""
+    def divisor_of(self, samples: Samples) -> float:
+        """n, or Σ w with `weighted_mean`: by what a sum of losses is divided to be recorded."""
         n = len(samples.X)
-        return mass_of(self.net.backend_module.memory.to_host(samples.weights), n) if self.weighted_mean else float(n)
+        if not self.weighted_mean:
+            return float(n)
+        return total_weight(self.net.backend_module.memory.to_host(samples.weights), n)
 
 
-def checked_samples(net: Network, X: Any, d: Any, sample_weight: Any) -> Samples:
+def training_samples(net: Network, X: Any, d: Any, sample_weight: Any) -> Samples:
     """The samples of a training as kernels take them; labels, which are places in memory, as they are now."""
     samples = net.checked_samples(X, d, sample_weight)
     if len(samples.X) > MAX_SAMPLES:
@@ -193,7 +195,7 @@ def _checked_validation(net: Network, validation_data: tuple[Any, ...] | None) -
         raise TypeError(f"validation_data: expected (X, d) or (X, d, sample_weight), found {type(validation_data)}")
     X, d, weight = (*validation_data, None)[:3]
     try:
-        return checked_samples(net, X, d, weight), d
+        return training_samples(net, X, d, weight), d
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
 
@@ -216,7 +218,7 @@ def _train(run: _Run, session: Session, progress_wanted: bool | None) -> History
     net, history, epochs = run.net, session.history, session.epochs
     status = RUNNING
     try:
-        call_if_there(run.callbacks, "start", net)
+        call_method(run.callbacks, "start", net)
         with (ProgressBar(progress_wanted, epochs * len(run.samples.X), "samples") as bar,
               session.workspace() as work):
             while history.epochs < epochs and history.stop_reason == "epochs" and status != DIVERGED:
@@ -232,7 +234,7 @@ def _train(run: _Run, session: Session, progress_wanted: bool | None) -> History
     finally:
         session.finish()
     failure = session.divergence() if status == DIVERGED else None
-    call_if_there(run.callbacks, "finish", net)
+    call_method(run.callbacks, "finish", net)
     if failure is not None:
         raise failure
     return history
@@ -257,7 +259,7 @@ def _record_epochs(run: _Run, session: Session) -> None:
     if run.validation is not None:
         validation, d = run.validation
         E, accuracy = net.evaluate_samples(validation)
-        history.record("validation_loss", E / run.validation_mass)
+        history.record("validation_loss", E / run.validation_divisor)
         if net.loss_record.is_classification:
             history.record("validation_accuracy", accuracy)
         _record_metrics(run.metrics, "validation_", d, net, validation.X, history)

@@ -16,7 +16,7 @@ from ..checks.arguments import checked_clip_norm, checked_rates, require_whole
 from ..checks.arrays import Samples
 from ..network import Network
 from ..optimizers.settings import Optimizer
-from .fitting import checked_optimizer, checked_samples, require_trainable
+from .fitting import checked_optimizer, require_trainable, training_samples
 from .history import History
 from .progress_bar import ProgressBar
 from .session import Session, make_plan
@@ -89,7 +89,7 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
     batch_size = require_whole("batch_size", batch_size, at_least=1)
     clip_norm = checked_clip_norm("clip_sample_norm", clip_sample_norm)
     optimizers = _for_each("optimizer", optimizer, len(nets), object)
-    numbers = [None] * len(nets) if seeds is None else _one_each("seeds", seeds, len(nets))
+    order_seeds = [None] * len(nets) if seeds is None else _one_each("seeds", seeds, len(nets))
     given = [_for_each(name, value, len(nets), np.ndarray | None)
              for name, value in (("X", X), ("d", d), ("sample_weight", sample_weight))]
     seen: dict[tuple[Any, ...], Samples] = {}
@@ -102,15 +102,15 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
                 raise ValueError(f"expected a backend that runs on the processor, found {net.backend!r}; train it with "
                                  f"fit")
             if key not in seen:  # what several networks share is checked and converted once
-                seen[key] = checked_samples(net, X_p, d_p, weight_p)
+                seen[key] = training_samples(net, X_p, d_p, weight_p)
             chosen = checked_optimizer(optimizers[place])
             require_trainable(net)
             checked_rates(dropout, len(net.widths) - 1)
-            if numbers[place] is not None:
-                require_whole("seeds", numbers[place], at_least=0)
+            if order_seeds[place] is not None:
+                require_whole("seeds", order_seeds[place], at_least=0)
         except (TypeError, ValueError) as error:
             raise type(error)(f"nets[{place}]: {error}") from None
-        tasks.append(_Task(net, seen[key], chosen, numbers[place]))
+        tasks.append(_Task(net, seen[key], chosen, order_seeds[place]))
     trainer = _Trainer(tasks, epochs, lambda task: make_plan(task.net, len(task.samples.X), batch_size, shuffle=shuffle,
                                                              replacement=replacement, seed=task.seed,
                                                              clip_norm=clip_norm, dropout=dropout))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from ..backends.training_loop import EPOCH, POSITION, REACH, STALE, STEP, Plan, is_plain_descent, start_progress
+from ..backends.training_loop import BOUND, EPOCH, POSITION, STALE, STEP, Plan, is_plain_descent, start_progress
 from ..checks.arguments import checked_rates
 from ..checks.arrays import Samples
 from ..compiling.addresses import address_of
@@ -127,7 +127,7 @@ class Session:
     def theta_was_seen(self) -> None:
         """Others may have used the running gradient and written to theta."""
         self.net.zero_grad()
-        self.progress.sums[REACH] = -1.0
+        self.progress.sums[BOUND] = -1.0
 
     def go_on(self) -> None:
         """After it stalled: count epochs without progress anew."""

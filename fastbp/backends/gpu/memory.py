@@ -12,6 +12,7 @@ import numpy as np
 from ...checks.arrays import (
     NO_LABELS,
     Samples,
+    are_labels,
     as_input,
     as_targets,
     as_weights,
@@ -20,7 +21,6 @@ from ...checks.arrays import (
     require_dimensions,
     require_features,
     require_weights_for,
-    takes_labels,
 )
 from ...optimizers.updates import OptimizerSpec, OptimizerState
 from ..workspaces import Shelves
@@ -173,7 +173,7 @@ def _inputs(X: Any, dtype: np.dtype, features: int) -> tuple[Any, float]:
 def _targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[Any, Any]:
     """`arrays.as_targets` of an array on the device."""
     given = _on_device("d", d)
-    if takes_labels(tuple(given.shape), n, outputs, kind):
+    if are_labels(tuple(given.shape), n, outputs, kind):
         if given.dtype.kind not in "iu":
             raise TypeError(f"d: expected integer labels, found dtype {given.dtype}; use rows of shape (n, {outputs}) "
                             f"for other targets")

@@ -129,7 +129,8 @@ def fused_for(layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: Opt
 def mass_of(samples: Samples, order: Order, start: int, stop: int) -> float:
     """Σ w of the samples order[start:stop] on the processor; their number, where they have no weights or only zeros."""
     count = stop - start
-    return inputs.mass_of(samples.weights[order.rows(start, count)], count) if len(samples.weights) else float(count)
+    weights = samples.weights
+    return inputs.total_weight(weights[order.rows(start, count)], count) if len(weights) else float(count)
 
 
 def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec,
