@@ -1,4 +1,4 @@
-"""The multilayer perceptron that users make: a network that is trained, and kept in files."""
+"""The multilayer perceptron that users make: a network that is trained, and saved in files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike

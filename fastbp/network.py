@@ -33,7 +33,7 @@ NO_ORDER, NO_NORMS = np.empty(0, np.int64), np.empty(0)
 
 
 class Network:
-    """What a network is made of, and its calls forward and back; `MLP`, which users make, adds training and files.
+    """A network's parameters, and its calls forward and back; `MLP`, which users make, adds training and files.
 
     Parameters and attributes are those of `MLP`.
     """
@@ -62,7 +62,7 @@ class Network:
         self.metadata: dict[str, Any] = {}
 
     def _prepare(self, backend: str) -> None:
-        """What is not pickled: compiled code, what follows from the rest, and work memory."""
+        """Set what is not pickled: the backend, the layout, the paces, and arrays for results that are not wanted."""
         self._backend_name, self._backend = backend_named(backend)
         self._layout = make_layout(self._widths)
         self._paces = paces_of(self._backend_name, self._dtype.name, self._widths)
@@ -93,17 +93,17 @@ class Network:
 
     @property
     def loss_record(self) -> Loss:
-        """What the loss takes as targets, and whether it classifies."""
+        """The record of the loss: which targets it takes, and whether it classifies."""
         return self._loss
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the parameters and of all computation."""
+        """The dtype of the parameters and of all computation."""
         return self._dtype
 
     @property
     def backend(self) -> str:
-        """The name of the backend that computes; "auto" has been replaced by what it stands for."""
+        """The name of the backend that computes: for "auto", the one that it stands for."""
         return self._backend_name
 
     @property
@@ -114,7 +114,7 @@ class Network:
         return self._layout
 
     def _link(self) -> None:
-        """Compile what the layout refers to, and find where workspaces for it lie."""
+        """Compile the functions that the layout refers to, and find the shelf of its workspaces."""
         linked = self._backend.linked(self._layout, self._activations, self._loss, self._dtype)
         kind = self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss
         self._shelf: Shelf = self._backend.memory.shelves.shelf(kind, self._backend, linked, self._dtype)
@@ -217,20 +217,21 @@ class Network:
         return self._propagate(self.checked_samples(X, d, sample_weight))[0]
 
     def evaluate(self, X: Any, d: Any, sample_weight: Any = None) -> tuple[float, float]:
-        """E as `loss_value`, and the share of the samples that is classified correctly.
+        """E, and the share of the samples that is classified correctly.
 
-        The share is NaN for losses that do not classify. A sample is correct when its largest output is that of its
-        class, or for "binary_cross_entropy" when every output is on the right side of 0.
+        Parameters are those of `loss_value`, and so is what it raises. The share is NaN for losses that do not
+        classify. A sample is correct when its largest output is that of its class, or for "binary_cross_entropy" when
+        every output is on the right side of 0.
         """
         return self.evaluate_samples(self.checked_samples(X, d, sample_weight))
 
     def evaluate_samples(self, samples: Samples) -> tuple[float, float]:
-        """`evaluate` on samples that were checked before."""
+        """E and the share of correct samples, of samples that were checked before; see `evaluate`."""
         E, correct = self._propagate(samples)
         return E, correct / len(samples.X) if self._loss.is_classification else float("nan")
 
     def require_writeable(self) -> None:
-        """Refuse to train parameters that were frozen: compiled code would write to them all the same."""
+        """Refuse read-only parameters: compiled code would write to them all the same."""
         if isinstance(self._theta, np.ndarray) and not self._theta.flags.writeable:
             raise ValueError("theta: expected parameters that can be written, found a read-only array")
 
@@ -240,35 +241,36 @@ class Network:
 
     def accumulate_gradient(self, X: Any, d: Any, sample_weight: Any = None, *,
                             clip_norm: float | None = None) -> float:
-        """Add ∇E to the running gradient, sample after sample; two calls on two halves of a batch equal one on both.
+        """Add ∇E to the running gradient, sample after sample.
 
-        Parameters are those of `loss_value`, and so is what it raises; then the gradient is as it was. (Ctrl-C ends a
-        long call within 100 ms, and leaves the samples added so far.)
+        Two calls on the two halves of a batch equal one call on both. X, d and sample_weight are those of `loss_value`,
+        and so is what it raises; the gradient is then as it was. Ctrl-C ends a long call within 100 ms, and leaves the
+        samples that were added until then.
 
         Parameters
         ----------
         clip_norm : float, optional
-            C, to which every sample's gradient is clipped before it is added: Σ_s min(1, C / ‖g_s‖) g_s with
+            The norm C to which every sample's gradient is clipped before it is added: Σ_s min(1, C / ‖g_s‖) g_s with
             g_s = w_s ∇L_s. (An optimizer's own clip_norm clips the gradient of a whole batch.)
 
         Returns
         -------
         E : float
-            Of the samples as they are, clipped or not.
+            Σ_s w_s L_s, whether gradients are clipped or not.
         """
         C = checked_clip_norm("clip_norm", clip_norm)
         return self._propagate(self.checked_samples(X, d, sample_weight), grad=self._grad,
                                extras=NO_EXTRAS._replace(clip_norm=C))[0]
 
     def accumulate_samples(self, samples: Samples) -> float:
-        """`accumulate_gradient` of samples that were checked before."""
+        """Add ∇E of samples that were checked before to the running gradient, and return E."""
         return self._propagate(samples, grad=self._grad)[0]
 
     def gradient_norms(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
-        """‖g_s‖ of every sample's gradient g_s = w_s ∇L_s, (n,) float64; the running gradient is not touched.
+        """‖g_s‖ of every sample's gradient g_s = w_s ∇L_s, (n,) float64.
 
-        From ‖g_s‖² = Σ_k ‖δ_k‖² (‖h_{k-1}‖² + 1), in the pass forward and back [1]_; no gradient is stored. Parameters
-        are those of `loss_value`, and so is what it raises.
+        The pass forward and back gives ‖g_s‖² = Σ_k ‖δ_k‖² (‖h_{k-1}‖² + 1) [1]_. No gradient is stored, and the
+        running gradient is not touched. Parameters are those of `loss_value`, and so is what it raises.
 
         .. [1] Goodfellow, "Efficient per-example gradient computations", 2015.
 
@@ -285,9 +287,9 @@ class Network:
         return self._backend.memory.result(norms, X)
 
     def gradient_noise(self, X: Any, d: Any, sample_weight: Any = None) -> GradientNoise:
-        """How the gradients g_s = w_s ∇L_s of n ≥ 2 samples vary; the running gradient is not touched.
+        """How the gradients g_s = w_s ∇L_s of n ≥ 2 samples vary around their mean.
 
-        Parameters are those of `loss_value`, and so is what it raises.
+        The running gradient is not touched. Parameters are those of `loss_value`, and so is what it raises.
 
         Returns
         -------
@@ -296,9 +298,9 @@ class Network:
         variance : float
             tr Σ = Σ_s ‖g_s - ḡ‖² / (n - 1).
         noise_scale : float
-            tr Σ / |G|² with |G|² = ‖ḡ‖² - tr Σ / n [1]_: batches much smaller than that are mostly noise, much larger
-            ones waste samples. Infinite where the estimate of |G|² is not positive: then n is too small to tell. It and
-            the variance are NaN where a gradient is not finite.
+            tr Σ / |G|² with |G|² = ‖ḡ‖² - tr Σ / n [1]_. Batches much smaller than that are mostly noise, and much
+            larger ones waste samples. It is infinite where the estimate of |G|² is not positive: then n is too small to
+            tell. It and the variance are NaN where a gradient is not finite.
 
         .. [1] McCandlish, Kaplan, Amodei et al., "An empirical model of large-batch training", 2018, appendix A.
         """
@@ -308,6 +310,7 @@ class Network:
         return noise_of(*map(self._backend.memory.to_host, self._norms_and_gradient(samples)))
 
     def _norms_and_gradient(self, samples: Samples) -> tuple[Any, Any]:
+        """‖g_s‖ of every sample, and Σ_s g_s."""
         memory = self._backend.memory
         norms = memory.zeros(len(samples.X), np.dtype(np.float64))
         total = memory.zeros(self._layout.size, self._dtype)
@@ -315,9 +318,9 @@ class Network:
         return norms, total
 
     def input_gradient(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
-        """e_0 = ∇_x E, a row (N_0,) for every sample; the running gradient is not touched.
+        """e_0 = ∇_x E, a row (N_0,) for every sample.
 
-        Parameters are those of `loss_value`, and so is what it raises.
+        The running gradient is not touched. Parameters are those of `loss_value`, and so is what it raises.
         """
         samples = self.checked_samples(X, d, sample_weight)
         E0: np.ndarray = self._backend.memory.empty(samples.X.shape, self._dtype, X)
@@ -327,8 +330,8 @@ class Network:
     def step(self, learning_rate: float) -> None:
         """W ← W - γ ∂E/∂W for all parameters, then the running gradient is set to zero.
 
-        The gradient is the sum over the samples since it was last zero; divide the learning rate by their number for
-        the mean.
+        The gradient is the sum over the samples since it was last zero. For a step against their mean gradient, divide
+        the learning rate by their number.
 
         Raises
         ------
@@ -347,14 +350,17 @@ class Network:
                                   "learning rate, or clipping, start again")
 
     def checked_samples(self, X: Any, d: Any, sample_weight: Any) -> Samples:
-        """The samples of a call as kernels take them; raises what `loss_value` does."""
+        """The samples of a call, as kernels take them; raises what `loss_value` does."""
         return self._backend.memory.as_samples(X, d, sample_weight, self._dtype, self._widths[0], self._widths[-1],
                                                self._loss.targets)
 
     def _propagate(self, samples: Samples, *, grad: np.ndarray | None = None, Y: np.ndarray | None = None,
                    E0: np.ndarray | None = None, norms: np.ndarray = NO_NORMS,
                    extras: Extras = NO_EXTRAS) -> tuple[float, int]:
-        """`Backend.propagate` over all samples, in slices that Ctrl-C can end; what is not given is not computed."""
+        """E and the number of correct samples, by `Backend.propagate` in slices that Ctrl-C can end.
+
+        grad, Y, E0, norms : where results are written; those that are not given are not computed.
+        """
         n, layout = len(samples.X), self.layout
         passes = 3 if grad is not None else 2 if E0 is not None else 1
         no_grad, no_Y, no_E0 = self._no_results
@@ -372,27 +378,30 @@ class Network:
                 while start < n:
                     begin, (team, budget) = time.perf_counter(), pace.next_slice(count)
                     stop = min(start + max(1, budget // chunk) * chunk, n)
-                    E, found = self._backend.propagate(self._theta, layout, samples, NO_ORDER, start, stop, E, grad, Y,
-                                                       E0, norms, extras, idle.work, team)
+                    E, more = self._backend.propagate(self._theta, layout, samples, NO_ORDER, start, stop, E, grad, Y,
+                                                      E0, norms, extras, idle.work, team)
                     pace.learn(team, time.perf_counter() - begin, stop - start)
-                    start, correct = stop, correct + found
+                    start, correct = stop, correct + more
         finally:
             self._shelf.idle.append(idle)
         return E, correct
 
     def pace(self, call: Hashable, passes: float) -> Pace:
-        """What is known of calls of one kind on networks of this shape, of which each takes so many passes."""
+        """The pace of one kind of calls on networks of this shape.
+
+        passes : through the network, of which a gradient takes three.
+        """
         return self._paces.of(call, passes)
 
     def workspace(self, samples: int) -> AbstractContextManager[Any]:
-        """Memory for a kernel call, of its own for every thread that uses the network at the same time."""
+        """A workspace for kernel calls, which no other thread has meanwhile."""
         if self._layout.itemsize == 0:
             self._link()
         return self._shelf.workspace(samples)
 
     @property
     def backend_module(self) -> Any:
-        """The backend's functions."""
+        """The module that has the backend's functions; see `Backend`."""
         return self._backend
 
     def draw_seed(self) -> int:
@@ -400,7 +409,7 @@ class Network:
         return int(self._rng.integers(2**63))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but what `_prepare` makes; None for a gradient of zero, as training leaves it."""
+        """All attributes but those that `_prepare` sets; None for a gradient of zero, as training leaves it."""
         prepared = ("_backend", "_layout", "_paces", "_shelf", "_no_results")
         state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         theta, grad = map(self._backend.memory.to_host, (self._theta, self._grad))
@@ -424,7 +433,7 @@ class Network:
 
 
 def _require_same(name: str, values: np.ndarray, own: np.ndarray) -> None:
-    """What ``net.theta += 1`` assigns is the array itself, which it has changed in place; nothing else may be."""
+    """Refuse all values but the array itself, which ``net.theta += 1`` assigns after it has changed it in place."""
     if values is not own:
         raise AttributeError(f"{name} cannot be replaced, because weights and kernels refer to it; write in place: "
                              f"net.{name}[:] = …")

@@ -166,7 +166,7 @@ class _Descent:
         if by_rate:
             self.set_rate(float(estimator.learning_rate_init) / (estimator.t_ + 1) ** estimator.power_t)
         if self.validation is not None or len(estimator.callbacks):
-            session.theta_was_seen()
+            session.theta_may_have_changed()
         if asked:
             return False
         estimator.stopped_ = self.is_stalled() and not self.takes_smaller_steps()

@@ -1,4 +1,4 @@
-"""Training: what goes on between the network and whoever trains it, slice after slice of compiled code."""
+"""Training: `fit`, `fit_many`, callbacks and histories, over slices of compiled code."""
 
 from .fitting import fit
 

@@ -1,8 +1,8 @@
-"""What can be called after each epoch of training, and stop it.
+"""Callbacks: what training calls after each epoch, and what may stop it.
 
-A callback is anything that can be called as ``callback(net, history)``; training stops when it returns True. A
-callback that also has methods ``start(net)`` and ``finish(net)`` has them called before the first epoch, and after
-the last one, after Ctrl-C or when training diverged.
+A callback is anything that can be called as ``callback(net, history)``; training stops when it returns True. A callback
+may also have the methods ``start(net)`` and ``finish(net)``. They are called before the first epoch, and after the last
+one, after Ctrl-C, or when training diverged.
 """
 
 import math
@@ -22,7 +22,7 @@ def checked_callbacks(callbacks: Sequence[Callable[..., Any]]) -> list[Callable[
     Raises
     ------
     TypeError
-        If they are not a sequence of callables; a class, which would be made anew by a call, is none.
+        If they are not a sequence of callables. A class is refused: to call it would only make an instance.
     """
     if not isinstance(callbacks, Sequence):
         raise TypeError(f"callbacks: expected a sequence of callables, found {callbacks!r}")
@@ -33,13 +33,13 @@ def checked_callbacks(callbacks: Sequence[Callable[..., Any]]) -> list[Callable[
 
 
 def ask_to_stop(callbacks: Sequence[Callable[..., Any]], net: Network, history: History) -> bool:
-    """Call them all; whether one of them returned True, NumPy's included."""
-    wishes = [callback(net, history) for callback in callbacks]
-    return any(isinstance(wish, bool | np.bool_) and bool(wish) for wish in wishes)
+    """Whether a callback returned True, Python's or NumPy's; all of them are called."""
+    answers = [callback(net, history) for callback in callbacks]
+    return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
 
 def call_method(callbacks: Sequence[Callable[..., Any]], method: str, net: Network) -> None:
-    """``start(net)`` or ``finish(net)`` of those that have it."""
+    """Call ``start(net)`` or ``finish(net)`` of the callbacks that have it."""
     for callback in callbacks:
         if hasattr(callback, method):
             getattr(callback, method)(net)
@@ -49,7 +49,7 @@ def call_method(callbacks: Sequence[Callable[..., Any]], method: str, net: Netwo
 MODES = {"loss": "min", "accuracy": "max", "validation_loss": "min", "validation_accuracy": "max",
          "validation_score": "max"}
 
-#: What is recorded while an epoch trains, of the weights before each of its updates; everything else, after it.
+#: Quantities that are recorded during an epoch, of the weights before each update; all others are of those after it.
 BEFORE_UPDATES = ("loss", "accuracy")
 
 
@@ -59,19 +59,20 @@ class EarlyStopping:
     Parameters
     ----------
     monitor : str
-        What to watch: a name in the history.
+        The quantity to watch: a name in the history.
     mode : "min" or "max"
-        Whether its smallest or its largest value is the best. It need not be said of what fastbp records itself: loss,
+        Whether its smallest or its largest value is the best. It may be left out for what fastbp records itself: loss,
         accuracy, validation_loss, validation_accuracy, and validation_score of the estimators.
     patience : int
-        How many epochs without a better value to wait.
+        The number of epochs without a better value after which training stops.
     min_delta : float
         By how much a value has to be better to count.
     restore_best : bool
-        Whether the best weights are put in place at the end, also when no early stop came, Ctrl-C did, or training
-        diverged. They are those after the best epoch, of which its value was recorded; but the ones before it for
-        "loss" and "accuracy", which are recorded before each update: with one batch an epoch they are exactly of those
-        weights, with several a mean over weights that begin there.
+        Whether the best weights are put in place at the end: also when training went through all epochs, was
+        interrupted by Ctrl-C, or diverged. They are the weights after the best epoch, of which its value was recorded.
+        For "loss" and "accuracy", which are recorded before each update, they are the weights before the best epoch.
+        With one batch an epoch the value is exactly of those weights; with several, it is a mean over the weights from
+        there on.
 
     Attributes
     ----------
@@ -82,7 +83,7 @@ class EarlyStopping:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or the mode of a quantity is neither known nor said.
+        If an argument is not as described, or the mode of a quantity is neither known nor given.
 
     Examples
     --------
@@ -104,20 +105,20 @@ class EarlyStopping:
         self.min_delta = require_number("min_delta", min_delta, at_least=0.0)
         self.restore_best = require_flag("restore_best", restore_best)
         self._sign = -1.0 if self.mode == "max" else 1.0
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.best_epoch: int | None = None
         self.best_value = self._sign * math.inf
         self._best_theta: np.ndarray | None = None
-        self._theta_before: np.ndarray | None = None  # as the epoch that goes on began
+        self._theta_before: np.ndarray | None = None  # before the present epoch
 
     def start(self, net: Network) -> None:
-        """Forget what an earlier training saw."""
-        self._forget()
-        self._keep_for_next_epoch(net)
+        """Forget an earlier training."""
+        self._reset()
+        self._store_theta_before(net)
 
-    def _keep_for_next_epoch(self, net: Network) -> None:
+    def _store_theta_before(self, net: Network) -> None:
         if self.restore_best and self.monitor in BEFORE_UPDATES:
             self._theta_before = net.theta_on_host().copy()
 
@@ -131,7 +132,7 @@ class EarlyStopping:
             if self.restore_best:
                 before = self._theta_before
                 self._best_theta = net.theta_on_host().copy() if before is None else before
-        self._keep_for_next_epoch(net)
+        self._store_theta_before(net)
         return epoch - (-1 if self.best_epoch is None else self.best_epoch) >= self.patience
 
     def finish(self, net: Network) -> None:

@@ -1,4 +1,4 @@
-"""Training: batches, epochs, and what happens between them."""
+"""`fit`: batches, epochs, and what is called between epochs."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     optimizer : Optimizer
         SGD(0.1) if not given.
     epochs : int
-        How many times the data are gone through.
+        The number of passes over the data.
     batch_size : int
         |S|; the last batch of an epoch has what remains, and its gradient is divided by that.
     shuffle : bool
@@ -65,8 +65,8 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     optimizer_state : OptimizerState, optional
         Where an earlier training ended (`History.optimizer_state`), to go on from there; updated in place.
     clip_sample_norm : float, optional
-        C, to which every sample's gradient is clipped: the batch's is Σ_s min(1, C / ‖g_s‖) g_s / |S|, g_s = w_s ∇L_s.
-        An optimizer's clip_norm clips that sum.
+        The norm C to which every sample's gradient g_s = w_s ∇L_s is clipped. The batch's gradient is then
+        Σ_s min(1, C / ‖g_s‖) g_s / |S|. An optimizer's clip_norm clips that sum.
     l2_penalty : float
         α: to the E of every batch ½ α Σ_k ‖W_k‖² is added, before its gradient is divided by |S|; biases are free. (An
         optimizer's weight_decay is of all parameters, and does not depend on |S|.)
@@ -75,10 +75,10 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
         Σ w_i L_i / Σ w_i, of all samples. Small batches whose weights differ much then have gradients that are not
         those of the whole set on average.
     dropout : float or sequence of L-1 floats, optional
-        p from 0 to below 1, of all hidden layers or of h_1 … h_{L-1}: in every epoch each sample's hidden units are
-        left out with that probability, h_k ← m ⊙ h_k / (1 - p) with m_i = 0 or 1 [1]_; once for all, where one is drawn
-        more than once in an epoch. The recorded loss is of what is left; validation, metrics, and the network after
-        training use all units. Masks come from `seed`.
+        p from 0 to below 1, of all hidden layers or of h_1 … h_{L-1}. In every epoch each sample's hidden units are
+        left out with that probability, h_k ← m ⊙ h_k / (1 - p) with m_i = 0 or 1 [1]_. A sample that is drawn more than
+        once in an epoch has the same mask each time. The recorded loss is that with units left out; validation,
+        metrics, and the network after training use all units. Masks come from `seed`.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
 
 
 def require_trainable(net: Network) -> None:
-    """Refuse a network that training could only leave as it is."""
+    """Refuse parameters that are read-only or not finite."""
     net.require_writeable()
     if not np.isfinite(net.theta_on_host()).all():
         raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
@@ -149,7 +149,7 @@ def require_trainable(net: Network) -> None:
 
 @dataclass(frozen=True)
 class _Run:
-    """What stays the same from slice to slice."""
+    """The checked arguments of a call of `fit`."""
 
     net: Network
     samples: Samples
@@ -161,17 +161,17 @@ class _Run:
 
     @property
     def is_observed(self) -> bool:
-        """Whether somebody looks at the network after every epoch."""
+        """Whether validation, metrics or callbacks take the network after every epoch."""
         return bool(self.validation or self.metrics or self.callbacks)
 
     @cached_property
     def validation_divisor(self) -> float:
-        """Over what the mean of the validation losses is taken."""
+        """n, or Σ w with `weighted_mean`, of the validation data."""
         assert self.validation is not None
         return self.divisor_of(self.validation[0])
 
     def divisor_of(self, samples: Samples) -> float:
-        """n, or Σ w with `weighted_mean`: by what a sum of losses is divided to be recorded."""
+        """n, or Σ w with `weighted_mean`: the sum of the losses over this is recorded."""
         n = len(samples.X)
         if not self.weighted_mean:
             return float(n)
@@ -179,11 +179,11 @@ class _Run:
 
 
 def training_samples(net: Network, X: Any, d: Any, sample_weight: Any) -> Samples:
-    """The samples of a training as kernels take them; labels, which are places in memory, as they are now."""
+    """The samples of a training, as kernels take them, with labels of their own."""
     samples = net.checked_samples(X, d, sample_weight)
     if len(samples.X) > MAX_SAMPLES:
         raise ValueError(f"X: expected at most {MAX_SAMPLES} samples, found {len(samples.X)}")
-    if isinstance(samples.labels, np.ndarray):  # a callback might write other ones, which nobody would check
+    if isinstance(samples.labels, np.ndarray):  # a callback might write others: unchecked indices
         samples = samples._replace(labels=samples.labels.copy())
     return samples
 
@@ -214,7 +214,7 @@ def _checked_metrics(metrics: Mapping[str, Callable[..., float]] | None) -> dict
 
 
 def _train(run: _Run, session: Session, progress_wanted: bool | None) -> History:
-    """Slices of compiled training until all epochs are done, a callback stops them, or Ctrl-C."""
+    """The history after slices of compiled training, until all epochs are done, a callback stops them, or Ctrl-C."""
     net, history, epochs = run.net, session.history, session.epochs
     status = RUNNING
     try:
@@ -241,15 +241,15 @@ def _train(run: _Run, session: Session, progress_wanted: bool | None) -> History
 
 
 def _text_of(history: History, epochs: int) -> str:
-    """For the progress bar: the epoch that has begun, and the loss of the last one."""
+    """The text of the progress bar: the present epoch, and the loss of the one before."""
     text = f"epoch {min(history.epochs + 1, epochs)}/{epochs}"
     return f"{text}, loss {history['loss'][-1]:.4g}" if history.epochs else text
 
 
 def _record_epochs(run: _Run, session: Session) -> None:
-    """Put the epochs completed since the last call into the history, and show the last to validation and callbacks.
+    """Record the epochs completed since the last call, with validation and metrics after the last, and call callbacks.
 
-    Where there is something to show them to, a slice ends with its epoch, so that the last is the only one.
+    Where there are any of these, a slice ends with its epoch, so that it has completed one epoch at most.
     """
     net, history = run.net, session.history
     before = history.epochs
@@ -268,11 +268,12 @@ def _record_epochs(run: _Run, session: Session) -> None:
         session.write_state()
     if ask_to_stop(run.callbacks, net, history):
         history.stop_reason = "callback"
-    session.theta_was_seen()
+    session.theta_may_have_changed()
 
 
 def _record_metrics(metrics: Mapping[str, Callable[..., float]], prefix: str, d: Any, net: Network, X: np.ndarray,
                     history: History) -> None:
+    """Record each metric of (d, Y), under its name after the prefix."""
     if metrics:
         Y = net.backend_module.memory.result(net.forward(X), d)  # as d is, on the device or not
         for name, metric in metrics.items():

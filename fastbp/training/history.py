@@ -13,16 +13,16 @@ class History:
     Attributes
     ----------
     records : dict of str to list of float
-        One number for each completed epoch: "loss", the mean over the samples of w_i L_i as they were seen, each before
-        its batch's update (over Σ w_i with ``weighted_mean``, and with the penalty where there is one); "accuracy"
-        likewise where the loss classifies; "validation_loss", the same mean without a penalty, and
-        "validation_accuracy" after the epoch; the metrics asked for; and what callbacks record.
+        One number for each completed epoch. "loss" is the mean over the samples of w_i L_i, each before its batch's
+        update; it is divided by Σ w_i with ``weighted_mean``, and has the penalty where there is one. "accuracy" is
+        likewise before each update, where the loss classifies. "validation_loss", the same mean without a penalty, and
+        "validation_accuracy" are of the network after the epoch. So are metrics, and what callbacks record.
     stop_reason : str
         "epochs" when all were done, else "callback", "interrupted" or "diverged".
     seconds : float
-        How long training took, so far when a callback looks.
+        The time of training; in a callback, so far.
     samples : int
-        How many samples it went through, likewise.
+        The number of samples that training went through; in a callback, so far.
     optimizer_state : OptimizerState
         Give it to the next `fit` to go on where this one ended.
 
@@ -43,7 +43,7 @@ class History:
 
     @property
     def epochs(self) -> int:
-        """How many epochs were completed."""
+        """The number of completed epochs."""
         return len(self.records.get("loss", ()))
 
     def record(self, name: str, value: float) -> None:
@@ -56,7 +56,7 @@ class History:
             self.records.setdefault(name, []).extend(values.tolist())
 
     def drop_unfinished(self) -> None:
-        """Take out what an epoch recorded that was interrupted before all was, so that records are equally long."""
+        """Remove what an interrupted epoch recorded, so that all records are equally long."""
         longest = max(map(len, self.records.values()), default=0)
         whole = min((len(values) for values in self.records.values() if len(values) >= longest - 1), default=0)
         for values in self.records.values():

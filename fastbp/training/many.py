@@ -21,7 +21,7 @@ from .history import History
 from .progress_bar import ProgressBar
 from .session import Session, make_plan
 
-#: Seconds between two looks at how far the threads have come.
+#: Seconds between two updates of the progress bar.
 LOOK_EVERY = 0.05
 
 
@@ -120,7 +120,7 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
 
 
 class _Task(NamedTuple):
-    """One network and what it is trained with."""
+    """One network, its samples, its optimizer, and the seed of its order."""
 
     net: Network
     samples: Samples
@@ -135,13 +135,13 @@ class _Trainer:
         self.tasks, self.epochs = tasks, epochs
         self.histories = [History() for _ in tasks]
         self.plans = [plan_of(task) for task in tasks]  # in their order, because seeds are drawn
-        self._places = itertools.count()                # next() of it is one step for the interpreter
+        self._places = itertools.count()                # one step of the interpreter takes one: no lock
         self._stop = threading.Event()
         for history in self.histories:
             history.stop_reason = "interrupted"         # until it has ended otherwise
 
     def run(self, bar: ProgressBar) -> None:
-        """Train all, on as many threads as are allowed; Ctrl-C ends it within a slice."""
+        """Train all networks, on as many threads as are allowed; Ctrl-C ends it within a slice."""
         with threads.allowed() as count:
             team = min(count, len(self.tasks))
         with ThreadPoolExecutor(team) as pool:
@@ -166,7 +166,7 @@ class _Trainer:
                           f"parameters: {shown}", RuntimeWarning, stacklevel=3)
 
     def _work(self) -> None:
-        """One thread: a network after another."""
+        """Train one network after another, on this thread."""
         for place in self._places:
             if place >= len(self.tasks) or self._stop.is_set():
                 return
@@ -178,7 +178,7 @@ class _Trainer:
         return sum(history.stop_reason != "interrupted" for history in self.histories)
 
     def _train(self, session: Session) -> None:
-        """Slices of compiled training on this thread, until all epochs are done, or the network diverges."""
+        """Train one network in slices on this thread, until all epochs are done, or it diverges."""
         status = RUNNING
         with session.workspace() as work:
             while status == RUNNING and session.epochs_done < self.epochs and not self._stop.is_set():

@@ -6,16 +6,16 @@ from typing import Any
 
 
 class ProgressBar:
-    """Counts, and shows a text; does nothing where it is not wanted.
+    """A count and a text on a terminal; nothing where it is not wanted.
 
     Parameters
     ----------
     wanted : bool or None
         None shows a bar if tqdm is installed, True insists on tqdm, False shows none. There is none outside a terminal.
     total : int
-        How many there will be,
+        The count at the end.
     unit : str
-        and of what.
+        What is counted.
     """
 
     def __init__(self, wanted: bool | None, total: int, unit: str) -> None:
@@ -32,7 +32,7 @@ class ProgressBar:
         self._bar = tqdm(total=total, unit=f" {unit}", unit_scale=True, disable=None, delay=0.5, leave=False)
 
     def show(self, done: int, text: str) -> None:
-        """Move to so many."""
+        """Set the count and the text."""
         if self._bar is None:
             return
         self._bar.set_description_str(text, refresh=False)

@@ -20,7 +20,7 @@ from ..optimizers.settings import DivergenceError, Optimizer
 from ..optimizers.updates import OptimizerState
 from .history import History
 
-#: The records of so many epochs at the most wait in compiled code until Python takes them over.
+#: The records of at most this many epochs wait in compiled code until Python takes them over.
 MOST_EPOCHS = 2**16
 
 
@@ -28,9 +28,9 @@ def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replaceme
               seed: int | None = None, clip_norm: float = 0.0, penalty: float = 0.0, by_weight: bool = False,
               loss_scale: float = 1.0, loss_share: float = 0.0, tolerance: float = 0.0, patience: int = 0,
               dropout: float | Sequence[float] | None = None) -> Plan:
-    """How a network is to go through n samples; a seed that is not given is drawn from the network's generator.
+    """The plan of a training on n samples.
 
-    Raises what `checked_rates` does, before a seed is drawn.
+    Raises what `checked_rates` does. After that, a seed that is not given is drawn from the network's generator.
     """
     rates = checked_rates(dropout, len(net.widths) - 1)
     # Where nothing is called by address, 1 says that units are dropped.
@@ -43,7 +43,7 @@ def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replaceme
 
 
 class Session:
-    """A training that has begun: how far it has come, and what it has recorded.
+    """One training: how far it has come, and what it has recorded.
 
     Parameters
     ----------
@@ -53,11 +53,11 @@ class Session:
     plan : Plan
     optimizer : Optimizer
     state : OptimizerState
-        From where the optimizer goes on.
+        The state that the optimizer starts from; updated in place.
     epochs : int
-        After how many of them it is done.
+        The number of epochs in all.
     history : History, optional
-        Where to record; a new one if not given.
+        The history to record in; a new one if not given.
     """
 
     def __init__(self, net: Network, samples: Samples, plan: Plan, optimizer: Optimizer, state: OptimizerState,
@@ -75,18 +75,18 @@ class Session:
 
     @property
     def samples_done(self) -> int:
-        """How many samples it has gone through."""
+        """The number of samples it has gone through."""
         counts = self.progress.counts
         return int(counts[EPOCH]) * len(self.samples.X) + int(counts[POSITION])
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs it has completed."""
+        """The number of epochs it has completed."""
         return int(self.progress.counts[EPOCH])
 
     @contextmanager
     def workspace(self) -> Iterator[Any]:
-        """Memory for slices, with what is worth compiling for so many steps of this network, if they are plain."""
+        """A workspace for slices, with kernels for this very network if its plain steps are enough to pay for them."""
         net, plan = self.net, self.plan
         plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and plan.drop == 0
                  and net.is_built_in)
@@ -96,14 +96,14 @@ class Session:
                                                  plan.batch_size, steps)
 
     def advance(self, work: Any, until: int) -> int:
-        """One slice on as many threads as pay, which ends at the latest after epoch `until`; the status of `train`."""
+        """The status of `train` after one slice, on as many threads as pay, which ends after epoch `until` at most."""
         with threads.allowed(math.inf if self.net.backend_module.parallel else 0.0) as count:
             return self.advance_on(count, work, until)
 
     def advance_on(self, count: int, work: Any, until: int) -> int:
-        """One slice on up to so many threads."""
+        """The status of `train` after one slice, on at most `count` threads."""
         net, begin, before = self.net, time.perf_counter(), self.samples_done
-        until = min(until, self.history.epochs + len(self.progress.loss))  # there is room for those
+        until = min(until, self.history.epochs + len(self.progress.loss))  # no more fit into the records
         team, budget = self.pace.next_slice(count)
         status = net.backend_module.train(net.theta, net.grad, net.layout, self.samples, self.plan, self.spec,
                                           self.state, self.progress, until, budget, work, team)
@@ -111,7 +111,7 @@ class Session:
         return int(status)
 
     def record(self) -> None:
-        """Put what was seen of the epochs completed since the last call into the history."""
+        """Append losses and accuracies of the epochs completed since the last call to the history."""
         columns = {"loss": self.progress.loss}
         if self.net.loss_record.is_classification:
             columns["accuracy"] = self.progress.correct / len(self.samples.X)
@@ -124,28 +124,28 @@ class Session:
         self.history.samples = self.samples_done
         self.history.seconds = time.perf_counter() - self._begin
 
-    def theta_was_seen(self) -> None:
-        """Others may have used the running gradient and written to theta."""
+    def theta_may_have_changed(self) -> None:
+        """Reset what other code may have changed: the running gradient, and the bound on |θ|."""
         self.net.zero_grad()
         self.progress.sums[BOUND] = -1.0
 
     def go_on(self) -> None:
-        """After it stalled: count epochs without progress anew."""
+        """Count epochs without progress from 0 again, after training has stalled."""
         self.progress.counts[STALE] = 0
 
     def write_state(self) -> None:
-        """Bring the history's optimizer state up to date, where the one in use lies on a device."""
+        """Update the optimizer's state in the history from the one in use, which may be on a device."""
         if self.history.optimizer_state is not None:
             self.net.backend_module.memory.write_state(self.state, self.history.optimizer_state)
 
     def finish(self) -> None:
-        """Leave the running gradient zero, and the history complete."""
+        """Set the running gradient to zero, and complete the history."""
         self.write_state()
         self.net.zero_grad()
         self._count()
 
     def divergence(self) -> DivergenceError:
-        """What to raise where the compiled loop says DIVERGED; the history says so too."""
+        """The error for the status DIVERGED, which is also written to the history."""
         self.history.stop_reason = "diverged"
         epoch, step = self.epochs_done, int(self.progress.counts[STEP])
         reason = "loss" if not math.isfinite(self.progress.sums[0]) else "update"
