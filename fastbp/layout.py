@@ -2,8 +2,8 @@
 
 Arrays are indexed by the layer k as in the formulas, k = 0 … L; entry 0 of `weights`, `biases` and `activations` is
 unused. A layout is a named tuple of integer arrays, which compiled code takes as it is, so that one compiled kernel
-serves every architecture. Activations and the loss are addresses in it, filled in when the first kernel is to run, and
-anew where a layout is unpickled.
+serves every architecture. Activations and the loss are addresses in it. They are written before the first kernel runs,
+and again where a layout is unpickled.
 """
 
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ class Layout(NamedTuple):
     weights: np.ndarray      # (L+1,) where W_k begins in theta, N_k · N_{k-1} numbers in row-major order
     biases: np.ndarray       # (L+1,) where b_k begins in theta, N_k numbers
     units: np.ndarray        # (L+2,) where layer k begins among all units of one sample; the last entry is their number
-    apply: np.ndarray        # (L+1,) the address of what gives h_k = g_k(a_k), or 0; see `activations.apply_panel`
-    delta: np.ndarray        # (L+1,) the address of what gives δ_k = e_k ⊙ g'_k(a_k), or 0; see `delta_panel`
+    apply: np.ndarray        # (L+1,) the addresses of h_k = g_k(a_k), or 0; see `activations.apply_panel`
+    delta: np.ndarray        # (L+1,) the addresses of δ_k = e_k ⊙ g'_k(a_k), or 0; see `activations.delta_panel`
     evaluate: int            # the address of the loss, or 0; see `losses.evaluate_panel`
     depth: int               # L
     size: int                # P, the number of parameters
-    itemsize: int            # the bytes of a number, 0 where no function is filled in yet
-    lanes: int               # how many samples the functions take at once
+    itemsize: int            # the bytes of a number; 0 before the addresses are written
+    lanes: int               # the samples of a panel, which the functions take at once
     takes_labels: bool       # whether the loss takes labels
-    digest: int              # of widths, dtype, functions and process, 0 as long as there are none: one to compare
+    digest: int              # one number for widths, dtype, functions and process; 0 before the addresses are written
     register: int            # the address of the register of workspaces, or 0; see `register`
 
 
@@ -82,10 +82,10 @@ class Views(list[np.ndarray]):
 
 
 def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
-    """A vector of zeros that begins at a cache line of 64 bytes: a vector of numbers across two lines costs twice.
+    """A vector of zeros that begins at a cache line of 64 bytes: a load from two lines costs twice.
 
-    The zeros are written: pages that were only read would all be the operating system's one page of zeros, whose many
-    addresses push each other out of the first-level cache. Steps of 30-100-1 took 1.5 times as long.
+    The zeros are written. Pages that were only read would all be the operating system's one page of zeros, whose many
+    addresses push each other out of the first-level cache; steps of 30-100-1 took 1.5 times as long.
     """
     line = 64 // np.dtype(dtype).itemsize
     values = np.empty(size + line, dtype)
@@ -102,18 +102,18 @@ def aligned_copy(values: np.ndarray) -> np.ndarray:
 
 
 def keeping(array: np.ndarray, *others: Any) -> np.ndarray:
-    """The same array, with which everything lives on whose address is in it."""
+    """The same array, which keeps the objects alive whose addresses are in it."""
     return np.asarray(_Keeping(array, others))
 
 
 def bytes_kept(array: np.ndarray) -> int:
-    """The bytes of an array from `keeping`, and of all arrays that live on with it; of any other array, its own."""
+    """The bytes of an array, and of all arrays that `keeping` made it keep alive."""
     others: tuple[Any, ...] = array.base.others if isinstance(array.base, _Keeping) else ()
     return array.nbytes + sum(bytes_kept(other) for other in others if isinstance(other, np.ndarray))
 
 
 class _Keeping:
-    """What NumPy takes for the owner of an array's memory."""
+    """The owner of an array's memory, for NumPy."""
 
     def __init__(self, array: np.ndarray, others: tuple[Any, ...]) -> None:
         self.array, self.others = array, others

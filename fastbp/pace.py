@@ -5,36 +5,36 @@ of threads. So both may follow the clock. Whether more threads help depends on t
 with another program on one of two cores, a step that took 0.2 ms on one thread took 8 ms on two, because they wait for
 each other.
 
-A slice is bounded twice. It takes a share of the time that a slice may take, at the cost that was seen; and it has at
-most GROWTH times the samples of slices before it, the first one as few as there can be.
+A slice has two bounds. At the costs that were measured it takes SLICE_SECONDS, or a share of them. And it has at most
+GROWTH times the samples of the slices before it; the first one is as short as a slice can be.
 """
 
 import functools
 from collections.abc import Hashable
 
-#: A slice takes about so many seconds: half of what Ctrl-C may take.
+#: The seconds of a slice: half of what Ctrl-C may take.
 SLICE_SECONDS = 0.05
 
-#: A slice on several threads is this part of one on one thread, and at most so many times the shortest one. Where
-#: another program begins to take the processor from one of them, the others wait for it some milliseconds in each.
-TOGETHER, MOST_TOGETHER = 1 / 8, 32
+#: The share of SLICE_SECONDS of a slice on several threads, and its most samples over those of the shortest slice.
+#: Where another program begins to take the processor from a thread, the others wait some milliseconds in each slice.
+PARALLEL_SHARE, MAX_PARALLEL = 1 / 8, 32
 
-#: A slice that finds out what another number of threads costs is this part of one on one thread.
+#: The share of SLICE_SECONDS of a slice that measures what another number of threads costs.
 TRIAL = 1 / 16
 
-#: What the first slice on a number of threads cost is forgotten with the second: it may have compiled, or started
-#: threads.
-FIRST_TO_KEEP = 2
+#: The slices on a number of threads after which its cost is known. The cost of the first is dropped, which may have
+#: compiled kernels or started threads.
+SLICES_TO_MEASURE = 2
 
-#: A number of threads that has become the slower one is tried again after this many times as long as a trial takes,
-#: and after twice as long each time that it is still slower, up to the second number.
+#: The slower number of threads is tried again after PATIENCE times the time of a trial. The wait doubles each time that
+#: it is still slower, up to MOST_PATIENCE times.
 PATIENCE, MOST_PATIENCE = 4, 64
 
-#: A slice has at most so many times the samples of the ones before it.
+#: The most samples of a slice, over those of the slices before it.
 GROWTH = 4
 
 
-class _Seen:
+class _Costs:
     """What slices on one number of threads have cost."""
 
     __slots__ = ("costs", "fewest", "most", "patience", "slices", "waited")
@@ -48,37 +48,37 @@ class _Seen:
 
     @property
     def cost(self) -> float:
-        """To be expected, in seconds of a sample."""
+        """The expected seconds of a sample."""
         return sum(self.costs) / len(self.costs)
 
     @property
     def highest(self) -> float:
-        """To be reckoned with, in seconds of a sample."""
+        """The highest measured seconds of a sample, for bounds."""
         return max(self.costs)
 
     def learn(self, cost: float, samples: int) -> None:
-        """Take note of a slice."""
+        """Record the seconds of a sample, and the samples, of a slice."""
         self.fewest = self.fewest or samples
-        self.costs = (*self.costs[-1:], cost) if self.slices >= FIRST_TO_KEEP else (cost,)
+        self.costs = (*self.costs[-1:], cost) if self.slices >= SLICES_TO_MEASURE else (cost,)
         self.most = max(samples, self.most // 2)
         self.waited = 0.0
         self.slices += 1
 
-    def of_other_calls(self, times: float) -> "_Seen":
-        """What is to be expected of calls whose samples take so many times as long."""
-        seen = _Seen()
-        seen.slices, seen.costs = self.slices, tuple(times * cost for cost in self.costs)
-        seen.fewest, seen.most = self.fewest, max(1, self.most // GROWTH)
-        return seen
+    def of_other_calls(self, times: float) -> "_Costs":
+        """The expected costs of calls whose samples take `times` times as long."""
+        costs = _Costs()
+        costs.slices, costs.costs = self.slices, tuple(times * cost for cost in self.costs)
+        costs.fewest, costs.most = self.fewest, max(1, self.most // GROWTH)
+        return costs
 
 
 class Pace:
-    """What slices have cost so far.
+    """The next slice, from what slices have cost so far.
 
     Parameters
     ----------
     slice_seconds : float
-        How long a slice may take.
+        The time that a slice may take.
 
     Examples
     --------
@@ -95,47 +95,47 @@ class Pace:
 
     def __init__(self, slice_seconds: float = SLICE_SECONDS) -> None:
         self._slice_seconds = slice_seconds
-        self._seen: dict[int, _Seen] = {}  # by the number of threads
+        self._costs: dict[int, _Costs] = {}  # by the number of threads
 
     def next_slice(self, threads: int) -> tuple[int, int]:
-        """The number of threads, 1 or all that are allowed, and of samples."""
+        """The number of threads of the next slice, 1 or all that are allowed, and of its samples."""
         team, seconds = self._choose((1, threads) if threads > 1 else (1,))
-        seen = self._seen[team]
-        if seen.slices == 0:
+        costs = self._costs[team]
+        if costs.slices == 0:
             return team, 1
-        most = GROWTH * seen.most if team == 1 else min(GROWTH * seen.most, MOST_TOGETHER * seen.fewest)
-        return team, max(1, int(min(most, seconds / seen.highest)))
+        most = GROWTH * costs.most if team == 1 else min(GROWTH * costs.most, MAX_PARALLEL * costs.fewest)
+        return team, max(1, int(min(most, seconds / costs.highest)))
 
     def _choose(self, options: tuple[int, ...]) -> tuple[int, float]:
         """The number of threads of the next slice, and how many seconds it may take."""
-        seen = {option: self._seen.setdefault(option, _Seen()) for option in options}
+        costs = {option: self._costs.setdefault(option, _Costs()) for option in options}
         trial = TRIAL * self._slice_seconds
-        if seen[1].slices < FIRST_TO_KEEP:
+        if costs[1].slices < SLICES_TO_MEASURE:
             return 1, trial
-        if seen[options[-1]].slices == 0:
+        if costs[options[-1]].slices == 0:
             return options[-1], trial
-        best = min(options, key=lambda option: seen[option].cost)
+        best = min(options, key=lambda option: costs[option].cost)
         for option in options:
-            other = seen[option]
+            other = costs[option]
             if option != best and other.waited >= other.patience * max(trial, other.fewest * other.highest):
                 other.patience = min(2 * other.patience, MOST_PATIENCE)
                 return option, trial
-        seen[best].patience = PATIENCE
-        return best, self._slice_seconds if best == 1 else TOGETHER * self._slice_seconds
+        costs[best].patience = PATIENCE
+        return best, self._slice_seconds if best == 1 else PARALLEL_SHARE * self._slice_seconds
 
     def learn(self, threads: int, seconds: float, samples: int) -> None:
-        """Take note of what a slice cost."""
+        """Record what a slice has cost."""
         if samples == 0:
             return
-        for option, seen in list(self._seen.items()):
+        for option, costs in list(self._costs.items()):
             if option != threads:
-                seen.waited += seconds
-        self._seen.setdefault(threads, _Seen()).learn(max(seconds, 1e-9) / samples, samples)
+                costs.waited += seconds
+        self._costs.setdefault(threads, _Costs()).learn(max(seconds, 1e-9) / samples, samples)
 
     def of_other_calls(self, times: float) -> "Pace":
-        """A pace for calls whose samples take so many times as long, which begins with what this one has seen."""
+        """A pace for calls whose samples take `times` times as long, which begins with the costs of this one."""
         pace = Pace(self._slice_seconds)
-        pace._seen = {option: seen.of_other_calls(times) for option, seen in self._seen.items() if seen.slices}
+        pace._costs = {option: costs.of_other_calls(times) for option, costs in self._costs.items() if costs.slices}
         return pace
 
 
@@ -147,7 +147,7 @@ class Paces:
         self._last: tuple[Pace, float] | None = None
 
     def of(self, call: Hashable, operations: float) -> Pace:
-        """The pace of one kind of calls; a new one begins with what the last call of another kind has seen.
+        """The pace of one kind of calls; a new one begins with the costs of the last call of another kind.
 
         Parameters
         ----------
@@ -166,5 +166,5 @@ class Paces:
 
 @functools.lru_cache(maxsize=1024)
 def paces_of(backend: str, dtype: str, widths: tuple[int, ...]) -> Paces:
-    """What is known in this process of networks of that shape, on that backend."""
+    """The paces of networks of one shape on one backend, which all of them in this process share."""
     return Paces()

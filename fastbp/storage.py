@@ -30,14 +30,14 @@ VERSION = 1
 def save(net: Network, path: "str | PathLike[str]") -> None:
     """Write the network to one .npz file: its shape, names, parameters and metadata.
 
-    The file is written beside its place under another name and then renamed, so that a crash never leaves half a file.
-    A file that is replaced leaves its permissions to the new one; of a link, the file that it points to is replaced.
+    The file is written in the same folder under another name, and then renamed, so that a crash never leaves half a
+    file. The new file has the permissions of one that it replaces. Of a link, the file that it points to is replaced.
 
     Parameters
     ----------
     net : Network
     path : path
-        Taken as it is; no suffix is added.
+        No suffix is added.
 
     Raises
     ------
@@ -77,9 +77,11 @@ def save(net: Network, path: "str | PathLike[str]") -> None:
 
 
 def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str, seed: int | None) -> Net:
-    """What `fastbp.load` does, for a network made by `make`, which takes the arguments of `Network`.
+    """The network in a file; see `fastbp.load`.
 
     theta is read part by part into the network, so that no other memory of its size is needed.
+
+    make : the kind of network, which takes the arguments of `Network`.
     """
     with open(path, "rb") as file:
         if not zipfile.is_zipfile(file):
@@ -106,7 +108,7 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str,
             if theta.shape != (size,):
                 raise ValueError(f"{theta.shape[0]} parameters for widths {widths}, which have {size}")
             names, loss = [str(name) for name in content["activations"]], str(content["loss"])
-            # What `MLP` checks too: an error here is the file's, one below that of an argument.
+            # `make` checks these too: an error here is of the file, an error there of an argument.
             checked_widths(widths)
             loss_named(loss, checked_activations(names, "identity", len(widths) - 1)[-1].name, widths[-1])
             theta.require_size()
@@ -128,7 +130,7 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str,
 
 @contextmanager
 def _reading(path: Any) -> Iterator[None]:
-    """What damaged archives raise has many types, from zipfile, zlib, struct and numpy; here it has one."""
+    """A context that raises a ValueError for the errors of damaged archives, from zipfile, zlib, struct and NumPy."""
     try:
         yield
     except Exception as error:
@@ -136,7 +138,7 @@ def _reading(path: Any) -> Iterator[None]:
 
 
 class _Vector:
-    """An array in an archive of NumPy's whose numbers are read part by part: it is nowhere in memory as a whole."""
+    """An array in an archive of NumPy, read part by part, so that it is never in memory as a whole."""
 
     def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
         self._bytes, self._stream = archive.getinfo(name).file_size, archive.open(name)
@@ -144,13 +146,13 @@ class _Vector:
         self.shape, _, self.dtype = read_header(self._stream)
 
     def require_size(self) -> None:
-        """Refuse what holds fewer or more numbers than it says, before memory for them is taken."""
+        """Refuse an array that has other bytes than its shape says, before memory is allocated for it."""
         found, expected = self._bytes - self._stream.tell(), math.prod(self.shape) * self.dtype.itemsize
         if found != expected:
             raise ValueError(f"its theta has {found} bytes and not {expected}")
 
     def parts(self) -> Iterator[np.ndarray]:
-        """All numbers, in order; the archive looks at its checksum after the last."""
+        """All numbers in order, in parts; the archive compares its checksum after the last."""
         left = math.prod(self.shape) * self.dtype.itemsize
         while left > 0:
             data = self._stream.read(min(left, _PART * self.dtype.itemsize))
@@ -162,10 +164,10 @@ class _Vector:
             raise ValueError("theta goes on after its last number")
 
 
-#: How many numbers are looked at or read at once.
+#: The numbers of a part.
 _PART = 2**18
 
-#: What reads the header of an array, by the version of NumPy's format.
+#: The functions that read the header of an array, by the version of NumPy's format.
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 

@@ -82,7 +82,7 @@ def get_num_threads() -> int:
 
 @inlined
 def share_of(count: Any, thread: Any, threads: Any) -> Any:
-    """Which of so many things a thread takes: from the first number on, and below the second.
+    """The share of a thread among `count` things: from the first number on, and below the second.
 
     >>> [share_of(7, thread, 3) for thread in range(3)]
     [(0, 2), (2, 4), (4, 7)]
@@ -106,7 +106,7 @@ class allowed:
     Parameters
     ----------
     operations : float
-        What the calls do; fewer than SMALL_CALL are for one thread.
+        The number of operations of the calls; fewer than SMALL_CALL are for one thread.
     """
 
     __slots__ = ("_calling", "_locked", "_mask", "_operations", "_region", "_this")

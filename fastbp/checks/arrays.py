@@ -26,7 +26,8 @@ class Samples(NamedTuple):
     largest: float       # the largest |x| in X
 
 
-#: What is not given, and where nothing is wanted; one of each, because making an array takes a tenth of a microsecond.
+#: Empty arrays stand for what is not given and not wanted. There is one of each, because making an array takes a tenth
+#: of a microsecond.
 NO_LABELS = np.empty(0, np.int64)
 
 
@@ -58,7 +59,7 @@ def require_unmasked(name: str, value: Any) -> None:
 def numeric_array(name: str, value: Any, dtype: np.dtype | None = None) -> np.ndarray:
     """The argument as an array of real numbers, still in its own dtype.
 
-    dtype : what a data frame of columns of several dtypes is converted to; if None, a dtype that all of them fit.
+    dtype : for a data frame of columns of several dtypes, that of the array; if None, one that all of them fit.
 
     Raises
     ------
@@ -83,7 +84,9 @@ def numeric_array(name: str, value: Any, dtype: np.dtype | None = None) -> np.nd
 
 
 def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> tuple[np.ndarray, float]:
-    """The argument as an array that kernels may read, C-contiguous, of the dtype, finite; and its largest magnitude.
+    """The argument as an array that kernels may read, and its largest magnitude.
+
+    The array is C-contiguous, of the dtype, and finite.
 
     Raises
     ------
@@ -97,7 +100,10 @@ def kernel_array(name: str, value: Any, dtype: np.dtype, *, ndim: int) -> tuple[
 
 
 def _finite_array(name: str, given: np.ndarray, dtype: np.dtype, frame: Any = None) -> tuple[np.ndarray, float]:
-    """What `kernel_array` gives, of an array of numbers; the data frame that it was made of says what a number was."""
+    """The array and its largest magnitude, as in `kernel_array`.
+
+    frame : the data frame that the array was made of, whose number an error shows.
+    """
     if given.dtype == dtype and given.flags.carray:
         array = given
     else:
@@ -133,7 +139,7 @@ def readable(array: np.ndarray) -> np.ndarray:
 
 
 class _Writable:
-    """An array's memory under an array interface that says it may be written."""
+    """The memory of an array, under an interface that says it may be written."""
 
     def __init__(self, array: np.ndarray) -> None:
         self._array = array  # keeps the memory alive
@@ -194,13 +200,13 @@ def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: in
 
 
 def as_targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """The labels and the targets of n samples, of which one is empty; raises what `as_samples` does."""
+    """The labels and the targets of n samples, one of them empty; raises what `as_samples` does."""
     given = numeric_array("d", d)
     if are_labels(given.shape, n, outputs, kind):
         return _as_labels(given, outputs), no_rows(dtype, outputs)
     given = given.reshape(n, outputs)
     targets, _ = kernel_array("d", given, dtype, ndim=2)
-    if kind == "counts":  # as they are given: a number below 0 may round to 0
+    if kind == "counts":  # before the conversion, which may round a number below 0 to 0
         _require_counts(given)
     elif kind != "values":
         _require_probabilities(given, sum_to_one=kind == "classes")
@@ -208,12 +214,12 @@ def as_targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tupl
 
 
 def are_labels(shape: tuple[int, ...], n: int, outputs: int, kind: str) -> bool:
-    """Whether targets of that shape are labels of n samples; if not, they are (n, outputs), or (n,) for one output.
+    """Whether targets of this shape are labels; otherwise they are (n, outputs), or (n,) for one output.
 
     Raises
     ------
     ValueError
-        If they are neither.
+        If the shape is neither.
     """
     if not shape or shape[0] != n:
         raise ValueError(f"d: expected as many targets as X has samples, {n}, found shape {shape}")
@@ -285,9 +291,10 @@ def largest_magnitude(array: np.ndarray) -> float:
 
 @kernel(inline=True)
 def largest_bits(bits: Any) -> Any:
-    """The largest of floats without their sign, as unsigned integers in their order; NaN is above infinity.
+    """The bits of max |x|, where `bits` are those of the numbers x, as unsigned integers; NaN is above infinity.
 
-    As integers the maximum vectorises, and no fast-math can take NaN out of it.
+    Without their sign, numbers have the order of their bits. The maximum of integers vectorises, and no fast-math can
+    drop NaN from it.
     """
     T = bits.dtype.type
     one = T(1)

@@ -1,4 +1,4 @@
-"""Users' formulas: the records that hold them, how they are compiled, and how their derivatives are checked."""
+"""Users' formulas: compiled, and their derivatives checked by finite differences."""
 
 import math
 import numbers
@@ -25,10 +25,10 @@ FLOATS = (np.float32, np.float64)
 
 def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others: Iterable[tuple[float, ...]] = ((),), *,
                      takes_value: bool = False) -> tuple[Any, Any]:
-    """A user's function of a number, and its derivative, as kernels inline them; `names` are the arguments that held
-    them.
+    """A user's function of a number, and its derivative, as kernels inline them.
 
-    others : the arguments that both take after the number, one tuple for each case to look at.
+    names : the arguments that held them.
+    others : the arguments that both take after the number, one tuple for each case to check.
     takes_value : whether the derivative takes the function's value as its last argument.
 
     Raises
@@ -61,7 +61,9 @@ def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others:
 
 
 def compiled_formula(name: str, function: Any) -> Any:
-    """A user's function as kernels inline it; `name` is the argument that held it.
+    """A user's function as kernels inline it.
+
+    name : the argument that held it.
 
     Raises
     ------
@@ -76,7 +78,7 @@ def compiled_formula(name: str, function: Any) -> Any:
 
 
 def value_of(name: str, compiled: Any, dtype: type, arguments: Sequence[float]) -> float:
-    """What a formula gives for some numbers of a dtype.
+    """The value of a formula for numbers of a dtype.
 
     Raises
     ------
@@ -158,9 +160,9 @@ def require_derivative(names: tuple[str, str], value: Callable[..., float], deri
                        others: tuple[float, ...]) -> None:
     """Refuse a derivative that is not that of the value; points where the value has a kink are passed over.
 
-    What lies between the derivative from the left and that from the right is taken. Both are of second order,
-    2 D(h) - D(2h) with the difference quotient D over one and two steps: where the second derivative jumps by J they
-    are exact, and the quotient over both sides is off by J h / 4.
+    The derivative has to lie between that from the left and that from the right, within TOLERANCE. Both are of second
+    order, 2 D(h) - D(2h) with the difference quotient D over one and two steps. Where the second derivative jumps by J
+    they are exact; the quotient over both sides is off by J h / 4.
 
     others : the arguments beside the one that is varied.
 

@@ -10,16 +10,17 @@ _FILLED_TOGETHER = 2**19
 
 
 def is_frame(value: Any) -> bool:
-    """Whether it is a data frame of pandas, which is not imported for that: there is none before somebody has."""
+    """Whether a value is a data frame of pandas, which is not imported for that: without pandas there are none."""
     return isinstance(value, getattr(sys.modules.get("pandas"), "DataFrame", ()))
 
 
 def array_of_frame(name: str, frame: Any, dtype: np.dtype | None) -> np.ndarray:
-    """A data frame as an array of real numbers, in which missing ones are NaN; `name` is the argument that held it.
+    """A data frame as an array of real numbers, in which missing ones are NaN.
 
-    Columns of several dtypes, or of dtypes that have a place for missing values, are written into the array one after
-    another, some rows at a time: NumPy would make an object of every number.
+    Columns of several dtypes, or of dtypes with missing values, are written into the array one after another, some rows
+    at a time: NumPy would make an object of every number.
 
+    name : the argument that held it.
     dtype : of the array, where columns are written into it; if None, one that all of them fit.
 
     Raises
@@ -35,11 +36,11 @@ def array_of_frame(name: str, frame: Any, dtype: np.dtype | None) -> np.ndarray:
         return np.asarray(frame)  # often without a copy
     if dtype is None:
         dtype = np.result_type(*(found if isinstance(found, np.dtype) else np.float64 for found in dtypes))
-    columns = [frame.iloc[:, j] for j in range(len(dtypes))]  # by place: names may be there twice
+    columns = [frame.iloc[:, j] for j in range(len(dtypes))]  # by place: two columns may have one name
     columns = [np.asarray(c) if isinstance(c.dtype, np.dtype) else c.array for c in columns]
     numbers = np.empty(frame.shape, dtype)
     rows = max(1, _FILLED_TOGETHER // max(1, numbers.itemsize * len(columns)))
-    with np.errstate(over="ignore", under="ignore"):  # an overflow is found by who reads it, and named
+    with np.errstate(over="ignore", under="ignore"):  # an overflow is found where the array is checked
         for start in range(0, len(numbers), rows):
             block = numbers[start : start + rows]
             for j, column in enumerate(columns):

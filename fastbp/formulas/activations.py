@@ -150,8 +150,8 @@ def normal_distribution(a):
 def smallest_probability(a: Any) -> Any:
     """The least value of a softmax: 1e-200, or 1e-20 in float32.
 
-    The exact value is positive for every logit; rounded to 0 it would make -log y infinite and its gradient NaN. The
-    reciprocal 1e20 leaves room for sample weights to 1e18.
+    The exact value is positive for every logit; rounded to 0 it would make -log y infinite and its gradient NaN. With
+    the reciprocal 1e20, sample weights up to 1e18 do not overflow.
     """
     T = type(a)
     return T(1e-200) if T(1e-200) > T(0.0) else T(1e-20)  # 1e-200 is 0 in float32

@@ -2,12 +2,11 @@
 
     h_k ← m ⊙ h_k / (1 - p);  e_k ← m ⊙ e_k / (1 - p) on the way back, before δ_k = e_k ⊙ g'_k(a_k)
 
-m_i ∈ {0, 1} is 1 with probability 1 - p, so that h_k is what it was on average, and nothing changes outside training.
+m_i ∈ {0, 1} is 1 with probability 1 - p. So the mean of h_k stays the same, and nothing changes outside training.
 
-A mask is not stored: whether unit i of layer k is kept is a hash of the seed, the epoch, the sample, k and i, and is
-found anew on the way back. So it depends neither on threads, nor on slices, nor on the backend. The hash has a key for
-the sample, and one for the unit, both by splitmix64; what is left for each pair of them is arithmetic of 32 bits, two
-rounds as in `lowbias32` [2]_.
+A mask is not stored. m_i is a hash of the seed, the epoch, the sample, k and i, and is computed again on the way back;
+so it depends neither on threads, nor on slices, nor on the backend. The hash has a key for the sample and one for the
+unit, both by splitmix64. For each pair of them it takes arithmetic of 32 bits alone, two rounds as in lowbias32 [2]_.
 
 .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural networks
    from overfitting", Journal of Machine Learning Research 15, 2014.
@@ -23,19 +22,19 @@ from ..compiling.addresses import INTEGER, pointer_type
 from ..compiling.decorators import formula, panel_loop
 from .sampling import scramble
 
-#: Sets the keys of dropout apart from the order of samples, which has the same seed.
-_OWN = 0xD1B54A32D192ED03
+#: Makes the keys of dropout others than those of the order of samples, which has the same seed.
+_DROPOUT = 0xD1B54A32D192ED03
 
 
 @formula
 def epoch_key(seed: Any, epoch: Any) -> Any:
     """The key of an epoch, from the seed of a training."""
-    return np.int64(scramble(scramble(np.uint64(seed) ^ np.uint64(_OWN)) ^ np.uint64(epoch)))
+    return np.int64(scramble(scramble(np.uint64(seed) ^ np.uint64(_DROPOUT)) ^ np.uint64(epoch)))
 
 
 @formula
 def unit_is_kept(key: int, number: int, k: int, i: int, rate: float) -> Any:
-    """m_i of layer k, of the sample with that number, in the epoch with that key."""
+    """m_i of layer k: of the sample with this number, in the epoch with this key."""
     both = scramble(np.uint64(key) ^ np.uint64(number)) ^ scramble(scramble(np.uint64(k)) ^ np.uint64(i))
     bits = np.uint32(both)
     bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D))
@@ -54,7 +53,7 @@ def drop_units(h: Any, sample_numbers: Any, key: int, k: int, rate: float) -> No
     T = type(h[0, 0])
     scale, none = T(1.0 / (1.0 - rate)), T(0.0)
     for i in range(h.shape[0]):
-        for s in range(h.shape[1]):  # what depends on i alone, or on s alone, is found once
+        for s in range(h.shape[1]):  # LLVM computes once what depends on i alone, or on s alone
             h[i, s] = scale * h[i, s] if unit_is_kept(key, sample_numbers[s], k, i, rate) else none
 
 

@@ -84,8 +84,8 @@ def expm1(x):
 def tanh(x):
     """tanh x. Relative error below 5e-7 in float32, 7e-16 in float64.
 
-    In float32 a rational function of x on |x| < 7.9, beyond which tanh rounds to 1: half the latency of an exponential.
-    In float64 t / (2 + t) with t = e^(-2|x|) - 1, odd.
+    In float32 a rational function of x on |x| < 7.9, where tanh is not yet rounded to 1: half the latency of an
+    exponential. In float64 t / (2 + t) with t = e^(-2|x|) - 1, odd.
     """
     return _tanh(x)
 

@@ -30,16 +30,16 @@ def _lecun(rng: np.random.Generator, n_in: int, n_out: int, count: int) -> np.nd
     return rng.normal(0.0, np.sqrt(1.0 / n_in), count)
 
 
-#: The next weights of a layer by the name of what draws them, `count` of them; None leaves them at zero.
+#: The functions that draw the next `count` weights of a layer, by the name of the initializer; None for zeros.
 INITIALIZERS: dict[str, Callable[[np.random.Generator, int, int, int], np.ndarray] | None] = {
     "glorot": _glorot, "he": _he, "lecun": _lecun, "zeros": None}
 
-#: How many weights are drawn at once: in float64 they stay in the second-level cache, and take no memory of note.
+#: The weights that are drawn at once: in float64 they fit into the second-level cache, and take little memory.
 _DRAWN_TOGETHER = 2**16
 
 
 def drawn_weights(name: str, rng: np.random.Generator, n_in: int, n_out: int) -> Iterator[np.ndarray]:
-    """W_k, row by row, in pieces of some weights in float64; none for "zeros".
+    """W_k, row by row, in pieces in float64; no piece for "zeros".
 
     Generators draw number after number, so that the pieces have the bits of one draw.
     """

@@ -1,4 +1,4 @@
-"""What the gradients of single samples say, without storing one of them.
+"""The noise of the gradients of single samples, without storing one of them.
 
 The gradient of a sample is an outer product in every layer, ∂L/∂W_k = δ_k h_{k-1}ᵀ, so that its norm needs only δ and
 h: ‖∇L‖² = Σ_k ‖δ_k‖² (‖h_{k-1}‖² + 1).
@@ -19,7 +19,7 @@ class GradientNoise(NamedTuple):
 
 
 def noise_of(norms: np.ndarray, total: np.ndarray) -> GradientNoise:
-    """From ‖g_s‖ of every sample, and Σ_s g_s.
+    """The noise of gradients, from ‖g_s‖ of every sample and Σ_s g_s.
 
     tr Σ = Σ_s ‖g_s - ḡ‖² / (n - 1) = (Σ_s ‖g_s‖² - n ‖ḡ‖²) / (n - 1). The expectation of ‖ḡ‖² is |G|² + tr Σ / n; so
     |G|² is estimated by ‖ḡ‖² - tr Σ / n.

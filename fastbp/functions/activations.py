@@ -24,18 +24,18 @@ from .record import Record, require_new_name, restored
 class Activation(Record):
     """An activation of your own: h_i = g(a_i), from two functions of numbers.
 
-    Give it to `MLP` as `activation`, `output_activation`, or in the list of activations, or its name from then on: it
-    is known by its name in this process, to `fastbp.load` too. It works with every backend, on a GPU if Numba compiles
-    its functions there, and in `fastbp.jit`. Another one of the same name takes its place in networks that are made
-    later.
+    Give it to `MLP` as `activation`, as `output_activation`, or in the list of activations. Its name will do as well,
+    which this process knows from then on, `fastbp.load` too. Another activation of the same name takes its place in
+    networks that are made later. It works with every backend, on a GPU if Numba compiles its functions there, and in
+    `fastbp.jit`.
 
     Parameters
     ----------
     name : str
         None of the names that fastbp uses itself.
     g : function
-        g(a), of a number; compiled by `numba.njit` or not. It must not raise, which kernels cannot. What it gives is
-        taken in the network's dtype, so that plain literals do no harm.
+        g(a), of a number; compiled by `numba.njit` or not. It must not raise, which kernels cannot. Its values are
+        converted to the network's dtype, so that plain literals do no harm.
     g_prime : function
         g'(a, h) with h = g(a); it must not raise either.
     initializer : str
@@ -54,7 +54,7 @@ class Activation(Record):
     Its kernels are compiled in every process anew: fastbp's cache cannot see when your functions change.
 
     Unpickling, of a network too, gives the activation that was made of equal arguments in this process, if there is
-    one, and makes one otherwise. It gets its name where nothing has it, and else the name stays with the other.
+    one, and makes one otherwise. A name that another activation has stays with that one.
 
     Examples
     --------
@@ -99,7 +99,7 @@ _SERIALS = itertools.count()
 
 
 def _panel_loops(symbol: str, g: Any, g_prime: Any) -> tuple[Any, Any]:
-    """apply and delta of an activation that acts on each unit alone."""
+    """`apply` and `delta` of an activation that acts on each unit alone."""
     def apply(a: Any, h: Any) -> None:
         T = type(a[0, 0])
         for i in range(a.shape[0]):
@@ -160,7 +160,9 @@ def delta_panel(activation: Activation, dtype: str, samples: int) -> Any:
 
 
 def activation_named(name: str | Activation, argument: str) -> Activation:
-    """The activation itself, or the one of that name; the error says which argument held it.
+    """The activation itself, or the one of that name.
+
+    argument : the argument that held it, for errors.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""What a loss finds out about a panel: E and ∇_y E together, and whether each sample is classified correctly.
+"""The losses of a panel: E and ∇_y E together, and whether each sample is classified correctly.
 
-Panels are (units, samples) as in `activations`. What a loss finds out about each sample goes into the rows of
-`outcome`, (OUTCOME_ROWS, samples). E of a batch is the sum over its samples everywhere in the core.
+Panels are (units, samples) as in `activations`. E of each sample, and whether it is correct, are rows of `outcome`,
+(OUTCOME_ROWS, samples). E of a batch is the sum over its samples everywhere in the core.
 """
 
 from typing import Any
@@ -16,9 +16,10 @@ from ..formulas.losses import binary_cross_entropy, binary_cross_entropy_prime, 
 
 
 def summed(symbol: str, loss: Any, loss_prime: Any, *parameters: float) -> Any:
-    """evaluate of a loss that is a sum over outputs; no sample of it is correct or not.
+    """The function `evaluate` of a loss that is a sum over outputs; it counts no sample as correct.
 
-    parameters : constants that the two formulas take after y and d; the symbol has to tell them.
+    symbol : a part of the names of compiled functions, different for different parameters.
+    parameters : constants that the two formulas take after y and d.
     """
     def evaluate(y: Any, d: Any, e: Any, outcome: Any) -> None:
         T = type(y[0, 0])
@@ -93,7 +94,7 @@ def _compare_classes(y: Any, d: Any, outcome: Any) -> None:
         outcome[BEST_OUTPUT, s], outcome[BEST_TARGET, s], outcome[LARGEST_TARGET, s] = y[0, s], d[0, s], d[0, s]
     for i in range(1, y.shape[0]):
         for s in range(y.shape[1]):
-            # All are read before one is chosen: a read inside a choice is a branch, and took four times as long.
+            # Everything is read before a choice: a read inside a choice is a branch, and took four times as long.
             output, target = y[i, s], d[i, s]
             best_output, best_target = outcome[BEST_OUTPUT, s], outcome[BEST_TARGET, s]
             better = output > best_output

@@ -32,17 +32,17 @@ _CHECKED_TARGETS = {"values": POINTS, "bits": (0.0, 0.3, 1.0), "counts": (0.0, 1
 class Loss(Record):
     """A loss of your own: E = Σ_i L(y_i, d_i) over the outputs of a sample, from two functions of numbers.
 
-    Give it to `MLP` as `loss`, or its name from then on: it is known by its name in this process, to `fastbp.load` too.
-    It works with every backend, on a GPU if Numba compiles its functions there, and in `fastbp.jit`. Another one of the
-    same name takes its place in networks that are made later.
+    Give it to `MLP` as `loss`. Its name will do as well, which this process knows from then on, `fastbp.load` too.
+    Another loss of the same name takes its place in networks that are made later. It works with every backend, on a GPU
+    if Numba compiles its functions there, and in `fastbp.jit`.
 
     Parameters
     ----------
     name : str
         None of the names that fastbp uses itself.
     loss : function
-        L(y, d), of two numbers; compiled by `numba.njit` or not. It must not raise, which kernels cannot. What it gives
-        is taken in the network's dtype, so that plain literals do no harm.
+        L(y, d), of two numbers; compiled by `numba.njit` or not. It must not raise, which kernels cannot. Its values
+        are converted to the network's dtype, so that plain literals do no harm.
     loss_prime : function
         ∂L/∂y (y, d); it must not raise either.
     targets : "values", "bits" or "counts"
@@ -62,7 +62,7 @@ class Loss(Record):
     Its kernels are compiled in every process anew: fastbp's cache cannot see when your functions change.
 
     Unpickling, of a network too, gives the loss that was made of equal arguments in this process, if there is one, and
-    makes one otherwise. It gets its name where nothing has it, and else the name stays with the other.
+    makes one otherwise. A name that another loss has stays with that one.
 
     Examples
     --------
@@ -125,7 +125,7 @@ def _componentwise(name: str, targets: str, *parameters: float, **settings: Any)
     return _built_in(name, summed(name, loss, loss_prime, *parameters), targets, **settings)
 
 
-#: What the names of losses with a parameter stand for.
+#: The parameter of a loss that is named without one.
 _DEFAULTS = {"huber": 1.0, "quantile": 0.5}
 
 LOSSES = (
@@ -151,7 +151,7 @@ def HuberLoss(delta: float) -> Loss:
     Parameters
     ----------
     delta : float
-        δ > 0, where the square goes over into a line; 1 for the name "huber".
+        δ > 0, the |r| from which the square goes on as a line; 1 for the name "huber".
 
     Returns
     -------
@@ -207,7 +207,7 @@ def QuantileLoss(q: float) -> Loss:
     return _with_parameter("quantile", require_number("q", q, above=0.0, below=1.0))
 
 
-#: What makes the records of losses with a parameter, and what their names look like.
+#: The functions that make losses with a parameter, and the form of their names.
 _WITH_PARAMETER: dict[str, Callable[[float], Loss]] = {"huber": HuberLoss, "quantile": QuantileLoss}
 _PARAMETER = re.compile(rf"({'|'.join(_WITH_PARAMETER)})\((.*)\)")
 
@@ -218,7 +218,7 @@ def _with_parameter(name: str, value: float) -> Loss:
     if value == _DEFAULTS[name]:
         return BY_NAME[name]
     loss, loss_prime = getattr(formulas, name), getattr(formulas, f"{name}_prime")
-    # A part of the names of compiled functions and of their files, and so of letters and digits.
+    # Letters and digits: it is a part of the names of compiled functions and of their files.
     symbol = f"{name}_{value!r}".replace(".", "p").replace("-", "m").replace("+", "")
     return object.__new__(Loss)._set(f"{name}({value!r})", symbol, summed(symbol, loss, loss_prime, value), "values")
 
@@ -229,7 +229,7 @@ def record_named(name: str) -> Loss:
     Raises
     ------
     ValueError
-        If there is none, or the parameter is none for it.
+        If there is none, or it does not take this parameter.
     """
     with_parameter = _PARAMETER.fullmatch(name)
     if with_parameter:

@@ -1,13 +1,13 @@
-"""What an activation and a loss have in common."""
+"""`Record`: what activations and losses have in common."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 
 class Record:
-    """What an activation and a loss have in common: a name, and whether fastbp or a user made it.
+    """An activation or a loss: a name, its formulas, and whether fastbp or a user made it.
 
-    There is one of each, which copies share, so that its kernels are compiled once.
+    There is one object for each, and copies are the same object, so that its kernels are compiled once.
     """
 
     by_name: ClassVar[dict[str, Any]]  # all records of the kind that have a name now
@@ -18,7 +18,7 @@ class Record:
 
     @property
     def is_cached(self) -> bool:
-        """Whether compiled code of it may be kept on disk."""
+        """Whether its compiled code may be cached on disk."""
         return self.given is None
 
     def __str__(self) -> str:
@@ -34,17 +34,19 @@ class Record:
         return self
 
     def register(self) -> None:
-        """Give a user's own its name, and keep it."""
+        """Make a user's record known by its name, and to unpickling."""
         self.by_name[self.name] = self
         _MADE[type(self), self.given] = self
 
-#: Users' records by what they were made of, which unpickling finds again.
+#: Users' records by the arguments that made them, for unpickling.
 _MADE: dict[Any, Any] = {}
 
 
 def restored(kind: type[Record], *given: Any) -> Any:
-    """From a pickle: the record made of equal arguments in this process, or a new one; its name stays with whatever has
-    it."""
+    """The record of a pickle: that made of equal arguments in this process, or a new one.
+
+    A name that another record has stays with that one.
+    """
     before = kind.by_name.get(given[0])
     record = _MADE.get((kind, given))
     if record is None:
