@@ -33,6 +33,6 @@ __all__ = ["MLP", "SGD", "Activation", "Adam", "AdamW", "DivergenceError", "Earl
 
 
 def __getattr__(name: str) -> Any:
-    if name == "jit":  # imported when it is asked for, because it brings a backend with it
+    if name == "jit":  # imported at its first use, because it imports a backend
         return importlib.import_module(".jit", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """The backends: one contract, `contract.Backend`, and several ways to fulfil it.
 
-A backend is imported when it is asked for: two of them need packages that may be missing.
+A backend is imported when it is named: two of them need packages that may be missing.
 """
 
 import copyreg
@@ -16,15 +16,15 @@ from ..layout import Layout, make_layout
 from .contract import Backend
 from .linking import digest_of
 
-#: "auto" is the first of the others: in `fastbp compare` every workload took loops or blas 1.5 to 31 times as long.
+#: "auto" stands for "tiled": in `fastbp compare` loops and blas took 1.5 to 31 times as long for every workload.
 NAMES = ("auto", "tiled", "loops", "blas", "cuda")
 
-#: Those that compute on a GPU; the others, on the processor.
+#: The backends that compute on a GPU; the others compute on the processor.
 ON_GPU = ("cuda",)
 
 
 def backend_named(name: str) -> tuple[str, Backend]:
-    """The backend of that name, and the name of what "auto" stands for.
+    """The name of a backend, for "auto" that which it stands for, and its module.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def backend_named(name: str) -> tuple[str, Backend]:
 
 
 def _pickled(layout: Layout) -> tuple[Any, ...]:
-    """What a layout is pickled as: what its functions are made of, instead of their addresses in this process."""
+    """What a layout is pickled as: the settings of its functions, because their addresses are of this process."""
     widths = layout.widths.tolist()
     if layout.itemsize == 0:
         return make_layout, (widths,)
@@ -68,7 +68,7 @@ def _pickled(layout: Layout) -> tuple[Any, ...]:
 
 
 def _linked_anew(widths: list[int], activations: list[Activation], loss: Loss, dtype: str, backend: str) -> Layout:
-    """From a pickle: the layout with the addresses that its functions have here."""
+    """The layout of a pickle, with the addresses that its functions have in this process."""
     linked: Layout = backend_named(backend)[1].linked(make_layout(widths), activations, loss, np.dtype(dtype))
     return linked
 

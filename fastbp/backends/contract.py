@@ -17,11 +17,11 @@ from .memory import Memory
 
 
 class Extras(NamedTuple):
-    """What a training may add to the formulas. Numbers alone: a tuple with arrays costs more to hand on."""
+    """What a training may add to the formulas. It has numbers alone, because a tuple of arrays costs more to pass."""
 
     clip_norm: float  # C, to which every sample's gradient is clipped before it is added: its δ is multiplied by
                       # min(1, C / ‖w ∇L‖). 0 for none
-    drop: int         # the address of what drops units, or 0 for none; see `dropout.drop_panel`
+    drop: int         # the address of the function that drops units, or 0; see `dropout.drop_panel`
     rates: int        # the address of the rates of the layers k = 0 … L, (L+1,) float64
     key: int          # of the epoch; see `dropout.epoch_key`
 
@@ -34,23 +34,23 @@ class Backend(Protocol):
 
     memory: Memory
 
-    #: Whether several threads may be worth having; elsewhere it is told 1.
+    #: Whether several threads may pay; otherwise it gets 1.
     parallel: bool
 
     def linked(self, layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Any:
-        """The layout with what its functions call."""
+        """The layout with its activations and loss, compiled."""
 
     def chunk(self, layout: Layout, dtype: np.dtype) -> int:
-        """How many samples are taken at a time, which depends on the network alone; see `longest_chunk`.
+        """The number of samples in a chunk, which depends on the network alone; see `longest_chunk`.
 
         A call may be cut in two at any multiple of it, counted from its start, without changing a bit.
         """
 
     def workspace(self, layout: Layout, dtype: np.dtype, samples: int) -> Any:
-        """The memory for calls with up to that many samples; bounded, however many they are."""
+        """The workspace for calls with at most `samples` samples; its size has a bound, however many they are."""
 
     def nbytes(self, work: Any) -> int:
-        """How many bytes a workspace has."""
+        """The bytes of a workspace."""
 
     def specialised(self, work: Any, widths: tuple[int, ...], activations: tuple[str, ...], loss: str,
                     dtype: np.dtype, batch_size: int, steps: int) -> Any:
@@ -59,7 +59,7 @@ class Backend(Protocol):
     def propagate(self, theta: Any, layout: Layout, samples: Samples, order: Any, start: int, stop: int, E: float,
                   grad: Any, Y: Any, E0: Any, norms: Any, extras: Extras, work: Any,
                   threads: int) -> tuple[float, int]:
-        """Take the samples order[start:stop] forward, evaluate their loss, and take their errors back.
+        """E and the number of correct samples of order[start:stop]; adds ∇E, and writes Y, E0 and norms.
 
         It is called from Python, and in compiled code from `train`.
 
@@ -83,7 +83,7 @@ class Backend(Protocol):
         extras : Extras
         work : from `workspace`
         threads : int
-            How many may work; with 1 no parallel region is entered.
+            The most threads that may work; with 1 no parallel region is entered.
 
         Returns
         -------
@@ -105,9 +105,9 @@ SAMPLE_OVERHEAD = 1000.0
 
 
 def longest_chunk(flops: float, parameters: int) -> int:
-    """How many samples a backend takes forward and back in CHUNK_SECONDS, if it does `flops` operations a second.
+    """The samples that a backend takes forward and back in CHUNK_SECONDS, with `flops` operations a second.
 
-    That number is to an order of magnitude, and no measured one, so that results do not depend on the time.
+    `flops` is an order of magnitude and not measured, so that results do not depend on the machine.
     """
     operations = 6.0 * parameters + SAMPLE_OVERHEAD  # three products of two operations for each parameter
     return max(1, int(flops * CHUNK_SECONDS / operations))

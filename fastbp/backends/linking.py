@@ -15,7 +15,7 @@ from .register import PROCESS, REGISTER
 @undisturbed()
 def linked_by_address(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype,
                       lanes: int) -> Layout:
-    """The layout with the addresses of the activations and the loss, compiled for panels of so many samples."""
+    """The layout with the addresses of the activations and the loss, compiled for panels of `lanes` samples."""
     made_for = dtype.name, lanes
     apply = [0, *(address_of(apply_panel, g, *made_for) for g in activations)]
     delta = [0, *(address_of(delta_panel, g, *made_for) for g in activations)]
@@ -27,6 +27,6 @@ def linked_by_address(layout: Layout, activations: Sequence[Activation], loss: L
 
 
 def digest_of(layout: Layout) -> int:
-    """What the digest of a layout is if its functions are in this process."""
+    """The digest that a layout has if its functions are in this process."""
     return hash((*layout.widths.tolist(), *layout.apply.tolist(), *layout.delta.tolist(), layout.evaluate,
                  layout.itemsize, layout.lanes, layout.register, PROCESS))

@@ -1,4 +1,4 @@
-"""Where a backend keeps numbers: what `MLP` needs of it, and the processor's memory.
+"""The memory of a backend: where parameters, samples and results lie, and what `MLP` needs of it.
 
 Results for users are NumPy arrays, unless what they gave was on the device.
 """
@@ -14,55 +14,57 @@ from .workspaces import Shelves
 
 
 class Memory(Protocol):
-    """What a backend's `memory` does."""
+    """The contract of a backend's memory."""
 
     #: The idle workspaces in it.
     shelves: Shelves
 
     def vector(self, values: np.ndarray) -> Any:
-        """A vector of the backend's own with these numbers."""
+        """A vector in this memory with the same numbers."""
 
     def zero_vector(self, size: int, dtype: np.dtype) -> Any:
-        """A vector of the backend's own of zeros."""
+        """A vector of zeros in this memory."""
 
     def write(self, array: Any, values: np.ndarray) -> None:
-        """array[:] = values, in a vector of the backend's own or a part of one; they are in the processor's memory, and
-        of the array's dtype."""
+        """array[:] = values, for a vector in this memory or a part of one.
+
+        values : in the processor's memory, of the array's dtype.
+        """
 
     def fill(self, array: Any, value: float) -> None:
         """array[:] = value."""
 
     def empty(self, shape: Any, dtype: np.dtype, given: Any) -> Any:
-        """An array for results, as a user gets it who gave this."""
+        """An array for results, of the kind that `given` is."""
 
     def zeros(self, shape: Any, dtype: np.dtype) -> Any:
         """An array of zeros."""
 
     def to_host(self, array: Any) -> np.ndarray:
-        """The numbers of an array in the processor's memory; the array itself if they are there."""
+        """A NumPy array of the same numbers; the array itself if it is one."""
 
     def result(self, array: Any, given: Any) -> Any:
-        """An array from `zeros` or `empty` as a user gets it who gave this."""
+        """An array of results in this memory as one of the kind that `given` is."""
 
     def as_inputs(self, X: Any, dtype: np.dtype, features: int, outputs: int) -> Samples:
-        """`arrays.as_inputs`, of an array that may be here already."""
+        """Samples without targets in this memory, where X may lie already; see `arrays.as_inputs`."""
 
     def as_samples(self, X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int,
                    kind: str) -> Samples:
-        """`arrays.as_samples`, of arrays that may be here already."""
+        """Samples in this memory, where the arrays may lie already; see `arrays.as_samples`."""
 
     def with_state(self, state: OptimizerState) -> OptimizerState:
-        """An optimizer's state as updates here take it."""
+        """An optimizer's state in this memory."""
 
     def write_state(self, state: OptimizerState, kept: OptimizerState) -> None:
-        """Write a state from `with_state` back to the one that it was made of."""
+        """Write a state from `with_state` to the one that it was made of."""
 
     def update(self, theta: Any, grad: Any, optimizer: Any, state: OptimizerState) -> bool:
         """θ ← θ - change(grad), then grad = 0; False, and θ as it was, where that is not finite."""
 
 
 class HostMemory:
-    """NumPy arrays."""
+    """The processor's memory: NumPy arrays."""
 
     as_inputs = staticmethod(as_inputs)
     as_samples = staticmethod(as_samples)

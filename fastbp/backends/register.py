@@ -1,10 +1,10 @@
 """Which workspaces of `fastbp.jit` this process has, and which of them a call is using.
 
-A workspace holds addresses, and its bytes may come where these mean nothing: to another process, by a pickle, a file or
-shared memory, even to the very place where the original lay. So each has an entry here, in memory that every process
-has for itself and a forked child has a copy of. The entry is the workspace's key, a random number that the workspace
-holds too; minus the key during a call; and 0 once the workspace is gone. One atomic operation at the beginning of a
-call tells all of it.
+A workspace holds addresses. Its bytes may come to another process, by a pickle, a file or shared memory, even to the
+very place where the original lay; there the addresses mean nothing. So each workspace has an entry here, in memory of
+which every process has its own, and a forked child a copy. The entry is the workspace's key, a random number that the
+workspace holds too; minus the key during a call; and 0 once the workspace is gone. One atomic operation at the
+beginning of a call reads it and marks the call.
 """
 
 import os
@@ -20,8 +20,8 @@ from numba import types
 from ..compiling.addresses import INTEGER, intrinsic
 from ..compiling.decorators import inlined
 
-#: So many workspaces there may be at a time, a power of two. Their entries are two lines of the cache apart, because
-#: threads write to them, and processors fetch lines in pairs.
+#: The most workspaces at a time, a power of two, and the distance of their entries in numbers. It is two cache lines,
+#: because threads write to the entries, and processors fetch lines in pairs.
 MOST, APART = 2**14, 16
 
 _memory = np.zeros((MOST + 1) * APART, np.int64)  # pages that nobody has written to take no memory
@@ -29,7 +29,7 @@ _entries = _memory[-(_memory.ctypes.data // 8) % APART :][: MOST * APART : APART
 _given_back: list[int] = []
 _never_given = iter(range(MOST))
 
-#: Where the entries begin.
+#: The address of the first entry.
 REGISTER = int(_entries.ctypes.data)
 
 #: A number that other processes, but forked children, do not have.
@@ -80,21 +80,21 @@ if hasattr(os, "register_at_fork"):
 
 @inlined
 def begin_use(register: Any, place: Any, key: Any) -> Any:
-    """The key if the workspace is this call's now, minus the key if it is another's, else something else."""
+    """The key if the workspace is now this call's; minus the key if another call has it; else another number."""
     return exchange_if_equal(register + 8 * APART * (place & (MOST - 1)), key, -key)
 
 
 @inlined
 def end_use(register: Any, place: Any, key: Any) -> None:
-    """The workspace may be used by other calls."""
+    """Give the workspace back to other calls."""
     write_at_last(register + 8 * APART * (place & (MOST - 1)), key)
 
 
 @intrinsic
 def exchange_if_equal(typing_context: Any, address: Any, expected: Any, new: Any) -> Any:
-    """Write the new integer at an address if the expected one is there, at once; returns what was there.
+    """The integer at an address, which is replaced by the new one if it is the expected one: one atomic operation.
 
-    What follows sees what other threads wrote before their `write_at_last`.
+    What follows sees all that other threads wrote before their `write_at_last`.
     """
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         place = builder.inttoptr(values[0], ir.IntType(64).as_pointer())
@@ -106,7 +106,7 @@ def exchange_if_equal(typing_context: Any, address: Any, expected: Any, new: Any
 
 @intrinsic
 def write_at_last(typing_context: Any, address: Any, value: Any) -> Any:
-    """Write an integer at an address, after all that was written before."""
+    """Write an integer at an address, after everything that was written before."""
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         builder.store_atomic(values[1], builder.inttoptr(values[0], ir.IntType(64).as_pointer()), "release", 8)
         return context.get_dummy_value()

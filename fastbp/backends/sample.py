@@ -1,4 +1,4 @@
-"""One sample of a call, as kernels that take one at a time see it: its place, target, weight and masks."""
+"""The parts of kernels that take one sample at a time: its target, weight, masks, loss and gradient norm."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
 
 
 def specialised(work: Any, *network: Any) -> Any:
-    """No network has kernels of its own."""
+    """The workspace as it is: no network has kernels of its own."""
     return work
 
 
@@ -39,7 +39,7 @@ class Masks(NamedTuple):
     number: int  # the address of the sample's number
 
 
-#: All units are kept.
+#: No unit is dropped.
 NO_MASKS = Masks(0, 0, 0, 0)
 
 
@@ -106,7 +106,7 @@ def activation_delta(layout: Layout, k: Any, a: Any, h: Any, e: Any, delta: Any,
 
 @inlined
 def weighted_loss(layout: Layout, samples: Any, sample: Any, y: Any, d: Any, e: Any, outcome: Any) -> Any:
-    """E = w L(y; d) of one sample, and whether it is classified correctly; writes its target d and e = w ∇_y L."""
+    """E = w L(y; d) of one sample, and 1 if it is classified correctly; writes its target d, and e = w ∇_y L."""
     load_target(samples, sample, d)
     invoke(layout.evaluate, (y, d, e, outcome, y.shape[0]))
     weight = sample_weight_at(samples, sample)
@@ -127,7 +127,7 @@ def sum_of_squares(values: Any) -> Any:
 
 @inlined
 def clip_factor(norm: Any, clip_norm: Any) -> Any:
-    """min(1, C / norm), 1 where C is 0; NaN for a norm that is not finite, so that it does not go unseen."""
+    """min(1, C / norm), 1 where C is 0; NaN for a norm that is not finite, which makes the gradient NaN."""
     if clip_norm == 0.0 or norm <= clip_norm:
         return 1.0
     return clip_norm / norm if is_finite(norm) else np.nan
@@ -135,7 +135,7 @@ def clip_factor(norm: Any, clip_norm: Any) -> Any:
 
 @inlined
 def scale(values: Any, factor: Any) -> None:
-    """values ← factor · values, multiplied in float64: a factor may be less than a float32 can be."""
+    """values ← factor · values, multiplied in float64: a factor may be below all float32."""
     T = values.dtype.type
     for i in range(values.shape[0]):
         values[i] = T(factor * values[i])
@@ -149,7 +149,7 @@ def has_targets(samples: Any) -> Any:
 
 @inlined
 def lowest_error(layout: Layout, grad: Any, E0: Any) -> Any:
-    """How far back a call has to go: to e_0 for ∇_x E, to e_1 for ∇E(W), else nowhere, L + 1."""
+    """The lowest k of the e_k that a call needs: 0 for ∇_x E, 1 for ∇E(W), else L + 1, for none."""
     if E0.shape[0] > 0:
         return 0
     return 1 if grad.shape[0] > 0 else layout.depth + 1

@@ -1,7 +1,7 @@
 """The loop over batches and epochs, in compiled code, over any backend's `propagate`.
 
-It runs in slices: Python asks for about so many samples, and gets control back at the end of that many, of an epoch
-it wants to see, or of training. A slice ends where sums are cut anyway, at the end of a batch or of a chunk, so that
+It runs in slices. Python gives a budget of samples, and gets control back after about that many, after an epoch that it
+asks for, or at the end of training. A slice ends where sums are cut anyway, at the end of a batch or of a chunk. So
 interrupting training, however often, does not change a bit of the result.
 """
 
@@ -28,38 +28,38 @@ BATCH_E, EPOCH_E, BOUND, BEST = 0, 1, 2, 3
 
 
 class Plan(NamedTuple):
-    """What the loop is to do."""
+    """The settings of a training."""
 
     batch_size: int
-    chunk: int        # a batch may be cut at multiples of that many samples, where training may be interrupted
+    chunk: int        # samples, at multiples of which a batch may be cut and training interrupted
     sampling: int     # IN_ORDER, WITHOUT_REPLACEMENT or WITH_REPLACEMENT
     seed: int         # of the order of samples, and of the units that are dropped, below 2^63
-    clip_norm: float  # to which every sample's gradient is clipped, or 0
+    clip_norm: float  # C, to which every sample's gradient is clipped, or 0
     penalty: float    # α: the gradient of a batch is that of E + ½ α Σ_k ‖W_k‖²
     by_weight: bool   # whether it is divided by the sum of the samples' weights, instead of their number
-    loss_scale: float # by which E is multiplied where it is recorded
-    loss_share: float # by what a batch's E is multiplied in the recorded loss times n: n / Σ w of all samples where
-                      # that is Σ w L / Σ w; or 0, for the mean over samples of their batches' own means
-    tolerance: float  # training stalls where the recorded loss has not been better than the best by that much in
-    patience: int     # more than so many epochs in a row; 0 for no such rule
-    drop: int         # the address of what drops units, or 0; see `dropout.drop_panel`
+    loss_scale: float # the recorded E over E
+    loss_share: float # the factor of a batch's E in the recorded loss times n: n / Σ w of all samples for Σ w L / Σ w;
+                      # or 0, for the mean over samples of their batches' own means
+    tolerance: float  # training stalls if the recorded loss has not become better than the best by the tolerance
+    patience: int     # in more than `patience` epochs in a row; 0 where it never stalls
+    drop: int         # the address of the function that drops units, or 0; see `dropout.drop_panel`
     rates: np.ndarray # (L+1,) the rates of the layers k = 0 … L, or (0,)
 
 
 class Progress(NamedTuple):
-    """How far it has come, and what it has seen; kept between slices."""
+    """The state of a training between slices: how far it has come, and what it has recorded."""
 
     order: np.ndarray    # (n,) the samples of this epoch in their order, or (0,) for the order of X
     counts: np.ndarray   # (5,) epochs done; samples, updates and correct ones in this one; epochs without progress
     sums: np.ndarray     # (4,) E so far of this batch; the recorded loss of this epoch, times n; a bound on |θ|,
                          # negative where none is known; the best recorded loss
     loss: np.ndarray     # (epochs,) the recorded loss: E / n, each sample's loss as it was before its batch's update;
-                         # that of epoch t at t mod epochs, so that there have to be no more than Python takes at a time
-    correct: np.ndarray  # (epochs,) how many samples were classified correctly, likewise
+                         # that of epoch t at t mod epochs, because Python takes them over in time
+    correct: np.ndarray  # (epochs,) the number of samples that were classified correctly, likewise
 
 
 def start_progress(samples: int, epochs: int, in_order: bool) -> Progress:
-    """Nothing done yet."""
+    """The state before the first slice."""
     return Progress(np.zeros(0 if in_order else samples, np.int64), np.zeros(5, np.int64),
                     np.array([0.0, 0.0, -1.0, np.inf]), np.zeros(epochs), np.zeros(epochs, np.int64))
 
@@ -97,7 +97,7 @@ def add_penalty(theta: Any, grad: Any, layout: Layout, alpha: float) -> float:
 
 @subkernel
 def end_epoch(progress: Progress, plan: Plan, n: int) -> int:
-    """Record an epoch whose last sample has been taken: RUNNING, or STALLED."""
+    """RUNNING or STALLED, after an epoch, which is recorded."""
     counts, sums = progress.counts, progress.sums
     epoch, loss = counts[EPOCH], sums[EPOCH_E] / n
     place = epoch % progress.loss.shape[0]
@@ -116,22 +116,22 @@ def end_epoch(progress: Progress, plan: Plan, n: int) -> int:
 @subkernel
 def never(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
           epoch_E: float, bound: float, extras: Extras, work: Any, threads: int) -> Any:
-    """For backends that do not descend at once; see `training_loop`."""
+    """0 batches: the `descend` of backends that write the gradient down; see `training_loop`."""
     return epoch_E, 0, 0, bound
 
 
 def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..., Any] = never) -> Any:
     """The compiled `train` of a backend, under a name of its own.
 
-    Where the optimizer is plain gradient descent, a backend may take the step while it computes the gradient, without
-    writing it down: ``descend(theta, layout, samples, order, start, stop, batches, rate, epoch_E, bound, extras,
-    work, threads)`` does θ ← θ - rate ∇E for the batch from start to stop, and may go on with as many as `batches`
-    batches of that size in all, if θ stays finite; no parameter is larger than `bound` when it begins. It returns
-    epoch_E, to which it has added the E of one batch after another, how many samples were correct, how many batches it
-    took, and the new bound, negative if not known; or 0 batches, with θ as it was.
-
-    Its result is RUNNING; or STALLED, after an epoch; or DIVERGED: then the loss of the batch that begins at or before
+    It returns RUNNING; or STALLED, after an epoch; or DIVERGED. Then the loss of the batch that begins at or before
     the position, or its update, was not finite, and theta is as it was before that update.
+
+    Where the optimizer is plain gradient descent, a backend may take the step while it computes the gradient, which is
+    then not written to memory: by ``descend(theta, layout, samples, order, start, stop, batches, rate, epoch_E, bound,
+    extras, work, threads)``. It does θ ← θ - rate ∇E for the batch from start to stop. It may go on with more batches
+    of that size, up to `batches` in all, if θ stays finite. No |θ| is larger than `bound` when it begins. It returns
+    epoch_E, to which it has added the E of one batch after another, the number of correct samples, the number of
+    batches it took, and the new bound, negative if not known; or 0 batches, with θ as it was.
     """
 
     @kernel(name=name)

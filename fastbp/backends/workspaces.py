@@ -1,8 +1,8 @@
-"""Workspaces that nobody uses at the moment, for the next call on a network of the same kind.
+"""Idle workspaces, for the next call on a network of the same kind.
 
-Networks whose calls take the same workspaces share one shelf of them, and it goes when the last of these networks does.
-What lies on all shelves together is bounded: where a new workspace is made, those of the shelves that have gone longest
-without a new one are given up.
+Networks whose calls take the same workspaces share one shelf of them, which is deleted with the last of these networks.
+The bytes on all shelves together are bounded. A new workspace takes the place of those on the shelves that have gone
+longest without a new one.
 """
 
 from collections.abc import Hashable, Iterator
@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 
 class _Idle(NamedTuple):
-    """A workspace, for calls with up to so many samples."""
+    """A workspace, for calls with at most `samples` samples."""
 
     samples: int
     nbytes: int
@@ -25,20 +25,20 @@ _NONE = _Idle(0, 0, None)
 class Shelf:
     """The idle workspaces of networks of one kind: backend, dtype, widths, activations and loss.
 
-    A workspace is of one thread alone while it is taken. (Lists take and give elements in one step of the interpreter,
-    so that threads, and forked children, need no lock.)
+    A workspace that is taken is of one thread alone. Threads and forked children need no lock, because a list gives or
+    takes an element in one step of the interpreter.
     """
 
     def __init__(self, shelves: "Shelves", key: Hashable, backend: Any, layout: Any, dtype: Any) -> None:
         self._shelves, self.key = shelves, key
         self._backend, self._layout, self._dtype = backend, layout, dtype
-        #: How many samples the backend takes at a time.
+        #: The samples that the backend takes at a time.
         self.chunk: int = backend.chunk(layout, dtype)
         self.idle: list[_Idle] = []
 
     @contextmanager
     def workspace(self, samples: int) -> Iterator[Any]:
-        """A workspace for a call with up to that many samples."""
+        """A workspace for a call with at most `samples` samples, which is idle again at the end of the context."""
         idle = self.take(samples)
         try:
             yield idle.work
@@ -46,7 +46,7 @@ class Shelf:
             self.idle.append(idle)
 
     def take(self, samples: int) -> _Idle:
-        """A workspace that no other thread has; to be put back by ``idle.append``."""
+        """A workspace that no other thread has; ``idle.append`` gives it back."""
         try:
             idle = self.idle.pop()
         except IndexError:  # all are in use
@@ -67,7 +67,7 @@ class Shelves:
     Parameters
     ----------
     most_bytes : int
-        Of the workspaces on all of them.
+        Of the idle workspaces on all of them.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -75,7 +75,7 @@ class Shelves:
         self._shelves: WeakValueDictionary[Hashable, Shelf] = WeakValueDictionary()
 
     def shelf(self, key: Hashable, backend: Any, layout: Any, dtype: Any) -> Shelf:
-        """The shelf of a kind of networks, which lives as long as one of them has it."""
+        """The shelf of one kind of networks, which lives as long as one of them does."""
         shelf = self._shelves.get(key)
         if shelf is None:
             shelf = self._shelves[key] = Shelf(self, key, backend, layout, dtype)
@@ -86,7 +86,7 @@ class Shelves:
         return sum(idle.nbytes for shelf in list(self._shelves.values()) for idle in list(shelf.idle))
 
     def make_place(self, shelf: Shelf, nbytes: int) -> None:
-        """Give up idle workspaces until there is place for so many bytes on a shelf, which becomes the newest."""
+        """Delete idle workspaces until `nbytes` more are within the bound, and make the shelf the newest."""
         self._shelves.pop(shelf.key, None)
         self._shelves[shelf.key] = shelf
         surplus = self.idle_bytes() + nbytes - self._most_bytes

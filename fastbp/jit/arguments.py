@@ -1,4 +1,4 @@
-"""What users' compiled code hands to the functions of `fastbp.jit`, how it is typed, and the checks of targets."""
+"""The arguments of the functions of `fastbp.jit`: how they are typed, and the checks of targets."""
 
 from typing import Any
 
@@ -12,16 +12,17 @@ from ..formulas.elementary import is_finite
 #: What the functions return; see `jit`.
 OK, WRONG_WORKSPACE, WRONG_SIZE, WRONG_TARGET, NOT_FINITE, BUSY = range(6)
 
-#: What a workspace begins with; the job follows. STAMP is of the code, SELF its own address, DIGEST of the layout,
-#: ENTRY and KEY are of its place in the register, PLACE is a place for one label.
+#: The header of a workspace, before the job. STAMP: the code, SELF: its own address, DIGEST: the layout. ENTRY and
+#: KEY: its entry in the register. PLACE: memory for one label.
 STAMP, SELF, DIGEST, ITEMSIZE, TAKES_LABELS, ENTRY, KEY, PLACE, HEADER_SIZE = range(9)
 
 
 def checked_address(name: str, *, written: bool = False, dimensions: int = 1) -> Any:
-    """A compiled function (array, theta): where the numbers of the array of that name lie.
+    """A compiled function of (array, theta) that gives the address of the array of that name.
 
-    A typing error unless it is C-contiguous, of theta's dtype, with so many dimensions or more, and no constant if it
-    is written to: Numba takes global arrays as constants, which lie where writing ends the process.
+    Compiling it raises a typing error unless the array is C-contiguous, of theta's dtype, and has at least `dimensions`
+    dimensions. An array that is written to must be no constant either: Numba takes global arrays for constants, and
+    writing to their memory ends the process.
     """
     def address(array: Any, theta: Any) -> Any:
         raise TypeError("runs in compiled code only")
@@ -42,14 +43,14 @@ def checked_address(name: str, *, written: bool = False, dimensions: int = 1) ->
 
 
 def _require_writable(name: str, array: Any) -> None:
-    """A typing error if a Numba type is that of an array that must not be written to."""
+    """Raise a typing error if a Numba type is that of an array that must not be written to."""
     if not array.mutable:
         raise TypingError(f"fastbp.jit: {name}: expected an array that may be written to, found {array}, a read-only "
                           f"or a global one; hand it to your function as an argument")
 
 
 def header_of(work: Any) -> Any:
-    """A pointer to what a workspace begins with."""
+    """A pointer to the header of a workspace."""
     raise TypeError("runs in compiled code only")
 
 
@@ -65,7 +66,7 @@ def _header_of_overload(work):
 
 
 def labels_of(d: Any, theta: Any, header: Any) -> Any:
-    """Where the labels lie, 0 if d is not labels; one label is written into the workspace."""
+    """The address of the labels, 0 if d is not labels; one label is written into the workspace."""
     raise TypeError("runs in compiled code only")
 
 
@@ -82,7 +83,7 @@ def _labels_overload(d, theta, header):
 
 
 def targets_of(d: Any, theta: Any) -> Any:
-    """Where the targets lie, 0 if d is labels."""
+    """The address of the targets, 0 if d is labels."""
     raise TypeError("runs in compiled code only")
 
 
@@ -127,7 +128,7 @@ def _status_of_targets_overload(d, theta, n, outputs, header):
 
 
 def _are_labels(d: Any, theta: Any) -> bool:
-    """Whether a Numba type is that of labels; a typing error if it is not that of targets either."""
+    """Whether a Numba type is that of labels; raises a typing error if it is not that of targets either."""
     if isinstance(d, types.Integer):
         return True
     if isinstance(d, types.Array) and d.layout == "C" and d.ndim > 0 and d.dtype in (types.int64, theta.dtype):

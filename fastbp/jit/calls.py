@@ -73,15 +73,15 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     layout : Layout
         ``net.layout`` of a network with the backend "tiled", which "auto" stands for.
     max_batch : int
-        About how many samples a call has. Calls with more are taken in parts.
+        The samples of a call. Calls with more are taken in parts.
     threads : int, optional
-        For how many threads.
+        The number of threads that need a workspace each.
 
     Returns
     -------
     work : ndarray of int64, (size,) or (threads, size)
-        Not to be copied or written to: it holds addresses. Pickling it raises a TypeError. One call may use it at a
-        time, others meanwhile return BUSY.
+        Do not copy it or write to it, because it holds addresses. Pickling it raises a TypeError. One call may use it
+        at a time; others meanwhile return BUSY.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def forward(theta: Any, layout: Any, x: Any, y: Any, work: Any) -> int:
     x : (N_0,) or (n, N_0); y : (N_L,) or (n, N_L), written. If it is not finite for a finite x, the status is
     NOT_FINITE, and y is as computed.
     """
-    # At once: where a tuple of arrays lives longer, its references count.
+    # Read first: references to the arrays of a tuple that lives longer are counted.
     depth, digest, register = layout.depth, layout.digest, layout.register
     parameters, header = _address_of_theta(theta, theta), header_of(work)
     job = pointer(header, HEADER_SIZE)
@@ -156,14 +156,14 @@ def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work
 
     x : (N_0,) or (n, N_0); grad : (P,).
     d : a label or labels (n,) int64, or targets (N_L,) or (n, N_L) of the network's dtype, or (n,) for one output.
-    Labels are checked. Targets only have to be finite: whether they are what the loss is defined on, such as rows of
-    probabilities, which `MLP` sees to, is for you to know.
+    Labels are checked. Targets are checked to be finite, but not to be what the loss is defined on, such as rows of
+    probabilities, as `MLP` does.
 
-    If E is not finite, the status is NOT_FINITE. Calls of more samples than the workspace is for are taken in parts;
-    then the gradients of the parts before the one that is not finite have been added, and else nothing. The gradient
-    itself is not looked at, and may be infinite where E is finite: the steps see that.
+    If E is not finite, the status is NOT_FINITE, and nothing has been added. But calls of more samples than the
+    workspace is for are taken in parts, and the gradients of the parts before have been added. The gradient itself is
+    not checked, and may be infinite where E is finite; the steps check it.
     """
-    # At once: where a tuple of arrays lives longer, its references count.
+    # Read first: references to the arrays of a tuple that lives longer are counted.
     depth, digest, register = layout.depth, layout.digest, layout.register
     parameters, header = _address_of_theta(theta, theta), header_of(work)
     job = pointer(header, HEADER_SIZE)
@@ -192,7 +192,7 @@ def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any)
     Arguments are those of `accumulate_gradient`; e_0 : like x, written. If E or e_0 is not finite for finite x and d,
     the status is NOT_FINITE, and e_0 is as computed.
     """
-    # At once: where a tuple of arrays lives longer, its references count.
+    # Read first: references to the arrays of a tuple that lives longer are counted.
     depth, digest, register = layout.depth, layout.digest, layout.register
     parameters, header = _address_of_theta(theta, theta), header_of(work)
     job = pointer(header, HEADER_SIZE)
@@ -220,9 +220,9 @@ def input_jacobian(theta: Any, layout: Any, x: Any, J: Any, work: Any) -> int:
 
     x : (N_0,) or (n, N_0); J : (N_L, N_0) or (n, N_L, N_0), written. Its rows are e_0 for the unit vectors e_L, which
     go back one after another after one pass forward. If J is not finite for a finite x, the status is NOT_FINITE, and J
-    is as computed; y is not looked at.
+    is as computed; y is not checked.
     """
-    # At once: where a tuple of arrays lives longer, its references count.
+    # Read first: references to the arrays of a tuple that lives longer are counted.
     depth, digest, register = layout.depth, layout.digest, layout.register
     parameters, header = _address_of_theta(theta, theta), header_of(work)
     job = pointer(header, HEADER_SIZE)
@@ -268,8 +268,8 @@ def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float
     """Update t = 1, 2, … of Adam [1]_, then grad = 0; returns the status.
 
     averages : (2, P), zeros before the first update. If the gradient is not finite, the status is NOT_FINITE, and all
-    are as they were. If θ would not be finite, it is NOT_FINITE as well, and θ is as it was, but the averages have seen
-    the gradient, and in its place is the change that was not made.
+    arrays are as they were. If θ would not be finite, the status is NOT_FINITE and θ is as it was; but the averages are
+    updated, and grad holds the change that was not made.
 
     .. [1] Kingma and Ba, "Adam: A method for stochastic optimization", 2015.
     """
@@ -293,7 +293,10 @@ def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float
 @kernel(inline=True)
 def _checked(header: Any, size: Any, digest: Any, depth: Any, parameters: Any, itemsize: Any, x: Any, size_of_x: Any,
              features: Any) -> Any:
-    """The status so far, and how many samples there are; of pointers, because references to arrays are counted."""
+    """The status of theta, work and x, and the number of samples.
+
+    It takes pointers, because references to arrays are counted.
+    """
     if (size <= HEADER_SIZE + _WIDTHS + depth or header[STAMP] != _STAMP or header[SELF] != address_in_memory(header)
             or header[DIGEST] != digest or header[ITEMSIZE] != itemsize):
         return WRONG_WORKSPACE, 0
@@ -306,7 +309,7 @@ def _checked(header: Any, size: Any, digest: Any, depth: Any, parameters: Any, i
 
 @kernel(inline=True)
 def _begin(register: Any, header: Any) -> int:
-    """OK if the workspace is of this process, and this call's until `_end`."""
+    """OK if the workspace is of this process and now this call's, until `_end`; else BUSY or WRONG_WORKSPACE."""
     found = begin_use(register, header[ENTRY], header[KEY])
     if found == header[KEY]:
         return OK
@@ -315,7 +318,7 @@ def _begin(register: Any, header: Any) -> int:
 
 @kernel(inline=True)
 def _end(register: Any, header: Any) -> None:
-    """Other calls may use the workspace."""
+    """Give the workspace back to other calls."""
     end_use(register, header[ENTRY], header[KEY])
 
 
@@ -330,7 +333,7 @@ def _status_of(values: Any, size: Any) -> int:
 
 @kernel(inline=True)
 def _propagate(job: Any, n: Any, grad: Any) -> Any:
-    """E of n samples, chunk after chunk; the gradient is added at an address, until E is not finite."""
+    """E of n samples, chunk after chunk; their gradient is added at the address `grad`, until E is not finite."""
     total, chunk = 0.0, job[jobs.CHUNK]
     for first in range(0, n, chunk):
         count = min(chunk, n - first)
