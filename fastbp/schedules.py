@@ -1,7 +1,7 @@
 """Learning-rate schedules γ(t), t = 0, 1, 2, … the number of updates made so far.
 
-A schedule is a small immutable object; compiled code sees it as five numbers and evaluates γ(t) before each update:
-its kind, γ_0, two parameters of the kind, and the number of warm-up updates.
+A schedule is a small immutable object. Compiled code takes it as five numbers: its kind, γ_0, two parameters of the
+kind, and the number of warm-up updates. From them it evaluates γ(t) before each update.
 """
 
 import math

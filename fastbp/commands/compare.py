@@ -44,7 +44,7 @@ LOSSES = ("softmax_cross_entropy", "squared_error")
 NETWORK_DEFAULTS = {"batch": 128, "activation": "relu", "loss": "softmax_cross_entropy", "optimizer": "sgd",
                     "shuffle": False}
 
-#: A GPU is asked for.
+#: The backends on the processor; a GPU has to be named.
 DEFAULT_BACKENDS = [name for name in NAMES[1:] if name not in ON_GPU]
 
 _EPILOG = f"""workloads: {', '.join(workload.name for workload in WORKLOADS)}; all of them if none is named.

@@ -18,7 +18,7 @@ from ..mlp import MLP
 
 LARGEST_FLOAT, SMALLEST_NORMAL = sys.float_info.max, sys.float_info.min
 _BELOW_ONE = math.nextafter(1.0, 0.0)
-_COLUMNS = 128  # so many are copied at a time
+_COLUMNS = 128  # that are copied at a time
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,8 @@ def add_command(commands: Any) -> None:
                                                          "given")
     add_table_options(data)
     data.add_argument("--task", choices=datasets.TASKS, default="auto", help="what the targets are")
-    data.add_argument("--test-fraction", type=float, default=0.2, help="rows kept for the test, where the source does "
-                                                                       "not have its own")
+    data.add_argument("--test-fraction", type=float, default=0.2, help="rows held out for the test, where the source "
+                                                                       "does not have its own")
     data.add_argument("--validation-fraction", type=float, default=0.1, help="rows of the rest that only the curves "
                                                                              "and early stopping see")
     net = parser.add_argument_group("network")
@@ -92,7 +92,7 @@ def add_command(commands: Any) -> None:
     training.add_argument("--batch-size", type=int, default=32, help="samples in a batch")
     training.add_argument("--epochs", type=int, default=100, help="how often the data are gone through")
     training.add_argument("--early-stopping", type=int, metavar="PATIENCE",
-                          help="stop after so many epochs without a better validation loss, and keep the best weights")
+                          help="stop after PATIENCE epochs without a better validation loss, and take the best weights")
     training.add_argument("--threads", type=int, help="processor threads; all if not given")
     training.add_argument("--seed", type=int, default=0, help="of the split, the weights and the order of samples")
     output = parser.add_argument_group("output")

@@ -1,4 +1,4 @@
-"""`fastbp warmup`: compile now what would else be compiled when it is first used."""
+"""`fastbp warmup`: compile all kernels now, which would else be compiled at their first use."""
 
 import argparse
 import importlib
@@ -31,7 +31,7 @@ KEPT = tuple(name for name in NAMES if name not in ON_GPU)
 #: One sample, which goes through a network alone, and more than any backend's vectors hold.
 BATCHES = (1, 40)
 
-#: So many samples are several chunks, of which each thread takes some.
+#: Samples of several chunks, of which each thread takes some.
 MANY = 10_000
 
 #: The widths of a network that trains in no time.
@@ -40,7 +40,7 @@ SMALL = (3, 4, 2)
 #: Weights that no second-level cache holds have tiles of their own.
 LARGE = (1024, 1024)
 
-#: Caches of other versions are removed when nothing has been written to them for so long.
+#: The days without a write after which caches of other versions are removed.
 UNUSED_DAYS = 30
 
 # The names that `compiling.cache.cache_folder` and Numba give: anything else is not ours to remove.

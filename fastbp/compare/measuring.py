@@ -12,7 +12,7 @@ import numpy as np
 
 from .contestants import TF32_AGREEMENT, Contestant, ContestantError, Process, cores_for
 
-#: Where a row keeps what was measured of the ceiling of a device.
+#: The names in a row of what was measured of the ceiling of a device.
 CEILINGS = {"cpu": "ceiling", "gpu": "gpu_ceiling"}
 
 #: Worker threads of BLAS and OpenMP go on spinning for some 10 ms after their work, on cores that the next one needs.

@@ -82,7 +82,7 @@ def _workloads(results: dict[str, Any]) -> Any:
     ratios = [ratio for summary in summaries for ratio in summary["to_baseline"].values()]
     low, high = min([1.0, *ratios]), max([1.0, *ratios])
     panels[0].set_xscale("log")
-    # Room for the numbers, which stand to the right of the bars and of the line, in a share of the axis.
+    # Space for the numbers, which stand to the right of the bars and of the line, in a share of the axis.
     panels[0].set_xlim(low / (high / low) ** 0.03, high * max(2.0, (high / low) ** 0.2, (1.0 / high) * 10.0))
     panels[0].xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
     panels[0].xaxis.set_minor_formatter(lambda value, _: "")

@@ -21,7 +21,7 @@ class TrainingRow:
 
     kind = "training"
 
-    #: Contestants are compared with the formulas after so many steps.
+    #: The steps after which contestants are compared with the formulas.
     checked_steps = 3
 
     #: |ΔW_k - ΔW_ref| / |ΔW_ref| of these steps at the most, in the 2-norm, and the same for every b_k. Float32

@@ -12,7 +12,7 @@ from .sources import open_binary
 
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
-_LINES = 50  # so many are looked at to see what separates them
+_LINES = 50  # that are read to find what separates their fields
 _WRITTEN = {"\\t": "\t", "tab": "\t", "space": " "}
 
 

@@ -1,4 +1,4 @@
-"""What users pass to the estimators: checked before anything is trained, and named as they know it."""
+"""The arguments of the estimators: checked before anything is trained, and named in errors as users know them."""
 
 from numbers import Real
 from typing import Any
@@ -54,7 +54,7 @@ def checked_weights(name: str, given: Any, n: int) -> np.ndarray | None:
 
 def as_samples(X: Any, d: np.ndarray, weight: np.ndarray | None, dtype: np.dtype, outputs: int, suffix: str,
                weight_name: str) -> Samples:
-    """The samples of a call as kernels take them.
+    """The samples of a call, as kernels take them.
 
     X : (n, N_0), dense or sparse; d : (n,) labels, or (n, outputs) targets; weight : (n,) or None.
     suffix : what follows X and y in the names of the arguments.
@@ -62,7 +62,7 @@ def as_samples(X: Any, d: np.ndarray, weight: np.ndarray | None, dtype: np.dtype
     Raises
     ------
     ValueError
-        If numbers are beyond the dtype, or all weights are 0 in it.
+        If a number is too large for the dtype, or all weights are 0 in it.
     """
     rows, largest = kernel_array(f"X{suffix}", X.toarray() if sparse.issparse(X) else X, dtype, ndim=2)
     labels, targets, weights = NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype)
@@ -81,7 +81,7 @@ def as_samples(X: Any, d: np.ndarray, weight: np.ndarray | None, dtype: np.dtype
 
 
 def part_of(samples: Samples, rows: np.ndarray) -> Samples:
-    """Some of the samples, by their numbers, in that order."""
+    """The samples with these numbers, in this order."""
     labels, targets, weights = (part[rows] if len(part) else part
                                 for part in (samples.labels, samples.targets, samples.weights))
     X = samples.X[rows]

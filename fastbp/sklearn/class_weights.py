@@ -17,7 +17,7 @@ def weights_of_classes(given: Any, classes: np.ndarray, places: np.ndarray) -> l
         "balanced" is n / (k n_c) for a class with n_c of the n samples, where k classes have some; a mapping has
         weights of classes, and 1 for those that it leaves out.
     classes : ndarray
-        All classes; those that are not among the samples too.
+        All classes, also those without a sample.
     places : ndarray (n, columns)
         Of the samples' classes among all; with several labels, a column for each of them, of 0 and 1.
 

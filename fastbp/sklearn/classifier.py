@@ -31,8 +31,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     hidden_layer_sizes : array-like of int, or int
         N_1 … N_{L-1}.
     activation : str, Activation, or list of them
-        Of the hidden layers: "identity", "logistic", "tanh", "relu", and beyond scikit-learn "leaky_relu", "elu",
-        "softplus", "silu", "gelu" and `fastbp.Activation`; a list has one for each hidden layer.
+        Of the hidden layers: "identity", "logistic", "tanh", "relu"; and, which scikit-learn lacks, "leaky_relu",
+        "elu", "softplus", "silu", "gelu" and `fastbp.Activation`. A list has one for each hidden layer.
     solver : "adam", "sgd" or "lbfgs"
     alpha : float
         Of the penalty ½ α Σ ‖W_k‖², which is added to the loss of every batch before it is divided by its size.
@@ -54,14 +54,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     verbose : bool
         Whether to print every epoch.
     warm_start : bool
-        Whether `fit` goes on from the weights that are there. What was best before does not end it; and of the same
-        data, early stopping holds out the same part.
+        Whether `fit` goes on from the weights of the fit before. The best loss or score starts anew. Of the same data,
+        early stopping holds out the same part.
     momentum, nesterovs_momentum : float, bool
         Of "sgd".
     early_stopping : bool
-        Whether to watch the score on validation data instead of the training loss, and keep the best weights.
+        Whether to watch the score on validation data instead of the training loss, and end with the best weights.
     validation_fraction : float
-        How much of the data is held out for it, where `fit` is given none.
+        The share of the data that is held out for validation, where `fit` is given no validation data.
     beta_1, beta_2, epsilon : float
         Of "adam".
     n_iter_no_change : int or inf
@@ -69,11 +69,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     max_fun : int
         Evaluations of "lbfgs" at most.
     class_weight : dict, "balanced" or None
-        By which the weights of samples are multiplied, those of validation data too; beyond scikit-learn, as is
-        everything that follows. A dict has 1 for classes that it leaves out. "balanced" counts the classes of all of y,
-        and is not for `partial_fit`: a part of the data does not show how frequent classes are.
+        Factors of the weights of samples, also of validation data. (scikit-learn lacks this parameter, and all that
+        follow.) A dict stands for 1 for classes that it leaves out. "balanced" counts the classes of all of y, and is
+        not for `partial_fit`: a part of the data does not show how frequent classes are.
     dropout : float, or list of them
-        With which probability units of all hidden layers, or of each, are left out in training; see
+        The probability with which units of all hidden layers, or of each, are left out in training; see
         `fastbp.training.fit`. Not with "lbfgs".
     max_grad_norm : float or None
         The norm to which the gradient of a batch is clipped. Not with "lbfgs".
@@ -109,18 +109,17 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     Notes
     -----
-    The recorded losses are exact; scikit-learn's are of probabilities that it keeps a rounding error away from 0 and 1.
+    The recorded losses are exact; scikit-learn's are of probabilities clipped to a rounding error away from 0 and 1.
     With `warm_start` and in `partial_fit`, hidden_layer_sizes, activation and loss have to stay as they are.
 
     Samples of weight 0 are left out with `shuffle`, and where early stopping holds out a part of X; they would only
-    make batches and that part smaller. Without shuffling they keep their places in the batches, as in scikit-learn.
+    make batches and that part smaller. Without shuffling they have their places in the batches, as in scikit-learn.
 
-    Where random_state is an integer, scikit-learn's later calls of `partial_fit` and warm starts take the samples in
-    the same order each time. Its warm starts end after one epoch where the fit before had converged, and early
-    stopping holds out samples that had been trained on. Here none of that is so.
+    scikit-learn's calls differ in three ways. Where random_state is an integer, later calls of `partial_fit` and warm
+    starts take the samples in the same order each time. A warm start ends after one epoch where the fit before had
+    converged. And its early stopping holds out samples that were trained on before.
 
-    Where y has one class only, its probability is 1: there is a column for every class in ``classes_``, and no other.
-    scikit-learn's has two columns then.
+    Where y has one class only, its probability is 1, in one column. scikit-learn has two columns then.
 
     float32 data are trained in float32. A sparse X is made dense: as a whole to train, some thousand rows at a time to
     predict.
@@ -180,8 +179,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Raises
         ------
         ValueError, TypeError
-            If an argument is not as described; then what was fitted before stays. Or if training diverges, but where
-            early stopping has best weights: they are kept, the epoch's records are NaN, and a warning says so.
+            If an argument is not as described; then the estimator is as it was. Or if training diverges; but where
+            early stopping has best weights, they are taken, the records of the epoch are NaN, and a warning says so.
         """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
 
@@ -189,12 +188,12 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, X_val: Any = None,
                     y_val: Any = None, sample_weight_val: Any = None) -> "MLPClassifier":
-        """One epoch over these samples, from the weights and the optimizer's state that are there.
+        """One epoch over these samples, from the weights and the optimizer's state of the call before.
 
         Parameters
         ----------
         X, y, sample_weight, X_val, y_val, sample_weight_val
-            As for `fit`. With early stopping X_val and y_val are needed, and the scores of all calls are watched; when
+            As for `fit`. With early stopping X_val and y_val are needed, and the scores of all calls are watched. When
             they have not become better for n_iter_no_change calls, ``stopped_`` is set and the best weights are taken.
         classes : array-like
             All classes that will come, in the first call.

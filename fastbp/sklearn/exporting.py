@@ -7,7 +7,7 @@ from sklearn import neural_network
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-#: What scikit-learn's estimators keep of a training, and fastbp's under the same name.
+#: The attributes with the records of a training, which both libraries have under these names.
 _RECORDS = ("n_iter_", "t_", "n_outputs_", "n_layers_", "out_activation_", "loss_", "loss_curve_", "best_loss_",
             "validation_scores_", "best_validation_score_", "_no_improvement_count", "classes_", "_label_binarizer",
             "_random_state", "n_features_in_", "feature_names_in_")
@@ -31,7 +31,7 @@ def to_sklearn(estimator: Any) -> Any:
 
 
 def copy_records(source: Any, target: Any) -> None:
-    """Give an estimator what another keeps of its training."""
+    """Copy the records of a training from one estimator to another."""
     for name in _RECORDS:
         if hasattr(source, name):
             value = getattr(source, name)

@@ -12,7 +12,7 @@ from .records import NON_FINITE, record_whole
 
 
 def minimize_lbfgs(estimator: Any, samples: Samples) -> None:
-    """Fit the network of an estimator with SciPy's L-BFGS-B on (E + ½ α Σ ‖W‖²) / n, with Σ w for n where weighted."""
+    """Fit the network of an estimator by SciPy's L-BFGS-B: the least (E + ½ α Σ ‖W‖²) / n, or / Σ w with weights."""
     net, alpha = estimator.net_, float(estimator.alpha)
     divisor = total_weight(samples.weights, len(samples.X))
     recorded: list[float] = []

@@ -1,4 +1,4 @@
-"""What classifier and regressor share: parameters, checked data, a network in scikit-learn's start, and fit."""
+"""The base of classifier and regressor: parameters, checked data, a network with scikit-learn's first weights, fit."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -76,7 +76,7 @@ class Perceptron(BaseEstimator, ABC):
     max_grad_norm: float | None
     callbacks: Sequence[Callable[..., Any]]
 
-    #: Of how many samples the score can be told.
+    #: The fewest samples that have a score.
     _fewest_scored: ClassVar[int] = 1
 
     # ---- what the two kinds do in their own ways -------------------------------------------------------------------
@@ -87,11 +87,11 @@ class Perceptron(BaseEstimator, ABC):
 
     @abstractmethod
     def _encoded(self, name: str, y: np.ndarray) -> np.ndarray:
-        """Targets as the core takes them: labels (n,), or (n, outputs); refused under the name of their argument."""
+        """Targets as the core takes them: labels (n,), or (n, outputs). Errors have the name of their argument."""
 
     @abstractmethod
     def _kind(self, y: np.ndarray) -> tuple[int, Any, str]:
-        """The number of outputs, the core's loss on the last layer's sums, and scikit-learn's name of what follows."""
+        """The number of outputs, the core's loss, and scikit-learn's name of the output activation."""
 
     @abstractmethod
     def _predicted(self, A: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ class Perceptron(BaseEstimator, ABC):
 
     @property
     def _loss_scale(self) -> float:
-        """What scikit-learn records, over the core's E."""
+        """The loss that scikit-learn records, over the core's E."""
         return 1.0
 
     # ---- fitting ---------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class Perceptron(BaseEstimator, ABC):
 
     def _prepared(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any, Any],
                   incremental: bool) -> Callable[[], None]:
-        """What trains, after all checks."""
+        """The function that trains, after all checks."""
         hidden = self._hidden_widths()
         checked_callbacks(list(self.callbacks))
         if self.solver == "lbfgs":
@@ -153,7 +153,10 @@ class Perceptron(BaseEstimator, ABC):
 
     def _samples(self, X: Any, d: np.ndarray, sample_weight: Any, of_classes: list[np.ndarray] | None,
                  suffix: str) -> Samples:
-        """The samples of a call as the core takes them; the suffix follows X and y in the names of the arguments."""
+        """The samples of a call, as the core takes them.
+
+        suffix : what follows X and y in the names of the arguments.
+        """
         name = f"sample_weight{suffix}"
         weight = checked_weights(name, sample_weight, len(d))
         if of_classes is not None:
@@ -169,7 +172,7 @@ class Perceptron(BaseEstimator, ABC):
         return [int(width) for width in widths]
 
     def _require_whole_batches(self, validation: tuple[Any, Any, Any]) -> None:
-        """That nothing is asked of "lbfgs" that needs epochs of batches."""
+        """Refuse what needs epochs of batches, which "lbfgs" has not."""
         if np.any(self.dropout):
             raise ValueError(f"dropout: expected 0 with the solver 'lbfgs', found {self.dropout!r}")
         if self.max_grad_norm is not None:
@@ -179,7 +182,7 @@ class Perceptron(BaseEstimator, ABC):
                              "epochs to validate after; use 'adam' or 'sgd'")
 
     def _require_same_network(self, hidden: list[int], y: np.ndarray) -> None:
-        """That the parameters still describe the network that training goes on with."""
+        """Refuse parameters that do not describe the network that training goes on with."""
         net, loss = self.net_, self._kind(y)[1]
         names = [getattr(given, "name", given) for given in self._hidden_activations(len(hidden))]
         for what, found, expected in (("hidden_layer_sizes", hidden, list(net.widths[1:-1])),
@@ -191,7 +194,7 @@ class Perceptron(BaseEstimator, ABC):
         self._require_outputs("y", y)
 
     def _require_outputs(self, name: str, y: np.ndarray) -> None:
-        """That targets are for as many outputs as the network has."""
+        """Refuse targets for another number of outputs than the network has."""
         outputs = self._kind(y)[0]
         if outputs != self.n_outputs_:
             raise ValueError(f"{name}: expected targets for {self.n_outputs_} outputs, as the network has, found "
@@ -206,7 +209,7 @@ class Perceptron(BaseEstimator, ABC):
         return list(self.activation)
 
     def _start(self, features: int, hidden: list[int], y: np.ndarray, dtype: Any) -> None:
-        """A new network, with the weights and biases that scikit-learn draws from this random state."""
+        """Make a new network, with the weights and biases that scikit-learn draws from this random state."""
         outputs, loss, self.out_activation_ = self._kind(y)
         names = self._hidden_activations(len(hidden))
         net = MLP([features, *hidden, outputs], activation=[*names, "identity"], loss=loss, dtype=dtype,
@@ -222,7 +225,7 @@ class Perceptron(BaseEstimator, ABC):
 
     def _validation_samples(self, X: Any, y: Any, sample_weight: Any,
                             of_classes: list[np.ndarray] | None) -> Samples | None:
-        """The validation data that the user gave, as the core takes them."""
+        """The validation data that the user gave, as the core takes them; None where there are none."""
         if X is None and y is None:
             if sample_weight is not None:
                 raise ValueError("sample_weight_val: expected None without X_val and y_val")
@@ -233,10 +236,10 @@ class Perceptron(BaseEstimator, ABC):
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         self._require_outputs("y_val", y)
         samples = self._samples(X, self._encoded("y_val", y), sample_weight, of_classes, "_val")
-        counting = np.count_nonzero(samples.weights) if len(samples.weights) else len(samples.X)
-        if self.early_stopping and counting < self._fewest_scored:
+        weighted = np.count_nonzero(samples.weights) if len(samples.weights) else len(samples.X)
+        if self.early_stopping and weighted < self._fewest_scored:
             raise ValueError(f"X_val: expected at least {self._fewest_scored} samples of weight above 0 for the score "
-                             f"that early stopping watches, found {counting}")
+                             f"that early stopping watches, found {weighted}")
         return samples
 
     def _check_solver(self) -> bool:
@@ -271,7 +274,7 @@ class Perceptron(BaseEstimator, ABC):
         return self.net_
 
     def _sums(self, X: Any) -> np.ndarray:
-        """a_L for every row of X, as `predict` takes it."""
+        """a_L for every row of X, which is checked."""
         check_is_fitted(self)
         require_unmasked_arguments(X=X)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=FLOATS, reset=False)
@@ -298,7 +301,7 @@ class Perceptron(BaseEstimator, ABC):
 
 
 def _write(name: str, values: Sequence[np.ndarray], views: list[np.ndarray]) -> None:
-    """Put what a user assigns into the network, if all of it fits."""
+    """Write what a user assigns into the network, if all of it fits."""
     found, expected = [np.shape(part) for part in values], [view.shape for view in views]
     if found != expected:
         raise ValueError(f"{name}: expected arrays of the shapes {expected}, found {found}")

@@ -1,16 +1,16 @@
-"""What the estimators record of their training, as scikit-learn's do."""
+"""The records of the estimators' training, as in scikit-learn."""
 
 from typing import Any
 
 import numpy as np
 
-#: What is raised where training diverges, as in scikit-learn.
+#: The error where training diverges, as in scikit-learn.
 NON_FINITE = ("Solver produced non-finite parameter weights. The input data may contain large values and need to be "
                "preprocessed.")
 
 
 def reset_records(estimator: Any) -> None:
-    """Set what training records to how it is before the first epoch."""
+    """Set all records to those before the first epoch."""
     watches_scores = estimator.early_stopping
     estimator.loss_curve_, estimator._no_improvement_count = [], 0
     estimator.validation_scores_ = [] if watches_scores else None
@@ -22,10 +22,9 @@ def reset_records(estimator: Any) -> None:
 
 
 def begin_records(estimator: Any, incremental: bool) -> None:
-    """Before a call that does not go on with what the last one watched: a `fit`, or a `partial_fit` that watches other
-    things than the call before.
+    """Reset the best loss or score, unless a `partial_fit` watches the same as the call before it.
 
-    What was best on other targets or other validation data says nothing. Curves go on, as in scikit-learn.
+    The best on other targets or other validation data says nothing of these. Curves go on, as in scikit-learn.
     """
     watches_scores = estimator.early_stopping
     goes_on = (estimator._in_parts or not watches_scores) and watches_scores == (estimator.best_loss_ is None)
@@ -38,9 +37,9 @@ def begin_records(estimator: Any, incremental: bool) -> None:
 
 
 def record_whole(estimator: Any, losses: list[float]) -> None:
-    """After "lbfgs", which watches no scores and has no state to go on from: the loss after each of its iterations.
+    """Record the losses after each iteration of "lbfgs", which watches no scores and has no state to go on from.
 
-    Its last loss, which is recorded before, is its best.
+    The best loss is the last, which is in ``loss_`` already.
     """
     estimator.loss_curve_ = [*estimator.loss_curve_, *losses]
     estimator.best_loss_ = estimator.loss_

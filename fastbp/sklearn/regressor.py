@@ -24,8 +24,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
     ----------
     loss : str or Loss
         "squared_error", ½ (y - d)²; "poisson", half the Poisson deviance, where the network gives the logarithm of the
-        mean and y ≥ 0; beyond scikit-learn "absolute_error", "huber", "quantile" (the median),
-        `fastbp.HuberLoss`, `fastbp.QuantileLoss` or a `fastbp.Loss` of your own.
+        mean and y ≥ 0; and, which scikit-learn lacks, "absolute_error", "huber", "quantile" (the
+        median), `fastbp.HuberLoss`, `fastbp.QuantileLoss` or a `fastbp.Loss` of your own.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
 shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
 beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, max_grad_norm, callbacks, progress, backend
@@ -137,7 +137,7 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
             return float(r2_score(samples.targets, Y, sample_weight=weight))
 
     def predict(self, X: Any) -> np.ndarray:
-        """What the network gives for every row of X, (n,), or (n, N_L) where it has several outputs."""
+        """The predictions for every row of X, (n,), or (n, N_L) where there are several outputs."""
         return self._predicted(self._sums(X))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -1,7 +1,7 @@
 """How the estimators train with "sgd" and "adam": stochastic descent with scikit-learn's rules for stopping.
 
 The rules are those of scikit-learn 1.9, `sklearn/neural_network/_multilayer_perceptron.py` and
-`_stochastic_optimizers.py`; the epochs run in compiled code, without a look from Python where nothing needs one.
+`_stochastic_optimizers.py`. The epochs run in compiled code, which returns to Python only where something needs it.
 """
 
 import warnings
@@ -21,7 +21,7 @@ from ..training.session import Session, make_plan
 from .records import NON_FINITE, begin_records
 from .validation_split import hold_out, of_positive_weight
 
-#: The learning rate below which "adaptive" gives up, and by what it divides.
+#: The learning rate below which "adaptive" stops, and the divisor by which it makes the rate smaller.
 LOWEST_RATE, RATE_DIVISOR = 1e-6, 5.0
 
 _STEADIER = "a smaller learning_rate_init, a max_grad_norm, or standardised X"
@@ -45,7 +45,7 @@ class _Descent:
         self.waits = int(min(waits, 2**62))
         drops = bool(np.any(estimator.dropout))
         seed = int(estimator._random_state.randint(2**31 - 1)) if estimator.shuffle or drops else 0
-        seed += int(estimator.t_)  # a call that goes on takes other orders and drops other units, from any random_state
+        seed += int(estimator.t_)  # so that later calls draw other orders and masks, from any random_state
         plan = make_plan(net, n, _batch_size(estimator.batch_size, n), shuffle=estimator.shuffle, seed=seed,
                          penalty=float(estimator.alpha), by_weight=len(samples.weights) > 0,
                          loss_scale=estimator._loss_scale, tolerance=float(estimator.tol),
@@ -60,7 +60,7 @@ class _Descent:
             estimator.validation_loss_curve_ = []
 
     def goes_on_with(self, state: Any) -> bool:
-        """Whether a state is one of the optimizer that the parameters name now, on this network."""
+        """Whether a state fits the optimizer that the parameters name now, and this network."""
         return state is not None and state.averages.shape == self.optimizer().averages_shape(self.estimator.net_.theta)
 
     def optimizer(self) -> Optimizer:
@@ -80,7 +80,8 @@ class _Descent:
     def set_rate(self, rate: float) -> None:
         """Go on with another learning rate.
 
-        scikit-learn's velocity has the learning rate in it, which a new rate does not change; the core's has not.
+        scikit-learn's velocity contains the learning rate, and stays as it is with a new rate. The core's does not
+        contain it, and is scaled here.
         """
         estimator = self.estimator
         estimator._optimizer_state.averages[:] *= estimator._rate / rate
@@ -88,7 +89,7 @@ class _Descent:
         self.session.spec = self.optimizer().spec(estimator.net_.dtype)
 
     def run(self) -> None:
-        """Epoch after epoch, until one of the rules, max_iter or Ctrl-C ends it."""
+        """Train epoch after epoch, until one of the rules, max_iter or Ctrl-C ends it."""
         estimator, session, net = self.estimator, self.session, self.estimator.net_
         by_rate = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
         looks = by_rate or bool(self.validation or estimator.verbose or len(estimator.callbacks))
@@ -126,14 +127,14 @@ class _Descent:
             raise ValueError(f"{NON_FINITE} Training diverged in epoch {session.epochs_done + 1}: try {_STEADIER}.")
 
     def record_divergence(self) -> None:
-        """Record the epoch that could not be ended, as scikit-learn does where early stopping has best weights."""
+        """Record the epoch that diverged, as scikit-learn does where early stopping has best weights."""
         estimator = self.estimator
         for curve in (estimator.loss_curve_, estimator.validation_loss_curve_, estimator.validation_scores_):
             curve.append(np.nan)
         estimator.loss_, estimator.stopped_ = np.nan, True
         estimator.n_iter_ += 1
         estimator.t_ += len(self.session.samples.X)
-        estimator._optimizer_state = None  # its averages led there
+        estimator._optimizer_state = None  # its averages diverged too
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = nan\nValidation score: nan")
         warnings.warn(f"Training diverged in epoch {estimator.n_iter_}; the weights of the best validation score, "
@@ -158,7 +159,7 @@ class _Descent:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
 
     def after_epoch(self, by_rate: bool) -> bool:
-        """Show what is recorded to validation and callbacks, and decide whether to go on."""
+        """Whether to go on after an epoch, which is validated and shown to callbacks."""
         estimator, session, net = self.estimator, self.session, self.estimator.net_
         if self.validation is not None:
             self.validate(self.validation)
@@ -173,7 +174,7 @@ class _Descent:
         return not estimator.stopped_
 
     def validate(self, samples: Samples) -> None:
-        """Evaluate the validation data, and keep the best weights where early stopping asks for them."""
+        """Record the loss of the validation data; with early stopping, their score, and the best weights."""
         estimator, session, net = self.estimator, self.session, self.estimator.net_
         E = net.evaluate_samples(samples)[0]
         divisor = total_weight(samples.weights, len(samples.X))
@@ -198,7 +199,7 @@ class _Descent:
         return bool(self.session.progress.counts[STALE] > self.waits)
 
     def takes_smaller_steps(self) -> bool:
-        """After it stalled: whether "adaptive" goes on with a smaller learning rate."""
+        """Whether "adaptive" goes on with a smaller learning rate after training has stalled."""
         estimator = self.estimator
         what = "Validation score" if estimator.early_stopping else "Training loss"
         text = f"{what} did not improve more than tol={estimator.tol:f} for {self.waits} consecutive epochs."
@@ -216,7 +217,7 @@ class _Descent:
 
 def prepared_descent(estimator: Any, samples: Samples, validation: Samples | None,
                      incremental: bool) -> Callable[[], None]:
-    """What fits the network of an estimator with "sgd" or "adam"."""
+    """The function that fits the network of an estimator with "sgd" or "adam"."""
     if estimator.early_stopping and validation is None:
         if incremental:
             raise ValueError("partial_fit does not support early_stopping=True without X_val and y_val")
@@ -229,7 +230,7 @@ def prepared_descent(estimator: Any, samples: Samples, validation: Samples | Non
 
 
 def _in_memory(array: np.ndarray) -> np.ndarray:
-    """The array, or a copy where joblib has mapped a file in its place, which is read-only or would be written to."""
+    """The array, or a copy of one that joblib has mapped from a file, which is read-only or would be written to."""
     return np.array(array) if isinstance(array, np.memmap) or not array.flags.writeable else array
 
 

@@ -18,9 +18,9 @@ def of_positive_weight(samples: Samples) -> Samples:
 
 
 def hold_out(estimator: Any, samples: Samples) -> tuple[Samples, Samples]:
-    """The samples to train on and those to validate with, as scikit-learn draws them; only those of weight above 0.
+    """The samples to train on, and those to validate with, drawn as in scikit-learn from those of weight above 0.
 
-    Every later `fit` draws with the generator as it was here, so that what is held out of the same data stays so.
+    Every later `fit` draws with the generator as it was here, so that it holds out the same part of the same data.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def hold_out(estimator: Any, samples: Samples) -> tuple[Samples, Samples]:
 
 
 def _of_classes(estimator: Any, is_second: np.ndarray | None) -> str:
-    """How many samples there are of two classes, of which both parts get some; scikit-learn names False and True."""
+    """A sentence with the samples of each of two classes, of which both parts get some, or nothing."""
     if is_second is None or len(estimator.classes_) == 1:
         return ""
     names, counts = estimator.classes_.tolist(), np.bincount(is_second.ravel(), minlength=2)
@@ -55,7 +55,7 @@ def _of_classes(estimator: Any, is_second: np.ndarray | None) -> str:
 
 
 def _of_weights(samples: Samples, weighted: Samples) -> str:
-    """How many samples count, where that are not all of them."""
+    """A sentence with the number of samples of weight above 0, or nothing where all are."""
     if len(weighted.X) == len(samples.X):
         return ""
     return (f" Of {len(samples.X)} samples, {len(weighted.X)} have a weight above 0 by sample_weight and class_weight; "

@@ -21,7 +21,7 @@ class Products(OneLayer):
         self.memory = np.zeros(self.units * self.inputs, self.dtype)
 
     def repeat(self, times: int) -> None:
-        """The product so many times."""
+        """Compute the product `times` times."""
         with allowed():
             if self.product.product == "W h":
                 repeat_dot_forward(self.theta, self.layout, self.product.h, self.a, times)

@@ -28,7 +28,7 @@ class Products(OneLayer):
             values[:, self.inputs :] = product.delta
 
     def repeat(self, times: int) -> None:
-        """The product so many times."""
+        """Compute the product `times` times."""
         with allowed() as threads:
             if self.product.product == "W h":
                 repeat_forward(self.theta, self.layout, self.a, self.h, threads, times)

@@ -67,7 +67,7 @@ class Products(OneLayer):
         return padded.reshape(self.panels, self.width, -1).transpose(0, 2, 1)
 
     def repeat(self, times: int) -> None:
-        """The product so many times."""
+        """Compute the product `times` times."""
         with allowed() as threads:
             repeat_phase(self.phase, self.job, threads, times)
 

@@ -31,7 +31,7 @@ class Trainer:
         self.net.backend_module.memory.write(self.net.theta, self.problem.theta)
 
     def train(self, epochs: int) -> None:
-        """So many epochs."""
+        """Train for `epochs` epochs."""
         from fastbp import SGD, Adam
 
         p = self.problem

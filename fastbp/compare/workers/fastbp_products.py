@@ -22,7 +22,7 @@ class Trainer:
         self.kernels.reset()
 
     def train(self, epochs: int) -> None:
-        """The product so many times."""
+        """Compute the product `epochs` times."""
         self.kernels.repeat(epochs)
 
     def result(self) -> Any:

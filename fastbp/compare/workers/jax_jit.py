@@ -47,7 +47,7 @@ class Trainer:
         self.state = jax.block_until_ready((layers, averages, jnp.zeros((), self.problem.theta.dtype)))
 
     def train(self, epochs: int) -> None:
-        """So many epochs."""
+        """Train for `epochs` epochs."""
         import jax
 
         self.state, self.key = jax.block_until_ready(self.compiled(self.state, self.key, self.X, self.D, epochs))

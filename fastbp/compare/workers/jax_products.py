@@ -30,7 +30,7 @@ class Trainer:
         self.found = jax.block_until_ready(jnp.array(self.problem.dW))
 
     def train(self, epochs: int) -> None:
-        """The product so many times."""
+        """Compute the product `epochs` times."""
         import jax
 
         if self.problem.product == "W h":

@@ -64,7 +64,7 @@ class Trainer:
         return views
 
     def train(self, epochs: int) -> None:
-        """So many epochs."""
+        """Train for `epochs` epochs."""
         for _ in range(epochs):
             for X, d in self._shuffled() if self.problem.shuffle else self.in_order:
                 self._gradient(X, d)

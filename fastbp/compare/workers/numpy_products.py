@@ -20,7 +20,7 @@ class Trainer:
         self.dW[:] = self.problem.dW
 
     def train(self, epochs: int) -> None:
-        """The product so many times."""
+        """Compute the product `epochs` times."""
         p = self.problem
         if p.product == "W h":
             for _ in range(epochs):

@@ -53,7 +53,7 @@ class Trainer:
                         value.zero_()
 
     def train(self, epochs: int) -> None:
-        """So many epochs."""
+        """Train for `epochs` epochs."""
         for _ in range(epochs):
             self.draw()
             self.take(self.batches)

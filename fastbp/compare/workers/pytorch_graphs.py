@@ -37,7 +37,7 @@ class Trainer:
         self.steps.reset()
 
     def train(self, epochs: int) -> None:
-        """So many epochs."""
+        """Train for `epochs` epochs."""
         if not self.graphs:
             self._capture()
             self.steps.reset()  # the steps before were real ones

@@ -22,7 +22,7 @@ class Trainer:
         self.dW.copy_(self.start)
 
     def train(self, epochs: int) -> None:
-        """The product so many times."""
+        """Compute the product `epochs` times."""
         import torch
 
         with torch.inference_mode():

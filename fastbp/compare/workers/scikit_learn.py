@@ -44,7 +44,7 @@ class Trainer:
             del self.model._optimizer  # holds the parameters that were replaced
 
     def train(self, epochs: int) -> None:
-        """So many epochs."""
+        """Train for `epochs` epochs."""
         if self.classifies and len(set(self.d.tolist())) < self.problem.widths[-1]:
             for _ in range(epochs):
                 self._go_through(self.problem.X, self.d)
