@@ -1,4 +1,4 @@
-"""Imports point one way: from a room to those above it in the list of CONTRIBUTING.md, inside functions too."""
+"""Imports point one way: from a package to those above it in the list of CONTRIBUTING.md, in functions too."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fastbp"
-ROOMS = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+PACKAGES = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
@@ -28,20 +28,20 @@ def imported_by(name, source=None):
                             for alias in node.names)
 
 
-def room_of(name):
-    """The place of a module's room in the list; of the package itself, the last place of what it imports."""
+def place_of(name):
+    """The place of a module's package in the list; of fastbp itself, the last place of what it imports."""
     if name == "fastbp":
-        return max(map(room_of, imported_by("fastbp")))
-    return ROOMS.index(name.split(".")[1])
+        return max(map(place_of, imported_by("fastbp")))
+    return PACKAGES.index(name.split(".")[1])
 
 
 def upward(name, source=None):
     """What a module imports although it stands below."""
-    return [other for other in imported_by(name, source) if room_of(other) > room_of(name)]
+    return [other for other in imported_by(name, source) if place_of(other) > place_of(name)]
 
 
-def test_the_list_has_every_room():
-    assert sorted(ROOMS) == sorted({path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
+def test_the_list_has_every_package():
+    assert sorted(PACKAGES) == sorted({path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
                                    - {"__init__", "__main__"})
 
 
@@ -58,7 +58,7 @@ def test_an_import_upwards_is_seen():
     assert upward("fastbp.formulas.losses", "from .. import MLP") == ["fastbp"]
 
 
-def test_no_circle_within_a_room():
+def test_no_circle_within_a_package():
     """Modules can be put into an order in which each imports only those before it."""
     left = {name: {other for other in imported_by(name) if other != name} for name in MODULES
             if name not in ("fastbp", "fastbp.__main__")}

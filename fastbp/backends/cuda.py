@@ -23,7 +23,7 @@ from .gpu.panels import TOTAL_CORRECT, TOTAL_E
 from .gpu.propagation import DeviceLayout, Propagation, most_samples
 from .gpu.training import train as train
 
-#: Where it keeps numbers.
+#: Where the backend keeps parameters and samples.
 memory = MEMORY
 
 NO_RATES = np.empty(0)
@@ -39,7 +39,7 @@ def flops(dtype: np.dtype) -> float:
 
 
 def chunk(layout: DeviceLayout, dtype: np.dtype) -> int:
-    """How many samples are taken at a time; see `Backend.chunk`."""
+    """The number of samples in a chunk; see `Backend.chunk`."""
     return min(most_samples(layout), longest_chunk(flops(dtype), layout.size))
 
 
@@ -54,7 +54,7 @@ def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
 
 
 def workspace(layout: DeviceLayout, dtype: np.dtype, samples: int) -> Propagation:
-    """The memory for calls with up to that many samples."""
+    """The workspace for calls with at most this many samples."""
     return Propagation(layout, min(samples, chunk(layout, dtype)))
 
 

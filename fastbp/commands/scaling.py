@@ -189,7 +189,7 @@ def _standardised(A: np.ndarray, mean: np.ndarray, scale: np.ndarray, dtype: np.
 
 
 def _numbers(given: dict[str, Any], name: str, count: int, *, above: float = -math.inf) -> np.ndarray:
-    """A list of so many finite numbers, as JSON gives it."""
+    """A list of `count` finite numbers, as JSON gives it."""
     values = given.get(name)
     if (not isinstance(values, list) or len(values) != count
             or not all(type(value) in (int, float) and above < value and abs(value) <= LARGEST_FLOAT
@@ -200,7 +200,7 @@ def _numbers(given: dict[str, Any], name: str, count: int, *, above: float = -ma
 
 
 def _names(given: dict[str, Any], name: str, count: int, *kinds: type) -> list[Any]:
-    """A list of so many names, all of one of these kinds."""
+    """A list of `count` names, all of one of these kinds."""
     values = given.get(name)
     if not isinstance(values, list) or len(values) != count or set(map(type, values)) not in [{k} for k in kinds]:
         raise ValueError(f"expected {count} names as {name!r}, found {values!r:.80}")

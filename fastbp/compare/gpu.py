@@ -67,7 +67,7 @@ def fma_ceiling(dtype: str = "float32", seconds: float = 0.02, tries: int = 5) -
 
 
 def best_rate(take: Callable[[int], float], operations: float, seconds: float, tries: int) -> float:
-    """Operations per second, of so many passes that they take `seconds`; `take` says how long passes take.
+    """Operations per second of passes that take `seconds` in all; `take` gives the seconds of a number of passes.
 
     Examples
     --------

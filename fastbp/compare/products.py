@@ -19,7 +19,7 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class ProductRow:
-    """One product with W (N, N) and so many samples; see `measuring.Row`.
+    """One product with W (N, N) and a batch of samples; see `measuring.Row`.
 
     Examples
     --------

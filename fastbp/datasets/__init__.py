@@ -167,7 +167,7 @@ def split(dataset: Dataset, test_fraction: float, seed: int) -> tuple[np.ndarray
         With targets. Where it has a test set of its own, that is taken and the other arguments have no effect.
     test_fraction : float
         The share of the rows to test on, between 0 and 1, drawn at random. Each class gives the same share as far as
-        every class has two rows and both parts have room for every class.
+        every class has two rows and both parts have a row for every class.
     seed : int
         The seed of the draw, at least 0; equal seeds give equal parts, and so do those that are equal modulo 2^32.
 

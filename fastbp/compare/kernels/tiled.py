@@ -82,7 +82,7 @@ class Products(OneLayer):
 
 @kernel
 def repeat_phase(phase: int, job: Any, threads: int, times: int) -> None:
-    """A phase of a job so many times, as the backend runs it."""
+    """Run a phase of a job `times` times, as the backend does."""
     for _ in range(times):
         run(phase, job, threads)
 

@@ -11,6 +11,6 @@ stands alone (`pytorch_graphs.py` with two beside it) and has
                                     RuntimeError for a GPU that is
 
 and imports its library in functions, because the name of a missing one is an answer. `problem` is `worker.Training`,
-and the result θ; in files named …_products it is `worker.Product`, `train` computes the product so many times, and the
+and the result θ; in files named …_products it is `worker.Product`, `train` computes the product `epochs` times, and the
 result is its matrix.
 """

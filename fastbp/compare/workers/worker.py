@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 #: Epochs that take this share of a measurement tell how many make up a whole one.
 CALIBRATION_SHARE = 0.25
 
-#: An epoch in order of more than so many measurements is cut to the batches that take one.
+#: An epoch in order that takes longer than this number of measurements is cut to the batches that take one.
 LONG_EPOCH = 4.0
 
 #: Steps of one training at the most; a measurement repeats it from the start. On noise, weights that do not matter go
@@ -116,7 +116,7 @@ class Worker:
         return {}
 
     def warm_up(self, seconds: float) -> dict:
-        """Compile, choose the fastest variant, and find how many epochs take about so many seconds.
+        """Compile, choose the fastest variant, and find how many epochs take about `seconds`.
 
         The first training of a variant is reported: it is what a user waits for, with all that compiles in it.
         """
