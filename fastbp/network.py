@@ -108,7 +108,7 @@ class Network:
 
     @property
     def layout(self) -> Any:
-        """Where each layer lies in theta, and where its compiled functions are."""
+        """The shape as data: where each layer lies in theta, and the addresses of its compiled functions."""
         if self._layout.itemsize == 0:  # nothing is compiled before it is needed
             self._link()
         return self._layout

@@ -1,4 +1,4 @@
-"""How long the next slice of a call should be, and on how many threads.
+"""The length of the next slice of a call, and its number of threads.
 
 Results do not depend on either: slices are cut where sums are cut anyway, and kernels give the same bits on any number
 of threads. So both may follow the clock. Whether more threads help depends on the machine and on what else runs on it:
@@ -35,7 +35,7 @@ GROWTH = 4
 
 
 class _Costs:
-    """What slices on one number of threads have cost."""
+    """The costs of slices on one number of threads."""
 
     __slots__ = ("costs", "fewest", "most", "patience", "slices", "waited")
 

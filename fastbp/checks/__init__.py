@@ -1,1 +1,1 @@
-"""What users pass in, checked before any kernel runs."""
+"""Checks of what users pass in, before any kernel runs."""

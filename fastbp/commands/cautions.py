@@ -1,4 +1,4 @@
-"""What spoils a result without being an error, in sentences."""
+"""Warnings of what spoils a result without being an error."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ FEWEST = 10  # rows of a class, below which a test says little of it
 
 
 def of_data(dataset: Dataset) -> list[str]:
-    """What is to be seen before training."""
+    """The warnings before training."""
     return _numbering(dataset.X, dataset.features) + (
         [] if dataset.classes is None or dataset.y is None else _of_classes(dataset.classes, dataset.y))
 
@@ -59,7 +59,7 @@ def _alike(classes: Sequence[str | int]) -> list[list[str]]:
 
 
 def of_scores(scores: dict[str, float], classes: Sequence[str | int] | None, y_train: np.ndarray) -> list[str]:
-    """What the test says: others than the commonest class are so rare that nothing was learnt of them."""
+    """The warning after the test: the other classes are so rare that nothing was learnt of them."""
     if classes is None or not scores["test_accuracy"] <= scores["baseline_accuracy"] >= COMMON:
         return []
     commonest = classes[int(np.bincount(y_train).argmax())]

@@ -222,7 +222,7 @@ def _host(settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def _progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """What to call before each part of the work: a bar where standard error is a terminal, else a line a workload."""
+    """A function to call before each part of the work: a bar on a terminal, else a line for each workload."""
     tqdm: Any = None
     if not quiet and sys.stderr.isatty():
         try:

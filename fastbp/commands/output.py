@@ -1,4 +1,4 @@
-"""What commands give away: JSON that every reader takes, and files whose places are looked at before the work."""
+"""The output of commands: JSON that every reader takes, and files whose paths are checked before the work."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def _finite(value: Any) -> Any:
 
 
 def require_place(option: str, path: Path) -> None:
-    """Whether a file can be written there, asked before hours of work.
+    """Refuse a path that cannot be written to, before hours of work.
 
     Raises
     ------

@@ -81,7 +81,7 @@ class Scaling:
                              f"{error}") from None
 
     def as_metadata(self) -> dict[str, Any]:
-        """What JSON can hold of it."""
+        """The scaling as metadata of a network, which JSON can hold."""
         def listed(array: np.ndarray | None) -> list[float] | None:
             return None if array is None else array.tolist()
 
@@ -208,7 +208,7 @@ def _names(given: dict[str, Any], name: str, count: int, *kinds: type) -> list[A
 
 
 class Predictions(NamedTuple):
-    """What a network says of some samples."""
+    """The predictions of a network for some samples."""
 
     values: np.ndarray                 # (n,) labels, or (n,) or (n, outputs) quantities
     probabilities: np.ndarray | None   # (n, classes), None for quantities

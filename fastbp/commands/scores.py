@@ -1,4 +1,4 @@
-"""How well a network does on the test rows, and how well one does without it."""
+"""The scores of a network on the test rows, and those of a baseline."""
 
 import math
 

@@ -182,7 +182,7 @@ def _require_options(options: argparse.Namespace) -> None:
 
 
 def _places(options: argparse.Namespace, name: str) -> tuple[Path, Path]:
-    """Where the network and its curves go, neither over the other nor over the data."""
+    """The paths of the network and its curves, which are neither each other's nor that of the data."""
     model = Path(f"{name}.npz") if options.model is None else options.model
     plot = Path(f"{name}.png") if options.plot is None else options.plot
     for option, path in (("--model", model), ("--plot", plot)):

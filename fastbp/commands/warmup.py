@@ -49,7 +49,7 @@ _CACHED = re.compile(r".+\.(nbi|nbc)(\.tmp\.[0-9a-f]+)?")
 
 
 class Network(NamedTuple):
-    """What a network is compiled for: one combination of names."""
+    """The names that a network is compiled for."""
 
     backend: str
     dtype: str
@@ -120,7 +120,7 @@ def networks_to_warm(dtypes: Sequence[str], backends: Sequence[str], activations
 
 
 def _output_activation(activation: str, loss: str) -> str:
-    """That of the hidden layer, where the loss goes with it."""
+    """The output activation: that of the hidden layer, where the loss takes it."""
     return LOSSES[loss].requires or ("identity" if activation in LOSSES[loss].refuses else activation)
 
 
@@ -169,7 +169,7 @@ def unused_caches(base: Path, keep: Path, now: float) -> list[Path]:
 
 
 def _remove_old_caches(keep: Path) -> list[Path]:
-    """What was removed of `unused_caches` beside the cache in use, if that is the user's own.
+    """Remove the `unused_caches` beside the cache in use, if that is the user's own, and return them.
 
     A folder in NUMBA_CACHE_DIR may be shared, and others may have chosen to keep what they compiled.
     """
@@ -205,7 +205,7 @@ def _names_of(known: Sequence[str]) -> Callable[[str], list[str]]:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """What to call before each part of the work: it moves a bar on a terminal, if tqdm is installed."""
+    """A function to call before each part of the work, which moves a bar on a terminal, if tqdm is installed."""
     tqdm: Any = None
     if sys.stderr is not None and sys.stderr.isatty():
         try:

@@ -73,12 +73,12 @@ def backend_contestant(backend: str, *, products: bool = False) -> Contestant:
 
 
 def ceiling_contestant() -> Contestant:
-    """What measures the ceiling of one core."""
+    """The contestant that measures the ceiling of one core."""
     return Contestant("ceiling", WORKERS / "ceiling.py", environment=own_package())
 
 
 def gpu_ceiling_contestant() -> Contestant:
-    """What measures the ceiling of all multiprocessors of the GPU."""
+    """The contestant that measures the ceiling of all multiprocessors of the GPU."""
     return Contestant("gpu ceiling", WORKERS / "gpu_ceiling.py", environment=own_package(), device="gpu",
                       install="pip install 'fastbp[cuda]'")
 

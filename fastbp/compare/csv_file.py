@@ -38,7 +38,7 @@ def as_csv(results: dict[str, Any]) -> str:
 
 
 def _is_shuffled(row: dict[str, Any]) -> str:
-    """Of training; earlier results took all batches in order, and did not say so."""
+    """Whether training is shuffled, for a cell; results without the entry took all batches in order."""
     return "" if "product" in row else str(row.get("shuffle", False)).lower()
 
 

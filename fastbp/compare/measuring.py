@@ -20,15 +20,15 @@ SETTLING_SECONDS = 0.05
 
 
 class Row(Protocol):
-    """What is timed: training steps of a workload, or one product of matrices."""
+    """A row of a comparison: training steps of a workload, or one product of matrices."""
 
     @property
     def kind(self) -> str:
-        """Of problem, in the words of `worker.KINDS`."""
+        """The kind of problem, a key of `worker.KINDS`."""
 
     @property
     def checked_steps(self) -> int:
-        """How many steps are compared with what is expected."""
+        """The number of steps whose result is compared with the expected one."""
 
     @property
     def agreement(self) -> float:
@@ -36,27 +36,27 @@ class Row(Protocol):
 
     @property
     def name(self) -> str:
-        """In tables; of one row only."""
+        """The name in tables, which no other row has."""
 
     def about(self) -> dict[str, Any]:
-        """What JSON can hold of the row: at least "name", "flops" of a step, and "batch_size"."""
+        """The row for JSON: at least "name", "flops" of a step, and "batch_size"."""
 
     def problem(self, dtype: str) -> Any:
-        """As contestants get it: arrays, and settings."""
+        """The problem as contestants get it: arrays, and settings."""
 
     def expected(self, problem: Any) -> np.ndarray:
-        """What comes of it, in float64."""
+        """The expected result, in float64."""
 
     def disagreement(self, found: np.ndarray, expected: np.ndarray, problem: Any) -> float:
-        """How far a contestant's result is off; infinite for another shape, NaN where one is."""
+        """The error of a contestant's result; infinite for another shape, NaN where one is."""
 
     def complaint(self, disagreement: float) -> str:
-        """What is wrong, in words."""
+        """A sentence that says what is wrong."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a comparison is made.
+    """The settings of a comparison.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def compare(rows: Sequence[Row], contestants: Sequence[Contestant], ceilings: Ma
 
 
 def steps_to_show(rows: int, contestants: int, rounds: int) -> int:
-    """How often `compare` calls `show` if no contestant fails."""
+    """The number of times that `compare` calls `show` if no contestant fails."""
     return contestants + rows * contestants * (1 + rounds)
 
 
@@ -184,7 +184,7 @@ def _compare_on(row: Row, processes: dict[str, Process], meters: dict[str, Proce
 
 
 def _written(problem: Any, path: Path) -> dict[str, Any]:
-    """What to ask for: the arrays of a problem written to a file, and its settings."""
+    """The arguments of a request: the file to which the arrays of a problem are written, and its settings."""
     fields = problem._asdict()
     arrays: dict[str, Any] = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
     np.savez(path, **arrays)

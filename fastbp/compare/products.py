@@ -74,7 +74,7 @@ class ProductRow:
         return float(np.max(errors) / np.sqrt(np.mean(norms**2)))
 
     def complaint(self, disagreement: float) -> str:
-        """What is wrong, in words."""
+        """A sentence that says what is wrong."""
         return f"wrong: a row of its product is off that in float64 by {disagreement:.2g} of a row's norm"
 
 

@@ -16,7 +16,7 @@ RESTLESS = 0.2
 
 
 def header(results: dict[str, Any]) -> str:
-    """What it was measured on: a line for each."""
+    """The lines above a table: host, threads, ceilings and contestants."""
     about = {name: contestant for name, contestant in results["contestants"].items() if contestant["runs"]}
     lines = dict(results["host"])
     layers = {contestant.get("versions", {}).get("threading layer") for contestant in about.values()} - {None}

@@ -1,4 +1,4 @@
-"""What the measurements of `measuring.compare` say: quantities, and ratios inside a round."""
+"""Summaries of what `measuring.compare` found: quantities, and ratios inside a round."""
 
 import statistics
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def _summary(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
 
 
 def device_of(name: str, results: dict[str, Any]) -> str:
-    """What a contestant computes on; earlier results have nothing but processors."""
+    """The device of a contestant; results without the entry are of processors."""
     return str(results["contestants"][name].get("device", "cpu"))
 
 
@@ -70,12 +70,12 @@ def _ceilings(row: dict[str, Any], results: dict[str, Any]) -> dict[str, float]:
 
 
 def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
-    """Round by round, and the median of that."""
+    """The median of the ratios of the rounds."""
     return statistics.median(time / other for time, other in zip(times, others, strict=True))
 
 
 def geometric_means(summaries: Sequence[dict[str, Any]], quantity: str = "ratio") -> dict[str, float]:
-    """Of a ratio by contestant, over the rows that have it: of "ratio" to the fastest peer, or "to_baseline"."""
+    """The geometric mean over the rows, for each contestant, of "ratio", to the fastest peer, or of "to_baseline"."""
     found: dict[str, list[float]] = {}
     for summary in summaries:
         for name, ratio in summary[quantity].items():

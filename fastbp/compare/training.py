@@ -61,13 +61,13 @@ class TrainingRow:
         return np.asarray(reference.result() - exact.theta)
 
     def disagreement(self, theta: np.ndarray, expected: np.ndarray, problem: Training) -> float:
-        """How far a contestant's θ is off."""
+        """The error of a contestant's change of θ; see `disagreement_of`."""
         if theta.shape != expected.shape:
             return float("inf")
         return disagreement_of(theta - problem.theta, expected, problem.widths)
 
     def complaint(self, disagreement: float) -> str:
-        """What is wrong, in words."""
+        """A sentence that says what is wrong."""
         return (f"wrong: in {self.checked_steps} steps its change of a W_k or b_k is off that of the formulas by "
                 f"{disagreement:.2g} of its norm")
 

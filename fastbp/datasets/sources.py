@@ -27,7 +27,7 @@ CORRUPT = (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError)
 
 
 class Table(NamedTuple):
-    """What a source holds, before its numbers are checked."""
+    """The content of a source, before its numbers are checked."""
 
     X: np.ndarray                           # (n, features)
     y: np.ndarray | None                    # (n,) or (n, outputs), numbers or names

@@ -33,7 +33,7 @@ _SWAPPED = str.maketrans(",.", ".,")
 
 
 class Form(NamedTuple):
-    """How a table is written."""
+    """The form of a table."""
 
     header: str = "auto"
     delimiter: str | None = None
@@ -106,7 +106,7 @@ def _frames(pd: Any, path: Path, begin: Beginning, delimiter: str, form: Form, t
 
 
 def _places(target: str | None, first: list[str]) -> list[int]:
-    """Where the target column may be, before it is known whether the first row is names and how it ends."""
+    """The possible indices of the target column, before it is known whether the first row is names and how it ends."""
     names = [field.strip() for field in first]
     filled = max((j + 1 for j, name in enumerate(names) if name), default=0)
     found = {_column(target, names[:count], named) for count in (len(names), filled) for named in (False, True)}
@@ -237,7 +237,7 @@ def _field(parts: list[Any], i: int, j: int) -> Any:
 
 
 def _advice(field: str, form: Form) -> str:
-    """What is likely meant by a field that is no number as the table is read."""
+    """The advice for a field that is no number in this form."""
     if form.decimal == "." and DECIMAL_COMMA.fullmatch(field):
         return "pass --decimal ',' if it has a decimal comma; else "
     if form.decimal == "," and NUMBER.fullmatch(field):

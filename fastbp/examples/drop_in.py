@@ -33,7 +33,7 @@ REST = 0.2
 
 
 class Outcome(NamedTuple):
-    """What was measured on one data set; one entry for each seed."""
+    """The measurements on one data set, an entry for each seed."""
 
     data: str
     seconds: np.ndarray  # (seeds, 2) of scikit-learn and of fastbp

@@ -52,7 +52,7 @@ _address_of_J = checked_address("J", written=True, dimensions=2)
 
 
 class Workspace(np.ndarray):
-    """What `workspace` gives: an array that is not pickled, because the addresses in it are of this process."""
+    """A workspace: an array that cannot be pickled, because the addresses in it are of this process."""
 
     #: Numba types it as the array that it is, and remembers so: without this a call from Python took 0.7 µs longer.
     __numba_array_subtype_dispatch__ = True

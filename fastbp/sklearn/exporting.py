@@ -1,4 +1,4 @@
-"""From a fitted estimator of fastbp's to scikit-learn's."""
+"""`to_sklearn`: a scikit-learn estimator from a fitted one of fastbp's."""
 
 import inspect
 from typing import Any

@@ -1,4 +1,4 @@
-"""From a fitted scikit-learn estimator to fastbp's."""
+"""`from_sklearn`: a fastbp estimator from a fitted one of scikit-learn's."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How the estimators train with "lbfgs": all samples at once, by SciPy's optimizer."""
+"""Training with the solver "lbfgs": all samples at once, by SciPy's optimizer."""
 
 import warnings
 from typing import Any

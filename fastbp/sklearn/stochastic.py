@@ -1,4 +1,4 @@
-"""How the estimators train with "sgd" and "adam": stochastic descent with scikit-learn's rules for stopping.
+"""Training with the solvers "sgd" and "adam": stochastic descent with scikit-learn's rules for stopping.
 
 The rules are those of scikit-learn 1.9, `sklearn/neural_network/_multilayer_perceptron.py` and
 `_stochastic_optimizers.py`. The epochs run in compiled code, which returns to Python only where something needs it.

@@ -1,4 +1,4 @@
-"""What training recorded, epoch by epoch."""
+"""`History`: the records of a training, epoch by epoch."""
 
 from collections.abc import Iterator
 from os import PathLike

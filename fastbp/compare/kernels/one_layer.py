@@ -1,4 +1,4 @@
-"""What all backends have: the parameters and the gradient of one layer."""
+"""The parameters and the gradient of one layer, for the kernels of all backends."""
 
 import numpy as np
 

@@ -46,7 +46,7 @@ class Trainer:
 
 
 def versions(options: Any) -> dict[str, str]:
-    """Of what fastbp computes with; the threading layer is known once a parallel kernel has run."""
+    """The versions of what fastbp computes with; the threading layer is known once a parallel kernel has run."""
     import llvmlite
     import numba
     import numpy

@@ -6,7 +6,7 @@ VARIANTS = ("its own kernels, repeated in compiled code",)
 
 
 class Trainer:
-    """What `compare.kernels` has for the backend."""
+    """A product by the kernels of the backend; see `compare.kernels`."""
 
     def __init__(self, problem: Any, variant: str) -> None:
         import importlib
@@ -31,7 +31,7 @@ class Trainer:
 
 
 def versions(options: Any) -> dict[str, str]:
-    """Of what fastbp computes with."""
+    """The versions of what fastbp computes with."""
     from fastbp.compare.workers import fastbp_fit
 
     return fastbp_fit.versions(options)
