@@ -2,15 +2,15 @@
 
 `host` says how wide this processor's vectors are, and how many rows of a tile its registers hold.
 
-Functions that are compiled once for a dtype and called by address, with loops in LLVM code by `vectors`:
+Some functions are compiled once for a dtype and called by address. With loops in LLVM code, made of `vectors`:
 
 - `product`: the register tile, which computes all three products of backpropagation;
 - `lane_gradient`: another tile of δ hᵀ, for small networks;
 - `row_products`: the three products for single samples;
 - `transpose`: samples into panels, and back;
-- `sums`: Σ_s δ of single units; `clipping`: norms of samples' gradients, and δ clipped to them.
+- `sums`: Σ_s δ of single units; `clipping`: norms of samples' gradients, and δ scaled to a norm.
 
-Such functions whose loops are Numba's: `magnitude`, the largest number of a panel; `outcomes`, E of every sample;
+With loops compiled by Numba: `magnitude`, the largest number of a panel; `outcomes`, E of every sample;
 `phases`, the entries of the two phases.
 
 The phases: `panels` takes groups of panels forward and back, and `gradients` sums up ∂E/∂W. `rows` has both for a few
