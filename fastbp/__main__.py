@@ -20,7 +20,8 @@ except KeyboardInterrupt:  # most of the time of a short command goes here
 BAD_INPUT, MISSING_PACKAGE, DIVERGED, INTERRUPTED = 3, 4, 5, 130
 
 _EXIT_CODES = f"""exit status: 0 done; 2 wrong usage; {BAD_INPUT} a file or value cannot be used;
-{MISSING_PACKAGE} a package or a GPU is missing; {DIVERGED} training diverged; {INTERRUPTED} interrupted"""
+{MISSING_PACKAGE} a package or a GPU is missing; {DIVERGED} training diverged; {INTERRUPTED} interrupted
+Results go to standard output, progress and messages to standard error. COMMAND --help lists all options."""
 
 
 def _parser() -> argparse.ArgumentParser:
