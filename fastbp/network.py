@@ -58,7 +58,7 @@ class Network:
             for drawn in drawn_weights(chosen, self._rng, self._widths[k - 1], self._widths[k]):
                 memory.write(self._theta[begin : begin + drawn.size], drawn.astype(self._dtype))
                 begin += drawn.size
-        #: Anything that JSON can hold, kept with the network by `save`.
+        #: Anything that JSON can hold, saved with the network.
         self.metadata: dict[str, Any] = {}
 
     def _prepare(self, backend: str) -> None:

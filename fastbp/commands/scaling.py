@@ -120,7 +120,7 @@ class Scaling:
         Raises
         ------
         ValueError
-            If one is beyond the numbers of this dtype.
+            If a number is too large for this dtype.
         """
         return _standardised(X, self.input_mean, self.input_scale, dtype, partial(_feature, self.features))
 
@@ -130,7 +130,7 @@ class Scaling:
         Raises
         ------
         ValueError
-            If one is beyond the numbers of this dtype.
+            If a number is too large for this dtype.
         """
         if self.target_mean is None or self.target_scale is None:
             return y
@@ -176,7 +176,7 @@ def mean_and_deviation(A: np.ndarray, name: Callable[[int], str]) -> tuple[np.nd
 def _standardised(A: np.ndarray, mean: np.ndarray, scale: np.ndarray, dtype: np.dtype, name: Callable[[int], str]
                   ) -> np.ndarray:
     """(A - mean) / scale."""
-    Z = np.divide(A, 2.0, dtype=np.float64)  # halves, because a difference of the largest numbers is beyond them
+    Z = np.divide(A, 2.0, dtype=np.float64)  # halves, because a difference of the largest numbers overflows
     Z -= mean / 2.0
     with np.errstate(over="ignore"):
         Z /= scale
@@ -218,7 +218,7 @@ def predictions(net: MLP, scaling: Scaling, X: np.ndarray) -> Predictions:
     """The labels and probabilities, or the quantities, of raw inputs."""
     Y = net.forward(scaling.inputs(X, net.dtype)).astype(np.float64)
     if scaling.target_mean is not None and scaling.target_scale is not None:
-        with np.errstate(over="ignore"):  # what is beyond float64 is infinite
+        with np.errstate(over="ignore"):  # what is too large for float64 is infinite
             means = np.exp(Y) if net.loss == "poisson" else Y
             quantities = 2.0 * (means * (scaling.target_scale / 2.0) + scaling.target_mean / 2.0)
         return Predictions(quantities[:, 0] if quantities.shape[1] == 1 else quantities, None)

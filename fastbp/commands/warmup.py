@@ -25,8 +25,8 @@ DTYPES = ("float32", "float64")
 #: An optimizer for each rule.
 WARMED_OPTIMIZERS: tuple[Optimizer, ...] = (SGD(momentum=0.9), *(kind() for kind in OPTIMIZERS.values()))
 
-#: The backends whose kernels are kept on disk.
-KEPT = tuple(name for name in NAMES if name not in ON_GPU)
+#: The backends whose kernels are cached on disk.
+CACHED = tuple(name for name in NAMES if name not in ON_GPU)
 
 #: One sample, which goes through a network alone, and more than any backend's vectors hold.
 BATCHES = (1, 40)
@@ -72,8 +72,8 @@ def add_command(commands: Any) -> None:
                     "trainings with batches of one sample compile for their own list of widths is not in it.")
     parser.add_argument("--dtype", type=_names_of(DTYPES), default=",".join(DTYPES), metavar="NAME[,NAME…]",
                         help="float32, float64; both if not given")
-    parser.add_argument("--backends", type=_names_of(KEPT), default="auto", metavar="NAME[,NAME…]",
-                        help=f"{', '.join(KEPT)}; auto if not given")
+    parser.add_argument("--backends", type=_names_of(CACHED), default="auto", metavar="NAME[,NAME…]",
+                        help=f"{', '.join(CACHED)}; auto if not given")
     parser.add_argument("--activations", type=_names_of([record.name for record in ACTIVATIONS]),
                         default=",".join(record.name for record in ACTIVATIONS), metavar="NAME[,NAME…]",
                         help="all if not given")
