@@ -113,7 +113,7 @@ def _finite_array(name: str, given: np.ndarray, dtype: np.dtype, frame: Any = No
     if not math.isfinite(largest):
         index = tuple(int(i) for i in np.unravel_index(_first_non_finite(array), array.shape))
         found = frame.iloc[index] if frame is not None and np.isinf(given[index]) else given[index]
-        reason = f"which is too large for {dtype}" if np.isfinite(found) else "expected finite numbers"
+        reason = f"which is beyond {dtype}" if np.isfinite(found) else "expected finite numbers"
         raise ValueError(f"{name}: found {found} at {list(index)}, {reason}")
     return array, largest
 
