@@ -20,18 +20,15 @@ import threading
 from typing import Any
 
 import numba
-from llvmlite.binding import ffi as llvm
-from numba.core.compiler_lock import global_compiler_lock
-from numba.np.ufunc import parallel as numba_threads
 
 from .checks.arguments import require_whole
 from .compiling.decorators import inlined
+from .compiling.threading_layers import get_mask, hold_compiler_locks, release_compiler_locks, set_mask, threading_layer
 
 #: No backend wakes threads for calls of fewer operations, and to ask how many there are takes half a microsecond.
 SMALL_CALL = 1e6
 
 _config: Any = numba.config
-_masks: Any = numba_threads     # its functions are there once Numba has started its threads
 _limit: int | None = None       # what set_num_threads set
 _calling: set[int] = set()      # the Python threads that are in a context
 _region = threading.Lock()      # held by the one that may enter parallel regions of workqueue
@@ -90,16 +87,6 @@ def share_of(count: Any, thread: Any, threads: Any) -> Any:
     return count * thread // threads, count * (thread + 1) // threads
 
 
-def threading_layer() -> str:
-    """The threading layer that Numba chose, "omp", "tbb" or "workqueue"; it starts its threads if it has not."""
-    try:
-        return numba.threading_layer()
-    except ValueError:  # not started
-        with global_compiler_lock:  # which a fork waits for
-            numba.get_num_threads()
-        return numba.threading_layer()
-
-
 class allowed:
     """A context that gives the number of threads for the kernel calls inside it, on the calling Python thread.
 
@@ -127,16 +114,14 @@ class allowed:
         # A fork inside the context replaces the first two.
         self._calling, self._region, self._this = _calling, _region, threading.get_ident()
         try:
-            # Not numba.get_num_threads(): it takes a lock that forked processes share, and the third child that was
-            # killed in a loop of such calls left it locked for ever (Numba 0.68).
-            self._mask = mask = _masks._get_num_threads()
+            self._mask = mask = get_mask()
             self._calling.add(self._this)
             count = max(1, min(limit, mask) // len(self._calling))
             if count > 1 and layer == "workqueue":
                 self._locked = self._region.acquire(blocking=False)
                 count = count if self._locked else 1
             if count > 1:
-                _masks._set_num_threads(count)
+                set_mask(count)
             return count
         except BaseException:  # Ctrl-C
             self.__exit__()
@@ -145,28 +130,19 @@ class allowed:
     def __exit__(self, *error: object) -> None:
         if self._mask is None:
             return
-        _masks._set_num_threads(self._mask)
+        set_mask(self._mask)
         if self._locked:
             self._region.release()
         self._calling.discard(self._this)
 
 
-def _before_fork() -> None:
-    """Wait for other threads that compile: in the child, which lacks them, their locks would never be released."""
-    global_compiler_lock.acquire()
-    llvm.lib._lock.__enter__()
-
-
-def _after_fork() -> None:
-    llvm.lib._lock.__exit__()
-    global_compiler_lock.release()
-
-
 def _after_fork_in_child() -> None:
     global _calling, _region, _forked
-    _after_fork()
+    release_compiler_locks()
     _calling, _region, _forked = set(), threading.Lock(), True
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+    # A fork waits for other threads that compile: in the child, which lacks them, their locks would never be released.
+    os.register_at_fork(before=hold_compiler_locks, after_in_parent=release_compiler_locks,
+                        after_in_child=_after_fork_in_child)

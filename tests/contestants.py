@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastbp.backends.tiles.host import target_features
 from fastbp.compare.contestants import Contestant, backend_contestant
 from fastbp.compare.workers.worker import Training
+from fastbp.compiling.processor import target_features
 
 CEILING = 2e9
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from llvmlite import binding as llvm
-from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
+from numba.extending import is_jitted
 
 from ..compiling.decorators import formula
+from ..compiling.inspection import may_raise
 
 #: Points on both sides of 0, small, moderate and large, and none where formulas are likely to have a kink.
 POINTS = tuple(sign * size for size in (0.013, 0.11, 0.37, 0.81, 1.27, 2.3, 4.1, 9.7) for sign in (-1.0, 1.0))
@@ -70,7 +70,7 @@ def compiled_formula(name: str, function: Any) -> Any:
     TypeError
         If it is not a function.
     """
-    if isinstance(function, Dispatcher):
+    if is_jitted(function):
         function = function.py_func
     if not callable(function) or not hasattr(function, "__code__"):
         raise TypeError(f"{name}: expected a function of numbers, compiled by numba.njit or not, found {function!r}")
@@ -105,55 +105,18 @@ def value_of(name: str, compiled: Any, dtype: type, arguments: Sequence[float]) 
 def require_no_raise(name: str, compiled: Any) -> None:
     """Refuse a formula that may raise, in any of the versions compiled so far.
 
-    Kernels cannot raise: the numbers after the one that does would be missing without a word. Numba's functions return
-    a status, and what LLVM has optimised shows where it may be another than 0. Divisions by 0 are none under
-    ``error_model="numpy"``, and what cannot happen, such as an index beyond the tuple that a loop runs over, is gone.
+    Kernels cannot raise: the numbers after the one that does would be missing without a word.
 
     Raises
     ------
     ValueError
         That names the function.
     """
-    for version in compiled.overloads.values():
-        if _may_raise(llvm.parse_assembly(version.library.get_llvm_str()), version.fndesc.llvm_func_name, set()):
-            raise ValueError(f"{name}: must not raise, because kernels cannot; found a raise, an assert, an index that "
-                             f"may be beyond a tuple, memory that may be lacking for an array, or a call of a function "
-                             f"compiled before that divides with error_model='python' (use "
-                             f"numba.njit(error_model='numpy'))")
-
-
-def _may_raise(module: Any, function_name: str, seen: set[str]) -> bool:
-    """Whether a function may return a status that is not 0: its own, or that of one that it calls."""
-    seen.add(function_name)
-    instructions = {instruction: instruction for block in module.get_function(function_name).blocks
-                    for instruction in block.instructions}
-    returned = [next(instruction.operands) for instruction in instructions if instruction.opcode == "ret"]
-    traced = set()
-    while returned:
-        value = returned.pop()
-        if value in traced:
-            continue
-        traced.add(value)
-        if value.value_kind == llvm.ValueKind.constant_int:
-            if value.get_constant_value() != 0:
-                return True
-            continue
-        made_by = instructions.get(value)
-        operands = [] if made_by is None else list(made_by.operands)
-        if made_by is not None and made_by.opcode == "phi":
-            returned += operands
-        elif made_by is not None and made_by.opcode == "select":
-            returned += operands[1:]
-        elif made_by is not None and made_by.opcode == "call" and _is_defined(module, operands[-1]):
-            if operands[-1].name not in seen and _may_raise(module, operands[-1].name, seen):
-                return True
-        else:
-            return True  # where it comes from cannot be seen
-    return False
-
-
-def _is_defined(module: Any, function: Any) -> bool:
-    return any(function.name == other.name and not other.is_declaration for other in module.functions)
+    if may_raise(compiled):
+        raise ValueError(f"{name}: must not raise, because kernels cannot; found a raise, an assert, an index that "
+                         f"may be beyond a tuple, memory that may be lacking for an array, or a call of a function "
+                         f"compiled before that divides with error_model='python' (use "
+                         f"numba.njit(error_model='numpy'))")
 
 
 def require_derivative(names: tuple[str, str], value: Callable[..., float], derivative: Callable[..., float],

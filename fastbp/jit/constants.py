@@ -6,23 +6,14 @@ types are those of arguments that are not to be written to, which theta may well
 function an argument comes from.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numba.core import ir
 from numba.core.errors import TypingError
-from numba.core.ir_utils import find_callname, get_definition, guard, resolve_func_from_module
-from numba.core.registry import cpu_target
+
+from ..compiling.origins import constant_arguments
 
 #: The arguments that are written to, and those that other code writes to between calls or that hold addresses.
 _WRITTEN, _CHANGING = {"y", "e_0", "J", "grad", "averages", "work"}, {"theta", "layout"}
-
-#: Numba's operations whose result may be a part of their `value`.
-_PARTS = {"getattr", "getitem", "static_getitem", "exhaust_iter", "getiter", "iternext", "pair_first", "cast"}
-
-#: NumPy's functions and methods whose result may be a view of the array that they are given.
-_VIEWS = {"reshape", "ravel", "view", "transpose", "asarray", "ascontiguousarray", "atleast_1d", "atleast_2d"}
 
 
 def refuse_constants(call: Any, caller: Any, function: Any) -> bool:
@@ -40,73 +31,8 @@ def refuse_constants(call: Any, caller: Any, function: Any) -> bool:
         If one of theta, layout, work and what is written to comes from outside the caller, or from outside the function
         for which the caller is being compiled.
     """
-    callers = [caller, *_being_compiled()]
-    for name, given in _arguments(call, function.arg_names).items():
-        if name in _WRITTEN | _CHANGING:
-            found = _constant_behind(callers, given, set())
-            if found is not None:
-                expected = "an array that may be written to" if name in _WRITTEN else "an argument of your function"
-                raise TypingError(f"fastbp.jit: {name}: expected {expected}, found {found}, which compiled code takes "
-                                  f"for a constant; hand it to your function as an argument")
+    for name, found in constant_arguments(call, caller, function, _WRITTEN | _CHANGING):
+        expected = "an array that may be written to" if name in _WRITTEN else "an argument of your function"
+        raise TypingError(f"fastbp.jit: {name}: expected {expected}, found {found}, which compiled code takes for a "
+                          f"constant; hand it to your function as an argument")
     return False
-
-
-def _being_compiled() -> list[Any]:
-    """The functions for whose calls the present one is being compiled, the innermost first."""
-    stack = cpu_target.typing_context.callstack
-    return [stack[place].typeinfer.func_ir for place in range(len(stack))]
-
-
-def _arguments(call: Any, names: Sequence[str]) -> dict[str, Any]:
-    """The variables that a call hands over, by the names of the function's arguments; of f(*values), values for all."""
-    return {**dict.fromkeys(names, call.vararg), **dict(zip(names, call.args, strict=False)), **dict(call.kws)}
-
-
-def _constant_behind(callers: Sequence[Any], value: Any, seen: set[str]) -> str | None:
-    """In words, the constant that a value in the first of the callers, or what it is a part of, comes from, if it comes
-    from one."""
-    caller = callers[0]
-    if isinstance(value, ir.Var):
-        if value.name in seen:
-            return None
-        seen.add(value.name)
-        found = (_constant_behind(callers, definition, seen) for definition in caller._definitions.get(value.name, ()))
-        return next(filter(None, found), None)
-    if isinstance(value, ir.Global):
-        return f"the global {value.name!r}"
-    if isinstance(value, ir.FreeVar):
-        return f"{value.name!r} of an enclosing function"
-    if isinstance(value, ir.Arg):
-        parameter = caller.func_id.pysig.parameters.get(value.name)
-        if parameter is not None and isinstance(parameter.default, (np.ndarray, tuple)):
-            return f"the default argument {value.name!r}"
-        return _constant_handed_on(callers, value.name)
-    if isinstance(value, ir.Expr) and value.op == "call":
-        name, owner = guard(find_callname, caller, value) or ("", "")
-        viewed = owner if isinstance(owner, ir.Var) else value.args[0] if value.args else None
-        return _constant_behind(callers, viewed, seen) if name in _VIEWS else None
-    if isinstance(value, ir.Expr) and value.op in _PARTS:
-        return _constant_behind(callers, value.value, seen)
-    return None
-
-
-def _constant_handed_on(callers: Sequence[Any], name: str) -> str | None:
-    """The constant that the second of the callers hands to the first as the argument of that name."""
-    if len(callers) < 2:
-        return None
-    for block in callers[1].blocks.values():
-        for call in block.find_exprs(op="call"):
-            if getattr(_function_of(callers[1], call), "py_func", None) is callers[0].func_id.func:
-                given = _arguments(call, callers[0].arg_names).get(name)
-                found = _constant_behind(callers[1:], given, set())
-                if found is not None:
-                    return found
-    return None
-
-
-def _function_of(caller: Any, call: Any) -> Any:
-    """What is called, where it is a global, of a module or of an enclosing function."""
-    definition = guard(get_definition, caller, call.func)
-    if isinstance(definition, ir.Expr) and definition.op == "getattr":
-        return resolve_func_from_module(caller, definition)
-    return definition.value if isinstance(definition, (ir.Global, ir.FreeVar)) else None

@@ -16,16 +16,13 @@ from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
-from numba.core.dispatcher import Dispatcher
+from llvmlite import ir
+from numba import types
+from numba.extending import is_jitted
 
+from ...compiling.inspection import runs_from_python
 from ...formulas import elementary
-from .driver import SIMULATED, cuda
-
-if not SIMULATED:
-    from llvmlite import ir
-    from numba import types
-    from numba.cuda.core.errors import NumbaPerformanceWarning
-    from numba.cuda.extending import intrinsic
+from .driver import SIMULATED, FewBlocksWarning, cuda, intrinsic
 
 #: Of shared memory from which `quad` reads, in bytes; the simulator knows none.
 ALIGNMENT = None if SIMULATED else 16
@@ -40,7 +37,7 @@ def inlined(function: Callable[..., Any]) -> Any:
 def few_blocks() -> Iterator[None]:
     """Launches of which Numba does not warn that they have few blocks: a small network has no more."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=NumbaPerformanceWarning)
+        warnings.filterwarnings("ignore", category=FewBlocksWarning)
         yield
 
 
@@ -95,8 +92,7 @@ def device_function(function: Any) -> Any:
         A formula or a loop over a panel, of fastbp or of a user.
     """
     if SIMULATED:
-        is_part_of_kernels = function.targetoptions.get("no_cpython_wrapper")
-        return _rebuilt(function.py_func) if is_part_of_kernels else function
+        return function if runs_from_python(function) else _rebuilt(function.py_func)
     return _on_the_gpu().get(function) or inlined(_rebuilt(function.py_func))
 
 
@@ -105,7 +101,7 @@ def _rebuilt(function: FunctionType) -> FunctionType:
     def replaced(value: Any) -> Any:
         if value is np and not SIMULATED:
             return _numpy_on_the_gpu()
-        return device_function(value) if isinstance(value, Dispatcher) else value
+        return device_function(value) if is_jitted(value) else value
 
     named = function.__code__.co_names
     scope = {name: replaced(value) for name, value in function.__globals__.items() if name in named}

@@ -19,6 +19,16 @@ cuda: Any = importlib.import_module("numba.cuda") if importlib.util.find_spec("n
 #: Whether kernels run in the simulator: as Python, a thread for each thread of a block.
 SIMULATED = bool(getattr(_config, "ENABLE_CUDASIM", False))
 
+if cuda is not None and not SIMULATED:
+    #: The type of arrays on the device.
+    DeviceArray: Any = cuda.cudadrv.devicearray.DeviceNDArray
+    #: What Numba warns with of a launch of few blocks.
+    FewBlocksWarning: Any = importlib.import_module("numba.cuda.core.errors").NumbaPerformanceWarning
+    #: A function of kernels that is written as LLVM code.
+    intrinsic: Any = importlib.import_module("numba.cuda.extending").intrinsic
+else:
+    DeviceArray = FewBlocksWarning = intrinsic = None
+
 
 def gpus_of(array: Any) -> tuple[int, int]:
     """The number of the GPU in use, and of that on which an array of `numba.cuda` lies."""

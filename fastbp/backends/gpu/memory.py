@@ -25,7 +25,7 @@ from ...checks.arrays import (
 from ...optimizers.updates import OptimizerSpec, OptimizerState
 from ..workspaces import Shelves
 from .device import few_blocks, kernel
-from .driver import SIMULATED, cuda, gpus_of
+from .driver import SIMULATED, DeviceArray, cuda, gpus_of
 from .panels import THREADS, blocks_for, fill
 from .updates import BEYOND, CONTROLS, FACTOR, Update, rows_of
 
@@ -35,7 +35,7 @@ RESIDENT_SHARE, ROOM = 0.5, 2**30
 
 
 if not SIMULATED:
-    class Writable(cuda.cudadrv.devicearray.DeviceNDArray):
+    class Writable(DeviceArray):
         """Numba's array, which writes x[…] = … with a kernel of few blocks, but does not warn of it."""
 
         def __setitem__(self, key: Any, value: Any) -> None:

@@ -2,11 +2,11 @@
 
 import functools
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba.core import config as _numba_config
-from numba.core.codegen import get_host_cpu_features
+
+from ...compiling.processor import target_features
 
 
 class Host(NamedTuple):
@@ -23,8 +23,6 @@ class Host(NamedTuple):
     def __str__(self) -> str:
         return f"{self.name}, {8 * self.vector_bytes} bits, {self.lanes('float32')} float32"
 
-
-_config: Any = _numba_config
 
 _KINDS = (
     ("avx512f", Host("AVX-512", 64, 14)),  # 32 registers
@@ -62,9 +60,3 @@ def host() -> Host:
     """What Numba compiles for: this processor, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say."""
     features = target_features()
     return next((kind for feature, kind in _KINDS if feature in features), _BASELINE)
-
-
-def target_features() -> set[str]:
-    """The names of the instruction sets that compiled code may use."""
-    given = _config.CPU_FEATURES if _config.CPU_FEATURES is not None else get_host_cpu_features()
-    return {feature[1:] for feature in given.split(",") if feature.startswith("+")}

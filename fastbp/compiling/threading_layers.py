@@ -1,0 +1,46 @@
+"""Numba's threads: that they are started, how many a parallel region has, and the locks that a fork waits for."""
+
+from typing import Any
+
+import numba
+from llvmlite.binding import ffi as llvm
+from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc import parallel as numba_threads
+
+_masks: Any = numba_threads  # its functions are there once Numba has started its threads
+
+
+def threading_layer() -> str:
+    """The threading layer that Numba chose, "omp", "tbb" or "workqueue"; it starts its threads if it has not."""
+    try:
+        return numba.threading_layer()
+    except ValueError:  # not started
+        with global_compiler_lock:  # which a fork waits for
+            numba.get_num_threads()
+        return numba.threading_layer()
+
+
+def get_mask() -> int:
+    """How many threads the calling thread's parallel regions have, once `threading_layer` was called.
+
+    It is what numba.get_num_threads() gives. That takes a lock which forked processes share: the third child that was
+    killed in a loop of such calls left it locked for ever (Numba 0.68).
+    """
+    return int(_masks._get_num_threads())
+
+
+def set_mask(threads: int) -> None:
+    """Give the calling thread's parallel regions so many threads, without the lock of numba.set_num_threads()."""
+    _masks._set_num_threads(threads)
+
+
+def hold_compiler_locks() -> None:
+    """Wait until no other thread compiles, and let none begin."""
+    global_compiler_lock.acquire()
+    llvm.lib._lock.__enter__()
+
+
+def release_compiler_locks() -> None:
+    """Let other threads compile again."""
+    llvm.lib._lock.__exit__()
+    global_compiler_lock.release()
