@@ -54,6 +54,9 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
         compiled.compile()
     # The function itself, not the C function around it, which passes all arguments once more.
     address = int(compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
+    if address == 0:
+        raise RuntimeError(f"fastbp does not find the machine code of {compiled.native_name!r} as Numba "
+                           f"{numba.__version__} compiles it; take another release of Numba")
     _KEPT.append(compiled)
     _SETTINGS[address] = settings
     return address
@@ -105,10 +108,33 @@ def invoke(typing_context: Any, address: Any, arguments: Any) -> Any:
         anything = ir.IntType(8).as_pointer()
         places = [cgutils.alloca_once(builder, anything), cgutils.alloca_once(builder, anything)]
         function_type = ir.FunctionType(ir.IntType(32), [value.type for value in [*places, *passed]])
+        _require_convention(context, arguments, function_type)
         builder.call(builder.inttoptr(values[0], function_type.as_pointer()), [*places, *passed])
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _require_convention(context: Any, arguments: Any, function_type: Any) -> None:
+    """See that Numba takes arguments and gives a status as `invoke` expects; otherwise the call would end the process.
+
+    Raises
+    ------
+    RuntimeError
+        If another release of Numba does it in another way.
+    """
+    kinds = [types.CPointer(kind.dtype) if isinstance(kind, types.Array) else kind for kind in arguments]
+    compiled = context.call_conv.get_function_type(types.void, kinds)
+    found, expected = ([_in_words(part) for part in (one.return_type, *one.args)] for one in (compiled, function_type))
+    if found != expected:
+        raise RuntimeError(f"fastbp cannot call by address what Numba {numba.__version__} compiles: expected a result "
+                           f"and arguments {', '.join(expected)}, found {', '.join(found)}; take another release of "
+                           f"Numba")
+
+
+def _in_words(kind: Any) -> str:
+    """An LLVM type in words; pointers are all alike."""
+    return "pointer" if isinstance(kind, ir.PointerType) else str(kind)
 
 
 @intrinsic
