@@ -28,7 +28,6 @@ from .scaling import Scaling
 from .scores import as_lines, scores_of
 from .tables import RULES, add_table_options, as_written
 
-
 _EPILOG = f"""{RULES}
 Inputs and quantities are standardised, in any magnitude that float64 holds. Beside the test score stands that of a
 baseline, which always says the commonest class or the mean.
