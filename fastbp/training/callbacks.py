@@ -87,6 +87,7 @@ class EarlyStopping:
 
     Examples
     --------
+    >>> from fastbp import MLP
     >>> stopping = EarlyStopping("loss", patience=1)
     >>> net, history = MLP([1, 1], loss="squared_error", seed=0), History()
     >>> stopping.start(net)

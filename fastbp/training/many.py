@@ -77,7 +77,7 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
 
     Examples
     --------
-    >>> from fastbp import Adam
+    >>> from fastbp import MLP, Adam
     >>> nets = [MLP([1, 16, 1], activation="tanh", loss="squared_error", seed=seed) for seed in range(8)]
     >>> X = np.linspace(-1, 1, 64)[:, None]
     >>> histories = fit_many(nets, X, np.sin(3 * X), optimizer=Adam(0.01), epochs=200, batch_size=16)
