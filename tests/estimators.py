@@ -52,7 +52,13 @@ def both_fitted(kind, weighted=False, **settings):
         pytest.skip("scikit-learn before 1.7 has no sample weights and losses here")
     given = {"hidden_layer_sizes": (20, 10), "activation": "tanh", "max_iter": 20, "shuffle": False, "random_state": 3,
              "alpha": 0.01} | settings
-    return X, *(fitted(estimator(**given), X, y, **weights) for estimator in pair)
+    try:
+        reference = fitted(pair[0](**given), X, y, **weights)
+    except TypeError as error:
+        if "isnan" not in str(error):
+            raise
+        pytest.skip("this scikit-learn does not stop early on classes that are text: its issue 33760")
+    return X, reference, fitted(pair[1](**given), X, y, **weights)
 
 
 def difference(expected, found):
