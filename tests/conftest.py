@@ -1,5 +1,7 @@
 """Settings shared by all tests."""
 
+import shutil
+import signal
 import sys
 
 import numpy as np
@@ -7,13 +9,20 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tolerances import SIMULATED
 
+from fastbp.compiling.cache import cache_folder, package_digest
 from fastbp.functions import activations, losses
 
 # A reference that needs PyTorch; the tests read what it stored.
 collect_ignore = ["make_pytorch_reference.py"]
 
+# A shell lets what it starts in the background ignore Ctrl-C, which tests send to themselves and to other processes.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The first example of a property compiles kernels, which no deadline should count.
-settings.register_profile("fastbp", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fastbp", deadline=None, derandomize=True, max_examples=30,
+                          suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("full", parent=settings.get_profile("fastbp"), derandomize=False, max_examples=300,
+                          print_blob=True)
 # In the simulator a launch takes 10 ms and more, most of it handing Python from thread to thread.
 settings.register_profile("simulator", parent=settings.get_profile("fastbp"), max_examples=8)
 if SIMULATED:
@@ -37,7 +46,22 @@ if SIMULATED:
     kernelapi.FakeCUDAShared.array, devicearray.FakeCUDAArray.__getattr__ = shared_array, attribute
     for name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "pow", "lt", "le", "gt", "ge"):
         delattr(devicearray.FakeCUDAArray, f"__{name}__")
-settings.load_profile("simulator" if SIMULATED else "fastbp")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run the tests marked full too, and properties on 300 random "
+                     "examples instead of 30 that are the same in every run")
+
+
+def pytest_configure(config):
+    settings.load_profile("simulator" if SIMULATED else "full" if config.getoption("full") else "fastbp")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("full"):
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="only with --full"))
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +72,12 @@ def own_names():
     for table, before in kept:
         table.clear()
         table.update(before)
+
+
+@pytest.fixture
+def own_cache(tmp_path):
+    """A copy of the kernel cache, for NUMBA_CACHE_DIR of processes that leave in it what nothing else may find."""
+    folder = tmp_path / "cache"
+    if cache_folder() is not None:
+        shutil.copytree(cache_folder(), folder / "fastbp" / package_digest())
+    return folder

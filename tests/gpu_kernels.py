@@ -4,6 +4,7 @@ its own, because the simulator, in which other tests run, compiles nothing.
     python tests/gpu_kernels.py 7.0 float32        prints a line of JSON for each kernel: its name, and what is in it,
                                                    for that capability or the lowest that the toolkit still knows
     python tests/gpu_kernels.py 9.0 float32 -v     also what it takes of a multiprocessor, if ptxas is installed
+    python tests/gpu_kernels.py 9.0 float32 few    some kernels of each kind
 """
 
 import importlib.util
@@ -44,20 +45,20 @@ def matrix(T):
 ORDER, NUMBERS, CONTROL = vector(INTEGER), vector(REAL), vector(REAL)
 
 
-def kernels(dtype):
-    """(name, kernel, types of its arguments) of all kernels for a dtype."""
+def kernels(dtype, few):
+    """(name, kernel, types of its arguments) of all kernels for a dtype, or of few."""
     T = from_dtype(dtype)
     V, M, i = vector(T), matrix(T), INTEGER
-    for block in (products.SMALL, products.LARGE):
-        for activation in ACTIVATIONS:
+    for block in (products.LARGE,) if few else (products.SMALL, products.LARGE):
+        for activation in (BY_NAME["relu"], BY_NAME["gelu"]) if few else ACTIVATIONS:
             yield (f"forward {activation.name}", products.forward_product(dtype, block, activation),
                    (V, M, M, i, i, i, i, i, i, i))
         yield "backward", products.backward_product(dtype, block), (V, M, i, i, i, i, i, i)
         yield (f"gradient product {block.threads}", products.gradient_product(dtype, block),
                (M, M, M, i, i, i, i, i, i, i, i))
     yield "gather", panels.gather(dtype), (M, ORDER, i, i, M)
-    for activation, loss in [*((BY_NAME["identity"], loss) for loss in LOSSES),
-                             (BY_NAME["softmax"], LOSSES[0]), (BY_NAME["softmax"], LOSSES[1])]:
+    for activation, loss in [(BY_NAME["softmax"], LOSSES[0]), (BY_NAME["softmax"], LOSSES[1]),
+                             *((BY_NAME["identity"], loss) for loss in LOSSES)][:2 if few else None]:
         yield (f"outputs {activation.name} {loss.name}", panels.outputs(dtype, activation, loss),
                (M, M, i, i, ORDER, i, ORDER, i, i, ORDER, M, V, M, M, M, M, NUMBERS, NUMBERS))
     yield "drop", panels.drop(dtype), (M, M, i, i, ORDER, i, i, i, i, REAL)
@@ -98,13 +99,13 @@ FUSED = [((32, 64, 64, 64, 64, 16), ("relu", "identity"), "squared_error", 2**14
          ((8, 1), ("identity",), "poisson", 2**14, ADAM)]
 
 
-def fused_kernels(dtype):
-    """The same of trainings in one launch."""
+def fused_kernels(dtype, few):
+    """The same of trainings in one launch, or of one."""
     T, i = from_dtype(dtype), INTEGER
     V, M, reals = vector(T), matrix(T), matrix(REAL)
     signature = (V, V, M, M, M, ORDER, M, V, ORDER, i, i, i, i, *[ORDER] * 5, reals, M, types.Array(T, 3, "C"),
                  reals, i, vector(types.int32), CONTROL, reals)
-    for widths, names, loss, batch, rule in FUSED:
+    for widths, names, loss, batch, rule in FUSED[3:4] if few else FUSED:
         layout = make_layout(widths)
         shape = shape_of(SimpleNamespace(widths=widths, units=layout.units.tolist(), size=layout.size,
                                          itemsize=dtype.itemsize), batch)
@@ -137,12 +138,12 @@ def resources(ptx):
     return {name: int(number[1]) if number else 0 for name, number in numbers.items()}
 
 
-def main(capability, dtype, assembled):
+def main(capability, dtype, few, assembled):
     # Functions that kernels call ask the GPU at hand for its capability, even where the kernel is told one.
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
     jobs = []
     with ThreadPoolExecutor(1) as beside:  # ptxas works on one kernel while the next is compiled
-        for name, kernel, signature in [*kernels(dtype), *fused_kernels(dtype)]:
+        for name, kernel, signature in [*kernels(dtype, few), *fused_kernels(dtype, few)]:
             ptx, _ = cuda.compile_ptx(kernel.py_func, signature, cc=capability, device=False)
             told = {
                 "name": name, "target": re.search(r"^\.target (\w+)", ptx, re.MULTILINE)[1], "local": ".local" in ptx,
@@ -157,4 +158,4 @@ def main(capability, dtype, assembled):
 if __name__ == "__main__":
     asked, dtype_name, *options = sys.argv[1:]
     known = max(tuple(map(int, asked.split("."))), nvrtc.get_lowest_supported_cc())
-    main(known, np.dtype(dtype_name), options == ["-v"] and ptxas() is not None)
+    main(known, np.dtype(dtype_name), "few" in options, "-v" in options and ptxas() is not None)

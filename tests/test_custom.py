@@ -298,8 +298,8 @@ print(net.forward([[5.0]])[0, 0])
 """
 
 
-def test_an_edited_function_is_not_taken_from_the_cache(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(Path(fastbp.__file__).parents[1]), "NUMBA_CACHE_DIR": str(tmp_path)}
+def test_an_edited_function_is_not_taken_from_the_cache(own_cache):
+    environment = {**os.environ, "PYTHONPATH": str(Path(fastbp.__file__).parents[1]), "NUMBA_CACHE_DIR": str(own_cache)}
     found = []
     for slope in (2.0, 3.0):
         finished = subprocess.run([sys.executable, "-P", "-W", "error", "-c", PROGRAM.format(slope=slope)],

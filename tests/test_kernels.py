@@ -190,16 +190,16 @@ print(h[1])
 """
 
 
-def test_an_edited_formula_is_never_served_from_the_cache(tmp_path):
+def test_an_edited_formula_is_never_served_from_the_cache(tmp_path, own_cache):
     """The kernel is in loops.py; the formula that it calls, in another file, changes."""
-    package, cache = tmp_path / "fastbp", tmp_path / "cache"
+    package = tmp_path / "fastbp"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
 
     def cached_files():
-        return {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
+        return {path: path.stat().st_mtime_ns for path in own_cache.rglob("*") if path.is_file()}
 
     def evaluate():
-        return float(run(LEAKY, path=tmp_path, NUMBA_CACHE_DIR=str(cache)))
+        return float(run(LEAKY, path=tmp_path, NUMBA_CACHE_DIR=str(own_cache)))
 
     assert evaluate() == -1.0
     files = cached_files()
@@ -222,7 +222,7 @@ print(net.forward([[-100.0]])[0, 0])
 """
 
 
-def test_edited_code_that_is_called_by_address_is_never_served_from_the_cache(tmp_path):
+def test_edited_code_that_is_called_by_address_is_never_served_from_the_cache(tmp_path, own_cache):
     """A formula, and then a function in `tiles`, whose callers are in other files and hold only their addresses."""
     package = tmp_path / "fastbp"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -230,7 +230,7 @@ def test_edited_code_that_is_called_by_address_is_never_served_from_the_cache(tm
              ("backends/tiles/rows.py", "] = h_L[", "] = -h_L[", 2.0)]
 
     def evaluate():
-        return float(run(TILED, path=tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache")))
+        return float(run(TILED, path=tmp_path, NUMBA_CACHE_DIR=str(own_cache)))
 
     assert evaluate() == -1.0
     for file, old, new, expected in edits:

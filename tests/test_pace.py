@@ -71,19 +71,25 @@ def changing(draw, alone):
     return lambda clock: wait * (int(clock / period) % 2)
 
 
+#: How many machines are drawn.
+each_number = pytest.mark.parametrize("number", [100, pytest.param(700, marks=pytest.mark.full)])
+
+
+@each_number
 @pytest.mark.parametrize(("waits_of", "until", "usual", "worst"), [
     (quiet, 3.0, 1.05, 1.2), (busy, 3.0, 1.05, 1.2), (changing, 8.0, 1.15, 1.8)])
-def test_most_of_the_work_is_done_on_the_better_number_of_threads(waits_of, until, usual, worst):
-    losses = [machines(seed, waits_of).run(Pace(SLICE), until).loss for seed in range(500)]
+def test_most_of_the_work_is_done_on_the_better_number_of_threads(waits_of, until, usual, worst, number):
+    losses = [machines(seed, waits_of).run(Pace(SLICE), until).loss for seed in range(number)]
     assert statistics.median(losses) < usual
     assert max(losses) < worst
 
 
+@each_number
 @pytest.mark.parametrize("waits_of", [quiet, busy, changing])
-def test_every_slice_is_bounded(waits_of):
+def test_every_slice_is_bounded(waits_of, number):
     """By the time that a slice may take and one step; where threads begin to wait for each other within a slice, by 32
     of their steps. The noise is of a tenth."""
-    for seed in range(700):
+    for seed in range(number):
         machine = machines(seed, waits_of).run(Pace(SLICE), until=3.0)
         for clock, team, steps, seconds in machine.slices:
             step = machine.alone if team == 1 else 0.55 * machine.alone + machine.waits(clock)

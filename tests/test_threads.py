@@ -53,6 +53,12 @@ def run(script, *arguments, layer="default", threads=THREADS, timeout=HUNG):
     return output.split()
 
 
+#: In the short run "loops", whose parallel regions are entered in the same way, is tried on one layer only.
+each_layer_and_backend = pytest.mark.parametrize(("layer", "backend"), [
+    pytest.param(layer, backend, marks=[] if backend == "tiled" or layer == "workqueue" else [pytest.mark.full])
+    for layer in LAYERS for backend in BACKENDS], indirect=["layer"])
+
+
 @pytest.fixture(scope="module", params=LAYERS)
 def layer(request):
     """A threading layer, if it can be loaded here."""
@@ -117,7 +123,7 @@ def alone(backend):
     return run(PROGRAM + f"print(*map(trained, range({SEEDS})))", backend, threads=1, timeout=COMPILED)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@each_layer_and_backend
 def test_any_number_gives_the_same_bits(layer, backend):
     script = PROGRAM + """
 fastbp.set_num_threads(1)
@@ -137,7 +143,7 @@ assert numba.get_num_threads() == 2
     assert run(script, backend, layer, layer=layer) == [alone(backend)[0]] * 5
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@each_layer_and_backend
 def test_python_threads_at_once(layer, backend):
     """Two and then four, each with a network of its own; then four with one network."""
     script = PROGRAM + """
@@ -170,7 +176,7 @@ with ThreadPoolExecutor(4) as pool:
 
 
 @needs_fork
-@pytest.mark.parametrize("backend", BACKENDS)
+@each_layer_and_backend
 def test_children_of_a_parent_that_trained(layer, backend):
     script = PROGRAM + """
 def child():
@@ -193,7 +199,7 @@ print(trained(3))
 
 
 @needs_fork
-@pytest.mark.parametrize("backend", BACKENDS)
+@each_layer_and_backend
 def test_children_of_a_parent_that_trains(layer, backend):
     """The first child comes before any training, the others while another thread trains."""
     script = PROGRAM + """
@@ -222,7 +228,7 @@ with ThreadPoolExecutor(1) as pool:
     assert run(script, backend, expected[3], layer=layer) == [expected[0]] * 13
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@each_layer_and_backend
 def test_joblib(layer, backend):
     """Workers train after their parent did. (Those of loky get `trained` by value, and know no `watched`.)"""
     script = PROGRAM + """
