@@ -24,7 +24,8 @@ settings.register_profile("fastbp", deadline=None, derandomize=True, max_example
 settings.register_profile("full", parent=settings.get_profile("fastbp"), derandomize=False, max_examples=300,
                           print_blob=True)
 # In the simulator a launch takes 10 ms and more, most of it handing Python from thread to thread.
-settings.register_profile("simulator", parent=settings.get_profile("fastbp"), max_examples=8)
+settings.register_profile("simulator", parent=settings.get_profile("fastbp"), max_examples=4)
+settings.register_profile("full simulator", parent=settings.get_profile("full"), max_examples=30)
 if SIMULATED:
     from numba.cuda.simulator import kernelapi
     from numba.cuda.simulator.cudadrv import devicearray
@@ -54,7 +55,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    settings.load_profile("simulator" if SIMULATED else "full" if config.getoption("full") else "fastbp")
+    full = config.getoption("full")
+    settings.load_profile(("full simulator" if full else "simulator") if SIMULATED else "full" if full else "fastbp")
 
 
 def pytest_collection_modifyitems(config, items):
