@@ -13,7 +13,7 @@ try:
     from . import __version__
     from .backends.contract import NoGpuError
     from .commands import compare, doctor, predict, train, warmup
-    from .optimizers.settings import DivergenceError
+    from .optimizers.optimizer import DivergenceError
 except KeyboardInterrupt:  # most of the time of a short command goes here
     sys.exit(130)
 

@@ -5,7 +5,7 @@ from os import PathLike
 from typing import Any
 
 from .network import Network
-from .optimizers.settings import Optimizer
+from .optimizers.optimizer import Optimizer
 from .optimizers.updates import OptimizerState
 from .storage import read, save
 from .training.fitting import fit

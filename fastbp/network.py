@@ -26,7 +26,8 @@ from .formulas.sample_gradients import GradientNoise, noise_of
 from .functions.activations import Activation, checked_activations
 from .functions.losses import Loss, loss_named
 from .layout import Views, bias_vector, make_layout, weight_matrix
-from .optimizers.settings import SGD, DivergenceError
+from .optimizers.optimizer import DivergenceError
+from .optimizers.settings import SGD
 from .pace import Pace, paces_of
 
 NO_ORDER, NO_NORMS = np.empty(0, np.int64), np.empty(0)

@@ -19,7 +19,8 @@ from ..compare.pictures import require_drawable
 from ..functions.activations import BY_NAME as ACTIVATIONS
 from ..functions.losses import LOSSES, record_named
 from ..mlp import MLP
-from ..optimizers.settings import OPTIMIZERS, Optimizer
+from ..optimizers.optimizer import Optimizer
+from ..optimizers.settings import OPTIMIZERS
 from ..training.callbacks import EarlyStopping
 from ..training.history import History
 from . import cautions

@@ -18,7 +18,8 @@ from ..compiling.cache import cache_folder
 from ..functions.activations import ACTIVATIONS
 from ..functions.losses import BY_NAME as LOSSES
 from ..mlp import MLP
-from ..optimizers.settings import OPTIMIZERS, SGD, Optimizer
+from ..optimizers.optimizer import Optimizer
+from ..optimizers.settings import OPTIMIZERS, SGD
 from .output import as_json
 
 DTYPES = ("float32", "float64")

@@ -1,5 +1,6 @@
-"""Optimizers: their settings, and the compiled updates that follow from them."""
+"""Optimizers: their settings, their rules, and the compiled updates that follow from them."""
 
-from .settings import SGD, Adam, AdamW, DivergenceError, Nadam, Optimizer, RMSprop, Rprop
+from .optimizer import DivergenceError, Optimizer
+from .settings import SGD, Adam, AdamW, Nadam, RMSprop, Rprop
 
 __all__ = ["SGD", "Adam", "AdamW", "DivergenceError", "Nadam", "Optimizer", "RMSprop", "Rprop"]

@@ -13,7 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..backends.training_loop import BEST, DIVERGED, RUNNING, STALE
 from ..checks.arrays import Samples, total_weight
-from ..optimizers.settings import SGD, Adam, Optimizer
+from ..optimizers.optimizer import Optimizer
+from ..optimizers.settings import SGD, Adam
 from ..optimizers.updates import OptimizerState
 from ..training.callbacks import ask_to_stop, call_method
 from ..training.progress_bar import ProgressBar

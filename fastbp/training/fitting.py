@@ -13,7 +13,8 @@ from ..checks.arguments import checked_clip_norm, require_flag, require_number, 
 from ..checks.arrays import Samples, total_weight
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
-from ..optimizers.settings import SGD, Optimizer, names_of_optimizers
+from ..optimizers.optimizer import Optimizer
+from ..optimizers.settings import SGD, names_of_optimizers
 from ..optimizers.updates import OptimizerState
 from .callbacks import ask_to_stop, call_method, checked_callbacks
 from .history import History

@@ -15,7 +15,7 @@ from ..backends.training_loop import DIVERGED, RUNNING, Plan
 from ..checks.arguments import checked_clip_norm, checked_rates, require_whole
 from ..checks.arrays import Samples
 from ..network import Network
-from ..optimizers.settings import Optimizer
+from ..optimizers.optimizer import Optimizer
 from .fitting import checked_optimizer, require_trainable, training_samples
 from .history import History
 from .progress_bar import ProgressBar

@@ -16,7 +16,7 @@ from ..compiling.addresses import address_of
 from ..formulas.dropout import drop_panel
 from ..formulas.sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
 from ..network import Network
-from ..optimizers.settings import DivergenceError, Optimizer
+from ..optimizers.optimizer import DivergenceError, Optimizer
 from ..optimizers.updates import OptimizerState
 from .history import History
 
