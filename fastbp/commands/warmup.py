@@ -16,13 +16,17 @@ import numpy as np
 from ..backends import NAMES, ON_GPU, backend_named
 from ..compiling.cache import cache_folder
 from ..functions.activations import ACTIVATIONS
-from ..functions.losses import BY_NAME as LOSSES
+from ..functions.losses import LOSSES as BUILT_IN_LOSSES
 from ..mlp import MLP
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import OPTIMIZERS, SGD
 from .output import as_json
 
 DTYPES = ("float32", "float64")
+
+#: What is kept on disk; a user's losses are not.
+LOSSES = {loss.name: loss for loss in BUILT_IN_LOSSES}
+
 #: An optimizer for each rule.
 WARMED_OPTIMIZERS: tuple[Optimizer, ...] = (SGD(momentum=0.9), *(kind() for kind in OPTIMIZERS.values()))
 
