@@ -109,7 +109,7 @@ class Network:
     @property
     def layout(self) -> Any:
         """Where each layer lies in theta, and where its compiled functions are."""
-        if self._layout.itemsize == 0:  # nothing is compiled before it is needed
+        if not self._layout.is_linked:  # nothing is compiled before it is needed
             self._link()
         return self._layout
 
@@ -386,7 +386,7 @@ class Network:
 
     def workspace(self, samples: int) -> AbstractContextManager[Any]:
         """Memory for a kernel call, of its own for every thread that uses the network at the same time."""
-        if self._layout.itemsize == 0:
+        if not self._layout.is_linked:
             self._link()
         return self._shelf.workspace(samples)
 

@@ -31,6 +31,7 @@ from .sample import (
     clip_factor,
     copy_row,
     drop,
+    drops_units,
     has_targets,
     lowest_error,
     masks_of,
@@ -131,7 +132,7 @@ def backward_chunk(theta: Any, layout: Layout, count: int, lowest: int, extras: 
         e, delta = rows(work.e, layout, k, count), rows(work.delta, layout, k, count)
         for s in range(count):
             masks = masks_of(extras, work.numbers, s)
-            if masks.drop != 0:
+            if drops_units(masks):
                 activate(layout, k, A[s], H[s])  # g' takes the h of the formula
                 drop(masks, k, e[s])
             activation_delta(layout, k, A[s], H[s], e[s], delta[s])

@@ -19,11 +19,11 @@ from .memory import Memory
 class Extras(NamedTuple):
     """What a training may add to the formulas. Numbers alone: a tuple with arrays costs more to hand on."""
 
-    clip_norm: float  # C, to which every sample's gradient is clipped before it is added: its δ is multiplied by
-                      # min(1, C / ‖w ∇L‖). 0 for none
-    drop: int         # the address of what drops units, or 0 for none; see `dropout.drop_panel`
-    rates: int        # the address of the rates of the layers k = 0 … L, (L+1,) float64
-    key: int          # of the epoch; see `dropout.epoch_key`
+    clip_norm: float    # C, to which every sample's gradient is clipped before it is added: its δ is multiplied by
+                        # min(1, C / ‖w ∇L‖). 0 for none
+    drop_address: int   # of what drops units, or 0 for none; see `dropout.drop_panel`
+    rates_address: int  # of the rates of the layers k = 0 … L, (L+1,) float64
+    key: int            # of the epoch; see `dropout.epoch_key`
 
 #: The formulas as they are.
 NO_EXTRAS = Extras(0.0, 0, 0, 0)

@@ -36,6 +36,7 @@ from .sample import (
     clip_factor,
     copy_row,
     drop,
+    drops_units,
     has_targets,
     lowest_error,
     masks_of,
@@ -129,7 +130,7 @@ def backward_sample(theta: Any, layout: Layout, a: Any, h: Any, e: Any, delta: A
         W = weight_matrix(theta, layout, k)
         a_k, h_k = layer(a, layout, k), layer(h, layout, k)
         e_k, delta_k, e_prev = layer(e, layout, k), layer(delta, layout, k), layer(e, layout, k - 1)
-        if masks.drop != 0:
+        if drops_units(masks):
             activate(layout, k, a_k, h_k)  # g' takes the h of the formula
             drop(masks, k, e_k)
         activation_delta(layout, k, a_k, h_k, e_k, delta_k)

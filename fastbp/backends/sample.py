@@ -33,10 +33,10 @@ def nbytes(work: Any) -> int:
 class Masks(NamedTuple):
     """Which units of one sample are dropped: see `Extras`."""
 
-    drop: int
-    rates: int
+    drop_address: int    # of what drops units, or 0
+    rates_address: int   # of the rates of the layers
     key: int
-    number: int  # the address of the sample's number
+    number_address: int  # of the sample's number
 
 
 #: All units are kept.
@@ -46,15 +46,21 @@ NO_MASKS = Masks(0, 0, 0, 0)
 @inlined
 def masks_of(extras: Any, numbers: Any, s: Any) -> Any:
     """The masks of the sample with the number numbers[s]."""
-    return Masks(extras.drop, extras.rates, extras.key, address_in_memory(pointer(numbers, s)))
+    return Masks(extras.drop_address, extras.rates_address, extras.key, address_in_memory(pointer(numbers, s)))
+
+
+@inlined
+def drops_units(masks: Any) -> Any:
+    """Whether units are dropped."""
+    return masks.drop_address != 0
 
 
 @inlined
 def drop(masks: Any, k: Any, values: Any) -> None:
     """h_k ← m ⊙ h_k / (1 - p), and e_k likewise, of one sample, (N_k,); where units are dropped."""
-    if masks.drop != 0:
-        invoke(masks.drop, (values, values.shape[0], pointer_to(masks.number, np.int64), masks.key, k,
-                            pointer_to(masks.rates, np.float64)))
+    if drops_units(masks):
+        invoke(masks.drop_address, (values, values.shape[0], pointer_to(masks.number_address, np.int64), masks.key, k,
+                                    pointer_to(masks.rates_address, np.float64)))
 
 
 @inlined

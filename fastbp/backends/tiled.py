@@ -30,8 +30,9 @@ from ..layout import Layout
 from .contract import NO_EXTRAS, Extras
 from .linking import linked_by_address
 from .memory import HOST
-from .tiles import job as jobs
+from .sample import drops_units
 from .tiles.crew import LEAST_USE, chunks_of
+from .tiles.job import begin_call, begin_dropping, end_dropping, fields, job_at, job_in
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps
 from .tiles.outcomes import add_one_by_one, sums_of_chunk
 from .tiles.phases import FEW, one_by_one
@@ -66,19 +67,19 @@ def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
     return linked_by_address(layout, activations, loss, dtype, lanes(dtype))
 
 
-def specialised(job: np.ndarray, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
+def specialised(work: np.ndarray, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
                 batch_size: int, steps: int) -> np.ndarray:
     """The job with a kernel for one-sample steps of this very network, where so many are worth compiling it."""
-    job[jobs.ONLINE] = (address_of(online_steps, dtype.name, widths, activations, loss)
-                        if is_worth_compiling(widths, batch_size, steps) else 0)
-    return job
+    fields(work).online = (address_of(online_steps, dtype.name, widths, activations, loss)
+                           if is_worth_compiling(widths, batch_size, steps) else 0)
+    return work
 
 
 @kernel(parallel=True)
-def on_threads(phase: int, job: Any, threads: int) -> None:
-    """A phase of a job on that many threads."""
+def on_threads(phase: int, address: int, threads: int) -> None:
+    """A phase of the job at an address on that many threads."""
     for thread in prange(threads):
-        invoke(phase, (job, np.int64(thread), threads))
+        invoke(phase, (job_at(address, None), np.int64(thread), threads))
 
 
 @inlined
@@ -87,29 +88,28 @@ def run(phase: Any, job: Any, threads: Any) -> None:
     if threads == 1:
         invoke(phase, (job, 0, 1))
     else:
-        on_threads(phase, job, threads)
+        on_threads(phase, address_in_memory(job), threads)
 
 
 @inlined
 def threads_for(job: Any, count: Any, threads: Any) -> Any:
     """How many threads are worth waking for so many samples."""
-    operations = 6 * job[jobs.PARAMETERS] * count
-    return threads if count > FEW and operations >= SMALL_WORK * job[jobs.LANES] else 1
+    operations = 6 * job.parameters * count
+    return threads if count > FEW and operations >= SMALL_WORK * job.lanes else 1
 
 
 @inlined
 def slots_of(job: Any, count: Any, threads: Any) -> Any:
     """How many slots so many samples on so many threads may use."""
-    return threads * job[jobs.GROUP] if job[jobs.GROUP] > 0 else (count + job[jobs.LANES] - 1) // job[jobs.LANES]
+    return threads * job.group if job.group > 0 else (count + job.lanes - 1) // job.lanes
 
 
 @inlined
-def begin_job(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, Y: Any, E0: Any,
-              norms: Any, clip_norm: Any, lowest: Any, keep: Any, noted: Any) -> None:
-    """Write down what is to be done to which arrays."""
-    jobs.begin_call(job, address_in_memory(theta), address_in_memory(X), address_if_any(labels),
-                    address_if_any(targets), address_if_any(weights), address_if_any(order), address_if_any(Y),
-                    address_if_any(E0), address_if_any(norms), clip_norm, lowest, keep, noted)
+def begin_job(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any) -> None:
+    """The beginning of a call on these arrays, of which nothing is wanted yet."""
+    begin_call(job, address_in_memory(theta), address_in_memory(X))
+    job.labels, job.targets = address_if_any(labels), address_if_any(targets)
+    job.weights, job.order = address_if_any(weights), address_if_any(order)
 
 
 @inlined
@@ -121,23 +121,23 @@ def address_if_any(array: Any) -> Any:
 @inlined
 def propagate_chunk(job: Any, first: Any, count: Any, threads: Any) -> Any:
     """Phase 1; E and the number of correct samples, summed in their order."""
-    job[jobs.FIRST], job[jobs.COUNT] = first, count
-    run(job[jobs.PROPAGATE_PHASE], job, threads)
+    job.first, job.count = first, count
+    run(job.propagate_phase, job, threads)
     return sums_of_chunk(job)
 
 
 @inlined
 def add_gradient(job: Any, target: Any, alpha: Any, threads: Any) -> None:
     """Phase 2: target += alpha ∂E/∂θ of the chunk."""
-    job[jobs.TARGET] = address_in_memory(target)
-    pointer_to(address_in_memory(job), np.float64)[jobs.ALPHA] = alpha
-    run(job[jobs.GRADIENT_PHASE], job, threads)
+    job.target = address_in_memory(target)
+    job.alpha = alpha
+    run(job.gradient_phase, job, threads)
 
 
 @inlined
 def worth_a_crew(job: Any, count: Any, threads: Any) -> Any:
     """Whether threads should take whole chunks of so many samples, and not a share of every chunk."""
-    crew = min(threads, job[jobs.CREW_SIZE])
+    crew = min(threads, job.crew_size)
     if crew < 2 or threads_for(job, count, threads) == 1:
         return False
     chunks = chunks_of(job, count)
@@ -147,32 +147,34 @@ def worth_a_crew(job: Any, count: Any, threads: Any) -> Any:
 @inlined
 def propagate_by_crew(job: Any, start: Any, stop: Any, E: Any, grad: Any, crew: Any) -> Any:
     """Both phases on threads that take whole chunks: grad += ∂E/∂θ, E += the losses; and the correct samples."""
-    job[jobs.TARGET] = address_in_memory(grad)
-    losses, correct_ones = pointer_to(job[jobs.LOSSES], np.float64), pointer_to(job[jobs.CORRECT], np.int64)
-    total, correct, together = E, 0, job[jobs.ROUND] * job[jobs.CHUNK]
+    job.target = address_in_memory(grad)
+    losses, correct_ones = pointer_to(job.E, np.float64), pointer_to(job.correct, np.int64)
+    total, correct, together = E, 0, job.chunks_in_round * job.chunk
     for first in range(start, stop, together):
-        job[jobs.FIRST], job[jobs.COUNT] = first, min(together, stop - first)
-        run(job[jobs.CHUNKS_PHASE], job, crew)
-        chunks = chunks_of(job, job[jobs.COUNT])
+        job.first, job.count = first, min(together, stop - first)
+        run(job.chunks_phase, job, crew)
+        chunks = chunks_of(job, job.count)
         total, correct = add_one_by_one(total, losses, chunks), add_one_by_one(correct, correct_ones, chunks)
-        run(job[jobs.PARTIALS_PHASE], job, crew if chunks * job[jobs.PARAMETERS] >= SMALL_SUM else 1)
+        run(job.partials_phase, job, crew if chunks * job.parameters >= SMALL_SUM else 1)
     return total, correct
 
 
 @kernel
-def propagate_arrays(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, start: int,
+def propagate_arrays(work: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, start: int,
                      stop: int, E: float, grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float,
                      threads: int) -> Any:
     """What `propagate` does, of arrays alone, once it is written down how units are dropped."""
-    wanted, in_chunk = grad.shape[0] > 0, job[jobs.CHUNK]
-    lowest = 0 if E0.shape[0] > 0 else (1 if wanted else job[jobs.DEPTH] + 1)
-    begin_job(job, theta, X, labels, targets, weights, order, Y, E0, norms, clip_norm, np.int64(lowest),
-              np.int64(wanted), np.int64(0))
+    job, wanted = job_in(work), grad.shape[0] > 0
+    in_chunk = job.chunk
+    begin_job(job, theta, X, labels, targets, weights, order)
+    job.Y, job.E0, job.norms, job.clip_norm = address_if_any(Y), address_if_any(E0), address_if_any(norms), clip_norm
+    job.lowest = 0 if E0.shape[0] > 0 else (1 if wanted else job.depth + 1)
+    job.keeps = wanted
     total, correct = E, 0
     if wanted and worth_a_crew(job, stop - start, threads):
         rest = (stop - start) % in_chunk  # a few go one by one, and are added to the gradient one after another
         shared = stop - rest if rest <= FEW else stop
-        total, correct = propagate_by_crew(job, start, shared, total, grad, min(threads, job[jobs.CREW_SIZE]))
+        total, correct = propagate_by_crew(job, start, shared, total, grad, min(threads, job.crew_size))
         start = shared
     for first in range(start, stop, in_chunk):
         count = min(in_chunk, stop - first)
@@ -181,16 +183,17 @@ def propagate_arrays(job: Any, theta: Any, X: Any, labels: Any, targets: Any, we
         total, correct = total + chunk_E, correct + chunk_correct
         if wanted:
             add_gradient(job, grad, 1.0, team)
-    jobs.end_dropping(job)
+    end_dropping(job)
     return total, correct
 
 
 @kernel
-def predict_arrays(job: Any, theta: Any, X: Any, Y: Any, start: int, stop: int, threads: int) -> None:
+def predict_arrays(work: Any, theta: Any, X: Any, Y: Any, start: int, stop: int, threads: int) -> None:
     """y = h_L alone: with fewer arrays than `propagate_arrays` has, a call from Python takes 0.3 µs less."""
-    jobs.begin_call(job, address_in_memory(theta), address_in_memory(X), 0, 0, 0, 0, address_in_memory(Y), 0, 0, 0.0,
-                    job[jobs.DEPTH] + 1, 0, 0)
-    in_chunk = job[jobs.CHUNK]
+    job = job_in(work)
+    in_chunk = job.chunk
+    begin_call(job, address_in_memory(theta), address_in_memory(X))
+    job.Y = address_in_memory(Y)
     for first in range(start, stop, in_chunk):
         count = min(in_chunk, stop - first)
         propagate_chunk(job, first, count, threads_for(job, count, threads))
@@ -198,37 +201,37 @@ def predict_arrays(job: Any, theta: Any, X: Any, Y: Any, start: int, stop: int, 
 
 def propagate(theta: np.ndarray, layout: Layout, samples: Any, order: np.ndarray, start: int, stop: int,
               E: float, grad: np.ndarray, Y: np.ndarray, E0: np.ndarray, norms: np.ndarray, extras: Extras,
-              job: np.ndarray, threads: int) -> tuple[float, int]:
+              work: np.ndarray, threads: int) -> tuple[float, int]:
     """Take the samples order[start:stop] through the network; see `Backend.propagate`.
 
     It takes the tuples apart in Python: Numba needs 3 µs for that, as long as a sample in 784-128-10.
     """
     if extras is NO_EXTRAS and not len(samples.labels) and not len(samples.targets):
-        predict_arrays(job, theta, samples.X, Y, start, stop, threads)
+        predict_arrays(work, theta, samples.X, Y, start, stop, threads)
         return E, 0
     found: tuple[float, int] = propagate_in_loop(theta, layout, samples, order, start, stop, E, grad, Y, E0,
-                                                 norms, extras, job, threads)
+                                                 norms, extras, work, threads)
     return found
 
 
 @inlined
 def propagate_in_loop(theta: Any, layout: Any, samples: Any, order: Any, start: Any, stop: Any, E: Any, grad: Any,
-                      Y: Any, E0: Any, norms: Any, extras: Any, job: Any, threads: Any) -> Any:
+                      Y: Any, E0: Any, norms: Any, extras: Any, work: Any, threads: Any) -> Any:
     """`propagate` of samples with targets."""
-    if extras.drop != 0:
-        jobs.begin_dropping(job, extras)
-    return propagate_arrays(job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, start,
+    if drops_units(extras):
+        begin_dropping(job_in(work), extras)
+    return propagate_arrays(work, theta, samples.X, samples.labels, samples.targets, samples.weights, order, start,
                             stop, E, grad, Y, E0, norms, extras.clip_norm, threads)
 
 
 @subkernel(inline=True)
 def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
-            epoch_E: float, reach: float, extras: Extras, job: Any, threads: int) -> Any:
+            epoch_E: float, reach: float, extras: Extras, work: Any, threads: int) -> Any:
     """θ ← θ - rate ∇E in phase 2 itself, for batches of at most one chunk; see `training_loop`."""
-    count = stop - start
-    if count > job[jobs.CHUNK]:
+    job, count = job_in(work), stop - start
+    if count > job.chunk:
         return epoch_E, 0, 0, reach
-    if job[jobs.ONLINE] != 0 or (job[jobs.BEFORE] != 0 and batches >= MIN_BLOCK):
+    if job.online != 0 or (job.before != 0 and batches >= MIN_BLOCK):
         E, correct, taken = descend_block(theta, samples, order, start, count, min(batches, MAX_BLOCK), rate, epoch_E,
                                           extras, job, threads)
         return E, correct, taken, -1.0 if taken > 0 else reach
@@ -242,44 +245,44 @@ def descend_bounded(theta: Any, samples: Any, order: Any, start: Any, count: Any
     """Batches of `count` samples one after another, until a bound on θ says that the next might not leave it finite."""
     team = threads_for(job, count, threads)
     slots = slots_of(job, count, team)
-    largest = pointer_to(job[jobs.LARGEST], theta.dtype.type)
-    begin_descent(job, theta, samples, order, extras, np.int64(1))
+    largest = pointer_to(job.largest, theta.dtype.type)
+    begin_descent(job, theta, samples, order, extras)
+    job.notes_largest = True
     total, correct, taken = epoch_E, 0, 0
     while taken < batches:
         for row in range(2 * slots):
-            for k in range(job[jobs.DEPTH] + 1):
-                largest[row * job[jobs.IN_LARGEST] + k] = 0
+            for k in range(job.depth + 1):
+                largest[row * job.in_largest + k] = 0
         E, batch_correct = propagate_chunk(job, start + taken * count, count, team)
         change = largest_change(job, largest, samples.largest, count, slots)
         # Every partial sum and every new parameter is below this; NaN compares as false.
         if not (is_finite(E) and reach + max(1.0, rate) * change < 0.25 * largest_number(theta[0])):
             break
         taken += 1
-        job[jobs.BEHIND] = count == 1 and taken < batches and one_by_one(job)
+        job.behind = count == 1 and taken < batches and one_by_one(job)
         add_gradient(job, theta, -rate, team)
         total, correct, reach = total + E, correct + batch_correct, reach + rate * change
-    jobs.end_dropping(job)
+    end_dropping(job)
     return total, correct, taken, reach
 
 
 @inlined
-def begin_descent(job: Any, theta: Any, samples: Any, order: Any, extras: Any, noted: Any) -> None:
-    """Write down that δ of every layer and what phase 2 needs is wanted of batches."""
-    nothing = samples.X[:0]
-    begin_job(job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, nothing, nothing,
-              nothing, extras.clip_norm, np.int64(1), np.int64(1), noted)
-    jobs.begin_dropping(job, extras)
+def begin_descent(job: Any, theta: Any, samples: Any, order: Any, extras: Any) -> None:
+    """The beginning of batches whose δ of every layer are wanted for phase 2."""
+    begin_job(job, theta, samples.X, samples.labels, samples.targets, samples.weights, order)
+    job.lowest, job.keeps, job.clip_norm = 1, True, extras.clip_norm
+    begin_dropping(job, extras)
 
 
 @inlined
 def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any, epoch_E: Any,
                   extras: Any, job: Any, threads: Any) -> Any:
     """Batches of `count` samples one after another: all, or half of them, or a quarter, …: as leave θ and E finite."""
-    before = pointer_to(job[jobs.BEFORE], theta.dtype.type)
+    before = pointer_to(job.before, theta.dtype.type)
     while batches > 0:
         for p in range(theta.shape[0]):
             before[p] = theta[p]
-        if job[jobs.ONLINE] != 0:
+        if job.online != 0:
             E, correct = descend_online(theta, samples, order, start, batches, rate, epoch_E, job)
         else:
             E, correct = descend_in_order(theta, samples, order, start, count, batches, rate, epoch_E, extras, job,
@@ -300,13 +303,13 @@ def descend_in_order(theta: Any, samples: Any, order: Any, start: Any, count: An
                      epoch_E: Any, extras: Any, job: Any, threads: Any) -> Any:
     """So many steps; epoch_E and the E of their batches, and how many samples were correct."""
     team = threads_for(job, count, threads)
-    begin_descent(job, theta, samples, order, extras, np.int64(0))
+    begin_descent(job, theta, samples, order, extras)
     total, correct = epoch_E, 0
     for batch in range(batches):
         batch_E, batch_correct = propagate_chunk(job, start + batch * count, count, team)
         add_gradient(job, theta, -rate, team)
         total, correct = total + batch_E, correct + batch_correct
-    jobs.end_dropping(job)
+    end_dropping(job)
     return total, correct
 
 
@@ -314,20 +317,20 @@ def descend_in_order(theta: Any, samples: Any, order: Any, start: Any, count: An
 def descend_online(theta: Any, samples: Any, order: Any, start: Any, count: Any, rate: Any, epoch_E: Any,
                    job: Any) -> Any:
     """Steps of one sample each, by the kernel that was compiled for the widths of this network."""
-    result = pointer_to(job[jobs.LOSSES], np.float64)
+    result = pointer_to(job.E, np.float64)
     result[TOTAL_E] = epoch_E
-    invoke(job[jobs.ONLINE], (theta, samples.X, samples.labels, samples.targets, samples.weights, order,
+    invoke(job.online, (theta, samples.X, samples.labels, samples.targets, samples.weights, order,
                               np.int64(samples.labels.shape[0] > 0), np.int64(samples.weights.shape[0] > 0),
                               np.int64(order.shape[0] > 0), start, count, theta.dtype.type(rate),
-                              pointer_to(job[jobs.SCRATCH], theta.dtype.type), result))
+                              pointer_to(job.scratch, theta.dtype.type), result))
     return result[TOTAL_E], np.int64(result[TOTAL_CORRECT])
 
 
 @inlined
 def largest_change(job: Any, largest: Any, largest_input: Any, count: Any, slots: Any) -> Any:
     """A bound on every |∂E/∂w|, |∂E/∂b| ≤ Σ_s |δ| max(|h|, 1), and on every part of such a sum."""
-    bound, largest_h, apart = 0.0, largest_input, job[jobs.IN_LARGEST]
-    for k in range(1, job[jobs.DEPTH] + 1):
+    bound, largest_h, apart = 0.0, largest_input, job.in_largest
+    for k in range(1, job.depth + 1):
         largest_delta = 0.0
         for slot in range(slots):  # a sum, because unlike a maximum it never loses NaN
             largest_delta += np.float64(largest[(2 * slot + 1) * apart + k])

@@ -42,8 +42,8 @@ class Plan(NamedTuple):
                       # that is Σ w L / Σ w; or 0, for the mean over samples of their batches' own means
     tolerance: float  # training stalls where the recorded loss has not been better than the best by that much in
     patience: int     # more than so many epochs in a row; 0 where nobody asks
-    drop: int         # the address of what drops units, or 0; see `dropout.drop_panel`
-    rates: np.ndarray # (L+1,) the rates of the layers k = 0 … L, or (0,)
+    drop_address: int # of what drops units, or 0, as where it is not called by address; see `dropout.drop_panel`
+    rates: np.ndarray # (L+1,) the rates of the layers k = 0 … L, or (0,) where no units are dropped
 
 
 class Progress(NamedTuple):
@@ -149,8 +149,8 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
             batch_stop = min(batch_start + plan.batch_size, n)
             stop = min(position + max(1, budget // plan.chunk) * plan.chunk, batch_stop)
             correct, taken = 0, 0
-            extras = Extras(plan.clip_norm, plan.drop, address_in_memory(plan.rates),
-                            epoch_key(plan.seed, counts[EPOCH]) if plan.drop != 0 else 0)
+            extras = Extras(plan.clip_norm, plan.drop_address, address_in_memory(plan.rates),
+                            epoch_key(plan.seed, counts[EPOCH]) if plan.drop_address != 0 else 0)
             if at_once and batch_stop - batch_start <= plan.chunk:
                 size = stop - position
                 batches = min(n - position, budget) // size if has_constant_rate(

@@ -33,13 +33,13 @@ def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replaceme
     Raises what `dropout.checked_rates` does, before a seed is drawn.
     """
     rates = checked_rates(dropout, len(net.widths) - 1)
-    # Where nothing is called by address, 1 says that units are dropped.
-    drop = (address_of(drop_panel, net.dtype.name, net.layout.lanes) if net.layout.lanes else 1) if len(rates) else 0
+    by_address = len(rates) > 0 and net.layout.has_addresses
+    drop_address = address_of(drop_panel, net.dtype.name, net.layout.lanes) if by_address else 0
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
     chunk = net.backend_module.chunk(net.layout, net.dtype)
     return Plan(min(batch_size, n), chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale, loss_share,
-                tolerance, patience, drop, rates)
+                tolerance, patience, drop_address, rates)
 
 
 class Session:
@@ -88,7 +88,7 @@ class Session:
     def workspace(self) -> Iterator[Any]:
         """Memory for slices, with what is worth compiling for so many steps of this network, if they are plain."""
         net, plan = self.net, self.plan
-        plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and plan.drop == 0
+        plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and not len(plan.rates)
                  and net.is_built_in)
         steps = self.epochs * len(self.samples.X) // plan.batch_size if plain else 0
         with net.workspace(plan.batch_size) as work:

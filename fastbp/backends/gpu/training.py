@@ -115,7 +115,7 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: 
 def fused_for(layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec, state: OptimizerState,
               work: Propagation) -> FusedSteps | None:
     """What takes whole steps in one launch, where batches are plain, and the network is small; else None."""
-    is_plain = (plan.clip_norm == 0.0 and plan.drop == 0 and plan.penalty == 0.0 and not plan.by_weight
+    is_plain = (plan.clip_norm == 0.0 and not len(plan.rates) and plan.penalty == 0.0 and not plan.by_weight
                 and optimizer.clip_norm == 0.0 and is_on_device(samples.X))
     shape = shape_of(layout, plan.batch_size) if is_plain else None
     if shape is None:
@@ -137,7 +137,7 @@ def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan:
             interrupts: list[Any]) -> tuple[np.ndarray, float | None]:
     """A step for each batch, by launches for each, until there is an interrupt; the records of those that were taken,
     and E of one that was not finite."""
-    extras = Extras(plan.clip_norm, plan.drop, 0, int(epoch_key(plan.seed, epoch)) if plan.drop else 0)
+    extras = Extras(plan.clip_norm, 0, 0, int(epoch_key(plan.seed, epoch)) if len(plan.rates) else 0)
     update = Update(layout.dtype, optimizer, layout.size, len(state.averages), work.stream)
     control, totals, launch = work.there(np.zeros(CONTROLS)), work.totals, work.launch
     records, on_device = work.there(np.zeros((len(batches), RECORDS))), work.there(numbers)
