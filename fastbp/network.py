@@ -10,7 +10,7 @@ import numpy as np
 
 from . import threads
 from .backends import backend_named
-from .backends.contract import NO_EXTRAS, Extras
+from .backends.contract import IN_ORDER, NO_EXTRAS, NOBODY, Batch, Extras, Wanted
 from .backends.workspaces import Shelf
 from .checks.arguments import (
     checked_clip_norm,
@@ -28,8 +28,6 @@ from .functions.losses import Loss, loss_named
 from .layout import Views, bias_vector, make_layout, weight_matrix
 from .optimizers.settings import SGD, DivergenceError
 from .pace import Pace, paces_of
-
-IN_ORDER, NOBODY = np.empty(0, np.int64), np.empty(0)
 
 
 class Network:
@@ -64,10 +62,10 @@ class Network:
     def _prepare(self, backend: str) -> None:
         """What is not pickled: compiled code, what follows from the rest, and work memory."""
         self._backend_name, self._backend = backend_named(backend)
-        self._layout = make_layout(self._widths)
+        self._layout, self._is_linked = make_layout(self._widths), False
         self._paces = paces_of(self._backend_name, self._dtype.name, self._widths)
-        self._unwanted = (no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
-                          no_rows(self._dtype, self._widths[0]))
+        self._nothing = Wanted(no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
+                               no_rows(self._dtype, self._widths[0]), NOBODY)
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -109,7 +107,7 @@ class Network:
     @property
     def layout(self) -> Any:
         """Where each layer lies in theta, and where its compiled functions are."""
-        if not self._layout.is_linked:  # nothing is compiled before it is needed
+        if not self._is_linked:  # nothing is compiled before it is needed
             self._link()
         return self._layout
 
@@ -118,7 +116,7 @@ class Network:
         linked = self._backend.linked(self._layout, self._activations, self._loss, self._dtype)
         kind = self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss
         self._shelf: Shelf = self._backend.memory.shelves.shelf(kind, self._backend, linked, self._dtype)
-        self._layout = linked
+        self._layout, self._is_linked = linked, True
 
     @property
     def theta(self) -> np.ndarray:
@@ -193,7 +191,7 @@ class Network:
         memory = self._backend.memory
         samples = memory.as_inputs(X, self._dtype, self._widths[0], self._widths[-1])
         Y: np.ndarray = memory.empty((len(samples.X), self._widths[-1]), self._dtype, X)
-        self._propagate(samples, Y=Y)
+        self._in_slices(1, self._predict, samples, Y)
         return Y
 
     def loss_value(self, X: Any, d: Any, sample_weight: Any = None) -> float:
@@ -214,7 +212,7 @@ class Network:
         TypeError, ValueError
             If an argument is not as described; it is named.
         """
-        return self._propagate(self.checked_samples(X, d, sample_weight))[0]
+        return self._in_slices(1, self._propagate, self.checked_samples(X, d, sample_weight), self._nothing)[0]
 
     def evaluate(self, X: Any, d: Any, sample_weight: Any = None) -> tuple[float, float]:
         """E as `loss_value`, and the share of the samples that is classified correctly.
@@ -226,7 +224,7 @@ class Network:
 
     def evaluate_samples(self, samples: Samples) -> tuple[float, float]:
         """`evaluate` on samples that were checked before."""
-        E, correct = self._propagate(samples)
+        E, correct = self._in_slices(1, self._propagate, samples, self._nothing)
         return E, correct / len(samples.X) if self._loss.is_classification else float("nan")
 
     def require_writeable(self) -> None:
@@ -257,12 +255,18 @@ class Network:
             Of the samples as they are, clipped or not.
         """
         C = checked_clip_norm("clip_norm", clip_norm)
-        return self._propagate(self.checked_samples(X, d, sample_weight), grad=self._grad,
-                               extras=NO_EXTRAS._replace(clip_norm=C))[0]
+        extras = Extras(C, 0, 0, 0) if C else NO_EXTRAS
+        samples = self.checked_samples(X, d, sample_weight)
+        return self._in_slices(3, self._propagate, samples, self._for_gradient(), extras)[0]
 
     def accumulate_samples(self, samples: Samples) -> float:
         """`accumulate_gradient` of samples that were checked before."""
-        return self._propagate(samples, grad=self._grad)[0]
+        return self._in_slices(3, self._propagate, samples, self._for_gradient())[0]
+
+    def _for_gradient(self) -> Wanted:
+        """The running gradient."""
+        _, no_Y, no_E0, nobody = self._nothing
+        return Wanted(self._grad, no_Y, no_E0, nobody)
 
     def gradient_norms(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
         """‖g_s‖ of every sample's gradient g_s = w_s ∇L_s, (n,) float64; the running gradient is not touched.
@@ -311,7 +315,7 @@ class Network:
         memory = self._backend.memory
         norms = memory.zeros(len(samples.X), np.dtype(np.float64))
         total = memory.zeros(self._layout.size, self._dtype)
-        self._propagate(samples, grad=total, norms=norms)
+        self._in_slices(3, self._propagate, samples, self._nothing._replace(grad=total, norms=norms))
         return norms, total
 
     def input_gradient(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
@@ -321,7 +325,8 @@ class Network:
         """
         samples = self.checked_samples(X, d, sample_weight)
         E0: np.ndarray = self._backend.memory.empty(samples.X.shape, self._dtype, X)
-        self._propagate(samples, E0=E0)
+        no_grad, no_Y, _, nobody = self._nothing
+        self._in_slices(2, self._propagate, samples, Wanted(no_grad, no_Y, E0, nobody))
         return E0
 
     def step(self, learning_rate: float) -> None:
@@ -351,29 +356,37 @@ class Network:
         return self._backend.memory.as_samples(X, d, sample_weight, self._dtype, self._widths[0], self._widths[-1],
                                                self._loss.targets)
 
-    def _propagate(self, samples: Samples, *, grad: np.ndarray | None = None, Y: np.ndarray | None = None,
-                   E0: np.ndarray | None = None, norms: np.ndarray = NOBODY,
+    def _propagate(self, start: int, stop: int, E: float, work: Any, threads: int, samples: Samples, wanted: Wanted,
                    extras: Extras = NO_EXTRAS) -> tuple[float, int]:
-        """`Backend.propagate` over all samples, in slices that Ctrl-C can end; what is not given is not computed."""
-        n, layout = len(samples.X), self.layout
-        passes = 3 if grad is not None else 2 if E0 is not None else 1
-        no_grad, no_Y, no_E0 = self._unwanted
-        grad = no_grad if grad is None else grad
-        Y = no_Y if Y is None else Y
-        E0 = no_E0 if E0 is None else E0
-        E, correct, start, operations = 0.0, 0, 0, 6.0 * layout.size * n
+        return self._backend.propagate(self._theta, self._layout, Batch(samples, IN_ORDER, start, stop), E, wanted,
+                                       extras, work, threads)
+
+    def _predict(self, start: int, stop: int, E: float, work: Any, threads: int, samples: Samples,
+                 Y: Any) -> tuple[float, int]:
+        self._backend.predict(self._theta, self._layout, samples, Y, start, stop, work, threads)
+        return E, 0
+
+    def _in_slices(self, passes: int, call: Callable[..., tuple[float, int]], samples: Samples,
+                   *given: Any) -> tuple[float, int]:
+        """E and correct samples of ``call(start, stop, E, work, threads, samples, *given)`` over all samples.
+
+        It is called for slices, between which Ctrl-C may end it.
+
+        passes : 1 forward, 2 with errors, 3 with gradients.
+        """
+        n = len(samples.X)
+        operations = 6.0 * self.layout.size * n
         idle = self._shelf.take(n)
         try:
             with threads.allowed(operations if self._backend.parallel else 0.0) as count:
                 if operations < threads.SMALL_CALL:  # too short to look at the clock
-                    return self._backend.propagate(self._theta, layout, samples, IN_ORDER, 0, n, E, grad, Y, E0,
-                                                   norms, extras, idle.work, count)
-                pace, chunk = self.pace(("call", passes), passes), self._shelf.chunk
+                    return call(0, n, 0.0, idle.work, count, samples, *given)
+                E, correct, start, chunk = 0.0, 0, 0, self._shelf.chunk
+                pace = self.pace(("call", passes), passes)
                 while start < n:
                     begin, (team, budget) = time.perf_counter(), pace.next_slice(count)
                     stop = min(start + max(1, budget // chunk) * chunk, n)
-                    E, found = self._backend.propagate(self._theta, layout, samples, IN_ORDER, start, stop, E, grad, Y,
-                                                       E0, norms, extras, idle.work, team)
+                    E, found = call(start, stop, E, idle.work, team, samples, *given)
                     pace.learn(team, time.perf_counter() - begin, stop - start)
                     start, correct = stop, correct + found
         finally:
@@ -386,7 +399,7 @@ class Network:
 
     def workspace(self, samples: int) -> AbstractContextManager[Any]:
         """Memory for a kernel call, of its own for every thread that uses the network at the same time."""
-        if not self._layout.is_linked:
+        if not self._is_linked:
             self._link()
         return self._shelf.workspace(samples)
 
@@ -401,7 +414,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what `_prepare` makes; None for a gradient of zero, as training leaves it."""
-        prepared = ("_backend", "_layout", "_paces", "_shelf", "_unwanted")
+        prepared = ("_backend", "_layout", "_is_linked", "_paces", "_shelf", "_nothing")
         state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         theta, grad = map(self._backend.memory.to_host, (self._theta, self._grad))
         return state | {"_theta": theta, "_grad": grad if grad.any() else None}

@@ -149,8 +149,8 @@ def has_targets(samples: Any) -> Any:
 
 
 @inlined
-def lowest_error(layout: Layout, grad: Any, E0: Any) -> Any:
+def lowest_error(layout: Layout, wanted: Any) -> Any:
     """How far back a call has to go: to e_0 for ∇_x E, to e_1 for ∇E(W), else nowhere, L + 1."""
-    if E0.shape[0] > 0:
+    if wanted.E0.shape[0] > 0:
         return 0
-    return 1 if grad.shape[0] > 0 else layout.depth + 1
+    return 1 if wanted.grad.shape[0] > 0 else layout.depth + 1

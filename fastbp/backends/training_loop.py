@@ -18,7 +18,7 @@ from ..formulas.sampling import draw_order
 from ..layout import Layout
 from ..optimizers.updates import largest_of, update
 from ..schedules import has_constant_rate, learning_rate_at
-from .contract import Extras
+from .contract import Batch, Extras, Wanted
 
 RUNNING, DIVERGED, STALLED = 0, 1, 2
 
@@ -56,6 +56,31 @@ class Progress(NamedTuple):
     loss: np.ndarray     # (epochs,) the recorded loss: E / n, each sample's loss as it was before its batch's update;
                          # that of epoch t at t mod epochs, so that there have to be no more than Python takes at a time
     correct: np.ndarray  # (epochs,) how many samples were classified correctly, likewise
+
+
+class Training(NamedTuple):
+    """A training, between its slices."""
+
+    plan: Plan
+    optimizer: Any  # OptimizerSpec
+    state: Any      # OptimizerState
+    progress: Progress
+
+
+class Limits(NamedTuple):
+    """Where a slice ends: before an epoch, or after about so many samples."""
+
+    epoch: int
+    samples: int
+
+
+class Descent(NamedTuple):
+    """Steps θ ← θ - rate ∇E that a backend is to take at once; see `training_loop`."""
+
+    batches: int  # as many as these at the most
+    rate: float
+    E: float      # of the epoch so far
+    reach: float  # no parameter is larger when it begins
 
 
 def start_progress(samples: int, epochs: int, in_order: bool) -> Progress:
@@ -114,32 +139,33 @@ def end_epoch(progress: Progress, plan: Plan, n: int) -> int:
 
 
 @subkernel
-def never(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
-          epoch_E: float, reach: float, extras: Extras, work: Any, threads: int) -> Any:
+def never(theta: Any, layout: Layout, batch: Batch, steps: Descent, extras: Extras, work: Any, threads: int) -> Any:
     """For backends that do not descend at once; see `training_loop`."""
-    return epoch_E, 0, 0, reach
+    return steps.E, 0, 0, steps.reach
 
 
 def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..., Any] = never) -> Any:
     """The compiled `train` of a backend, under a name of its own.
 
     Where the optimizer is plain gradient descent, a backend may take the step while it computes the gradient, without
-    writing it down: ``descend(theta, layout, samples, order, start, stop, batches, rate, epoch_E, reach, extras,
-    work, threads)`` does θ ← θ - rate ∇E for the batch from start to stop, and may go on with as many as `batches`
-    batches of that size in all, if θ stays finite; no parameter is larger than `reach` when it begins. It returns
-    epoch_E, to which it has added the E of one batch after another, how many samples were correct, how many batches it
-    took, and the new bound, negative if not known; or 0 batches, with θ as it was.
+    writing it down: ``descend(theta, layout, batch, steps, extras, work, threads)`` does the first of the steps for
+    that batch, and may go on with the batches of that size after it, if θ stays finite. It returns the E of the epoch,
+    to which it has added that of one batch after another, how many samples were correct, how many batches it took, and
+    the new bound, negative if not known; or 0 batches, with θ as it was.
 
     Its result is RUNNING; or STALLED, after an epoch; or DIVERGED: then the loss of the batch that begins at or before
     the position, or its update, was not finite, and theta is as it was before that update.
     """
 
     @kernel(name=name)
-    def train(theta: Any, grad: Any, layout: Layout, samples: Any, plan: Plan, optimizer: Any, state: Any,
-              progress: Progress, until_epoch: int, budget: int, work: Any, threads: int) -> int:
+    def train(theta: Any, grad: Any, layout: Layout, samples: Any, training: Training, limits: Limits, work: Any,
+              threads: int) -> int:
+        plan, optimizer, state, progress = training
+        until_epoch, budget = limits
         n = samples.X.shape[0]
         counts, sums = progress.counts, progress.sums
-        nothing, nobody = samples.X[:0], progress.loss[:0]
+        nothing = samples.X[:0]
+        wanted = Wanted(grad, nothing, nothing, progress.loss[:0])
         at_once = is_plain_descent(optimizer, plan)
         while budget > 0 and counts[EPOCH] < until_epoch:
             position = counts[POSITION]
@@ -158,14 +184,14 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
                 rate = learning_rate_at(optimizer.schedule, state.updates[0]) / size
                 reach = largest_of(theta) if sums[REACH] < 0.0 else sums[REACH]
                 sums[EPOCH_E], correct, taken, sums[REACH] = descend(
-                    theta, layout, samples, progress.order, position, stop, max(1, batches), rate, sums[EPOCH_E], reach,
-                    extras, work, threads)
+                    theta, layout, Batch(samples, progress.order, position, stop),
+                    Descent(max(1, batches), rate, sums[EPOCH_E], reach), extras, work, threads)
                 stop += max(0, taken - 1) * size
                 state.updates[0] += taken
             if taken == 0:
                 sums[BATCH_E], correct = propagate(
-                    theta, layout, samples, progress.order, position, stop, sums[BATCH_E], grad, nothing, nothing,
-                    nobody, extras, work, threads)
+                    theta, layout, Batch(samples, progress.order, position, stop), sums[BATCH_E], wanted, extras, work,
+                    threads)
                 if stop == batch_stop:
                     size = batch_stop - batch_start
                     mass = np.float64(size)

@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from ..backends.training_loop import EPOCH, POSITION, REACH, STALE, STEP, Plan, is_plain_descent, start_progress
+from ..backends.training_loop import (
+    EPOCH,
+    POSITION,
+    REACH,
+    STALE,
+    STEP,
+    Limits,
+    Plan,
+    Training,
+    is_plain_descent,
+    start_progress,
+)
 from ..checks.arguments import checked_rates
 from ..checks.arrays import Samples
 from ..compiling.addresses import address_of
@@ -105,8 +116,9 @@ class Session:
         net, begin, before = self.net, time.perf_counter(), self.samples_done
         until = min(until, self.history.epochs + len(self.progress.loss))  # there is room for those
         team, budget = self.pace.next_slice(count)
-        status = net.backend_module.train(net.theta, net.grad, net.layout, self.samples, self.plan, self.spec,
-                                          self.state, self.progress, until, budget, work, team)
+        training = Training(self.plan, self.spec, self.state, self.progress)
+        status = net.backend_module.train(net.theta, net.grad, net.layout, self.samples, training,
+                                          Limits(until, budget), work, team)
         self.pace.learn(team, time.perf_counter() - begin, self.samples_done - before)
         return int(status)
 

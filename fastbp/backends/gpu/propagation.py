@@ -8,7 +8,7 @@ from ...functions.activations import Activation
 from ...functions.loss_panels import OUTCOME_ROWS
 from ...functions.losses import Loss
 from ...layout import Layout
-from ..contract import Extras
+from ..contract import Extras, Wanted
 from .driver import SIMULATED, cuda
 from .feed import Feed, Order, Window
 from .memory import is_on_device, nothing, there
@@ -128,12 +128,12 @@ class Propagation:
         totals[TOTAL_E] = E
         self.totals.copy_to_device(totals, stream=self.stream)
 
-    def run(self, theta: Any, window: Window, grad: Any, Y: Any, E0: Any, norms: Any, extras: Extras,
-            rates: np.ndarray) -> None:
-        """A window of at most a chunk; see `Backend.propagate`. What is not wanted is None.
+    def run(self, theta: Any, window: Window, wanted: Wanted, extras: Extras, rates: np.ndarray) -> None:
+        """A window of at most a chunk; see `Backend.propagate`. What is not wanted is empty, or None.
 
         E and the number of correct samples are added to `totals`.
         """
+        grad, Y, E0, norms = (array if array is not None and len(array) else None for array in wanted)
         self.forward(theta, window, extras, rates)
         self.finish(window, self.nothing[1] if Y is None else Y)
         if grad is not None or E0 is not None:

@@ -179,20 +179,8 @@ def begin_call(job: Any, theta: Any, X: Any) -> None:
     job.theta, job.X = theta, X
     job.labels, job.targets, job.weights, job.order = 0, 0, 0, 0
     job.Y, job.E0, job.norms, job.clip_norm = 0, 0, 0, 0.0
-    job.lowest, job.keeps = job.depth + 1, False
+    job.drop_units, job.lowest, job.keeps = 0, job.depth + 1, False
     job.notes_largest, job.jacobian, job.behind = False, False, False
-
-
-@inlined
-def begin_dropping(job: Any, extras: Any) -> None:
-    """How units are dropped, until `end_dropping`."""
-    job.drop_units, job.rates, job.key = extras.drop_address, extras.rates_address, extras.key
-
-
-@inlined
-def end_dropping(job: Any) -> None:
-    """The next call drops no units. (So that no call from Python has to say so: that took 0.1 µs of 4.5.)"""
-    job.drop_units = 0
 
 
 class Slot(NamedTuple):
