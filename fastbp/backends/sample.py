@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compiling.addresses import address_in_memory, invoke, pointer, pointer_to
+from ..compiling.addresses import address_in_memory, pointer, pointer_to
 from ..compiling.decorators import inlined
+from ..formulas.dropout import drop_of_panel
 from ..formulas.elementary import is_finite
-from ..functions.activations import Activation
+from ..functions.activations import Activation, activate_panel, delta_of_panel
 from ..functions.loss_panels import SAMPLE_CORRECT, SAMPLE_E
-from ..functions.losses import Loss
+from ..functions.losses import Loss, loss_of_panel
 from ..layout import Layout
 from .linking import linked_by_address
 
@@ -59,8 +60,8 @@ def drops_units(masks: Any) -> Any:
 def drop(masks: Any, k: Any, values: Any) -> None:
     """h_k ← m ⊙ h_k / (1 - p), and e_k likewise, of one sample, (N_k,); where units are dropped."""
     if drops_units(masks):
-        invoke(masks.drop_address, (values, values.shape[0], pointer_to(masks.number_address, np.int64), masks.key, k,
-                                    pointer_to(masks.rates_address, np.float64)))
+        drop_of_panel(masks.drop_address, values, values.shape[0], pointer_to(masks.number_address, np.int64),
+                      masks.key, k, pointer_to(masks.rates_address, np.float64))
 
 
 @inlined
@@ -96,20 +97,20 @@ def sample_weight_at(samples: Any, sample: Any) -> Any:
 @inlined
 def activate(layout: Layout, k: Any, a: Any, h: Any) -> None:
     """h = g_k(a), one sample: (N_k,)."""
-    invoke(layout.apply[k], (a, h, a.shape[0]))
+    activate_panel(layout.apply[k], a, h, a.shape[0])
 
 
 @inlined
 def activation_delta(layout: Layout, k: Any, a: Any, h: Any, e: Any, delta: Any) -> None:
     """δ = e ⊙ g'_k(a), one sample: (N_k,)."""
-    invoke(layout.delta[k], (a, h, e, delta, a.shape[0]))
+    delta_of_panel(layout.delta[k], a, h, e, delta, a.shape[0])
 
 
 @inlined
 def weighted_loss(layout: Layout, samples: Any, sample: Any, y: Any, d: Any, e: Any, outcome: Any) -> Any:
     """E = w L(y; d) of one sample, and whether it is classified correctly; writes its target d and e = w ∇_y L."""
     load_target(samples, sample, d)
-    invoke(layout.evaluate, (y, d, e, outcome, y.shape[0]))
+    loss_of_panel(layout.evaluate, y, d, e, outcome, y.shape[0])
     weight = sample_weight_at(samples, sample)
     for i in range(e.shape[0]):
         e[i] *= weight

@@ -22,7 +22,7 @@ import numpy as np
 from numba import prange
 
 from ..checks.arrays import Samples
-from ..compiling.addresses import address_in_memory, address_of, invoke, pointer_to
+from ..compiling.addresses import address_in_memory, address_of, pointer_to
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..formulas.elementary import is_finite, largest_number
 from ..functions.activations import Activation
@@ -33,9 +33,9 @@ from .linking import linked_by_address
 from .memory import HOST
 from .tiles.crew import LEAST_USE, chunks_of
 from .tiles.job import begin_call, fields, job_at, job_in
-from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps
+from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps, take_steps
 from .tiles.outcomes import add_one_by_one, sums_of_chunk
-from .tiles.phases import FEW, one_by_one
+from .tiles.phases import FEW, one_by_one, run_share
 from .tiles.workspace import chunk as chunk
 from .tiles.workspace import lanes
 from .tiles.workspace import nbytes as nbytes
@@ -79,14 +79,14 @@ def specialised(work: np.ndarray, widths: tuple[int, ...], activations: tuple[st
 def on_threads(phase: int, address: int, threads: int) -> None:
     """A phase of the job at an address on that many threads."""
     for thread in prange(threads):
-        invoke(phase, (job_at(address, None), np.int64(thread), threads))
+        run_share(phase, job_at(address, None), np.int64(thread), threads)
 
 
 @inlined
 def run(phase: Any, job: Any, threads: Any) -> None:
     """A phase of a job, without waking threads where one is enough."""
     if threads == 1:
-        invoke(phase, (job, 0, 1))
+        run_share(phase, job, 0, 1)
     else:
         on_threads(phase, address_in_memory(job), threads)
 
@@ -317,12 +317,9 @@ def descend_in_order(theta: Any, batch: Any, batches: Any, steps: Any, extras: A
 @inlined
 def descend_online(theta: Any, batch: Any, batches: Any, steps: Any, job: Any) -> Any:
     """Steps of one sample each, by the kernel that was compiled for the widths of this network."""
-    result, samples, order = pointer_to(job.E, np.float64), batch.samples, batch.order
+    result = pointer_to(job.E, np.float64)
     result[TOTAL_E] = steps.E
-    invoke(job.online, (theta, samples.X, samples.labels, samples.targets, samples.weights, order,
-                        np.int64(samples.labels.shape[0] > 0), np.int64(samples.weights.shape[0] > 0),
-                        np.int64(order.shape[0] > 0), batch.start, batches, theta.dtype.type(steps.rate),
-                        pointer_to(job.scratch, theta.dtype.type), result))
+    take_steps(job.online, theta, batch, batches, steps.rate, pointer_to(job.scratch, theta.dtype.type), result)
     return result[TOTAL_E], np.int64(result[TOTAL_CORRECT])
 
 

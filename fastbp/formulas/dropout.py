@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from ..compiling.addresses import INTEGER, pointer_type
-from ..compiling.decorators import formula, panel_loop
+from ..compiling.addresses import INTEGER, invoke, pointer_type
+from ..compiling.decorators import formula, inlined, panel_loop
 from .sampling import scramble
 
 #: Sets the keys of dropout apart from the order of samples, which has the same seed.
@@ -69,3 +69,9 @@ def drop_panel(dtype: str, samples: int) -> Any:
 
     return panel, (pointer_type(dtype), INTEGER, types.CPointer(INTEGER), INTEGER, INTEGER,
                    types.CPointer(types.float64))
+
+
+@inlined
+def drop_of_panel(address: Any, h: Any, units: Any, numbers: Any, key: Any, k: Any, rates: Any) -> None:
+    """h ← m ⊙ h / (1 - p) of a panel, by the function at an address that `drop_panel` describes."""
+    invoke(address, (h, units, numbers, key, k, rates))

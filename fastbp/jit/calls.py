@@ -9,8 +9,9 @@ from ..backends.linking import digest_of
 from ..backends.register import Entry, begin_use, end_use
 from ..backends.tiles.job import JOB_SIZE, begin_call, job_in
 from ..backends.tiles.outcomes import sums_of_chunk
+from ..backends.tiles.phases import run_share
 from ..checks.arguments import require_whole
-from ..compiling.addresses import address_in_memory, invoke, pointer, pointer_to
+from ..compiling.addresses import address_in_memory, pointer, pointer_to
 from ..compiling.cache import package_digest
 from ..compiling.decorators import kernel
 from ..formulas.elementary import is_finite
@@ -337,10 +338,10 @@ def _propagate(job: Any, n: Any, grad: Any) -> Any:
     for first in range(0, n, chunk):
         count = min(chunk, n - first)
         job.first, job.count = first, count
-        invoke(job.propagate_phase, (job, 0, 1))
+        run_share(job.propagate_phase, job, 0, 1)
         total += sums_of_chunk(job)[0]
         if grad != 0 and is_finite(total):
             job.target = grad
             job.alpha = 1.0
-            invoke(job.gradient_phase, (job, 0, 1))
+            run_share(job.gradient_phase, job, 0, 1)
     return total

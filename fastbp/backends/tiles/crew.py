@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import address_in_memory, invoke, pointer, pointer_to
+from ...compiling.addresses import address_in_memory, pointer, pointer_to
 from ...compiling.decorators import inlined
 from ...threads import share_of
 from .job import CALL_SIZE, job_at
 from .outcomes import sums_of_chunk
-from .phases import phase_arguments
+from .phases import phase_arguments, run_share
 
 #: Chunks are shared where at least this part of the threads' time is used: of 9 chunks two threads have 4 and 5.
 LEAST_USE = 0.8
@@ -49,8 +49,8 @@ def chunks_share(dtype: str) -> Any:
                 partial[p] = -T(0.0)  # -0 + x is x, for 0 and -0 too
             own.target, own.first = address_in_memory(partial), job.first + chunk * job.chunk
             own.count = min(job.chunk, job.count - chunk * job.chunk)
-            invoke(own.propagate_phase, (own, 0, 1))
-            invoke(own.gradient_phase, (own, 0, 1))
+            run_share(own.propagate_phase, own, 0, 1)
+            run_share(own.gradient_phase, own, 0, 1)
             losses[chunk], correct_ones[chunk] = sums_of_chunk(own)
 
     return share, phase_arguments(dtype)

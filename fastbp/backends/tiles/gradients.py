@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import invoke, pointer
+from ...compiling.addresses import pointer
 from ...compiling.decorators import inlined, subkernel
 from ...threads import share_of
-from .lane_gradient import COLUMNS
+from .lane_gradient import COLUMNS, add_lane_gradient
+from .product import add_gradient_tile
+from .sums import add_sums
 
 #: Tiles side by side in a block of columns use one row of δ, from the first-level cache, before the next row is taken;
 #: the h of a block, so many numbers, come from the second level.
@@ -80,12 +82,12 @@ def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
             rows, columns = units * (row + 1) // high - i, min(2 * width, inputs - column)
             delta = pointer(job.delta, (job.units[k] + i) * width)
             h = pointer(job.h_rows, (job.places[k - 1] + column) // width * job.in_block)
-            invoke(job.gradient_2 if columns > width else job.gradient_1,
-                   (rows, columns, alpha, pointer(target, job.weights_at[k] + i * inputs + column), inputs, delta,
-                    job.in_delta, h, job.in_block, count))
+            add_gradient_tile(job.gradient_2 if columns > width else job.gradient_1, rows, columns, alpha,
+                              pointer(target, job.weights_at[k] + i * inputs + column), inputs, delta, job.in_delta, h,
+                              job.in_block, count)
             if column == 0:
-                invoke(job.add_row_sums,
-                       (pointer(target, job.biases_at[k] + i), alpha, delta, rows, job.in_delta, count))
+                add_sums(job.add_row_sums, pointer(target, job.biases_at[k] + i), alpha, delta, rows, job.in_delta,
+                         count)
         place += high * wide
 
 
@@ -108,10 +110,10 @@ def add_lane_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
             i = units * row // high
             rows, columns = units * (row + 1) // high - i, min(COLUMNS, inputs - column)
             delta = pointer(job.delta, (job.units[k] + i) * width)
-            invoke(job.lane_gradient, (rows, columns, alpha, pointer(target, job.weights_at[k] + i * inputs + column),
-                                        inputs, delta, job.in_delta,
-                                        pointer(job.h, (job.places[k - 1] + column) * width), job.in_panel, panels))
+            add_lane_gradient(job.lane_gradient, rows, columns, alpha,
+                              pointer(target, job.weights_at[k] + i * inputs + column), inputs, delta, job.in_delta,
+                              pointer(job.h, (job.places[k - 1] + column) * width), job.in_panel, panels)
             if column == 0:
-                invoke(job.add_row_sums,
-                       (pointer(target, job.biases_at[k] + i), alpha, delta, rows, job.in_delta, count))
+                add_sums(job.add_row_sums, pointer(target, job.biases_at[k] + i), alpha, delta, rows, job.in_delta,
+                         count)
         place += high * wide

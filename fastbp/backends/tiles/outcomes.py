@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...compiling.addresses import INTEGER, pointer, pointer_to, pointer_type
+from ...compiling.addresses import INTEGER, invoke, pointer, pointer_to, pointer_type
 from ...compiling.decorators import inlined, panel_loop
 from ...functions.loss_panels import SAMPLE_CORRECT, SAMPLE_E
 from .host import host
@@ -31,6 +31,12 @@ def keep_outcomes(dtype: str) -> Any:
                 correct[s] = int(outcome[SAMPLE_CORRECT * lanes + s])
 
     return keep, (numbers, types.CPointer(types.float64), types.CPointer(INTEGER), INTEGER)
+
+
+@inlined
+def copy_outcomes(address: Any, outcome: Any, E: Any, correct: Any, count: Any) -> None:
+    """E and correct from an outcome, by the function at an address that `keep_outcomes` describes."""
+    invoke(address, (outcome, E, correct, count))
 
 
 @inlined

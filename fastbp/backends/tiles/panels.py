@@ -14,13 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import invoke, pointer
+from ...compiling.addresses import pointer
 from ...compiling.decorators import inlined, subkernel
+from ...formulas.dropout import drop_of_panel
+from ...functions.activations import activate_panel, delta_of_panel
 from ...functions.loss_panels import SAMPLE_E
+from ...functions.losses import loss_of_panel
+from .clipping import clip_gradients
 from .gradients import sums_by_lanes
 from .job import Slot, is_given
-from .product import FROM_BIAS, FROM_ZERO
-from .transpose import NARROW
+from .magnitude import raise_to_largest
+from .outcomes import copy_outcomes
+from .product import FROM_BIAS, FROM_ZERO, affine
+from .transpose import NARROW, transpose, transpose_columns
 
 #: Steps of one tile. The rows of W_k that W_kᵀ δ_k goes down are far apart in memory; so many of them are used again by
 #: the next columns before they leave the cache, even where they lie a power of two apart and share a few places in it.
@@ -37,7 +43,7 @@ def slot_rows(job: Any, slot: Any, p: Any) -> Any:
 @inlined
 def drop(job: Any, slot: Any, k: Any, p: Any, values: Any) -> None:
     """h_k ← m ⊙ h_k / (1 - p), and e_k likewise, of a panel."""
-    invoke(job.drop_units, (values, job.widths[k], slot_rows(job, slot, p)[1], job.key, k, job.rates))
+    drop_of_panel(job.drop_units, values, job.widths[k], slot_rows(job, slot, p)[1], job.key, k, job.rates)
 
 
 @inlined
@@ -46,12 +52,12 @@ def gather_rows(job: Any, source: Any, units: Any, begins: Any, panel: Any) -> N
     width = job.lanes
     if 2 * units <= width:
         for i in range(0, units, NARROW):
-            invoke(job.transpose_narrow, (pointer(source, i), begins, min(NARROW, units - i),
-                                          pointer(panel, i * width)))
+            transpose_columns(job.transpose_narrow, pointer(source, i), begins, min(NARROW, units - i),
+                              pointer(panel, i * width))
         return
     for i in range(0, units, width):
-        invoke(job.transpose_block, (pointer(source, i), begins, min(width, units - i), pointer(panel, i * width),
-                               job.steps, width, panel))
+        transpose(job.transpose_block, pointer(source, i), begins, min(width, units - i), pointer(panel, i * width),
+                  job.steps, width, panel)
 
 
 @subkernel(inline=True)
@@ -72,8 +78,8 @@ def gather_inputs(job: Any, slot: Slot, panel: int, p: int) -> None:
         gather_rows(job, job.X, inputs, begins, h)
         return
     for j in range(0, inputs, width):
-        invoke(job.gather, (pointer(job.X, j), begins, min(width, inputs - j), pointer(h, j * width), job.steps, width,
-                            pointer(job.h_rows, j // width * job.in_block + begin * width)))
+        transpose(job.gather, pointer(job.X, j), begins, min(width, inputs - j), pointer(h, j * width), job.steps,
+                  width, pointer(job.h_rows, j // width * job.in_block + begin * width))
 
 
 @subkernel(inline=True)
@@ -81,9 +87,8 @@ def keep_rows(job: Any, slot: Slot, k: int, panel: int, p: int) -> None:
     """h_k of a panel, sample after sample, for phase 2."""
     width = job.lanes
     for i in range(job.places[k], job.places[k] + job.widths[k], width):
-        invoke(job.transpose_block, (pointer(slot.h, p * job.in_panel + i * width), job.steps, width,
-                               pointer(job.h_rows, i // width * job.in_block + panel * width * width), job.steps,
-                               width, slot.h))
+        transpose(job.transpose_block, pointer(slot.h, p * job.in_panel + i * width), job.steps, width,
+                  pointer(job.h_rows, i // width * job.in_block + panel * width * width), job.steps, width, slot.h)
 
 
 @subkernel
@@ -94,8 +99,8 @@ def scatter(job: Any, slot: Slot, p: int, values: Any, units: int, target: Any, 
     for s in range(width):
         begins[s] = (numbers[s] * block + i) * units
     for j in range(0, units, width):
-        invoke(job.transpose_block, (pointer(values, j * width), job.steps, width, pointer(target, j), begins,
-                               min(width, units - j), values))
+        transpose(job.transpose_block, pointer(values, j * width), job.steps, width, pointer(target, j), begins,
+                  min(width, units - j), values)
 
 
 @subkernel(inline=True)
@@ -115,7 +120,7 @@ def evaluate(job: Any, slot: Slot, y: Any, panel: int, p: int) -> None:
         for s in range(width):
             begins[s] = numbers[s] * outputs
         gather_rows(job, job.targets, outputs, begins, d)
-    invoke(job.evaluate, (y, d, e, outcome, outputs))
+    loss_of_panel(job.evaluate, y, d, e, outcome, outputs)
     if is_given(weights):
         for s in range(width):
             weight = weights[numbers[s]]
@@ -123,16 +128,16 @@ def evaluate(job: Any, slot: Slot, y: Any, panel: int, p: int) -> None:
             for i in range(outputs):
                 e[i * width + s] *= weight
     begin = panel * width
-    invoke(job.keep_outcomes, (outcome, pointer(job.E, begin), pointer(job.correct, begin),
-                               min(width, job.count - begin)))
+    copy_outcomes(job.keep_outcomes, outcome, pointer(job.E, begin), pointer(job.correct, begin),
+                  min(width, job.count - begin))
 
 
 @subkernel
 def clip(job: Any, slot: Slot, panel: int, p: int) -> None:
     """‖∇L‖ of every sample of a panel, which is written down where wanted, and its δ clipped."""
     squares, norms = pointer(slot.squares, p * job.in_squares), job.norms
-    invoke(job.clip_panel, (pointer(slot.h, p * job.in_panel), pointer(job.delta, panel * job.in_delta), job.widths,
-                      job.places, job.units, job.depth, job.clip_norm, squares))
+    clip_gradients(job.clip_panel, pointer(slot.h, p * job.in_panel), pointer(job.delta, panel * job.in_delta),
+                   job.widths, job.places, job.units, job.depth, job.clip_norm, squares)
     if is_given(norms):
         numbers = slot_rows(job, slot, p)[1]
         for s in range(min(job.lanes, job.count - panel * job.lanes)):
@@ -213,19 +218,19 @@ def forward_layer(job: Any, slot: Any, k: Any, panel: Any, panels: Any) -> None:
     """a_k = W_k h_{k-1} + b_k and h_k = g_k(a_k) of some panels."""
     width, units, inputs = job.lanes, job.widths[k], job.widths[k - 1]
     here = job.places[k] * width
-    invoke(job.affine, (units, FROM_BIAS, pointer(job.theta, job.biases_at[k]), pointer(slot.a, here), job.in_panel,
-                        pointer(job.theta, job.weights_at[k]), inputs, 1, pointer(slot.h, job.places[k - 1] * width),
-                        job.in_panel, inputs, panels, ROW_STEPS))
+    affine(job.affine, units, FROM_BIAS, pointer(job.theta, job.biases_at[k]), pointer(slot.a, here), job.in_panel,
+           pointer(job.theta, job.weights_at[k]), inputs, 1, pointer(slot.h, job.places[k - 1] * width), job.in_panel,
+           inputs, panels, ROW_STEPS)
     for p in range(panels):
         h_k = pointer(slot.h, p * job.in_panel + here)
-        invoke(job.apply[k], (pointer(slot.a, p * job.in_panel + here), h_k, units))
+        activate_panel(job.apply[k], pointer(slot.a, p * job.in_panel + here), h_k, units)
         if job.drop_units != 0:
             drop(job, slot, k, p, h_k)
         if k < job.depth and job.keeps:
             if not sums_by_lanes(job):
                 keep_rows(job, slot, k, panel + p, p)
             if job.notes_largest:
-                invoke(job.note_largest, (h_k, units * width, pointer(slot.largest, k)))
+                raise_to_largest(job.note_largest, h_k, units * width, pointer(slot.largest, k))
 
 
 @inlined
@@ -238,14 +243,13 @@ def backward_layer(job: Any, slot: Any, k: Any, panel: Any, panels: Any) -> None
         values = p * job.in_panel + job.places[k] * width
         a_k, h_k, e_k = pointer(slot.a, values), pointer(slot.h, values), pointer(slot.e, p * job.in_error)
         if job.drop_units != 0:
-            invoke(job.apply[k], (a_k, h_k, units))  # g' takes the h of the formula
+            activate_panel(job.apply[k], a_k, h_k, units)  # g' takes the h of the formula
             drop(job, slot, k, p, e_k)
-        invoke(job.apply_delta[k], (a_k, h_k, e_k, delta_k, units))
+        delta_of_panel(job.apply_delta[k], a_k, h_k, e_k, delta_k, units)
         if job.drop_units != 0 and (clips(job) or sums_by_lanes(job)):
             drop(job, slot, k, p, h_k)
         if job.notes_largest:
-            invoke(job.note_largest, (delta_k, units * width, pointer(slot.largest, job.in_largest + k)))
+            raise_to_largest(job.note_largest, delta_k, units * width, pointer(slot.largest, job.in_largest + k))
     if k > job.lowest:
-        invoke(job.affine, (inputs, FROM_ZERO, job.theta, slot.e, job.in_error, pointer(job.theta, job.weights_at[k]),
-                            1, inputs, pointer(job.delta, panel * job.in_delta + here), job.in_delta, units, panels,
-                            COLUMN_STEPS))
+        affine(job.affine, inputs, FROM_ZERO, job.theta, slot.e, job.in_error, pointer(job.theta, job.weights_at[k]),
+               1, inputs, pointer(job.delta, panel * job.in_delta + here), job.in_delta, units, panels, COLUMN_STEPS)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import INTEGER
+from ...compiling.addresses import INTEGER, invoke
 from ...compiling.decorators import inlined
 from ...threads import share_of
 from .gradients import add_lane_tiles, add_tiles, sums_by_lanes
@@ -19,6 +19,12 @@ FEW = 4
 def phase_arguments(dtype: str) -> tuple[Any, ...]:
     """The types of a phase's arguments."""
     return job_type(dtype), INTEGER, INTEGER
+
+
+@inlined
+def run_share(phase: Any, job: Any, thread: Any, threads: Any) -> None:
+    """A thread's share of the phase at an address."""
+    invoke(phase, (job, thread, threads))
 
 
 @inlined

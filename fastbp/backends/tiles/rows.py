@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import invoke, pointer
+from ...compiling.addresses import pointer
 from ...compiling.decorators import inlined, subkernel
+from ...functions.activations import activate_panel, delta_of_panel
 from ..sample import clip_factor
 from .job import is_given, slot_of
+from .magnitude import raise_to_largest
 from .panels import clips, evaluate, has_targets, unit_vector
+from .row_products import add_outer_product, affine_row, transposed_product
 
 #: As many rows of W_1 catch up before they are used: a multiple of those that `dot_rows` takes at once.
 ROWS_IN_CACHE = 8
@@ -45,15 +48,15 @@ def propagate_rows(job: Any) -> None:
             if k < depth:
                 units, here = job.widths[k], s * job.in_row + job.places[k]
                 h_k = pointer(job.h, here)
-                invoke(job.apply[k], (pointer(job.a, here), h_k, (units + width - 1) // width))
+                activate_panel(job.apply[k], pointer(job.a, here), h_k, (units + width - 1) // width)
                 if job.notes_largest:
-                    invoke(job.note_largest, (h_k, units, pointer(job.largest, k)))
+                    raise_to_largest(job.note_largest, h_k, units, pointer(job.largest, k))
     a_L, h_L = job.a_panel, job.h_panel
     for s in range(samples):  # what the other lanes hold is computed with, and not used
         row = pointer(job.a, s * job.in_row + last)
         for i in range(outputs):
             a_L[i * width + s] = row[i]
-    invoke(job.apply[depth], (a_L, h_L, outputs))
+    activate_panel(job.apply[depth], a_L, h_L, outputs)
     Y = job.Y
     if is_given(Y):
         for s in range(samples):
@@ -68,7 +71,7 @@ def propagate_rows(job: Any) -> None:
         if job.jacobian:
             unit_vector(e, o, outputs, width)
         delta_L = job.delta
-        invoke(job.apply_delta[depth], (a_L, h_L, e, delta_L, outputs))
+        delta_of_panel(job.apply_delta[depth], a_L, h_L, e, delta_L, outputs)
         for s in range(samples):
             delta = pointer(job.delta_rows, s * job.in_row)
             for i in range(outputs):
@@ -76,7 +79,7 @@ def propagate_rows(job: Any) -> None:
             for k in range(depth, 0, -1):
                 delta_k = pointer(delta, job.places[k])
                 if job.notes_largest:
-                    invoke(job.note_largest, (delta_k, job.widths[k], pointer(job.largest, job.in_largest + k)))
+                    raise_to_largest(job.note_largest, delta_k, job.widths[k], pointer(job.largest, job.in_largest + k))
                 if k > job.lowest:
                     backward_row(job, delta, s, k)
             if clips(job):
@@ -121,22 +124,23 @@ def forward_row(job: Any, s: Any, k: Any, before: Any) -> None:
     for i in range(0, units, rows):
         count, W = min(rows, units - i), pointer(theta, job.weights_at[k] + i * inputs)
         if behind:
-            invoke(job.add_outer, (count, type(theta[0])(job.alpha), pointer(job.delta_rows, job.places[1] + i),
-                                   pointer(job.X, before * inputs), inputs, W, inputs))
-        invoke(job.dot_rows, (count, pointer(theta, job.biases_at[k] + i), pointer(job.a, here + i), W, inputs,
-                              h_prev, inputs))
+            add_outer_product(job.add_outer, count, type(theta[0])(job.alpha),
+                              pointer(job.delta_rows, job.places[1] + i), pointer(job.X, before * inputs), inputs, W,
+                              inputs)
+        affine_row(job.dot_rows, count, pointer(theta, job.biases_at[k] + i), pointer(job.a, here + i), W, inputs,
+                   h_prev, inputs)
 
 
 @inlined
 def backward_row(job: Any, delta: Any, s: Any, k: Any) -> None:
     """e_{k-1} = W_kᵀ δ_k, and δ_{k-1} = e_{k-1} ⊙ g'_{k-1}(a_{k-1}) below the first layer's."""
     inputs, width = job.widths[k - 1], job.lanes
-    invoke(job.combine_rows, (job.widths[k], pointer(delta, job.places[k]), pointer(job.theta, job.weights_at[k]),
-                              inputs, job.e, inputs))
+    transposed_product(job.combine_rows, job.widths[k], pointer(delta, job.places[k]),
+                       pointer(job.theta, job.weights_at[k]), inputs, job.e, inputs)
     if k > 1:
         here = s * job.in_row + job.places[k - 1]
-        invoke(job.apply_delta[k - 1], (pointer(job.a, here), pointer(job.h, here), job.e,
-                                        pointer(delta, job.places[k - 1]), (inputs + width - 1) // width))
+        delta_of_panel(job.apply_delta[k - 1], pointer(job.a, here), pointer(job.h, here), job.e,
+                       pointer(delta, job.places[k - 1]), (inputs + width - 1) // width)
 
 
 @subkernel
@@ -148,8 +152,8 @@ def add_outer_products(job: Any, alpha: Any) -> None:
             units, inputs = job.widths[k], job.widths[k - 1]
             delta_k = pointer(job.delta_rows, s * job.in_row + job.places[k])
             if k > 1 or not job.behind:
-                invoke(job.add_outer, (units, alpha, delta_k, input_row(job, s, k - 1), inputs,
-                                       pointer(target, job.weights_at[k]), inputs))
+                add_outer_product(job.add_outer, units, alpha, delta_k, input_row(job, s, k - 1), inputs,
+                                  pointer(target, job.weights_at[k]), inputs)
             b = pointer(target, job.biases_at[k])
             for i in range(units):
                 b[i] += alpha * delta_k[i]

@@ -8,9 +8,9 @@ from ...backends.tiled import run
 from ...backends.tiles.job import fields, job_in
 from ...backends.tiles.panels import COLUMN_STEPS, ROW_STEPS
 from ...backends.tiles.phases import FEW, phase_arguments
-from ...backends.tiles.product import FROM_BIAS, FROM_ZERO
+from ...backends.tiles.product import FROM_BIAS, FROM_ZERO, affine
 from ...backends.tiles.workspace import lanes, workspace
-from ...compiling.addresses import address_of, invoke, pointer
+from ...compiling.addresses import address_of, pointer
 from ...compiling.decorators import inlined, kernel
 from ...layout import aligned_zeros
 from ...threads import allowed, share_of
@@ -97,11 +97,10 @@ def layer_sums(dtype: str) -> Any:
     def share(job: Any, thread: int, threads: int) -> None:
         begin, end, group = panels_of(job, thread, threads)
         for panel in range(begin, end, group):
-            invoke(job.affine, (job.outputs, FROM_BIAS, pointer(job.theta, job.biases_at[1]),
-                                pointer(job.a, panel * job.in_panel + job.places[1] * job.lanes), job.in_panel,
-                                pointer(job.theta, job.weights_at[1]), job.inputs, 1,
-                                pointer(job.h, panel * job.in_panel), job.in_panel, job.inputs,
-                                min(group, end - panel), ROW_STEPS))
+            affine(job.affine, job.outputs, FROM_BIAS, pointer(job.theta, job.biases_at[1]),
+                   pointer(job.a, panel * job.in_panel + job.places[1] * job.lanes), job.in_panel,
+                   pointer(job.theta, job.weights_at[1]), job.inputs, 1, pointer(job.h, panel * job.in_panel),
+                   job.in_panel, job.inputs, min(group, end - panel), ROW_STEPS)
 
     return share, phase_arguments(dtype)
 
@@ -111,9 +110,9 @@ def layer_errors(dtype: str) -> Any:
     def share(job: Any, thread: int, threads: int) -> None:
         begin, end, group = panels_of(job, thread, threads)
         for panel in range(begin, end, group):
-            invoke(job.affine, (job.inputs, FROM_ZERO, job.theta, pointer(job.e, panel * job.in_error), job.in_error,
-                                pointer(job.theta, job.weights_at[1]), 1, job.inputs,
-                                pointer(job.delta, panel * job.in_delta + job.units[1] * job.lanes), job.in_delta,
-                                job.outputs, min(group, end - panel), COLUMN_STEPS))
+            affine(job.affine, job.inputs, FROM_ZERO, job.theta, pointer(job.e, panel * job.in_error), job.in_error,
+                   pointer(job.theta, job.weights_at[1]), 1, job.inputs,
+                   pointer(job.delta, panel * job.in_delta + job.units[1] * job.lanes), job.in_delta, job.outputs,
+                   min(group, end - panel), COLUMN_STEPS)
 
     return share, phase_arguments(dtype)
