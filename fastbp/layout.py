@@ -32,6 +32,16 @@ class Layout(NamedTuple):
     digest: int              # one number for widths, dtype, functions and process; 0 before the addresses are written
     register: int            # the address of the register of workspaces, or 0; see `register`
 
+    @property
+    def is_linked(self) -> bool:
+        """Whether its functions are filled in."""
+        return self.itemsize > 0
+
+    @property
+    def has_addresses(self) -> bool:
+        """Whether its functions are called by address, on panels of `lanes` samples."""
+        return self.is_linked
+
 
 def make_layout(widths: Sequence[int]) -> Layout:
     """Lay out W_1, b_1, …, W_L, b_L one after another.

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import threads
 from .backends import backend_named
-from .backends.contract import NO_EXTRAS, Extras
+from .backends.contract import NO_EXTRAS, NO_NORMS, NO_ORDER, Batch, Extras, Wanted
 from .backends.workspaces import Shelf
 from .checks.arguments import (
     checked_clip_norm,
@@ -29,8 +29,6 @@ from .layout import Views, bias_vector, make_layout, weight_matrix
 from .optimizers.optimizer import DivergenceError
 from .optimizers.settings import SGD
 from .pace import Pace, paces_of
-
-NO_ORDER, NO_NORMS = np.empty(0, np.int64), np.empty(0)
 
 
 class Network:
@@ -65,10 +63,10 @@ class Network:
     def _prepare(self, backend: str) -> None:
         """Set what is not pickled: the backend, the layout, the paces, and arrays for results that are not wanted."""
         self._backend_name, self._backend = backend_named(backend)
-        self._layout = make_layout(self._widths)
+        self._layout, self._is_linked = make_layout(self._widths), False
         self._paces = paces_of(self._backend_name, self._dtype.name, self._widths)
-        self._no_results = (no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
-                            no_rows(self._dtype, self._widths[0]))
+        self._no_results = Wanted(no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
+                                  no_rows(self._dtype, self._widths[0]), NO_NORMS)
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -110,7 +108,7 @@ class Network:
     @property
     def layout(self) -> Any:
         """The shape as data: where each layer lies in theta, and the addresses of its compiled functions."""
-        if self._layout.itemsize == 0:  # nothing is compiled before it is needed
+        if not self._is_linked:  # nothing is compiled before it is needed
             self._link()
         return self._layout
 
@@ -119,7 +117,7 @@ class Network:
         linked = self._backend.linked(self._layout, self._activations, self._loss, self._dtype)
         kind = self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss
         self._shelf: Shelf = self._backend.memory.shelves.shelf(kind, self._backend, linked, self._dtype)
-        self._layout = linked
+        self._layout, self._is_linked = linked, True
 
     @property
     def theta(self) -> np.ndarray:
@@ -194,7 +192,7 @@ class Network:
         memory = self._backend.memory
         samples = memory.as_inputs(X, self._dtype, self._widths[0], self._widths[-1])
         Y: np.ndarray = memory.empty((len(samples.X), self._widths[-1]), self._dtype, X)
-        self._propagate(samples, Y=Y)
+        self._in_slices(1, self._predict, samples, Y)
         return Y
 
     def loss_value(self, X: Any, d: Any, sample_weight: Any = None) -> float:
@@ -215,7 +213,7 @@ class Network:
         TypeError, ValueError
             If an argument is not as described; it is named.
         """
-        return self._propagate(self.checked_samples(X, d, sample_weight))[0]
+        return self._in_slices(1, self._propagate, self.checked_samples(X, d, sample_weight), self._no_results)[0]
 
     def evaluate(self, X: Any, d: Any, sample_weight: Any = None) -> tuple[float, float]:
         """E, and the share of the samples that is classified correctly.
@@ -228,7 +226,7 @@ class Network:
 
     def evaluate_samples(self, samples: Samples) -> tuple[float, float]:
         """E and the share of correct samples, of samples that were checked before; see `evaluate`."""
-        E, correct = self._propagate(samples)
+        E, correct = self._in_slices(1, self._propagate, samples, self._no_results)
         return E, correct / len(samples.X) if self._loss.is_classification else float("nan")
 
     def require_writeable(self) -> None:
@@ -260,12 +258,18 @@ class Network:
             Σ_s w_s L_s, whether gradients are clipped or not.
         """
         C = checked_clip_norm("clip_norm", clip_norm)
-        return self._propagate(self.checked_samples(X, d, sample_weight), grad=self._grad,
-                               extras=NO_EXTRAS._replace(clip_norm=C))[0]
+        extras = Extras(C, 0, 0, 0) if C else NO_EXTRAS
+        samples = self.checked_samples(X, d, sample_weight)
+        return self._in_slices(3, self._propagate, samples, self._for_gradient(), extras)[0]
 
     def accumulate_samples(self, samples: Samples) -> float:
         """Add ∇E of samples that were checked before to the running gradient, and return E."""
-        return self._propagate(samples, grad=self._grad)[0]
+        return self._in_slices(3, self._propagate, samples, self._for_gradient())[0]
+
+    def _for_gradient(self) -> Wanted:
+        """The running gradient."""
+        _, no_Y, no_E0, no_norms = self._no_results
+        return Wanted(self._grad, no_Y, no_E0, no_norms)
 
     def gradient_norms(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
         """‖g_s‖ of every sample's gradient g_s = w_s ∇L_s, (n,) float64.
@@ -315,7 +319,7 @@ class Network:
         memory = self._backend.memory
         norms = memory.zeros(len(samples.X), np.dtype(np.float64))
         total = memory.zeros(self._layout.size, self._dtype)
-        self._propagate(samples, grad=total, norms=norms)
+        self._in_slices(3, self._propagate, samples, self._no_results._replace(grad=total, norms=norms))
         return norms, total
 
     def input_gradient(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
@@ -325,7 +329,8 @@ class Network:
         """
         samples = self.checked_samples(X, d, sample_weight)
         E0: np.ndarray = self._backend.memory.empty(samples.X.shape, self._dtype, X)
-        self._propagate(samples, E0=E0)
+        no_grad, no_Y, _, nobody = self._no_results
+        self._in_slices(2, self._propagate, samples, Wanted(no_grad, no_Y, E0, nobody))
         return E0
 
     def step(self, learning_rate: float) -> None:
@@ -355,32 +360,37 @@ class Network:
         return self._backend.memory.as_samples(X, d, sample_weight, self._dtype, self._widths[0], self._widths[-1],
                                                self._loss.targets)
 
-    def _propagate(self, samples: Samples, *, grad: np.ndarray | None = None, Y: np.ndarray | None = None,
-                   E0: np.ndarray | None = None, norms: np.ndarray = NO_NORMS,
+    def _propagate(self, start: int, stop: int, E: float, work: Any, threads: int, samples: Samples, wanted: Wanted,
                    extras: Extras = NO_EXTRAS) -> tuple[float, int]:
-        """E and the number of correct samples, by `Backend.propagate` in slices that Ctrl-C can end.
+        return self._backend.propagate(self._theta, self._layout, Batch(samples, NO_ORDER, start, stop), E, wanted,
+                                       extras, work, threads)
 
-        grad, Y, E0, norms : where results are written; those that are not given are not computed.
+    def _predict(self, start: int, stop: int, E: float, work: Any, threads: int, samples: Samples,
+                 Y: Any) -> tuple[float, int]:
+        self._backend.predict(self._theta, self._layout, samples, Y, start, stop, work, threads)
+        return E, 0
+
+    def _in_slices(self, passes: int, call: Callable[..., tuple[float, int]], samples: Samples,
+                   *given: Any) -> tuple[float, int]:
+        """E and correct samples of ``call(start, stop, E, work, threads, samples, *given)`` over all samples.
+
+        It is called for slices, between which Ctrl-C may end it.
+
+        passes : 1 forward, 2 with errors, 3 with gradients.
         """
-        n, layout = len(samples.X), self.layout
-        passes = 3 if grad is not None else 2 if E0 is not None else 1
-        no_grad, no_Y, no_E0 = self._no_results
-        grad = no_grad if grad is None else grad
-        Y = no_Y if Y is None else Y
-        E0 = no_E0 if E0 is None else E0
-        E, correct, start, operations = 0.0, 0, 0, 6.0 * layout.size * n
+        n = len(samples.X)
+        operations = 6.0 * self.layout.size * n
         idle = self._shelf.take(n)
         try:
             with threads.allowed(operations if self._backend.parallel else 0.0) as count:
                 if operations < threads.SMALL_CALL:  # too short to look at the clock
-                    return self._backend.propagate(self._theta, layout, samples, NO_ORDER, 0, n, E, grad, Y, E0,
-                                                   norms, extras, idle.work, count)
-                pace, chunk = self.pace(("call", passes), passes), self._shelf.chunk
+                    return call(0, n, 0.0, idle.work, count, samples, *given)
+                E, correct, start, chunk = 0.0, 0, 0, self._shelf.chunk
+                pace = self.pace(("call", passes), passes)
                 while start < n:
                     begin, (team, budget) = time.perf_counter(), pace.next_slice(count)
                     stop = min(start + max(1, budget // chunk) * chunk, n)
-                    E, more = self._backend.propagate(self._theta, layout, samples, NO_ORDER, start, stop, E, grad, Y,
-                                                      E0, norms, extras, idle.work, team)
+                    E, more = call(start, stop, E, idle.work, team, samples, *given)
                     pace.learn(team, time.perf_counter() - begin, stop - start)
                     start, correct = stop, correct + more
         finally:
@@ -396,7 +406,7 @@ class Network:
 
     def workspace(self, samples: int) -> AbstractContextManager[Any]:
         """A workspace for kernel calls, which no other thread has meanwhile."""
-        if self._layout.itemsize == 0:
+        if not self._is_linked:
             self._link()
         return self._shelf.workspace(samples)
 
@@ -411,7 +421,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """All attributes but those that `_prepare` sets; None for a gradient of zero, as training leaves it."""
-        prepared = ("_backend", "_layout", "_paces", "_shelf", "_no_results")
+        prepared = ("_backend", "_layout", "_is_linked", "_paces", "_shelf", "_no_results")
         state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         theta, grad = map(self._backend.memory.to_host, (self._theta, self._grad))
         return state | {"_theta": theta, "_grad": grad if grad.any() else None}

@@ -16,7 +16,7 @@ from tolerances import DTYPES, ROUNDING, assert_close
 
 import fastbp
 from fastbp import MLP, jit
-from fastbp.backends.tiles import job as jobs
+from fastbp.backends.tiles.job import fields
 from fastbp.jit import arguments as jit_arguments
 
 NETWORKS = {
@@ -285,7 +285,7 @@ def test_results_that_are_not_finite():
 def test_parts_before_one_that_is_not_finite_are_added():
     net, X, d = drawn("targets", 300, "float32")
     work = jit.workspace(net.layout)
-    part = work[jit_arguments.HEADER_SIZE + jobs.CHUNK]
+    part = fields(work[jit_arguments.HEADER_SIZE :]).chunk
     expected = np.zeros_like(net.theta)
     assert jit.accumulate_gradient(net.theta, net.layout, X[:part], d[:part], expected, work)[1] == jit.OK
     d[part] = 3e38

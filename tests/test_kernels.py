@@ -59,15 +59,15 @@ import sys
 import numpy as np
 import fastbp
 from fastbp import MLP, SGD
-from fastbp.backends.tiles import job as jobs
+from fastbp.backends.tiles.job import fields
 
 dtype = sys.argv[1]
 rng = np.random.default_rng(0)
 # the last chunk may be of samples that go one by one; gradients of the second network are kept in several rounds
 for widths, chunks, rest in [([4, 9, 3], 9, 3), ([4, 9, 3], 9, 100), ([200, 200, 5], 21, 1)]:
     with MLP(widths, dtype=dtype, backend="tiled").workspace(10**5) as job:
-        n = chunks * int(job[jobs.CHUNK]) + rest
-        assert job[jobs.CREW_SIZE] == 4
+        n = chunks * int(fields(job).chunk) + rest
+        assert fields(job).crew_size == 4
     X = rng.normal(size=(n, widths[0])).astype(dtype)
     labels, weights = rng.integers(0, widths[-1], n), rng.uniform(size=n)
     results = set()

@@ -23,8 +23,8 @@ from tolerances import DTYPES, ROUNDING, assert_close
 import fastbp
 from fastbp import MLP, SGD, DivergenceError
 from fastbp.backends import tiled
-from fastbp.backends.tiles import job as jobs
 from fastbp.backends.tiles import online
+from fastbp.backends.tiles.job import fields
 from fastbp.functions.activations import ACTIVATIONS
 
 HIDDEN = [activation.name for activation in ACTIVATIONS if activation.g is not None]
@@ -93,7 +93,7 @@ def test_a_workspace_has_at_most_64_mebibytes_for_any_number_of_threads(widths, 
         job = tiled.workspace(layout, np.dtype(dtype), 10**6, threads)
         reserved, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert 2 * job[jobs.CHUNK] * 8 < reserved <= 2**26
+        assert 2 * fields(job).chunk * 8 < reserved <= 2**26
 
 
 # ---- steps that are taken while the gradient is computed -------------------------------------------------------------
@@ -104,7 +104,7 @@ WIDTHS, NAMES = (33, 17, 9), ("tanh", "identity")
 def chunk_of(dtype):
     """How many samples of this network one chunk holds."""
     with MLP(WIDTHS, dtype=dtype, backend="tiled").workspace(10**6) as job:
-        return int(job[jobs.CHUNK])
+        return int(fields(job).chunk)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -217,7 +217,7 @@ def taken(monkeypatch):
 
     def noted(*arguments):
         work = specialised(*arguments)
-        found.append(work[jobs.ONLINE] != 0)
+        found.append(fields(work).online != 0)
         return work
 
     monkeypatch.setattr(online, "MIN_STEPS", 1)

@@ -9,22 +9,22 @@ from tolerances import DTYPES, ROUNDING, assert_close
 
 from fastbp.backends.tiles.gradients import costs, lanes_cost_less
 from fastbp.backends.tiles.host import host
-from fastbp.backends.tiles.lane_gradient import COLUMNS, lane_gradient, lane_rows
-from fastbp.backends.tiles.transpose import NARROW, transpose_narrow
-from fastbp.compiling.addresses import address_of, invoke
+from fastbp.backends.tiles.lane_gradient import COLUMNS, add_lane_gradient, lane_gradient, lane_rows
+from fastbp.backends.tiles.transpose import NARROW, transpose_columns, transpose_narrow
+from fastbp.compiling.addresses import address_of
 from fastbp.compiling.decorators import kernel
 
 
 @kernel
 def call_lane_gradient(address, rows, columns, alpha, C, c_row, A, a_panel, B, b_panel, panels):
     """C by a tile."""
-    invoke(address, (rows, columns, alpha, C, c_row, A, a_panel, B, b_panel, panels))
+    add_lane_gradient(address, rows, columns, alpha, C, c_row, A, a_panel, B, b_panel, panels)
 
 
 @kernel
 def call_transpose(address, source, begins, columns, target):
     """The target by a narrow block."""
-    invoke(address, (source, begins, columns, target))
+    transpose_columns(address, source, begins, columns, target)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

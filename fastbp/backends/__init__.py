@@ -57,7 +57,7 @@ def backend_named(name: str) -> tuple[str, Backend]:
 def _pickled(layout: Layout) -> tuple[Any, ...]:
     """What a layout is pickled as: the settings of its functions, because their addresses are of this process."""
     widths = layout.widths.tolist()
-    if layout.itemsize == 0:
+    if not layout.is_linked:
         return make_layout, (widths,)
     if layout.digest != digest_of(layout):
         raise TypeError("layout: expected net.layout as it is, found one that was changed, or has addresses of another "

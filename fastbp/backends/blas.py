@@ -24,7 +24,7 @@ except ImportError as error:
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, weight_matrix
-from .contract import Extras, longest_chunk
+from .contract import Batch, Extras, Wanted, longest_chunk, predict_by
 from .memory import HOST
 from .sample import (
     activate,
@@ -166,10 +166,12 @@ def add_weight_gradient(grad: Any, layout: Layout, k: int, delta: Any, H_prev: A
 
 
 @kernel
-def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, E: float, grad: Any, Y: Any,
-              E0: Any, norms: Any, extras: Extras, work: Workspace, threads: int) -> Any:
-    """E and ∇E of the samples order[start:stop], chunk after chunk; see `Backend.propagate`."""
-    lowest = lowest_error(layout, grad, E0)
+def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: Workspace,
+              threads: int) -> Any:
+    """E and ∇E of the samples of a batch, chunk after chunk; see `Backend.propagate`."""
+    samples, order, start, stop = batch
+    grad, Y, E0, norms = wanted
+    lowest = lowest_error(layout, wanted)
     chunk = work.d.shape[0]
     total, correct = E, 0
     for first in range(start, stop, chunk):
@@ -199,4 +201,5 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
     return total, correct
 
 
+predict = predict_by(propagate)
 train = training_loop("train_blas", propagate)

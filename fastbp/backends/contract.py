@@ -4,7 +4,7 @@ A backend is a module with the functions of `Backend`. All arrays are checked be
 allocates nothing but its workspace, raises nothing, and gives E as a sum over samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,14 +19,32 @@ from .memory import Memory
 class Extras(NamedTuple):
     """What a training may add to the formulas. It has numbers alone, because a tuple of arrays costs more to pass."""
 
-    clip_norm: float  # C, to which every sample's gradient is clipped before it is added: its δ is multiplied by
-                      # min(1, C / ‖w ∇L‖). 0 for none
-    drop: int         # the address of the function that drops units, or 0; see `dropout.drop_panel`
-    rates: int        # the address of the rates of the layers k = 0 … L, (L+1,) float64
-    key: int          # of the epoch; see `dropout.epoch_key`
+    clip_norm: float    # C, to which every sample's gradient is clipped before it is added: its δ is multiplied by
+                        # min(1, C / ‖w ∇L‖). 0 for none
+    drop_address: int   # of the function that drops units, or 0; see `dropout.drop_panel`
+    rates_address: int  # of the rates of the layers k = 0 … L, (L+1,) float64
+    key: int            # of the epoch; see `dropout.epoch_key`
 
-#: The formulas as they are.
-NO_EXTRAS = Extras(0.0, 0, 0, 0)
+class Batch(NamedTuple):
+    """The samples order[start:stop]."""
+
+    samples: Samples  # without labels and targets there is no loss, and nothing goes back
+    order: Any        # (n,) int64, or (0,) for the samples start … stop - 1 themselves
+    start: int
+    stop: int
+
+
+class Wanted(NamedTuple):
+    """Where results go; what is not wanted is empty."""
+
+    grad: Any   # (P,), or (0,): ∇E is added, every coordinate in the order of the samples
+    Y: Any      # (n, N_L), or (0, N_L): y = h_L of each sample, in the sample's own row
+    E0: Any     # (n, N_0), or (0, N_0): e_0 = ∇_x E of each sample, in the sample's own row
+    norms: Any  # (n,) float64, or (0,): ‖w ∇L‖ of each sample, at the sample's own place; only with `grad`
+
+
+#: The formulas as they are, the order of X, and no norms.
+NO_EXTRAS, NO_ORDER, NO_NORMS = Extras(0.0, 0, 0, 0), np.empty(0, np.int64), np.empty(0)
 
 
 class Backend(Protocol):
@@ -56,30 +74,20 @@ class Backend(Protocol):
                     dtype: np.dtype, batch_size: int, steps: int) -> Any:
         """The workspace, with whatever is worth compiling for that many plain steps of this very network."""
 
-    def propagate(self, theta: Any, layout: Layout, samples: Samples, order: Any, start: int, stop: int, E: float,
-                  grad: Any, Y: Any, E0: Any, norms: Any, extras: Extras, work: Any,
+    def propagate(self, theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: Any,
                   threads: int) -> tuple[float, int]:
-        """E and the number of correct samples of order[start:stop]; adds ∇E, and writes Y, E0 and norms.
+        """E and the number of correct samples of a batch; adds ∇E, and writes Y, E0 and norms.
 
-        It is called from Python, and in compiled code from `train`.
+        It is called from Python, where it drops no units, and in compiled code from `train`.
 
         Parameters
         ----------
         theta : (P,)
         layout : Layout
-        samples : Samples
-            Without labels and targets there is no loss, and nothing goes back.
-        order : (n,) int64, or (0,) for the samples start … stop - 1 themselves
+        batch : Batch
         E : float
             Of the samples before, to which the weighted losses of these are added.
-        grad : (P,), or (0,) where it is not wanted
-            ∇E is added, every coordinate in the order of the samples.
-        Y : (n, N_L), or (0, N_L) where it is not wanted
-            y = h_L of each sample, in the sample's own row.
-        E0 : (n, N_0), or (0, N_0) where it is not wanted
-            e_0 = ∇_x E of each sample, in the sample's own row.
-        norms : (n,) float64, or (0,) where they are not wanted
-            ‖w ∇L‖ of each sample, at the sample's own place; only with `grad`.
+        wanted : Wanted
         extras : Extras
         work : from `workspace`
         threads : int
@@ -93,9 +101,24 @@ class Backend(Protocol):
             How many of these samples are classified correctly.
         """
 
-    def train(self, theta: Any, grad: Any, layout: Layout, samples: Samples, plan: Any, optimizer: Any, state: Any,
-              progress: Any, until_epoch: int, budget: int, work: Any, threads: int) -> int:
-        """Run the loop over batches and epochs for about `budget` samples; made by `training_loop`. Compiled."""
+    def predict(self, theta: Any, layout: Layout, samples: Samples, Y: Any, start: int, stop: int, work: Any,
+                threads: int) -> None:
+        """Y[start:stop] = h_L of samples without targets; called from Python."""
+
+    def train(self, theta: Any, grad: Any, layout: Layout, samples: Samples, training: Any, limits: Any, work: Any,
+              threads: int) -> int:
+        """Run the loop over batches and epochs of a `training_loop.Training`, up to its `Limits`; made by
+        `training_loop`."""
+
+def predict_by(propagate: Callable[..., Any]) -> Callable[..., None]:
+    """The `predict` of a backend, by its `propagate`."""
+    def predict(theta: Any, layout: Any, samples: Samples, Y: Any, start: int, stop: int, work: Any,
+                threads: int) -> None:
+        wanted = Wanted(samples.weights[:0], Y, samples.X[:0], NO_NORMS)
+        propagate(theta, layout, Batch(samples, NO_ORDER, start, stop), 0.0, wanted, NO_EXTRAS, work, threads)
+
+    return predict
+
 
 #: A chunk should take no longer than this, because Ctrl-C waits for its end.
 CHUNK_SECONDS = 0.09

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..checks.arrays import Samples
 from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout
-from .contract import Extras, longest_chunk
+from .contract import Batch, Extras, Wanted, longest_chunk, predict_by
 from .gpu.feed import Order
 from .gpu.memory import MEMORY
 from .gpu.panels import TOTAL_CORRECT, TOTAL_E
@@ -63,13 +62,14 @@ def specialised(work: Propagation, *network: Any) -> Propagation:
     return work
 
 
-def propagate(theta: Any, layout: DeviceLayout, samples: Samples, order: np.ndarray, start: int, stop: int, E: float,
-              grad: Any, Y: Any, E0: Any, norms: Any, extras: Extras, work: Propagation,
-              threads: int) -> tuple[float, int]:
-    """Take the samples order[start:stop] through the network; see `Backend.propagate`."""
+def propagate(theta: Any, layout: DeviceLayout, batch: Batch, E: float, wanted: Wanted, extras: Extras,
+              work: Propagation, threads: int) -> tuple[float, int]:
+    """Take the samples of a batch through the network; see `Backend.propagate`."""
     work.start_totals(E)
-    grad, Y, E0, norms = (array if len(array) else None for array in (grad, Y, E0, norms))
-    for window in work.feed.windows(samples, Order(order), start, stop):
-        work.run(theta, window, grad, Y, E0, norms, extras, NO_RATES)
+    for window in work.feed.windows(batch.samples, Order(batch.order), batch.start, batch.stop):
+        work.run(theta, window, wanted, extras, NO_RATES)
     totals = work.read(work.totals)
     return float(totals[TOTAL_E]), int(totals[TOTAL_CORRECT])
+
+
+predict = predict_by(propagate)

@@ -26,7 +26,7 @@ from numba import prange
 from ..compiling.decorators import kernel
 from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, layer, weight_matrix
-from .contract import Extras, longest_chunk
+from .contract import Batch, Extras, Wanted, longest_chunk, predict_by
 from .memory import HOST
 from .sample import (
     Masks,
@@ -110,15 +110,15 @@ def gradient_norm(layout: Layout, h: Any, delta: Any) -> float:
 
 
 @kernel
-def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: int, lowest: int, Y: Any, E0: Any,
-                     norms: Any, extras: Extras, work: "Workspace") -> None:
-    """y, E, and e_L … e_lowest of one sample: forward, its loss if it has a target, and back if lowest <= L.
+def propagate_sample(theta: Any, layout: Layout, samples: Any, s: int, wanted: Wanted, extras: Extras,
+                     work: "Workspace") -> None:
+    """y, E, and e_L … e_lowest of one sample: forward, its loss if it has a target, and back as far as is wanted.
 
-    s : the sample's row in the workspace.
+    s : the sample's row in the workspace, where its number is written.
     """
-    a, h, e, d = work.a[s], work.h[s], work.e[s], work.d[s]
+    Y, E0, norms, lowest = wanted.Y, wanted.E0, wanted.norms, lowest_error(layout, wanted)
+    sample, a, h, e, d = work.sample_numbers[s], work.a[s], work.h[s], work.e[s], work.d[s]
     copy_row(samples.X[sample], layer(h, layout, 0))
-    work.sample_numbers[s] = sample
     masks = masks_of(extras, work.sample_numbers, s)
     forward_sample(theta, layout, a, h, masks)
     y, e_L = layer(h, layout, layout.depth), layer(e, layout, layout.depth)
@@ -145,24 +145,34 @@ def propagate_sample(theta: Any, layout: Layout, samples: Any, sample: int, s: i
 
 
 @kernel(parallel=True)
-def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, E: float, grad: Any, Y: Any,
-              E0: Any, norms: Any, extras: Extras, work: "Workspace", threads: int) -> Any:
-    """E and ∇E of the samples order[start:stop], chunk after chunk; see `Backend.propagate`."""
-    lowest = lowest_error(layout, grad, E0)
+def propagate_samples(theta: Any, layout: Layout, samples: Any, count: int, wanted: Wanted, extras: Extras,
+                      work: "Workspace", serial: bool) -> None:
+    """`propagate_sample` for the samples of a chunk, on threads unless it is serial.
+
+    It is a function of its own, because in a prange Numba takes no tuple apart that is in another.
+    """
+    if serial:
+        for s in range(count):
+            propagate_sample(theta, layout, samples, s, wanted, extras, work)
+    else:
+        for s in prange(count):
+            propagate_sample(theta, layout, samples, np.int64(s), wanted, extras, work)
+
+
+@kernel(parallel=True)
+def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: "Workspace",
+              threads: int) -> Any:
+    """E and ∇E of the samples of a batch, chunk after chunk; see `Backend.propagate`."""
+    samples, order, start, stop = batch
+    grad = wanted.grad
     chunk = work.E.shape[0]
     total, correct = E, 0
     for first in range(start, stop, chunk):
         count = min(chunk, stop - first)
         serial = threads == 1 or 6 * layout.size * count < SMALL_CHUNK
-        if serial:
-            for s in range(count):
-                propagate_sample(theta, layout, samples, sample_at(order, first + s), s, lowest, Y, E0, norms,
-                                 extras, work)
-        else:
-            for s in prange(count):
-                row = np.int64(s)
-                propagate_sample(theta, layout, samples, sample_at(order, first + row), row, lowest, Y, E0, norms,
-                                 extras, work)
+        for s in range(count):
+            work.sample_numbers[s] = sample_at(order, first + s)
+        propagate_samples(theta, layout, samples, count, wanted, extras, work, serial)
         if grad.shape[0] > 0:
             for k in range(1, layout.depth + 1):
                 if serial:
@@ -178,6 +188,7 @@ def propagate(theta: Any, layout: Layout, samples: Any, order: Any, start: int, 
     return total, correct
 
 
+predict = predict_by(propagate)
 train = training_loop("train_loops", propagate)
 
 #: Where the backend keeps parameters and samples.

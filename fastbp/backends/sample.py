@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compiling.addresses import address_in_memory, invoke, pointer, pointer_to
+from ..compiling.addresses import address_in_memory, pointer, pointer_to
 from ..compiling.decorators import inlined
+from ..formulas.dropout import drop_of_panel
 from ..formulas.elementary import is_finite
-from ..functions.activations import Activation
+from ..functions.activations import Activation, activate_panel, delta_of_panel
 from ..functions.loss_panels import SAMPLE_CORRECT, SAMPLE_E
-from ..functions.losses import Loss
+from ..functions.losses import Loss, loss_of_panel
 from ..layout import Layout
 from .linking import linked_by_address
 
@@ -33,10 +34,10 @@ def nbytes(work: Any) -> int:
 class Masks(NamedTuple):
     """Which units of one sample are dropped: see `Extras`."""
 
-    drop: int
-    rates: int
+    drop_address: int    # of what drops units, or 0
+    rates_address: int   # of the rates of the layers
     key: int
-    number: int  # the address of the sample's number
+    number_address: int  # of the sample's number
 
 
 #: No unit is dropped.
@@ -46,15 +47,21 @@ NO_MASKS = Masks(0, 0, 0, 0)
 @inlined
 def masks_of(extras: Any, sample_numbers: Any, s: Any) -> Any:
     """Which units are dropped of the sample with the number sample_numbers[s]."""
-    return Masks(extras.drop, extras.rates, extras.key, address_in_memory(pointer(sample_numbers, s)))
+    return Masks(extras.drop_address, extras.rates_address, extras.key, address_in_memory(pointer(sample_numbers, s)))
+
+
+@inlined
+def drops_units(masks: Any) -> Any:
+    """Whether units are dropped."""
+    return masks.drop_address != 0
 
 
 @inlined
 def drop(masks: Any, k: Any, values: Any) -> None:
     """h_k ← m ⊙ h_k / (1 - p), and e_k likewise, of one sample, (N_k,); where units are dropped."""
-    if masks.drop != 0:
-        invoke(masks.drop, (values, values.shape[0], pointer_to(masks.number, np.int64), masks.key, k,
-                            pointer_to(masks.rates, np.float64)))
+    if drops_units(masks):
+        drop_of_panel(masks.drop_address, values, values.shape[0], pointer_to(masks.number_address, np.int64),
+                      masks.key, k, pointer_to(masks.rates_address, np.float64))
 
 
 @inlined
@@ -90,17 +97,17 @@ def sample_weight_at(samples: Any, sample: Any) -> Any:
 @inlined
 def activate(layout: Layout, k: Any, a: Any, h: Any, masks: Masks) -> None:
     """h = g_k(a) of one sample, (N_k,); where units are dropped, then h ← m ⊙ h / (1 - p)."""
-    invoke(layout.apply[k], (a, h, a.shape[0]))
+    activate_panel(layout.apply[k], a, h, a.shape[0])
     drop(masks, k, h)
 
 
 @inlined
 def activation_delta(layout: Layout, k: Any, a: Any, h: Any, e: Any, delta: Any, masks: Masks) -> None:
     """δ = e ⊙ g'_k(a) of one sample, (N_k,); where units are dropped, e ← m ⊙ e / (1 - p) before."""
-    if masks.drop != 0:
-        invoke(layout.apply[k], (a, h, a.shape[0]))  # g' is a function of g(a), which `activate` has masked
+    if drops_units(masks):
+        activate_panel(layout.apply[k], a, h, a.shape[0])  # g' is a function of g(a), which `activate` has masked
         drop(masks, k, e)
-    invoke(layout.delta[k], (a, h, e, delta, a.shape[0]))
+    delta_of_panel(layout.delta[k], a, h, e, delta, a.shape[0])
     drop(masks, k, h)  # ∂E/∂W_{k+1} is a product with the masked h
 
 
@@ -108,7 +115,7 @@ def activation_delta(layout: Layout, k: Any, a: Any, h: Any, e: Any, delta: Any,
 def weighted_loss(layout: Layout, samples: Any, sample: Any, y: Any, d: Any, e: Any, outcome: Any) -> Any:
     """E = w L(y; d) of one sample, and 1 if it is classified correctly; writes its target d, and e = w ∇_y L."""
     load_target(samples, sample, d)
-    invoke(layout.evaluate, (y, d, e, outcome, y.shape[0]))
+    loss_of_panel(layout.evaluate, y, d, e, outcome, y.shape[0])
     weight = sample_weight_at(samples, sample)
     for i in range(e.shape[0]):
         e[i] *= weight
@@ -148,8 +155,8 @@ def has_targets(samples: Any) -> Any:
 
 
 @inlined
-def lowest_error(layout: Layout, grad: Any, E0: Any) -> Any:
+def lowest_error(layout: Layout, wanted: Any) -> Any:
     """The lowest k of the e_k that a call needs: 0 for ∇_x E, 1 for ∇E(W), else L + 1, for none."""
-    if E0.shape[0] > 0:
+    if wanted.E0.shape[0] > 0:
         return 0
-    return 1 if grad.shape[0] > 0 else layout.depth + 1
+    return 1 if wanted.grad.shape[0] > 0 else layout.depth + 1

@@ -21,25 +21,26 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from ..compiling.addresses import address_in_memory, address_of, invoke, pointer_to
+from ..checks.arrays import Samples
+from ..compiling.addresses import address_in_memory, address_of, pointer_to
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..formulas.elementary import is_finite, largest_number
 from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout
-from .contract import NO_EXTRAS, Extras
+from .contract import Batch, Extras, Wanted
 from .linking import linked_by_address
 from .memory import HOST
-from .tiles import job as jobs
 from .tiles.crew import LEAST_USE, chunks_of
-from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps
+from .tiles.job import begin_call, fields, job_at, job_in
+from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps, take_steps
 from .tiles.outcomes import add_one_by_one, sums_of_chunk
-from .tiles.phases import FEW, one_by_one
+from .tiles.phases import FEW, one_by_one, run_share
 from .tiles.workspace import chunk as chunk
 from .tiles.workspace import lanes
 from .tiles.workspace import nbytes as nbytes
 from .tiles.workspace import workspace as workspace
-from .training_loop import training_loop
+from .training_loop import Descent, training_loop
 
 #: Steps of plain gradient descent are taken up to so many at once; then it is seen whether θ is still finite, and if
 #: not, they are taken back. Where there are fewer in a row, or more parameters than have room for a copy, copying θ
@@ -66,50 +67,52 @@ def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
     return linked_by_address(layout, activations, loss, dtype, lanes(dtype))
 
 
-def specialised(job: np.ndarray, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
+def specialised(work: np.ndarray, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
                 batch_size: int, steps: int) -> np.ndarray:
     """The job with a kernel for one-sample steps of this very network, where so many are worth compiling it."""
-    job[jobs.ONLINE] = (address_of(online_steps, dtype.name, widths, activations, loss)
-                        if is_worth_compiling(widths, batch_size, steps) else 0)
-    return job
+    fields(work).online = (address_of(online_steps, dtype.name, widths, activations, loss)
+                           if is_worth_compiling(widths, batch_size, steps) else 0)
+    return work
 
 
 @kernel(parallel=True)
-def on_threads(phase: int, job: Any, threads: int) -> None:
-    """A phase of a job on that many threads."""
+def on_threads(phase: int, address: int, threads: int) -> None:
+    """A phase of the job at an address on that many threads."""
     for thread in prange(threads):
-        invoke(phase, (job, np.int64(thread), threads))
+        run_share(phase, job_at(address, None), np.int64(thread), threads)
 
 
 @inlined
 def run(phase: Any, job: Any, threads: Any) -> None:
     """A phase of a job, without waking threads where one is enough."""
     if threads == 1:
-        invoke(phase, (job, 0, 1))
+        run_share(phase, job, 0, 1)
     else:
-        on_threads(phase, job, threads)
+        on_threads(phase, address_in_memory(job), threads)
 
 
 @inlined
 def threads_for(job: Any, count: Any, threads: Any) -> Any:
     """How many threads are worth waking for so many samples."""
-    operations = 6 * job[jobs.PARAMETERS] * count
-    return threads if count > FEW and operations >= SMALL_WORK * job[jobs.LANES] else 1
+    operations = 6 * job.parameters * count
+    return threads if count > FEW and operations >= SMALL_WORK * job.lanes else 1
 
 
 @inlined
 def slots_of(job: Any, count: Any, threads: Any) -> Any:
     """How many slots so many samples on so many threads may use."""
-    return threads * job[jobs.GROUP] if job[jobs.GROUP] > 0 else (count + job[jobs.LANES] - 1) // job[jobs.LANES]
+    return threads * job.group if job.group > 0 else (count + job.lanes - 1) // job.lanes
 
 
 @inlined
-def begin_job(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, Y: Any, E0: Any,
-              norms: Any, clip_norm: Any, lowest: Any, keep: Any, noted: Any) -> None:
-    """Write down what is to be done to which arrays."""
-    jobs.begin_call(job, address_in_memory(theta), address_in_memory(X), address_if_any(labels),
-                    address_if_any(targets), address_if_any(weights), address_if_any(order), address_if_any(Y),
-                    address_if_any(E0), address_if_any(norms), clip_norm, lowest, keep, noted)
+def begin_job(job: Any, theta: Any, batch: Any, extras: Any) -> None:
+    """The beginning of a call on a batch, of which nothing is wanted yet."""
+    samples = batch.samples
+    begin_call(job, address_in_memory(theta), address_in_memory(samples.X))
+    job.labels, job.targets = address_if_any(samples.labels), address_if_any(samples.targets)
+    job.weights, job.order = address_if_any(samples.weights), address_if_any(batch.order)
+    job.clip_norm, job.drop_units = extras.clip_norm, extras.drop_address
+    job.rates, job.key = extras.rates_address, extras.key
 
 
 @inlined
@@ -121,23 +124,21 @@ def address_if_any(array: Any) -> Any:
 @inlined
 def propagate_chunk(job: Any, first: Any, count: Any, threads: Any) -> Any:
     """Phase 1; E and the number of correct samples, summed in their order."""
-    job[jobs.FIRST], job[jobs.COUNT] = first, count
-    run(job[jobs.PROPAGATE_PHASE], job, threads)
+    job.first, job.count = first, count
+    run(job.propagate_phase, job, threads)
     return sums_of_chunk(job)
 
 
 @inlined
-def add_gradient(job: Any, target: Any, alpha: Any, threads: Any) -> None:
+def add_gradient(job: Any, threads: Any) -> None:
     """Phase 2: target += alpha ∂E/∂θ of the chunk."""
-    job[jobs.TARGET] = address_in_memory(target)
-    pointer_to(address_in_memory(job), np.float64)[jobs.ALPHA] = alpha
-    run(job[jobs.GRADIENT_PHASE], job, threads)
+    run(job.gradient_phase, job, threads)
 
 
 @inlined
 def worth_a_crew(job: Any, count: Any, threads: Any) -> Any:
     """Whether threads should take whole chunks of so many samples, and not a share of every chunk."""
-    crew = min(threads, job[jobs.CREW_SIZE])
+    crew = min(threads, job.crew_size)
     if crew < 2 or threads_for(job, count, threads) == 1:
         return False
     chunks = chunks_of(job, count)
@@ -145,145 +146,149 @@ def worth_a_crew(job: Any, count: Any, threads: Any) -> Any:
 
 
 @inlined
-def propagate_by_crew(job: Any, start: Any, stop: Any, E: Any, grad: Any, crew: Any) -> Any:
-    """Both phases on threads that take whole chunks: grad += ∂E/∂θ, E += the losses; and the correct samples."""
-    job[jobs.TARGET] = address_in_memory(grad)
-    losses, correct_ones = pointer_to(job[jobs.LOSSES], np.float64), pointer_to(job[jobs.CORRECT], np.int64)
-    total, correct, together = E, 0, job[jobs.ROUND] * job[jobs.CHUNK]
+def propagate_by_crew(job: Any, start: Any, stop: Any, E: Any, crew: Any) -> Any:
+    """Both phases on threads that take whole chunks: target += ∂E/∂θ, E += the losses; and the correct samples."""
+    losses, correct_ones = pointer_to(job.E, np.float64), pointer_to(job.correct, np.int64)
+    total, correct, together = E, 0, job.chunks_in_round * job.chunk
     for first in range(start, stop, together):
-        job[jobs.FIRST], job[jobs.COUNT] = first, min(together, stop - first)
-        run(job[jobs.CHUNKS_PHASE], job, crew)
-        chunks = chunks_of(job, job[jobs.COUNT])
+        job.first, job.count = first, min(together, stop - first)
+        run(job.chunks_phase, job, crew)
+        chunks = chunks_of(job, job.count)
         total, correct = add_one_by_one(total, losses, chunks), add_one_by_one(correct, correct_ones, chunks)
-        run(job[jobs.PARTIALS_PHASE], job, crew if chunks * job[jobs.PARAMETERS] >= SMALL_SUM else 1)
+        run(job.partials_phase, job, crew if chunks * job.parameters >= SMALL_SUM else 1)
     return total, correct
 
 
-@kernel
-def propagate_arrays(job: Any, theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, start: int,
-                     stop: int, E: float, grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float,
-                     threads: int) -> Any:
-    """What `propagate` does, of arrays alone, once it is written down how units are dropped."""
-    wanted, in_chunk = grad.shape[0] > 0, job[jobs.CHUNK]
-    lowest = 0 if E0.shape[0] > 0 else (1 if wanted else job[jobs.DEPTH] + 1)
-    begin_job(job, theta, X, labels, targets, weights, order, Y, E0, norms, clip_norm, np.int64(lowest),
-              np.int64(wanted), np.int64(0))
-    total, correct = E, 0
-    if wanted and worth_a_crew(job, stop - start, threads):
+@subkernel
+def propagate_job(job: Any, start: int, stop: int, E: float, threads: int) -> Any:
+    """What a job says of the samples from start to stop: E and the losses, and how many samples were correct."""
+    in_chunk, total, correct = job.chunk, E, 0
+    if job.keeps and worth_a_crew(job, stop - start, threads):
         rest = (stop - start) % in_chunk  # a few go one by one, and are added to the gradient one after another
         shared = stop - rest if rest <= FEW else stop
-        total, correct = propagate_by_crew(job, start, shared, total, grad, min(threads, job[jobs.CREW_SIZE]))
+        total, correct = propagate_by_crew(job, start, shared, total, min(threads, job.crew_size))
         start = shared
     for first in range(start, stop, in_chunk):
         count = min(in_chunk, stop - first)
         team = threads_for(job, count, threads)
         chunk_E, chunk_correct = propagate_chunk(job, first, count, team)
         total, correct = total + chunk_E, correct + chunk_correct
-        if wanted:
-            add_gradient(job, grad, 1.0, team)
-    jobs.end_dropping(job)
+        if job.keeps:
+            add_gradient(job, team)
     return total, correct
 
 
+@inlined
+def propagate_in_loop(theta: Any, layout: Any, batch: Any, E: Any, wanted: Any, extras: Any, work: Any,
+                      threads: Any) -> Any:
+    """`propagate` in compiled code."""
+    job = job_in(work)
+    begin_job(job, theta, batch, extras)
+    job.Y, job.E0, job.norms = address_if_any(wanted.Y), address_if_any(wanted.E0), address_if_any(wanted.norms)
+    if wanted.grad.shape[0] > 0:
+        job.target, job.alpha, job.keeps, job.lowest = address_in_memory(wanted.grad), 1.0, True, 1
+    if wanted.E0.shape[0] > 0:
+        job.lowest = 0
+    return propagate_job(job, batch.start, batch.stop, E, threads)
+
+
 @kernel
-def predict_arrays(job: Any, theta: Any, X: Any, Y: Any, start: int, stop: int, threads: int) -> None:
-    """y = h_L alone: with fewer arrays than `propagate_arrays` has, a call from Python takes 0.3 µs less."""
-    jobs.begin_call(job, address_in_memory(theta), address_in_memory(X), 0, 0, 0, 0, address_in_memory(Y), 0, 0, 0.0,
-                    job[jobs.DEPTH] + 1, 0, 0)
-    in_chunk = job[jobs.CHUNK]
-    for first in range(start, stop, in_chunk):
-        count = min(in_chunk, stop - first)
-        propagate_chunk(job, first, count, threads_for(job, count, threads))
+def propagate_arrays(theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, start: int, stop: int,
+                     E: float, grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float, work: Any,
+                     threads: int) -> Any:
+    """`propagate` of what its tuples hold, where no units are dropped."""
+    batch = Batch(Samples(X=X, labels=labels, targets=targets, weights=weights, largest=np.nan), order, start, stop)
+    wanted = Wanted(grad=grad, Y=Y, E0=E0, norms=norms)
+    return propagate_in_loop(theta, 0, batch, E, wanted, Extras(clip_norm, 0, 0, 0), work, threads)
 
 
-def propagate(theta: np.ndarray, layout: Layout, samples: Any, order: np.ndarray, start: int, stop: int,
-              E: float, grad: np.ndarray, Y: np.ndarray, E0: np.ndarray, norms: np.ndarray, extras: Extras,
-              job: np.ndarray, threads: int) -> tuple[float, int]:
-    """Take the samples order[start:stop] through the network; see `Backend.propagate`.
+def propagate(theta: np.ndarray, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras,
+              work: np.ndarray, threads: int) -> tuple[float, int]:
+    """Take the samples of a batch through the network; see `Backend.propagate`.
 
-    It takes the tuples apart in Python: Numba needs 3 µs for that, as long as a sample in 784-128-10.
+    It takes the tuples apart in Python, where Numba needs 3 µs for named ones, as long as a sample in 784-128-10, and
+    1 µs for plain ones.
     """
-    if extras is NO_EXTRAS and not len(samples.labels) and not len(samples.targets):
-        predict_arrays(job, theta, samples.X, Y, start, stop, threads)
-        return E, 0
-    found: tuple[float, int] = propagate_in_loop(theta, layout, samples, order, start, stop, E, grad, Y, E0,
-                                                 norms, extras, job, threads)
+    samples, order, start, stop = batch
+    X, labels, targets, weights, _ = samples
+    grad, Y, E0, norms = wanted
+    found: tuple[float, int] = propagate_arrays(theta, X, labels, targets, weights, order, start, stop, E, grad, Y, E0,
+                                                norms, extras.clip_norm, work, threads)
     return found
 
 
-@inlined
-def propagate_in_loop(theta: Any, layout: Any, samples: Any, order: Any, start: Any, stop: Any, E: Any, grad: Any,
-                      Y: Any, E0: Any, norms: Any, extras: Any, job: Any, threads: Any) -> Any:
-    """`propagate` of samples with targets."""
-    if extras.drop != 0:
-        jobs.begin_dropping(job, extras)
-    return propagate_arrays(job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, start,
-                            stop, E, grad, Y, E0, norms, extras.clip_norm, threads)
+@kernel
+def predict_arrays(theta: Any, X: Any, Y: Any, start: int, stop: int, work: Any, threads: int) -> None:
+    """y = h_L alone: with fewer arrays than `propagate_arrays` has, a call from Python takes 0.3 µs less."""
+    job = job_in(work)
+    begin_call(job, address_in_memory(theta), address_in_memory(X))
+    job.Y = address_in_memory(Y)
+    propagate_job(job, start, stop, 0.0, threads)
+
+
+def predict(theta: np.ndarray, layout: Layout, samples: Samples, Y: np.ndarray, start: int, stop: int,
+            work: np.ndarray, threads: int) -> None:
+    """y = h_L; see `Backend.predict`."""
+    predict_arrays(theta, samples.X, Y, start, stop, work, threads)
 
 
 @subkernel(inline=True)
-def descend(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
-            epoch_E: float, reach: float, extras: Extras, job: Any, threads: int) -> Any:
+def descend(theta: Any, layout: Layout, batch: Batch, steps: Descent, extras: Extras, work: Any, threads: int) -> Any:
     """θ ← θ - rate ∇E in phase 2 itself, for batches of at most one chunk; see `training_loop`."""
-    count = stop - start
-    if count > job[jobs.CHUNK]:
-        return epoch_E, 0, 0, reach
-    if job[jobs.ONLINE] != 0 or (job[jobs.BEFORE] != 0 and batches >= MIN_BLOCK):
-        E, correct, taken = descend_block(theta, samples, order, start, count, min(batches, MAX_BLOCK), rate, epoch_E,
-                                          extras, job, threads)
-        return E, correct, taken, -1.0 if taken > 0 else reach
-    return descend_bounded(theta, samples, order, start, count, batches if count == 1 else 1, rate, epoch_E, reach,
-                           extras, job, threads)
+    job, count = job_in(work), batch.stop - batch.start
+    if count > job.chunk:
+        return steps.E, 0, 0, steps.bound
+    if job.online != 0 or (job.before != 0 and steps.batches >= MIN_BLOCK):
+        E, correct, taken = descend_block(theta, batch, steps, extras, job, threads)
+        return E, correct, taken, -1.0 if taken > 0 else steps.bound
+    return descend_bounded(theta, batch, steps, extras, job, threads)
 
 
 @inlined
-def descend_bounded(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any,
-                    epoch_E: Any, reach: Any, extras: Any, job: Any, threads: Any) -> Any:
-    """Batches of `count` samples one after another, until a bound on θ says that the next might not leave it finite."""
+def descend_bounded(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, threads: Any) -> Any:
+    """Batches one after another, until a bound on θ says that the next might not leave it finite."""
+    count, rate, bound = batch.stop - batch.start, steps.rate, steps.bound
+    batches = steps.batches if count == 1 else 1
     team = threads_for(job, count, threads)
     slots = slots_of(job, count, team)
-    largest = pointer_to(job[jobs.LARGEST], theta.dtype.type)
-    begin_descent(job, theta, samples, order, extras, np.int64(1))
-    total, correct, taken = epoch_E, 0, 0
+    largest = pointer_to(job.largest, theta.dtype.type)
+    begin_descent(job, theta, batch, rate, extras)
+    job.notes_largest = True
+    total, correct, taken = steps.E, 0, 0
     while taken < batches:
         for row in range(2 * slots):
-            for k in range(job[jobs.DEPTH] + 1):
-                largest[row * job[jobs.IN_LARGEST] + k] = 0
-        E, batch_correct = propagate_chunk(job, start + taken * count, count, team)
-        change = largest_change(job, largest, samples.largest, count, slots)
+            for k in range(job.depth + 1):
+                largest[row * job.in_largest + k] = 0
+        E, batch_correct = propagate_chunk(job, batch.start + taken * count, count, team)
+        change = largest_change(job, largest, batch.samples.largest, count, slots)
         # Every partial sum and every new parameter is below this; NaN compares as false.
-        if not (is_finite(E) and reach + max(1.0, rate) * change < 0.25 * largest_number(theta[0])):
+        if not (is_finite(E) and bound + max(1.0, rate) * change < 0.25 * largest_number(theta[0])):
             break
         taken += 1
-        job[jobs.BEHIND] = count == 1 and taken < batches and one_by_one(job)
-        add_gradient(job, theta, -rate, team)
-        total, correct, reach = total + E, correct + batch_correct, reach + rate * change
-    jobs.end_dropping(job)
-    return total, correct, taken, reach
+        job.behind = count == 1 and taken < batches and one_by_one(job)
+        add_gradient(job, team)
+        total, correct, bound = total + E, correct + batch_correct, bound + rate * change
+    return total, correct, taken, bound
 
 
 @inlined
-def begin_descent(job: Any, theta: Any, samples: Any, order: Any, extras: Any, noted: Any) -> None:
-    """Write down that δ of every layer and what phase 2 needs is wanted of batches."""
-    nothing = samples.X[:0]
-    begin_job(job, theta, samples.X, samples.labels, samples.targets, samples.weights, order, nothing, nothing,
-              nothing, extras.clip_norm, np.int64(1), np.int64(1), noted)
-    jobs.begin_dropping(job, extras)
+def begin_descent(job: Any, theta: Any, batch: Any, rate: Any, extras: Any) -> None:
+    """The beginning of steps, for which δ of every layer are wanted, and which phase 2 takes."""
+    begin_job(job, theta, batch, extras)
+    job.lowest, job.keeps, job.target, job.alpha = 1, True, job.theta, -rate
 
 
 @inlined
-def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any, epoch_E: Any,
-                  extras: Any, job: Any, threads: Any) -> Any:
-    """Batches of `count` samples one after another: all, or half of them, or a quarter, …: as leave θ and E finite."""
-    before = pointer_to(job[jobs.BEFORE], theta.dtype.type)
+def descend_block(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, threads: Any) -> Any:
+    """Batches one after another: all, or half of them, or a quarter, …: as leave θ and E finite."""
+    before, batches = pointer_to(job.before, theta.dtype.type), min(steps.batches, MAX_BLOCK)
     while batches > 0:
         for p in range(theta.shape[0]):
             before[p] = theta[p]
-        if job[jobs.ONLINE] != 0:
-            E, correct = descend_online(theta, samples, order, start, batches, rate, epoch_E, job)
+        if job.online != 0:
+            E, correct = descend_online(theta, batch, batches, steps, job)
         else:
-            E, correct = descend_in_order(theta, samples, order, start, count, batches, rate, epoch_E, extras, job,
-                                          threads)
+            E, correct = descend_in_order(theta, batch, batches, steps, extras, job, threads)
         beyond = 0
         for p in range(theta.shape[0]):
             beyond += not is_finite(theta[p])
@@ -292,42 +297,37 @@ def descend_block(theta: Any, samples: Any, order: Any, start: Any, count: Any, 
         for p in range(theta.shape[0]):
             theta[p] = before[p]
         batches //= 2
-    return epoch_E, 0, 0
+    return steps.E, 0, 0
 
 
 @inlined
-def descend_in_order(theta: Any, samples: Any, order: Any, start: Any, count: Any, batches: Any, rate: Any,
-                     epoch_E: Any, extras: Any, job: Any, threads: Any) -> Any:
-    """So many steps; epoch_E and the E of their batches, and how many samples were correct."""
+def descend_in_order(theta: Any, batch: Any, batches: Any, steps: Any, extras: Any, job: Any, threads: Any) -> Any:
+    """Steps for so many batches; the E of the epoch, and how many samples were correct."""
+    count = batch.stop - batch.start
     team = threads_for(job, count, threads)
-    begin_descent(job, theta, samples, order, extras, np.int64(0))
-    total, correct = epoch_E, 0
-    for batch in range(batches):
-        batch_E, batch_correct = propagate_chunk(job, start + batch * count, count, team)
-        add_gradient(job, theta, -rate, team)
+    begin_descent(job, theta, batch, steps.rate, extras)
+    total, correct = steps.E, 0
+    for first in range(batch.start, batch.start + batches * count, count):
+        batch_E, batch_correct = propagate_chunk(job, first, count, team)
+        add_gradient(job, team)
         total, correct = total + batch_E, correct + batch_correct
-    jobs.end_dropping(job)
     return total, correct
 
 
 @inlined
-def descend_online(theta: Any, samples: Any, order: Any, start: Any, count: Any, rate: Any, epoch_E: Any,
-                   job: Any) -> Any:
+def descend_online(theta: Any, batch: Any, batches: Any, steps: Any, job: Any) -> Any:
     """Steps of one sample each, by the kernel that was compiled for the widths of this network."""
-    result = pointer_to(job[jobs.LOSSES], np.float64)
-    result[TOTAL_E] = epoch_E
-    invoke(job[jobs.ONLINE], (theta, samples.X, samples.labels, samples.targets, samples.weights, order,
-                              np.int64(samples.labels.shape[0] > 0), np.int64(samples.weights.shape[0] > 0),
-                              np.int64(order.shape[0] > 0), start, count, theta.dtype.type(rate),
-                              pointer_to(job[jobs.SCRATCH], theta.dtype.type), result))
+    result = pointer_to(job.E, np.float64)
+    result[TOTAL_E] = steps.E
+    take_steps(job.online, theta, batch, batches, steps.rate, pointer_to(job.scratch, theta.dtype.type), result)
     return result[TOTAL_E], np.int64(result[TOTAL_CORRECT])
 
 
 @inlined
 def largest_change(job: Any, largest: Any, largest_input: Any, count: Any, slots: Any) -> Any:
     """A bound on every |∂E/∂w|, |∂E/∂b| ≤ Σ_s |δ| max(|h|, 1), and on every part of such a sum."""
-    bound, largest_h, apart = 0.0, largest_input, job[jobs.IN_LARGEST]
-    for k in range(1, job[jobs.DEPTH] + 1):
+    bound, largest_h, apart = 0.0, largest_input, job.in_largest
+    for k in range(1, job.depth + 1):
         largest_delta = 0.0
         for slot in range(slots):  # a sum, because unlike a maximum it never loses NaN
             largest_delta += np.float64(largest[(2 * slot + 1) * apart + k])

@@ -18,7 +18,7 @@ from ..formulas.sampling import draw_order
 from ..layout import Layout
 from ..optimizers.updates import largest_of, update
 from ..schedules import has_constant_rate, learning_rate_at
-from .contract import Extras
+from .contract import Batch, Extras, Wanted
 
 RUNNING, DIVERGED, STALLED = 0, 1, 2
 
@@ -42,8 +42,9 @@ class Plan(NamedTuple):
                       # or 0, for the mean over samples of their batches' own means
     tolerance: float  # training stalls if the recorded loss has not become better than the best by the tolerance
     patience: int     # in more than `patience` epochs in a row; 0 where it never stalls
-    drop: int         # the address of the function that drops units, or 0; see `dropout.drop_panel`
-    rates: np.ndarray # (L+1,) the rates of the layers k = 0 … L, or (0,)
+    drop_address: int # of the function that drops units, or 0, also where it is not called by its address; see
+                      # `dropout.drop_panel`
+    rates: np.ndarray # (L+1,) the rates of the layers k = 0 … L, or (0,) where no units are dropped
 
 
 class Progress(NamedTuple):
@@ -56,6 +57,31 @@ class Progress(NamedTuple):
     loss: np.ndarray     # (epochs,) the recorded loss: E / n, each sample's loss as it was before its batch's update;
                          # that of epoch t at t mod epochs, because Python takes them over in time
     correct: np.ndarray  # (epochs,) the number of samples that were classified correctly, likewise
+
+
+class Training(NamedTuple):
+    """A training, between its slices."""
+
+    plan: Plan
+    optimizer: Any  # OptimizerSpec
+    state: Any      # OptimizerState
+    progress: Progress
+
+
+class Limits(NamedTuple):
+    """Where a slice ends: before an epoch, or after about so many samples."""
+
+    epoch: int
+    samples: int
+
+
+class Descent(NamedTuple):
+    """Steps θ ← θ - rate ∇E that a backend is to take at once; see `training_loop`."""
+
+    batches: int  # as many as these at the most
+    rate: float
+    E: float      # of the epoch so far
+    bound: float  # on |θ| when it begins
 
 
 def start_progress(samples: int, epochs: int, in_order: bool) -> Progress:
@@ -114,10 +140,9 @@ def end_epoch(progress: Progress, plan: Plan, n: int) -> int:
 
 
 @subkernel
-def never(theta: Any, layout: Layout, samples: Any, order: Any, start: int, stop: int, batches: int, rate: float,
-          epoch_E: float, bound: float, extras: Extras, work: Any, threads: int) -> Any:
+def never(theta: Any, layout: Layout, batch: Batch, steps: Descent, extras: Extras, work: Any, threads: int) -> Any:
     """0 batches: the `descend` of backends that write the gradient down; see `training_loop`."""
-    return epoch_E, 0, 0, bound
+    return steps.E, 0, 0, steps.bound
 
 
 def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..., Any] = never) -> Any:
@@ -127,19 +152,21 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
     the position, or its update, was not finite, and theta is as it was before that update.
 
     Where the optimizer is plain gradient descent, a backend may take the step while it computes the gradient, which is
-    then not written to memory: by ``descend(theta, layout, samples, order, start, stop, batches, rate, epoch_E, bound,
-    extras, work, threads)``. It does θ ← θ - rate ∇E for the batch from start to stop. It may go on with more batches
-    of that size, up to `batches` in all, if θ stays finite. No |θ| is larger than `bound` when it begins. It returns
-    epoch_E, to which it has added the E of one batch after another, the number of correct samples, the number of
-    batches it took, and the new bound, negative if not known; or 0 batches, with θ as it was.
+    then not written to memory: by ``descend(theta, layout, batch, steps, extras, work, threads)``. It takes the first
+    of the steps for that batch. It may go on with the batches of that size after it, if θ stays finite. It returns the
+    E of the epoch, to which it has added the E of one batch after another, the number of correct samples, the number
+    of batches it took, and the new bound, negative if not known; or 0 batches, with θ as it was.
     """
 
     @kernel(name=name)
-    def train(theta: Any, grad: Any, layout: Layout, samples: Any, plan: Plan, optimizer: Any, state: Any,
-              progress: Progress, until_epoch: int, budget: int, work: Any, threads: int) -> int:
+    def train(theta: Any, grad: Any, layout: Layout, samples: Any, training: Training, limits: Limits, work: Any,
+              threads: int) -> int:
+        plan, optimizer, state, progress = training
+        until_epoch, budget = limits
         n = samples.X.shape[0]
         counts, sums = progress.counts, progress.sums
-        no_rows, no_norms = samples.X[:0], progress.loss[:0]
+        no_rows = samples.X[:0]
+        wanted = Wanted(grad, no_rows, no_rows, progress.loss[:0])
         at_once = is_plain_descent(optimizer, plan)
         while budget > 0 and counts[EPOCH] < until_epoch:
             position = counts[POSITION]
@@ -149,8 +176,8 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
             batch_stop = min(batch_start + plan.batch_size, n)
             stop = min(position + max(1, budget // plan.chunk) * plan.chunk, batch_stop)
             correct, taken = 0, 0
-            extras = Extras(plan.clip_norm, plan.drop, address_in_memory(plan.rates),
-                            epoch_key(plan.seed, counts[EPOCH]) if plan.drop != 0 else 0)
+            extras = Extras(plan.clip_norm, plan.drop_address, address_in_memory(plan.rates),
+                            epoch_key(plan.seed, counts[EPOCH]) if plan.drop_address != 0 else 0)
             if at_once and batch_stop - batch_start <= plan.chunk:
                 size = stop - position
                 batches = min(n - position, budget) // size if has_constant_rate(
@@ -158,14 +185,14 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
                 rate = learning_rate_at(optimizer.schedule, state.updates[0]) / size
                 bound = largest_of(theta) if sums[BOUND] < 0.0 else sums[BOUND]
                 sums[EPOCH_E], correct, taken, sums[BOUND] = descend(
-                    theta, layout, samples, progress.order, position, stop, max(1, batches), rate, sums[EPOCH_E], bound,
-                    extras, work, threads)
+                    theta, layout, Batch(samples, progress.order, position, stop),
+                    Descent(max(1, batches), rate, sums[EPOCH_E], bound), extras, work, threads)
                 stop += max(0, taken - 1) * size
                 state.updates[0] += taken
             if taken == 0:
                 sums[BATCH_E], correct = propagate(
-                    theta, layout, samples, progress.order, position, stop, sums[BATCH_E], grad, no_rows, no_rows,
-                    no_norms, extras, work, threads)
+                    theta, layout, Batch(samples, progress.order, position, stop), sums[BATCH_E], wanted, extras, work,
+                    threads)
                 if stop == batch_stop:
                     size = batch_stop - batch_start
                     divisor = np.float64(size)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from ..compiling.addresses import INTEGER, pointer_type
-from ..compiling.decorators import formula, panel_loop
+from ..compiling.addresses import INTEGER, invoke, pointer_type
+from ..compiling.decorators import formula, inlined, panel_loop
 from .sampling import scramble
 
 #: Makes the keys of dropout others than those of the order of samples, which has the same seed.
@@ -68,3 +68,9 @@ def drop_panel(dtype: str, samples: int) -> Any:
 
     return panel, (pointer_type(dtype), INTEGER, types.CPointer(INTEGER), INTEGER, INTEGER,
                    types.CPointer(types.float64))
+
+
+@inlined
+def drop_of_panel(address: Any, h: Any, units: Any, sample_numbers: Any, key: Any, k: Any, rates: Any) -> None:
+    """h ← m ⊙ h / (1 - p) of a panel, by the function at an address that `drop_panel` describes."""
+    invoke(address, (h, units, sample_numbers, key, k, rates))

@@ -15,8 +15,8 @@ from numba import carray
 
 from ..checks.arguments import require_initializer
 from ..checks.derivatives import checked_formulas
-from ..compiling.addresses import INTEGER, pointer_type
-from ..compiling.decorators import named, panel_loop
+from ..compiling.addresses import INTEGER, invoke, pointer_type
+from ..compiling.decorators import inlined, named, panel_loop
 from ..formulas import activations as formulas
 from .record import Record, require_new_name, restored
 
@@ -148,6 +148,12 @@ def apply_panel(activation: Activation, dtype: str, samples: int) -> Any:
     return panel, (vector, vector, INTEGER)
 
 
+@inlined
+def activate_panel(address: Any, a: Any, h: Any, units: Any) -> None:
+    """h = g(a) of a panel, by the function at an address that `apply_panel` describes."""
+    invoke(address, (a, h, units))
+
+
 def delta_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, e, delta, units) that gives δ = e ⊙ g'(a) for a panel, for `address_of`."""
     apply_delta, vector = activation.delta, pointer_type(dtype)
@@ -157,6 +163,12 @@ def delta_panel(activation: Activation, dtype: str, samples: int) -> Any:
         apply_delta(carray(a, shape), carray(h, shape), carray(e, shape), carray(delta, shape))
 
     return panel, (vector, vector, vector, vector, INTEGER)
+
+
+@inlined
+def delta_of_panel(address: Any, a: Any, h: Any, e: Any, delta: Any, units: Any) -> None:
+    """δ = e ⊙ g'(a) of a panel, by the function at an address that `delta_panel` describes."""
+    invoke(address, (a, h, e, delta, units))
 
 
 def activation_named(name: str | Activation, argument: str) -> Activation:

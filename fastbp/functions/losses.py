@@ -14,7 +14,8 @@ from numba import carray
 
 from ..checks.arguments import require_number
 from ..checks.derivatives import POINTS, checked_formulas
-from ..compiling.addresses import INTEGER, pointer_type
+from ..compiling.addresses import INTEGER, invoke, pointer_type
+from ..compiling.decorators import inlined
 from ..formulas import losses as formulas
 from .loss_panels import (
     OUTCOME_ROWS,
@@ -253,6 +254,12 @@ def evaluate_panel(loss: Loss, dtype: str, samples: int) -> Any:
         evaluate(carray(y, shape), carray(d, shape), carray(e, shape), carray(outcome, (OUTCOME_ROWS, samples)))
 
     return panel, (vector, vector, vector, vector, INTEGER)
+
+
+@inlined
+def loss_of_panel(address: Any, y: Any, d: Any, e: Any, outcome: Any, units: Any) -> None:
+    """The loss of a panel and e = ∇_y L, by the function at an address that `evaluate_panel` describes."""
+    invoke(address, (y, d, e, outcome, units))
 
 
 def loss_named(name: str | Loss, output_activation: str, outputs: int) -> Loss:

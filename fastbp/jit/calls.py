@@ -7,10 +7,11 @@ import numpy as np
 from ..backends import tiled
 from ..backends.linking import digest_of
 from ..backends.register import Entry, begin_use, end_use
-from ..backends.tiles import job as jobs
+from ..backends.tiles.job import JOB_SIZE, begin_call, job_in
 from ..backends.tiles.outcomes import sums_of_chunk
+from ..backends.tiles.phases import run_share
 from ..checks.arguments import require_whole
-from ..compiling.addresses import address_in_memory, invoke, pointer, pointer_to
+from ..compiling.addresses import address_in_memory, pointer, pointer_to
 from ..compiling.cache import package_digest
 from ..compiling.decorators import kernel
 from ..formulas.elementary import is_finite
@@ -42,7 +43,6 @@ from .arguments import WRONG_WORKSPACE as WRONG_WORKSPACE
 from .constants import refuse_constants
 
 _STAMP = int(package_digest()[:15], 16)
-_WIDTHS = jobs.TABLES
 _adam_changes, _adam_numbers = changes_of(ADAM), rounded(ADAM)
 
 _address_of_x, _address_of_theta = checked_address("x"), checked_address("theta")
@@ -105,13 +105,13 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     """
     if not hasattr(layout, "lanes"):
         raise TypeError(f"layout: expected net.layout, found {layout!r}")
-    dtype = np.dtype(f"f{layout.itemsize or 4}")
-    if not isinstance(layout, Layout) or layout.lanes != tiled.lanes(dtype):
+    if not (isinstance(layout, Layout) and layout.is_linked and layout.lanes == tiled.lanes(_dtype_of(layout))):
         raise ValueError("layout: expected the layout of a network with backend='tiled' or 'auto'")
     if layout.digest != digest_of(layout):
         raise ValueError("layout: expected net.layout as it is, found one that was changed, or that came from another "
                          "process without being pickled as a whole")
     require_whole("max_batch", max_batch, at_least=1)
+    dtype = _dtype_of(layout)
     workspaces = [tiled.workspace(layout, dtype, max_batch, 1)
              for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
     entries = [Entry() for _ in workspaces]
@@ -124,6 +124,11 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     return work if threads is not None else work[0]
 
 
+def _dtype_of(layout: Layout) -> np.dtype:
+    """Of the numbers of a linked layout."""
+    return np.dtype(f"f{layout.itemsize}")
+
+
 @kernel(inline=True, at_calls=refuse_constants)
 def forward(theta: Any, layout: Any, x: Any, y: Any, work: Any) -> int:
     """y = h_L for x; returns the status.
@@ -132,19 +137,20 @@ def forward(theta: Any, layout: Any, x: Any, y: Any, work: Any) -> int:
     NOT_FINITE, and y is as computed.
     """
     # Read first: references to the arrays of a tuple that lives longer are counted.
-    depth, digest, register = layout.depth, layout.digest, layout.register
+    digest, register = layout.digest, layout.register
     parameters, header = _address_of_theta(theta, theta), header_of(work)
-    job = pointer(header, HEADER_SIZE)
+    job = job_in(pointer(header, HEADER_SIZE))
     samples, results = _address_of_x(x, theta), _address_of_y(y, theta)
-    status, n = _checked(header, work.size, digest, depth, theta.size, theta.itemsize,
+    status, n = _checked(header, work.size, digest, theta.size, theta.itemsize,
                          pointer_to(samples, theta.dtype.type), x.size, x.shape[-1])
-    if status == OK and (y.size != n * job[_WIDTHS + depth] or y.shape[-1] != job[_WIDTHS + depth]):
+    if status == OK and (y.size != n * job.outputs or y.shape[-1] != job.outputs):
         status = WRONG_SIZE
     if status == OK:
         status = _begin(register, header)
     if status != OK:
         return status
-    jobs.begin_call(job, parameters, samples, 0, 0, 0, 0, results, 0, 0, 0.0, depth + 1, 0, 0)
+    begin_call(job, parameters, samples)
+    job.Y = results
     _propagate(job, n, 0)
     _end(register, header)
     return _status_of(pointer_to(results, theta.dtype.type), y.size)
@@ -164,14 +170,14 @@ def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work
     not checked, and may be infinite where E is finite; the steps check it.
     """
     # Read first: references to the arrays of a tuple that lives longer are counted.
-    depth, digest, register = layout.depth, layout.digest, layout.register
+    digest, register = layout.digest, layout.register
     parameters, header = _address_of_theta(theta, theta), header_of(work)
-    job = pointer(header, HEADER_SIZE)
+    job = job_in(pointer(header, HEADER_SIZE))
     samples, sums = _address_of_x(x, theta), _address_of_grad(grad, theta)
-    status, n = _checked(header, work.size, digest, depth, theta.size, theta.itemsize,
+    status, n = _checked(header, work.size, digest, theta.size, theta.itemsize,
                          pointer_to(samples, theta.dtype.type), x.size, x.shape[-1])
     if status == OK:
-        status = status_of_targets(d, theta, n, job[_WIDTHS + depth], header)
+        status = status_of_targets(d, theta, n, job.outputs, header)
     if status == OK and grad.size != theta.size:
         status = WRONG_SIZE
     if status == OK:
@@ -179,7 +185,8 @@ def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work
     if status != OK:
         return np.nan, status
     labels, targets = labels_of(d, theta, header), targets_of(d, theta)
-    jobs.begin_call(job, parameters, samples, labels, targets, 0, 0, 0, 0, 0, 0.0, 1, 1, 0)
+    begin_call(job, parameters, samples)
+    job.labels, job.targets, job.lowest, job.keeps = labels, targets, 1, True
     E = _propagate(job, n, sums)
     _end(register, header)
     return E, OK if is_finite(E) else NOT_FINITE
@@ -193,14 +200,14 @@ def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any)
     the status is NOT_FINITE, and e_0 is as computed.
     """
     # Read first: references to the arrays of a tuple that lives longer are counted.
-    depth, digest, register = layout.depth, layout.digest, layout.register
+    digest, register = layout.digest, layout.register
     parameters, header = _address_of_theta(theta, theta), header_of(work)
-    job = pointer(header, HEADER_SIZE)
+    job = job_in(pointer(header, HEADER_SIZE))
     samples, results = _address_of_x(x, theta), _address_of_e_0(e_0, theta)
-    status, n = _checked(header, work.size, digest, depth, theta.size, theta.itemsize,
+    status, n = _checked(header, work.size, digest, theta.size, theta.itemsize,
                          pointer_to(samples, theta.dtype.type), x.size, x.shape[-1])
     if status == OK:
-        status = status_of_targets(d, theta, n, job[_WIDTHS + depth], header)
+        status = status_of_targets(d, theta, n, job.outputs, header)
     if status == OK and (e_0.size != x.size or e_0.shape[-1] != x.shape[-1]):
         status = WRONG_SIZE
     if status == OK:
@@ -208,7 +215,8 @@ def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any)
     if status != OK:
         return np.nan, status
     labels, targets = labels_of(d, theta, header), targets_of(d, theta)
-    jobs.begin_call(job, parameters, samples, labels, targets, 0, 0, 0, results, 0, 0.0, 0, 0, 0)
+    begin_call(job, parameters, samples)
+    job.labels, job.targets, job.lowest, job.E0 = labels, targets, 0, results
     E = _propagate(job, n, 0)
     _end(register, header)
     return E, _status_of(pointer_to(results, theta.dtype.type), e_0.size) if is_finite(E) else NOT_FINITE
@@ -223,21 +231,21 @@ def input_jacobian(theta: Any, layout: Any, x: Any, J: Any, work: Any) -> int:
     is as computed; y is not checked.
     """
     # Read first: references to the arrays of a tuple that lives longer are counted.
-    depth, digest, register = layout.depth, layout.digest, layout.register
+    digest, register = layout.digest, layout.register
     parameters, header = _address_of_theta(theta, theta), header_of(work)
-    job = pointer(header, HEADER_SIZE)
+    job = job_in(pointer(header, HEADER_SIZE))
     samples, results = _address_of_x(x, theta), _address_of_J(J, theta)
-    status, n = _checked(header, work.size, digest, depth, theta.size, theta.itemsize,
+    status, n = _checked(header, work.size, digest, theta.size, theta.itemsize,
                          pointer_to(samples, theta.dtype.type), x.size, x.shape[-1])
-    if status == OK and (J.size != x.size * job[_WIDTHS + depth] or J.shape[-2] != job[_WIDTHS + depth]
-                         or J.shape[-1] != job[_WIDTHS]):
+    if status == OK and (J.size != x.size * job.outputs or J.shape[-2] != job.outputs
+                         or J.shape[-1] != job.inputs):
         status = WRONG_SIZE
     if status == OK:
         status = _begin(register, header)
     if status != OK:
         return status
-    jobs.begin_call(job, parameters, samples, 0, 0, 0, 0, 0, results, 0, 0.0, 0, 0, 0)
-    job[jobs.JACOBIAN] = 1
+    begin_call(job, parameters, samples)
+    job.jacobian, job.lowest, job.E0 = True, 0, results
     _propagate(job, n, 0)
     _end(register, header)
     return _status_of(pointer_to(results, theta.dtype.type), J.size)
@@ -291,18 +299,18 @@ def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float
 
 
 @kernel(inline=True)
-def _checked(header: Any, size: Any, digest: Any, depth: Any, parameters: Any, itemsize: Any, x: Any, size_of_x: Any,
+def _checked(header: Any, size: Any, digest: Any, parameters: Any, itemsize: Any, x: Any, size_of_x: Any,
              features: Any) -> Any:
     """The status of theta, work and x, and the number of samples.
 
     It takes pointers, because references to arrays are counted.
     """
-    if (size <= HEADER_SIZE + _WIDTHS + depth or header[STAMP] != _STAMP or header[SELF] != address_in_memory(header)
+    if (size != HEADER_SIZE + JOB_SIZE or header[STAMP] != _STAMP or header[SELF] != address_in_memory(header)
             or header[DIGEST] != digest or header[ITEMSIZE] != itemsize):
         return WRONG_WORKSPACE, 0
-    inputs = header[HEADER_SIZE + _WIDTHS]
-    n = size_of_x // inputs
-    if parameters != header[HEADER_SIZE + jobs.PARAMETERS] or n == 0 or features != inputs:
+    job = job_in(pointer(header, HEADER_SIZE))
+    n = size_of_x // job.inputs
+    if parameters != job.parameters or n == 0 or features != job.inputs:
         return WRONG_SIZE, 0
     return _status_of(x, size_of_x), n
 
@@ -334,14 +342,14 @@ def _status_of(values: Any, size: Any) -> int:
 @kernel(inline=True)
 def _propagate(job: Any, n: Any, grad: Any) -> Any:
     """E of n samples, chunk after chunk; their gradient is added at the address `grad`, until E is not finite."""
-    total, chunk = 0.0, job[jobs.CHUNK]
+    total, chunk = 0.0, job.chunk
     for first in range(0, n, chunk):
         count = min(chunk, n - first)
-        job[jobs.FIRST], job[jobs.COUNT] = first, count
-        invoke(job[jobs.PROPAGATE_PHASE], (job, 0, 1))
+        job.first, job.count = first, count
+        run_share(job.propagate_phase, job, 0, 1)
         total += sums_of_chunk(job)[0]
         if grad != 0 and is_finite(total):
-            job[jobs.TARGET] = grad
-            pointer_to(address_in_memory(job), np.float64)[jobs.ALPHA] = 1.0
-            invoke(job[jobs.GRADIENT_PHASE], (job, 0, 1))
+            job.target = grad
+            job.alpha = 1.0
+            run_share(job.gradient_phase, job, 0, 1)
     return total

@@ -7,8 +7,8 @@ from typing import Any
 
 from numba import types
 
-from ..compiling.addresses import INTEGER
-from ..compiling.decorators import subkernel
+from ..compiling.addresses import INTEGER, invoke
+from ..compiling.decorators import inlined, subkernel
 from ..compiling.tuples import gathered, scattered
 from ..formulas import updates as formulas
 
@@ -87,6 +87,12 @@ def row_of(rule: Rule) -> Any:
 
     reals = types.CPointer(types.float64)
     return write_row, (types.float64, INTEGER, reals, reals)
+
+
+@inlined
+def write_numbers(address: Any, rate: Any, t: Any, settings: Any, row: Any) -> None:
+    """Call what `row_of` describes."""
+    invoke(address, (rate, t, settings, row))
 
 
 @functools.cache

@@ -13,11 +13,11 @@ import numpy as np
 from numba import prange, types
 
 from ..compiling.addresses import INTEGER, address_of, invoke, pointer_type, settings_at
-from ..compiling.decorators import kernel, subkernel
+from ..compiling.decorators import inlined, kernel, subkernel
 from ..formulas.elementary import is_finite
 from ..schedules import learning_rate_at
 from ..threads import share_of
-from .rules import Rule, change_of, rounded, row_of
+from .rules import Rule, change_of, rounded, row_of, write_numbers
 
 _config: Any = numba.config
 
@@ -68,8 +68,8 @@ def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state
     write_row(optimizer, state.updates[0], optimizer.row)
     for part in range(CHECK, APPLY + 1):
         if team == 1:
-            invoke(optimizer.share, (part, theta, grad, state.averages, theta.shape[0], np.float64(factor),
-                                     optimizer.row, optimizer.not_finite, 0, 1))
+            run_share(optimizer.share, part, theta, grad, state.averages, theta.shape[0], np.float64(factor),
+                      optimizer.row, optimizer.not_finite, 0, 1)
         else:
             on_threads(optimizer, part, theta, grad, state.averages, np.float64(factor), team)
         count = 0
@@ -87,15 +87,15 @@ def on_threads(optimizer: OptimizerSpec, part: int, theta: Any, grad: Any, avera
     """Every thread's share of a part of an update."""
     share, row, not_finite = optimizer.share, optimizer.row, optimizer.not_finite
     for thread in prange(threads):
-        invoke(share, (np.int64(part), theta, grad, averages, theta.shape[0], factor, row, not_finite,
-                       np.int64(thread), threads))
+        run_share(share, np.int64(part), theta, grad, averages, theta.shape[0], factor, row, not_finite,
+                  np.int64(thread), threads)
 
 
 @subkernel
 def write_row(optimizer: OptimizerSpec, updates: int, row: Any) -> None:
     """What the update after so many has for all parameters."""
-    invoke(optimizer.write_row, (np.float64(learning_rate_at(optimizer.schedule, updates)), np.int64(updates + 1),
-                                 optimizer.settings, row))
+    write_numbers(optimizer.write_row, np.float64(learning_rate_at(optimizer.schedule, updates)), np.int64(updates + 1),
+                  optimizer.settings, row)
 
 
 @kernel
@@ -199,6 +199,13 @@ def update_share(rule: Rule, dtype: str) -> Any:
 
     numbers, real, integers = pointer_type(dtype), types.float64, types.CPointer(INTEGER)
     return share, (INTEGER, numbers, numbers, numbers, INTEGER, real, types.CPointer(real), integers, INTEGER, INTEGER)
+
+
+@inlined
+def run_share(address: Any, part: Any, theta: Any, grad: Any, averages: Any, size: Any, factor: Any, row: Any,
+              not_finite: Any, thread: Any, threads: Any) -> None:
+    """Call what `update_share` describes."""
+    invoke(address, (part, theta, grad, averages, size, factor, row, not_finite, thread, threads))
 
 
 def spec_of(rule: Rule, dtype: np.dtype, settings: list[float], schedule: np.ndarray, clip_norm: float,

@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from ..backends.training_loop import BOUND, EPOCH, POSITION, STALE, STEP, Plan, is_plain_descent, start_progress
+from ..backends.training_loop import (
+    BOUND,
+    EPOCH,
+    POSITION,
+    STALE,
+    STEP,
+    Limits,
+    Plan,
+    Training,
+    is_plain_descent,
+    start_progress,
+)
 from ..checks.arguments import checked_rates
 from ..checks.arrays import Samples
 from ..compiling.addresses import address_of
@@ -33,13 +44,13 @@ def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replaceme
     Raises what `checked_rates` does. After that, a seed that is not given is drawn from the network's generator.
     """
     rates = checked_rates(dropout, len(net.widths) - 1)
-    # Where nothing is called by address, 1 says that units are dropped.
-    drop = (address_of(drop_panel, net.dtype.name, net.layout.lanes) if net.layout.lanes else 1) if len(rates) else 0
+    by_address = len(rates) > 0 and net.layout.has_addresses
+    drop_address = address_of(drop_panel, net.dtype.name, net.layout.lanes) if by_address else 0
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
     chunk = net.backend_module.chunk(net.layout, net.dtype)
     return Plan(min(batch_size, n), chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale, loss_share,
-                tolerance, patience, drop, rates)
+                tolerance, patience, drop_address, rates)
 
 
 class Session:
@@ -88,7 +99,7 @@ class Session:
     def workspace(self) -> Iterator[Any]:
         """A workspace for slices, with kernels for this very network if its plain steps are enough to pay for them."""
         net, plan = self.net, self.plan
-        plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and plan.drop == 0
+        plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and not len(plan.rates)
                  and net.is_built_in)
         steps = self.epochs * len(self.samples.X) // plan.batch_size if plain else 0
         with net.workspace(plan.batch_size) as work:
@@ -105,8 +116,9 @@ class Session:
         net, begin, before = self.net, time.perf_counter(), self.samples_done
         until = min(until, self.history.epochs + len(self.progress.loss))  # no more fit into the records
         team, budget = self.pace.next_slice(count)
-        status = net.backend_module.train(net.theta, net.grad, net.layout, self.samples, self.plan, self.spec,
-                                          self.state, self.progress, until, budget, work, team)
+        training = Training(self.plan, self.spec, self.state, self.progress)
+        status = net.backend_module.train(net.theta, net.grad, net.layout, self.samples, training,
+                                          Limits(until, budget), work, team)
         self.pace.learn(team, time.perf_counter() - begin, self.samples_done - before)
         return int(status)
 

@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from ...checks.arrays import Samples
 from ...functions.activations import Activation, activation_named
 from ...functions.loss_panels import OUTCOME_ROWS, SAMPLE_CORRECT, SAMPLE_E
 from ...functions.losses import Loss
 from ...optimizers.rules import Rule
+from ..contract import Batch
 from .device import ALIGNMENT, cooperative_kernel, device_function, inlined, item, put, quad
 from .driver import SIMULATED, cuda
 from .memory import there
@@ -417,9 +417,13 @@ class FusedSteps:
         self._outcomes = cuda.device_array((slots, 2), np.float64)
         self._blocks = 0
 
-    def take(self, theta: Any, averages: Any, samples: Samples, order: Any, position: int, end: int, batch_size: int,
-             rows: np.ndarray, work: Propagation) -> tuple[np.ndarray, float | None]:
-        """A step for each row of `rows_of`, if all are finite: what `training.descend` returns."""
+    def take(self, theta: Any, averages: Any, all_samples: Batch, batch_size: int, rows: np.ndarray,
+             work: Propagation) -> tuple[np.ndarray, float | None]:
+        """A step for each row of `rows_of`, if all are finite: what `training.descend` returns.
+
+        all_samples : from the first step's to the epoch's last.
+        """
+        samples, order, position, end = all_samples
         layout, steps = self._layout, len(rows)
         control, records = work.there(np.zeros(CONTROLS)), work.there(np.zeros((steps, RECORDS)))
         arguments = (theta, self._others[0], averages, self._others[1], samples.X, samples.labels, samples.targets,

@@ -8,7 +8,7 @@ from ...functions.activations import Activation
 from ...functions.loss_panels import OUTCOME_ROWS
 from ...functions.losses import Loss
 from ...layout import Layout
-from ..contract import Extras
+from ..contract import Extras, Wanted
 from .driver import SIMULATED, cuda
 from .feed import Feed, Order, Window
 from .memory import is_on_device, nothing, there
@@ -46,13 +46,16 @@ ENOUGH_BLOCKS, LEAST_SLICE = 128, 64
 class DeviceLayout:
     """A network's layout, with its activations and its loss, for launches from Python.
 
-    It is not for compiled code: `lanes` is 0, and no function has an address.
+    It is not for compiled code.
     """
+
+    #: See `Layout`.
+    is_linked, has_addresses, lanes = True, False, 0
 
     def __init__(self, layout: Layout, activations: tuple[Activation, ...], loss: Loss, dtype: np.dtype) -> None:
         self.widths, self.units = layout.widths.tolist(), layout.units.tolist()
         self.weights, self.biases = layout.weights.tolist(), layout.biases.tolist()
-        self.depth, self.size, self.itemsize, self.lanes = layout.depth, layout.size, dtype.itemsize, 0
+        self.depth, self.size, self.itemsize = layout.depth, layout.size, dtype.itemsize
         self.dtype, self.activations, self.loss = dtype, activations, loss
         #: Where layers begin in matrices of values, in which a row of ones follows each: see `gradient_product`.
         self.rows = [units + k for k, units in enumerate(self.units)]
@@ -125,12 +128,12 @@ class Propagation:
         totals[TOTAL_E] = E
         self.totals.copy_to_device(totals, stream=self.stream)
 
-    def run(self, theta: Any, window: Window, grad: Any, Y: Any, E0: Any, norms: Any, extras: Extras,
-            rates: np.ndarray) -> None:
-        """A window of at most a chunk; see `Backend.propagate`. What is not wanted is None.
+    def run(self, theta: Any, window: Window, wanted: Wanted, extras: Extras, rates: np.ndarray) -> None:
+        """A window of at most a chunk; see `Backend.propagate`. What is not wanted is empty, or None.
 
         E and the number of correct samples are added to `totals`.
         """
+        grad, Y, E0, norms = (array if array is not None and len(array) else None for array in wanted)
         self.forward(theta, window, extras, rates)
         self.finish(window, self.nothing[1] if Y is None else Y)
         if grad is not None or E0 is not None:
@@ -153,7 +156,7 @@ class Propagation:
             self.launch(forward_product(dtype, block, g), grid_for(block, layout.widths[k], n), block.threads, theta,
                         self.h, self.delta, layout.weights[k], layout.biases[k], layout.rows[k - 1], layout.rows[k],
                         layout.widths[k - 1], layout.widths[k], n)
-            if extras.drop and rates[k] > 0.0:
+            if len(rates) and rates[k] > 0.0:
                 self.launch(drop(dtype), blocks_for(n), THREADS, self.h, self.delta, layout.rows[k], layout.widths[k],
                             window.numbers, window.first, n, extras.key, k, rates[k])
 

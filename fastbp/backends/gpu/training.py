@@ -4,7 +4,7 @@ It is `backends.training_loop` for the device: the same plan, the same progress,
 finds out stays on the device until the end of the slice.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ...checks.arrays import Samples
 from ...formulas.dropout import epoch_key
 from ...formulas.sampling import draw_order
 from ...optimizers.updates import OptimizerSpec, OptimizerState, rule_of
-from ..contract import Extras
+from ..contract import Batch, Extras, Wanted
 from ..training_loop import (
     BATCH_E,
     CORRECT,
@@ -24,8 +24,9 @@ from ..training_loop import (
     RUNNING,
     STALLED,
     STEP,
+    Limits,
     Plan,
-    Progress,
+    Training,
     end_epoch,
 )
 from .feed import Order
@@ -59,22 +60,28 @@ from .updates import (
 MAX_STEPS = 4096
 
 
-def train(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec,
-          state: OptimizerState, progress: Progress, until_epoch: int, budget: int, work: Propagation,
-          threads: int) -> int:
-    """Batches for about `budget` samples; see `Backend.train`. A slice ends with a batch, or with Ctrl-C.
+class Steps(NamedTuple):
+    """Steps of a slice."""
+
+    numbers: np.ndarray              # for the optimizer, a row for each; see `updates.numbers_for`
+    batches: list[tuple[int, int]]   # their places in the order, from start to stop
+
+
+def train(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, training: Training, limits: Limits,
+          work: Propagation, threads: int) -> int:
+    """Batches for about as many samples as the limit; see `Backend.train`. A slice ends with a batch, or with Ctrl-C.
 
     What the device has done is booked before Ctrl-C ends the training, as if this were compiled.
     """
     with held_back() as interrupts:
-        return _slice(theta, grad, layout, samples, plan, optimizer, state, progress, until_epoch, budget, work,
-                      interrupts)
+        return _slice(theta, grad, layout, samples, training, limits, work, interrupts)
 
 
-def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec,
-           state: OptimizerState, progress: Progress, until_epoch: int, budget: int, work: Propagation,
-           interrupts: list[Any]) -> int:
+def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, training: Training, limits: Limits,
+           work: Propagation, interrupts: list[Any]) -> int:
     """`train`, where interrupts come to a list."""
+    plan, optimizer, state, progress = training
+    until_epoch, budget = limits
     n, counts, sums = len(samples.X), progress.counts, progress.sums
     while budget > 0 and counts[EPOCH] < until_epoch and not interrupts:
         position = int(counts[POSITION])
@@ -88,11 +95,10 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: 
         batches = [(start, min(start + plan.batch_size, n)) for start in starts]
         fused = fused_for(layout, samples, plan, optimizer, state, work)
         if fused is not None:
-            records, E = fused.take(theta, state.averages, samples, work.order.on_device, position, n, plan.batch_size,
-                                    rows, work)
+            batch = Batch(samples, work.order.on_device, position, n)
+            records, E = fused.take(theta, state.averages, batch, plan.batch_size, rows, work)
         else:
-            records, E = descend(theta, grad, layout, samples, plan, optimizer, state, rows, batches,
-                                 int(counts[EPOCH]), work, interrupts)
+            records, E = descend(theta, grad, layout, samples, training, Steps(rows, batches), work, interrupts)
         taken = len(records)
         sizes = np.array([stop - start for start, stop in batches[:taken]])
         E_of_steps = plan.loss_scale * records[:, RECORD_E] + records[:, RECORD_PENALTY]
@@ -115,7 +121,7 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: 
 def fused_for(layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec, state: OptimizerState,
               work: Propagation) -> FusedSteps | None:
     """What takes whole steps in one launch, where batches are plain, and the network is small; else None."""
-    is_plain = (plan.clip_norm == 0.0 and plan.drop == 0 and plan.penalty == 0.0 and not plan.by_weight
+    is_plain = (plan.clip_norm == 0.0 and not len(plan.rates) and plan.penalty == 0.0 and not plan.by_weight
                 and optimizer.clip_norm == 0.0 and is_on_device(samples.X))
     shape = shape_of(layout, plan.batch_size) if is_plain else None
     if shape is None:
@@ -133,12 +139,14 @@ def mass_of(samples: Samples, order: Order, start: int, stop: int) -> float:
     return inputs.total_weight(weights[order.rows(start, count)], count) if len(weights) else float(count)
 
 
-def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec,
-            state: OptimizerState, rows: np.ndarray, batches: list[tuple[int, int]], epoch: int, work: Propagation,
-            interrupts: list[Any]) -> tuple[np.ndarray, float | None]:
+def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, training: Training, steps: Steps,
+            work: Propagation, interrupts: list[Any]) -> tuple[np.ndarray, float | None]:
     """A step for each batch, by launches for each, until there is an interrupt; the records of those that were taken,
     and E of one that was not finite."""
-    extras = Extras(plan.clip_norm, plan.drop, 0, int(epoch_key(plan.seed, epoch)) if plan.drop else 0)
+    plan, optimizer, state, progress = training
+    rows, batches = steps
+    epoch, wanted = int(progress.counts[EPOCH]), Wanted(grad, None, None, None)
+    extras = Extras(plan.clip_norm, 0, 0, int(epoch_key(plan.seed, epoch)) if len(plan.rates) else 0)
     update = Update(layout.dtype, optimizer, layout.size, work.stream)
     control, totals, launch = work.there(np.zeros(CONTROLS)), work.totals, work.launch
     records, on_device = work.there(np.zeros((len(batches), RECORDS))), work.there(rows)
@@ -149,7 +157,7 @@ def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, plan:
         for window in work.feed.windows(samples, work.order, start, stop):
             if interrupts:
                 break
-            work.run(theta, window, grad, None, None, None, extras, plan.rates)
+            work.run(theta, window, wanted, extras, plan.rates)
         if interrupts:  # only whole steps are taken
             launch(fill, blocks_for(layout.size), THREADS, grad.reshape(1, layout.size), 0, 1, layout.size, 0.0)
             break

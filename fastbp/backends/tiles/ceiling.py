@@ -7,7 +7,7 @@ import numpy as np
 from numba import types
 
 from ...compiling.addresses import INTEGER, address_of, intrinsic, invoke, pointer_type
-from ...compiling.decorators import kernel
+from ...compiling.decorators import inlined, kernel
 from .host import host
 from .vectors import I64, Vectors
 
@@ -39,7 +39,7 @@ def fma_ceiling(dtype: str = "float32", seconds: float = 0.02, tries: int = 5) -
 @kernel
 def _repeat(address: Any, values: Any, steps: int) -> None:
     """A call from compiled code, which releases the GIL."""
-    invoke(address, (values, steps))
+    run_chains(address, values, steps)
 
 
 def multiply_adds(dtype: str) -> Any:
@@ -50,6 +50,12 @@ def multiply_adds(dtype: str) -> Any:
         _multiply_adds(lanes, values, steps)
 
     return run, (pointer_type(dtype), INTEGER)
+
+
+@inlined
+def run_chains(address: Any, values: Any, steps: Any) -> None:
+    """Steps of all chains, by the function at an address that `multiply_adds` describes."""
+    invoke(address, (values, steps))
 
 
 @intrinsic(prefer_literal=True)

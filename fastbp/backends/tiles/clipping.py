@@ -6,7 +6,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from ...compiling.addresses import INTEGER, intrinsic, pointer, pointer_type
+from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer, pointer_type
+from ...compiling.decorators import inlined
 from ..sample import clip_factor
 from .host import host
 from .row_products import Loop
@@ -49,6 +50,13 @@ def clip_panel(dtype: str) -> Any:
     integers = types.CPointer(INTEGER)
     return clip, (numbers, numbers, integers, integers, integers, INTEGER, types.float64,
                   types.CPointer(types.float64))
+
+
+@inlined
+def clip_gradients(address: Any, h: Any, delta: Any, widths: Any, places: Any, units: Any, depth: Any, clip_norm: Any,
+                   squares: Any) -> None:
+    """The norms into squares, and δ clipped, by the function at an address that `clip_panel` describes."""
+    invoke(address, (h, delta, widths, places, units, depth, clip_norm, squares))
 
 
 @intrinsic(prefer_literal=True)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import invoke, pointer
+from ...compiling.addresses import pointer
 from ...compiling.decorators import inlined, subkernel
 from ...threads import share_of
-from .job import COUNT, LANE_COST, LANES, ROW_COST, Room, Shape
-from .lane_gradient import COLUMNS
+from .lane_gradient import COLUMNS, add_lane_gradient
+from .product import add_gradient_tile
+from .sums import add_sums
 
 #: Tiles side by side in a block of columns use one row of δ, from the first-level cache, before the next row is taken;
 #: the h of a block, so many numbers, come from the second level.
@@ -41,37 +42,37 @@ def lanes_cost_less(panels: Any, row_cost: Any, lane_cost: Any) -> Any:
 @inlined
 def sums_by_lanes(job: Any) -> Any:
     """Whether `lane_gradient` sums the gradient of this chunk, from panels of h that all have a place of their own."""
-    return lanes_cost_less((job[COUNT] + job[LANES] - 1) // job[LANES], job[ROW_COST], job[LANE_COST])
+    return lanes_cost_less((job.count + job.lanes - 1) // job.lanes, job.row_cost, job.lane_cost)
 
 
 @inlined
-def tiles_of_layer(shape: Any, k: Any, tile_rows: Any, tile_columns: Any) -> Any:
+def tiles_of_layer(job: Any, k: Any, tile_rows: Any, tile_columns: Any) -> Any:
     """How many tiles high and wide ∂E/∂W_k is."""
-    return (shape.widths[k] + tile_rows - 1) // tile_rows, (shape.widths[k - 1] + tile_columns - 1) // tile_columns
+    return (job.widths[k] + tile_rows - 1) // tile_rows, (job.widths[k - 1] + tile_columns - 1) // tile_columns
 
 
 @inlined
-def share_of_tiles(shape: Any, tile_rows: Any, tile_columns: Any, thread: Any, threads: Any) -> Any:
+def share_of_tiles(job: Any, tile_rows: Any, tile_columns: Any, thread: Any, threads: Any) -> Any:
     """The first tile of a thread, and the first after it, of those of all layers one after another."""
     total = 0
-    for k in range(1, shape.depth + 1):
-        high, wide = tiles_of_layer(shape, k, tile_rows, tile_columns)
+    for k in range(1, job.depth + 1):
+        high, wide = tiles_of_layer(job, k, tile_rows, tile_columns)
         total += high * wide
     return share_of(total, thread, threads)
 
 
 @subkernel
-def add_tiles(target: Any, shape: Shape, room: Room, alpha: Any, count: int, thread: int, threads: int) -> None:
-    """target += alpha ∂E/∂W and alpha ∂E/∂b of a chunk of `count` samples, in a thread's share of the tiles.
+def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
+    """target += alpha ∂E/∂W and alpha ∂E/∂b of a chunk, in a thread's share of the tiles.
 
-    target : (P,) the gradient, or theta. Tiles are two vectors wide.
+    Tiles are two vectors wide.
     """
-    width = room.lanes
-    begin, end = share_of_tiles(shape, room.tile_rows, 2 * width, thread, threads)
+    width, target, count = job.lanes, job.target, job.count
+    begin, end = share_of_tiles(job, job.tile_rows, 2 * width, thread, threads)
     place = 0
-    for k in range(1, shape.depth + 1):
-        units, inputs = shape.widths[k], shape.widths[k - 1]
-        high, wide = tiles_of_layer(shape, k, room.tile_rows, 2 * width)
+    for k in range(1, job.depth + 1):
+        units, inputs = job.widths[k], job.widths[k - 1]
+        high, wide = tiles_of_layer(job, k, job.tile_rows, 2 * width)
         block = max(1, min(BLOCK_SIZE // (2 * width * count), (wide + threads - 1) // threads))
         for tile in range(max(begin - place, 0), min(end - place, high * wide)):
             first = tile // (high * block) * block
@@ -79,40 +80,40 @@ def add_tiles(target: Any, shape: Shape, room: Room, alpha: Any, count: int, thr
             row, column = (tile - first * high) // here, (first + (tile - first * high) % here) * 2 * width
             i = units * row // high
             rows, columns = units * (row + 1) // high - i, min(2 * width, inputs - column)
-            delta = pointer(room.delta, (shape.units[k] + i) * width)
-            h = pointer(room.h_rows, (shape.places[k - 1] + column) // width * room.in_block)
-            invoke(room.gradient[1 if columns > width else 0],
-                   (rows, columns, alpha, pointer(target, shape.weights[k] + i * inputs + column), inputs, delta,
-                    room.in_delta, h, room.in_block, count))
+            delta = pointer(job.delta, (job.units[k] + i) * width)
+            h = pointer(job.h_rows, (job.places[k - 1] + column) // width * job.in_block)
+            add_gradient_tile(job.gradient_2 if columns > width else job.gradient_1, rows, columns, alpha,
+                              pointer(target, job.weights_at[k] + i * inputs + column), inputs, delta, job.in_delta, h,
+                              job.in_block, count)
             if column == 0:
-                invoke(room.add_row_sums,
-                       (pointer(target, shape.biases[k] + i), alpha, delta, rows, room.in_delta, count))
+                add_sums(job.add_row_sums, pointer(target, job.biases_at[k] + i), alpha, delta, rows, job.in_delta,
+                         count)
         place += high * wide
 
 
 @subkernel
-def add_lane_tiles(target: Any, shape: Shape, room: Room, alpha: Any, count: int, thread: int, threads: int) -> None:
+def add_lane_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
     """What `add_tiles` does, by `lane_gradient`: one column of tiles after the other, whose h stay in the first-level
     cache.
 
     A loop of its own: where `add_tiles` found the place of these tiles too, phase 2 of 2-16-1 took a tenth longer.
     """
-    width = room.lanes
+    width, target, count = job.lanes, job.target, job.count
     panels = (count + width - 1) // width
-    begin, end = share_of_tiles(shape, room.lane_rows, COLUMNS, thread, threads)
+    begin, end = share_of_tiles(job, job.lane_rows, COLUMNS, thread, threads)
     place = 0
-    for k in range(1, shape.depth + 1):
-        units, inputs = shape.widths[k], shape.widths[k - 1]
-        high, wide = tiles_of_layer(shape, k, room.lane_rows, COLUMNS)
+    for k in range(1, job.depth + 1):
+        units, inputs = job.widths[k], job.widths[k - 1]
+        high, wide = tiles_of_layer(job, k, job.lane_rows, COLUMNS)
         for tile in range(max(begin - place, 0), min(end - place, high * wide)):
             row, column = tile % high, tile // high * COLUMNS
             i = units * row // high
             rows, columns = units * (row + 1) // high - i, min(COLUMNS, inputs - column)
-            delta = pointer(room.delta, (shape.units[k] + i) * width)
-            invoke(room.lane_gradient, (rows, columns, alpha, pointer(target, shape.weights[k] + i * inputs + column),
-                                        inputs, delta, room.in_delta,
-                                        pointer(room.h, (shape.places[k - 1] + column) * width), room.in_panel, panels))
+            delta = pointer(job.delta, (job.units[k] + i) * width)
+            add_lane_gradient(job.lane_gradient, rows, columns, alpha,
+                              pointer(target, job.weights_at[k] + i * inputs + column), inputs, delta, job.in_delta,
+                              pointer(job.h, (job.places[k - 1] + column) * width), job.in_panel, panels)
             if column == 0:
-                invoke(room.add_row_sums,
-                       (pointer(target, shape.biases[k] + i), alpha, delta, rows, room.in_delta, count))
+                add_sums(job.add_row_sums, pointer(target, job.biases_at[k] + i), alpha, delta, rows, job.in_delta,
+                         count)
         place += high * wide

@@ -1,227 +1,212 @@
 """A job: all that a call of the compiled phases needs, in one vector of 64-bit integers.
 
-Sizes, addresses of arrays and of functions lie in it one after another, and it ends with the tables of the layout. So
-a phase takes one pointer, is compiled once for a dtype and called by its address, on one thread or on many. Tuples of
-arrays would do the same, but compiled code counts references to arrays with atomic operations, whenever it takes one
-out of a tuple or slices it: a group of panels of a small network spent half of its time so.
+Sizes, addresses of arrays and of functions lie in it. So a phase takes one pointer, is compiled once for a dtype and
+called by its address, on one thread or on many. Tuples of arrays would do the same, but compiled code counts references
+to arrays with atomic operations, whenever it takes one out of a tuple or slices it: a group of panels of a small
+network spent half of its time so.
 
-`Shape`, `Data` and `Room` give the places their names.
+`Call` and `Job` list the fields. ``job_in(work).chunk`` reads one in compiled code, ``fields(work).chunk`` in Python.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from ...compiling.addresses import address_in_memory, pointer, pointer_to
+from ...compiling.addresses import address_in_memory, pointer
 from ...compiling.decorators import inlined
-
-#: Set for every call: addresses, 0 where there is nothing; then numbers. ALPHA and CLIP_NORM hold the bits of a
-#: float64. DROP, RATES and KEY: see `contract.Extras`; DROP is 0 but during a call that drops units.
-(THETA, TARGET, X, LABELS, TARGETS, WEIGHTS, ORDER, Y, E0,
- NORMS, DROP, RATES, FIRST, COUNT, LOWEST, KEEP, NOTED, ALPHA, CLIP_NORM, BEHIND, JACOBIAN, KEY, CALL_SIZE) = \
-    range(23)
-
-#: Set with the workspace: addresses of memory, of functions, and sizes. ROW_COST and LANE_COST: what ∂E/∂W of a panel
-#: costs by `gradient_tile` and by `lane_gradient`, see `gradients.costs`; ROW_COST is 0 where the second is never less.
-#: BEFORE: room for θ before a block of steps, or 0; ONLINE: one-sample steps for this list of widths, or 0, in SCRATCH.
-_ROOM = ("a", "h", "e", "d", "outcome", "rows", "largest", "squares", "delta", "h_rows", "E", "correct", "steps",
-         "a_panel", "h_panel", "delta_rows", "scratch", "before", "online",
-         "affine", "gradient_1", "gradient_2", "lane_gradient", "transpose", "transpose_narrow", "gather",
-         "note_largest", "add_row_sums", "dot_rows", "combine_rows", "add_outer", "evaluate", "keep_outcomes", "clip",
-         "propagate_phase", "gradient_phase", "chunk", "parameters",
-         "lanes", "tile_rows", "lane_rows", "group", "row_cost", "lane_cost", "depth", "in_panel", "in_error",
-         "in_target", "in_outcome", "in_rows", "in_largest", "in_squares", "in_delta", "in_block", "in_row")
-(A, H, E, D, OUTCOME, ROWS, LARGEST, SQUARES, DELTA, H_ROWS, LOSSES, CORRECT, STEPS, A_PANEL,
- H_PANEL, DELTA_ROWS, SCRATCH, BEFORE, ONLINE,
- AFFINE, GRADIENT, _, LANE_GRADIENT, TRANSPOSE, TRANSPOSE_NARROW, GATHER,
- NOTE_LARGEST, ADD_ROW_SUMS, DOT_ROWS, COMBINE_ROWS, ADD_OUTER, EVALUATE, KEEP_OUTCOMES, CLIP,
- PROPAGATE_PHASE, GRADIENT_PHASE, CHUNK, PARAMETERS,
- LANES, TILE_ROWS, LANE_ROWS, GROUP, ROW_COST, LANE_COST, DEPTH, IN_PANEL, IN_ERROR,
- IN_TARGET, IN_OUTCOME, IN_ROWS, IN_LARGEST, IN_SQUARES, IN_DELTA, IN_BLOCK, IN_ROW) = \
-    range(CALL_SIZE, CALL_SIZE + len(_ROOM))
-
-#: Set where threads may take whole chunks, see `tiles.crew`: a job for each of CREW_SIZE of them, IN_CREW apart, and
-#: ROUND gradients, IN_PARTIAL apart. Else 0.
-(CREW, CREW_SIZE, IN_CREW, PARTIALS, ROUND, IN_PARTIAL, CHUNKS_PHASE, PARTIALS_PHASE, TABLES) = \
-    range(CALL_SIZE + len(_ROOM), CALL_SIZE + len(_ROOM) + 9)
+from .fields import Code, Integers, Numbers, Reals, RecordType, fields_of, pointer_dtype, record_at, record_dtype
 
 
-def make_job(tables: list[np.ndarray], **room: int) -> np.ndarray:
-    """A job for a workspace.
+class Call:
+    """What is set for every call."""
 
-    Parameters
-    ----------
-    tables : list of (L+2,) arrays
-        widths, weights, biases, units, places, apply, delta, each with an entry for every layer.
-    room : int
-        Every name in _ROOM.
-    """
-    fixed = [room[name] for name in _ROOM]
-    no_crew = np.zeros(TABLES - CREW, np.int64)
-    return np.concatenate([np.zeros(CALL_SIZE, np.int64), np.array(fixed, np.int64), no_crew, *tables])
-
-
-@inlined
-def begin_call(job: Any, theta: Any, x: Any, labels: Any, targets: Any, weights: Any, order: Any, y: Any, e_0: Any,
-               norms: Any, clip_norm: Any, lowest: Any, keep: Any, noted: Any) -> None:
-    """Write down what is to be done to what lies at which addresses, 0 where there is nothing."""
-    job[THETA], job[X], job[LABELS], job[TARGETS] = theta, x, labels, targets
-    job[WEIGHTS], job[ORDER], job[Y], job[E0] = weights, order, y, e_0
-    job[NORMS], job[LOWEST], job[KEEP], job[NOTED] = norms, lowest, keep, noted
-    job[BEHIND], job[JACOBIAN] = 0, 0
-    pointer_to(address_in_memory(job), np.float64)[CLIP_NORM] = clip_norm
-
-
-@inlined
-def begin_dropping(job: Any, extras: Any) -> None:
-    """Write down how units are dropped, until `end_dropping`."""
-    job[DROP], job[RATES], job[KEY] = extras.drop, extras.rates, extras.key
+    theta: Numbers
+    X: Numbers           # (n, N_0)
+    labels: Integers     # (n,), or 0
+    targets: Numbers     # (n, N_L), or 0
+    weights: Numbers     # (n,), or 0
+    order: Integers      # (n,), or 0
+    Y: Numbers           # (n, N_L), or 0
+    E0: Numbers          # (n, N_0), or 0; with `jacobian` (n, N_L, N_0)
+    norms: Reals         # (n,), or 0
+    clip_norm: float     # see `contract.Extras`
+    drop_units: Code     # see `dropout.drop_panel`; 0 where none are dropped
+    rates: Reals         # (L+1,) of the layers k = 0 … L
+    key: int             # of the epoch
+    first: int           # the place of the chunk's first sample in the order
+    count: int           # how many samples the chunk has
+    lowest: int          # how far back to go: to e_lowest, or not at all if beyond L
+    keeps: bool          # whether phase 2 follows, which needs h and δ
+    notes_largest: bool  # whether the largest |h_k| and |δ_k| are wanted
+    jacobian: bool       # whether e_L is every unit vector in turn
+    behind: bool         # whether W_1 still lacks the step of the sample before: see `rows`
+    target: Numbers      # what phase 2 adds to: the gradient, or theta
+    alpha: float         # by what it multiplies ∂E/∂θ
 
 
-@inlined
-def end_dropping(job: Any) -> None:
-    """The next call drops no units. (So that no call from Python has to say so: that took 0.1 µs of 4.5.)"""
-    job[DROP] = 0
+class Job(Call):
+    """And what is set with the workspace. Of what is for slots, panels or rows, the elements lie as far apart as the
+    field in_… says."""
 
-
-class Shape(NamedTuple):
-    """The layout's tables, by the layer k."""
-
-    widths: Any
-    weights: Any
-    biases: Any
-    units: Any
-    places: Any      # where layer k begins among the units of a panel, each rounded up to whole vectors
-    apply: Any
-    delta: Any
+    # The layout's tables, by the layer k.
+    widths: Integers
+    weights_at: Integers  # where W_k begins in theta
+    biases_at: Integers   # where b_k begins in theta
+    units: Integers       # where layer k begins among the units of a sample
+    places: Integers      # where layer k begins among the units of a panel, each rounded up to whole vectors
+    apply: Integers       # the address of what gives h_k
+    apply_delta: Integers  # the address of what gives δ_k
     depth: int
+    inputs: int           # N_0
+    outputs: int          # N_L
+    parameters: int
 
+    # Memory of slots: a group of panels has one after another. See `Slot`.
+    a: Numbers
+    h: Numbers
+    e: Numbers
+    d: Numbers
+    outcome: Numbers
+    rows: Integers
+    largest: Numbers
+    squares: Reals
 
-class Data(NamedTuple):
-    """The samples of a chunk, and what is wanted of them."""
+    # Memory of a chunk.
+    delta: Numbers        # panels of δ_k of the whole chunk
+    h_rows: Numbers       # h_{k-1} of the whole chunk, sample after sample, in blocks of `lanes` units
+    E: Reals              # each sample's loss
+    correct: Integers     # 1 where it is classified correctly
+    steps: Integers       # 0, lanes, 2 lanes, …
+    a_panel: Numbers      # a_L and h_L of a few samples that otherwise go one by one
+    h_panel: Numbers
+    delta_rows: Numbers   # their δ_k
+    scratch: Numbers      # for `online`
+    before: Numbers       # memory for θ before a block of steps, or 0
 
-    X: Any
-    labels: Any
-    targets: Any
-    weights: Any
-    order: Any
-    Y: Any
-    E0: Any
-    norms: Any
-    has_labels: bool
-    has_targets: bool
-    has_weights: bool
-    has_order: bool
-    has_Y: bool
-    has_E0: bool
-    first: int
-    samples: int     # how many
-    lowest: int      # how far back to go: to e_lowest, or not at all if beyond L
-    keep: bool       # whether phase 2 follows
-    noted: bool      # whether it needs to know the largest numbers
-    has_norms: bool
-    clip_norm: float
-    clips: bool      # whether norms of gradients are wanted, to be written down or to clip
-    alpha: Any       # of the step that is taken
-    jacobian: bool   # whether e_L is every unit vector in turn, and E0 is (n, N_L, N_0) of their e_0
-    behind: bool     # whether W_1 still lacks the step of the sample before: see `rows`
+    # The compiled pieces.
+    affine: Code
+    gradient_1: Code      # the gradient tile of one vector
+    gradient_2: Code      # of two vectors
+    lane_gradient: Code
+    transpose_block: Code
+    transpose_narrow: Code
+    gather: Code
+    note_largest: Code
+    add_row_sums: Code
+    dot_rows: Code
+    combine_rows: Code
+    add_outer: Code
+    evaluate: Code
+    keep_outcomes: Code
+    clip_panel: Code
+    propagate_phase: Code
+    gradient_phase: Code
+    online: Code          # one-sample steps for this list of widths, or 0
 
-
-class Room(NamedTuple):
-    """Where to work: of a, h, e, d, rows and largest the part of one slot; and the compiled pieces."""
-
-    a: Any           # panels of a_k, in_panel apart
-    h: Any           # panels of h_k, in_panel apart
-    e: Any           # panels of e_k of one layer, in_error apart
-    d: Any           # panels of targets, in_target apart
-    outcome: Any     # what the loss finds out, (OUTCOME_ROWS, lanes)
-    rows: Any        # for each panel, where rows of X, Y or E0 begin, and which samples they are; in_rows apart
-    largest: Any     # the largest |h_k| and |δ_k|
-    squares: Any     # room for a panel's sums of squares
-    delta: Any       # panels of δ_k of the whole chunk, in_delta apart
-    h_rows: Any      # h_{k-1} of the whole chunk, sample after sample, in blocks of `lanes` units, in_block apart
-    E: Any           # each sample's loss
-    correct: Any     # 1 where it is classified correctly
-    steps: Any       # 0, lanes, 2 lanes, …
-    a_panel: Any     # a_L and h_L of a few samples that otherwise go one by one
-    h_panel: Any
-    delta_rows: Any  # their δ_k, in_row apart
-    affine: int
-    gradient: Any    # the gradient tile of one vector, and of two
-    lane_gradient: int
-    transpose: int
-    transpose_narrow: int
-    gather: int
-    note_largest: int
-    add_row_sums: int
-    dot_rows: int
-    combine_rows: int
-    add_outer: int
-    evaluate: int
-    keep_outcomes: int
-    clip: int
+    # Sizes.
+    chunk: int
+    group: int            # how many panels go together on a thread, 0 where all of a thread's do
     lanes: int
     tile_rows: int
     lane_rows: int
+    row_cost: int         # what ∂E/∂W of a panel costs by `gradient_tile`, 0 where that is never more than by
+    lane_cost: int        # `lane_gradient`: see `gradients.costs`
     in_panel: int
     in_error: int
     in_target: int
+    in_outcome: int
     in_rows: int
-    in_largest: int  # from the largest |h_k| to the largest |δ_k|
+    in_largest: int       # from the largest |h_k| to the largest |δ_k|, and to the next slot's
     in_squares: int
     in_delta: int
     in_block: int
     in_row: int
 
+    # Where threads may take whole chunks, see `tiles.crew`; else 0.
+    crew: Integers        # a job for each of crew_size threads, in_crew apart
+    crew_size: int
+    in_crew: int
+    partials: Numbers     # the gradients of the chunks of a round, in_partial apart
+    chunks_in_round: int
+    in_partial: int
+    chunks_phase: Code
+    partials_phase: Code
+
+
+FIELDS = fields_of(Job)
+
+#: How many 64-bit numbers a job has, and those of a call at its beginning.
+JOB_SIZE, CALL_SIZE = len(FIELDS), len(fields_of(Call))
+
+_DTYPE, _OF_CREW = record_dtype(FIELDS), ("crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial",
+                                          "chunks_phase", "partials_phase")
+
+
+def fields(work: np.ndarray) -> Job:
+    """The fields of a job that begins a vector, to be read and written in Python."""
+    return cast(Job, work[:JOB_SIZE].view(_DTYPE)[0])
+
+
+def make_job(**given: int) -> np.ndarray:
+    """A job for a workspace: every field of `Job` but those of `Call`, of a crew, and `online`, which are 0."""
+    zero = {*Call.__annotations__, *_OF_CREW, "online"}
+    if set(given) != set(FIELDS) - zero:
+        raise TypeError(f"make_job: {set(given) ^ (set(FIELDS) - zero)}: missing, or no field that is set here")
+    work = np.zeros(JOB_SIZE, np.int64)
+    for name, value in given.items():
+        setattr(fields(work), name, value)
+    return work
+
+
+def job_type(dtype: str) -> Any:
+    """The type of a job in functions that are compiled for numbers of a dtype."""
+    return RecordType(Job, pointer_dtype(dtype))
+
+
+#: The function (address, T): the job at an address. Its addresses are pointers, or integers where T is None.
+job_at = record_at(Job)
+
 
 @inlined
-def shape_of(job: Any) -> Any:
-    """The tables of a job."""
-    rows = job[DEPTH] + 2
-    return Shape(pointer(job, TABLES), pointer(job, TABLES + rows), pointer(job, TABLES + 2 * rows),
-                 pointer(job, TABLES + 3 * rows), pointer(job, TABLES + 4 * rows), pointer(job, TABLES + 5 * rows),
-                 pointer(job, TABLES + 6 * rows), job[DEPTH])
+def job_in(work: Any) -> Any:
+    """The job in a vector, or at a pointer; its addresses are integers."""
+    return job_at(address_in_memory(work), None)
 
 
 @inlined
-def job_of(shape: Any) -> Any:
-    """The job, which ends with these tables: for DROP, RATES and KEY, which few calls need.
+def begin_call(job: Any, theta: Any, X: Any) -> None:
+    """The beginning of a call, of which nothing is wanted yet: theta and X are addresses."""
+    job.theta, job.X = theta, X
+    job.labels, job.targets, job.weights, job.order = 0, 0, 0, 0
+    job.Y, job.E0, job.norms, job.clip_norm = 0, 0, 0, 0.0
+    job.drop_units, job.lowest, job.keeps = 0, job.depth + 1, False
+    job.notes_largest, job.jacobian, job.behind = False, False, False
 
-    One more field of Data, which is handed on again and again, took a one-sample step of 8-32-32-1 from
-    0.45 to 0.50 µs.
-    """
-    return pointer(shape.widths, -TABLES)
+
+class Slot(NamedTuple):
+    """The memory of a group of panels."""
+
+    a: Any        # panels of a_k, in_panel apart
+    h: Any        # panels of h_k, in_panel apart
+    e: Any        # panels of e_k of one layer, in_error apart
+    d: Any        # panels of targets, in_target apart
+    outcome: Any  # what the loss finds out, (OUTCOME_ROWS, lanes)
+    rows: Any     # for each panel, where rows of X, Y or E0 begin, and which samples they are; in_rows apart
+    largest: Any  # the largest |h_k| and |δ_k|
+    squares: Any  # sums of squares of each panel, in_squares apart
 
 
 @inlined
-def data_of(job: Any, T: Any) -> Any:
-    """The samples of a job, of dtype T."""
-    reals = pointer_to(address_in_memory(job), np.float64)
-    clip_norm = reals[CLIP_NORM]
-    return Data(pointer_to(job[X], T), pointer_to(job[LABELS], np.int64), pointer_to(job[TARGETS], T),
-                pointer_to(job[WEIGHTS], T), pointer_to(job[ORDER], np.int64), pointer_to(job[Y], T),
-                pointer_to(job[E0], T), pointer_to(job[NORMS], np.float64), job[LABELS] != 0,
-                job[LABELS] != 0 or job[TARGETS] != 0, job[WEIGHTS] != 0, job[ORDER] != 0, job[Y] != 0, job[E0] != 0,
-                job[FIRST], job[COUNT], job[LOWEST], job[KEEP] != 0,
-                job[NOTED] != 0, job[NORMS] != 0, clip_norm, job[NORMS] != 0 or clip_norm > 0.0,
-                T(reals[ALPHA]), job[JACOBIAN] != 0, job[BEHIND] != 0)
+def slot_of(job: Any, slot: Any, panel: Any) -> Any:
+    """The memory of panels that begin at a slot, and whose h begin at a panel of their own."""
+    return Slot(a=pointer(job.a, slot * job.in_panel), h=pointer(job.h, panel * job.in_panel),
+                e=pointer(job.e, slot * job.in_error), d=pointer(job.d, slot * job.in_target),
+                outcome=pointer(job.outcome, slot * job.in_outcome), rows=pointer(job.rows, slot * job.in_rows),
+                largest=pointer(job.largest, slot * 2 * job.in_largest),
+                squares=pointer(job.squares, slot * job.in_squares))
 
 
 @inlined
-def room_of(job: Any, T: Any, slot: Any, panel: Any) -> Any:
-    """The room of a job, of dtype T, for panels that begin at a slot, and whose h begin at a panel of their own."""
-    lanes = job[LANES]
-    return Room(
-        pointer(pointer_to(job[A], T), slot * job[IN_PANEL]), pointer(pointer_to(job[H], T), panel * job[IN_PANEL]),
-        pointer(pointer_to(job[E], T), slot * job[IN_ERROR]), pointer(pointer_to(job[D], T), slot * job[IN_TARGET]),
-        pointer(pointer_to(job[OUTCOME], T), slot * job[IN_OUTCOME]),
-        pointer(pointer_to(job[ROWS], np.int64), slot * job[IN_ROWS]),
-        pointer(pointer_to(job[LARGEST], T), slot * 2 * job[IN_LARGEST]),
-        pointer(pointer_to(job[SQUARES], np.float64), slot * job[IN_SQUARES]), pointer_to(job[DELTA], T),
-        pointer_to(job[H_ROWS], T), pointer_to(job[LOSSES], np.float64), pointer_to(job[CORRECT], np.int64),
-        pointer_to(job[STEPS], np.int64), pointer_to(job[A_PANEL], T), pointer_to(job[H_PANEL], T),
-        pointer_to(job[DELTA_ROWS], T), job[AFFINE], pointer(job, GRADIENT), job[LANE_GRADIENT], job[TRANSPOSE],
-        job[TRANSPOSE_NARROW], job[GATHER], job[NOTE_LARGEST], job[ADD_ROW_SUMS], job[DOT_ROWS], job[COMBINE_ROWS],
-        job[ADD_OUTER], job[EVALUATE], job[KEEP_OUTCOMES], job[CLIP], lanes, job[TILE_ROWS], job[LANE_ROWS],
-        job[IN_PANEL], job[IN_ERROR], job[IN_TARGET], job[IN_ROWS], job[IN_LARGEST], job[IN_SQUARES], job[IN_DELTA],
-        job[IN_BLOCK], job[IN_ROW])
+def is_given(values: Any) -> Any:
+    """Whether a pointer points to something."""
+    return address_in_memory(values) != 0

@@ -12,7 +12,8 @@ from typing import Any
 
 from numba import types
 
-from ...compiling.addresses import INTEGER, intrinsic, pointer_type
+from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer_type
+from ...compiling.decorators import inlined
 from .host import host
 from .vectors import I64, Vectors
 
@@ -37,6 +38,13 @@ def lane_gradient(dtype: str) -> Any:
         _lane_gradient(lanes, rows, columns, alpha, C, c_row, A, a_panel, B, b_panel, panels)
 
     return tile, (INTEGER, INTEGER, numbers.dtype, numbers, INTEGER, numbers, INTEGER, numbers, INTEGER, INTEGER)
+
+
+@inlined
+def add_lane_gradient(address: Any, rows: Any, columns: Any, alpha: Any, C: Any, c_row: Any, A: Any, a_panel: Any,
+                      B: Any, b_panel: Any, panels: Any) -> None:
+    """C += alpha Σ A Bᵀ, by the function at an address that `lane_gradient` describes."""
+    invoke(address, (rows, columns, alpha, C, c_row, A, a_panel, B, b_panel, panels))
 
 
 @intrinsic(prefer_literal=True)

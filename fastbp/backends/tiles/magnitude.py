@@ -7,7 +7,8 @@ import numpy as np
 from numba import carray, types
 
 from ...checks.arrays import largest_bits
-from ...compiling.addresses import INTEGER
+from ...compiling.addresses import INTEGER, invoke
+from ...compiling.decorators import inlined
 
 
 def note_largest(dtype: str) -> Any:
@@ -19,3 +20,9 @@ def note_largest(dtype: str) -> Any:
 
     numbers = types.CPointer(numba.from_dtype(unsigned))
     return note, (numbers, INTEGER, numbers)
+
+
+@inlined
+def raise_to_largest(address: Any, values: Any, count: Any, largest: Any) -> None:
+    """largest[0] = max(largest[0], |values|), by the function at an address that `note_largest` describes."""
+    invoke(address, (values, count, largest))

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from ...compiling.addresses import INTEGER, pointer, pointer_type
-from ...compiling.decorators import subkernel
+from ...compiling.addresses import INTEGER, invoke, pointer, pointer_type
+from ...compiling.decorators import inlined, subkernel
 from ...functions import activations, loss_panels
 from ...functions.losses import record_named
 from ...layout import make_layout
@@ -78,6 +78,15 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
     numbers, integers = pointer_type(dtype), types.CPointer(INTEGER)
     return run, (numbers, numbers, integers, numbers, numbers, integers, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER,
                  numbers.dtype, numbers, types.CPointer(types.float64))
+
+
+@inlined
+def take_steps(address: Any, theta: Any, batch: Any, count: Any, rate: Any, scratch: Any, result: Any) -> None:
+    """Steps for `count` samples of a batch, by the function at an address that `online_steps` describes."""
+    samples, order = batch.samples, batch.order
+    invoke(address, (theta, samples.X, samples.labels, samples.targets, samples.weights, order,
+                     np.int64(samples.labels.shape[0] > 0), np.int64(samples.weights.shape[0] > 0),
+                     np.int64(order.shape[0] > 0), batch.start, count, theta.dtype.type(rate), scratch, result))
 
 
 def _loss_of(loss: str, outputs: int) -> Callable[..., Any]:

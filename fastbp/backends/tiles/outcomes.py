@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...compiling.addresses import INTEGER, pointer, pointer_to, pointer_type
+from ...compiling.addresses import INTEGER, invoke, pointer, pointer_to, pointer_type
 from ...compiling.decorators import inlined, panel_loop
 from ...functions.loss_panels import SAMPLE_CORRECT, SAMPLE_E
-from . import job as jobs
 from .host import host
 
 
@@ -35,12 +34,18 @@ def keep_outcomes(dtype: str) -> Any:
 
 
 @inlined
+def copy_outcomes(address: Any, outcome: Any, E: Any, correct: Any, count: Any) -> None:
+    """E and correct from an outcome, by the function at an address that `keep_outcomes` describes."""
+    invoke(address, (outcome, E, correct, count))
+
+
+@inlined
 def sums_of_chunk(job: Any) -> Any:
-    """E and the number of correct samples after phase 1."""
-    if job[jobs.LABELS] == 0 and job[jobs.TARGETS] == 0:
+    """E and the number of correct samples after phase 1; of a job whose addresses are integers."""
+    if job.labels == 0 and job.targets == 0:
         return 0.0, 0
-    return (_sum_in_order(pointer_to(job[jobs.LOSSES], np.float64), job[jobs.COUNT]),
-            add_one_by_one(0, pointer_to(job[jobs.CORRECT], np.int64), job[jobs.COUNT]))
+    return (_sum_in_order(pointer_to(job.E, np.float64), job.count),
+            add_one_by_one(0, pointer_to(job.correct, np.int64), job.count))
 
 
 @panel_loop

@@ -7,20 +7,26 @@
     E = w L(y; d), e_L = w ∇_y L                          `evaluate`
 
 Element (i, s) of layer k of a panel lies at (places[k] + i) · lanes + s, where places rounds every layer up to whole
-vectors. All arguments are pointers and numbers: see `job`.
+vectors. See `job` for the fields.
 """
 
 from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import invoke, pointer, pointer_to
+from ...compiling.addresses import pointer
 from ...compiling.decorators import inlined, subkernel
+from ...formulas.dropout import drop_of_panel
+from ...functions.activations import activate_panel, delta_of_panel
 from ...functions.loss_panels import SAMPLE_E
+from ...functions.losses import loss_of_panel
+from .clipping import clip_gradients
 from .gradients import sums_by_lanes
-from .job import DROP, KEY, RATES, Data, Room, Shape, job_of
-from .product import FROM_BIAS, FROM_ZERO
-from .transpose import NARROW
+from .job import Slot, is_given
+from .magnitude import raise_to_largest
+from .outcomes import copy_outcomes
+from .product import FROM_BIAS, FROM_ZERO, affine
+from .transpose import NARROW, transpose, transpose_columns
 
 #: Steps of one tile. The rows of W_k that W_kᵀ δ_k goes down are far apart in memory; so many of them are used again by
 #: the next columns before they leave the cache, even where they lie a power of two apart and share a few places in it.
@@ -28,169 +34,172 @@ COLUMN_STEPS, ROW_STEPS = 128, 1024
 
 
 @inlined
-def slot_rows(room: Any, p: Any) -> Any:
+def slot_rows(job: Any, slot: Any, p: Any) -> Any:
     """Of the p-th panel of a group: where the rows of its samples begin, and the numbers of its samples."""
-    return pointer(room.rows, p * room.in_rows), pointer(room.rows, p * room.in_rows + room.lanes)
+    begins = pointer(slot.rows, p * job.in_rows)
+    return begins, pointer(begins, job.lanes)
 
 
 @inlined
-def drops(shape: Any) -> Any:
-    """Whether units are dropped."""
-    return job_of(shape)[DROP] != 0
-
-
-@inlined
-def drop(shape: Any, room: Any, k: Any, p: Any, values: Any) -> None:
+def drop(job: Any, slot: Any, k: Any, p: Any, values: Any) -> None:
     """h_k ← m ⊙ h_k / (1 - p), and e_k likewise, of a panel."""
-    job = job_of(shape)
-    invoke(job[DROP], (values, shape.widths[k], slot_rows(room, p)[1], job[KEY], k,
-                       pointer_to(job[RATES], np.float64)))
+    drop_of_panel(job.drop_units, values, job.widths[k], slot_rows(job, slot, p)[1], job.key, k, job.rates)
 
 
 @inlined
-def gather_rows(source: Any, units: Any, begins: Any, panel: Any, room: Any) -> None:
+def gather_rows(job: Any, source: Any, units: Any, begins: Any, panel: Any) -> None:
     """A panel of the rows of a source (n, units) that begin at `begins`."""
-    width = room.lanes
+    width = job.lanes
     if 2 * units <= width:
         for i in range(0, units, NARROW):
-            invoke(room.transpose_narrow, (pointer(source, i), begins, min(NARROW, units - i),
-                                           pointer(panel, i * width)))
+            transpose_columns(job.transpose_narrow, pointer(source, i), begins, min(NARROW, units - i),
+                              pointer(panel, i * width))
         return
     for i in range(0, units, width):
-        invoke(room.transpose, (pointer(source, i), begins, min(width, units - i), pointer(panel, i * width),
-                                room.steps, width, panel))
+        transpose(job.transpose_block, pointer(source, i), begins, min(width, units - i), pointer(panel, i * width),
+                  job.steps, width, panel)
 
 
 @subkernel(inline=True)
-def gather_inputs(shape: Shape, data: Data, room: Room, panel: int, p: int) -> None:
+def gather_inputs(job: Any, slot: Slot, panel: int, p: int) -> None:
     """h_0 of a panel from rows of X; the lanes beyond the last sample repeat it. Kept for phase 2 where wanted."""
-    width, inputs = room.lanes, shape.widths[0]
-    begins, numbers = slot_rows(room, p)
+    width, inputs, order = job.lanes, job.inputs, job.order
+    begins, numbers = slot_rows(job, slot, p)
     begin = panel * width
-    last = min(width, data.samples - begin) - 1
+    first, last = job.first + begin, min(width, job.count - begin) - 1
     for s in range(width):
-        sample = data.first + begin + min(s, last)
-        if data.has_order:
-            sample = data.order[sample]
+        sample = first + min(s, last)
+        if is_given(order):
+            sample = order[sample]
         numbers[s] = sample
         begins[s] = sample * inputs
-    keeps = data.keep and not sums_by_lanes(job_of(shape))
-    h = pointer(room.h, p * room.in_panel)
-    if not keeps:
-        gather_rows(data.X, inputs, begins, h, room)
+    h = pointer(slot.h, p * job.in_panel)
+    if not job.keeps or sums_by_lanes(job):
+        gather_rows(job, job.X, inputs, begins, h)
         return
     for j in range(0, inputs, width):
-        invoke(room.gather, (pointer(data.X, j), begins, min(width, inputs - j), pointer(h, j * width), room.steps,
-                             width, pointer(room.h_rows, j // width * room.in_block + begin * width)))
+        transpose(job.gather, pointer(job.X, j), begins, min(width, inputs - j), pointer(h, j * width), job.steps,
+                  width, pointer(job.h_rows, j // width * job.in_block + begin * width))
 
 
 @subkernel(inline=True)
-def keep_rows(shape: Shape, room: Room, k: int, panel: int, p: int) -> None:
+def keep_rows(job: Any, slot: Slot, k: int, panel: int, p: int) -> None:
     """h_k of a panel, sample after sample, for phase 2."""
-    width = room.lanes
-    for i in range(shape.places[k], shape.places[k] + shape.widths[k], width):
-        invoke(room.transpose, (pointer(room.h, p * room.in_panel + i * width), room.steps, width,
-                                pointer(room.h_rows, i // width * room.in_block + panel * width * width), room.steps,
-                                width, room.h))
+    width = job.lanes
+    for i in range(job.places[k], job.places[k] + job.widths[k], width):
+        transpose(job.transpose_block, pointer(slot.h, p * job.in_panel + i * width), job.steps, width,
+                  pointer(job.h_rows, i // width * job.in_block + panel * width * width), job.steps, width, slot.h)
 
 
 @subkernel
-def scatter(values: Any, units: int, target: Any, room: Room, p: int, block: int, i: int) -> None:
+def scatter(job: Any, slot: Slot, p: int, values: Any, units: int, target: Any, block: int, i: int) -> None:
     """Rows of target (n, block, units) from a panel, each sample to the i-th of its own."""
-    width = room.lanes
-    begins, numbers = slot_rows(room, p)
+    width = job.lanes
+    begins, numbers = slot_rows(job, slot, p)
     for s in range(width):
         begins[s] = (numbers[s] * block + i) * units
     for j in range(0, units, width):
-        invoke(room.transpose, (pointer(values, j * width), room.steps, width, pointer(target, j), begins,
-                                min(width, units - j), values))
+        transpose(job.transpose_block, pointer(values, j * width), job.steps, width, pointer(target, j), begins,
+                  min(width, units - j), values)
 
 
 @subkernel(inline=True)
-def evaluate(shape: Shape, data: Data, room: Room, y: Any, panel: int, p: int) -> None:
+def evaluate(job: Any, slot: Slot, y: Any, panel: int, p: int) -> None:
     """E of every sample of a panel with outputs y, and e_L = w ∇_y L."""
-    width, outputs = room.lanes, shape.widths[shape.depth]
-    begins, numbers = slot_rows(room, p)
-    d, e = pointer(room.d, p * room.in_target), pointer(room.e, p * room.in_error)
-    outcome = room.outcome
-    if data.has_labels:
+    width, outputs, labels, weights = job.lanes, job.outputs, job.labels, job.weights
+    begins, numbers = slot_rows(job, slot, p)
+    d, e = pointer(slot.d, p * job.in_target), pointer(slot.e, p * job.in_error)
+    outcome = slot.outcome
+    if is_given(labels):
         for s in range(width):
-            begins[s] = data.labels[numbers[s]]
+            begins[s] = labels[numbers[s]]
         for i in range(outputs):
             for s in range(width):
                 d[i * width + s] = 1 if begins[s] == i else 0
     else:
         for s in range(width):
             begins[s] = numbers[s] * outputs
-        gather_rows(data.targets, outputs, begins, d, room)
-    invoke(room.evaluate, (y, d, e, outcome, outputs))
-    if data.has_weights:
+        gather_rows(job, job.targets, outputs, begins, d)
+    loss_of_panel(job.evaluate, y, d, e, outcome, outputs)
+    if is_given(weights):
         for s in range(width):
-            weight = data.weights[numbers[s]]
+            weight = weights[numbers[s]]
             outcome[SAMPLE_E * width + s] *= weight
             for i in range(outputs):
                 e[i * width + s] *= weight
     begin = panel * width
-    invoke(room.keep_outcomes, (outcome, pointer(room.E, begin), pointer(room.correct, begin),
-                                min(width, data.samples - begin)))
+    copy_outcomes(job.keep_outcomes, outcome, pointer(job.E, begin), pointer(job.correct, begin),
+                  min(width, job.count - begin))
 
 
 @subkernel
-def clip(shape: Shape, data: Data, room: Room, panel: int, p: int) -> None:
+def clip(job: Any, slot: Slot, panel: int, p: int) -> None:
     """‖∇L‖ of every sample of a panel, which is written down where wanted, and its δ clipped."""
-    squares = pointer(room.squares, p * room.in_squares)
-    invoke(room.clip, (pointer(room.h, p * room.in_panel), pointer(room.delta, panel * room.in_delta), shape.widths,
-                       shape.places, shape.units, shape.depth, data.clip_norm, squares))
-    if data.has_norms:
-        numbers = slot_rows(room, p)[1]
-        for s in range(min(room.lanes, data.samples - panel * room.lanes)):
-            data.norms[numbers[s]] = squares[s]
+    squares, norms = pointer(slot.squares, p * job.in_squares), job.norms
+    clip_gradients(job.clip_panel, pointer(slot.h, p * job.in_panel), pointer(job.delta, panel * job.in_delta),
+                   job.widths, job.places, job.units, job.depth, job.clip_norm, squares)
+    if is_given(norms):
+        numbers = slot_rows(job, slot, p)[1]
+        for s in range(min(job.lanes, job.count - panel * job.lanes)):
+            norms[numbers[s]] = squares[s]
 
 
 @subkernel
-def propagate_group(theta: Any, shape: Shape, data: Data, room: Room, panel: int, panels: int) -> None:
+def propagate_group(job: Any, slot: Slot, panel: int, panels: int) -> None:
     """Some panels forward, their loss if they have targets, and back to e_lowest.
 
     panel, panels : the first and their number.
     """
-    width, depth = room.lanes, shape.depth
+    width, depth = job.lanes, job.depth
     for p in range(panels):
-        gather_inputs(shape, data, room, panel + p, p)
+        gather_inputs(job, slot, panel + p, p)
     for k in range(1, depth + 1):
-        forward_layer(theta, shape, data, room, k, panel, panels)
+        forward_layer(job, slot, k, panel, panels)
     for p in range(panels):
-        y = pointer(room.h, p * room.in_panel + shape.places[depth] * width)
-        if data.has_Y:
-            scatter(y, shape.widths[depth], data.Y, room, p, np.int64(1), np.int64(0))
-        if data.has_targets:
-            evaluate(shape, data, room, y, panel + p, p)
-    if data.lowest > depth:
+        y = pointer(slot.h, p * job.in_panel + job.places[depth] * width)
+        if is_given(job.Y):
+            scatter(job, slot, p, y, job.outputs, job.Y, np.int64(1), np.int64(0))
+        if has_targets(job):
+            evaluate(job, slot, y, panel + p, p)
+    if job.lowest > depth:
         return
-    block = shape.widths[depth] if data.jacobian else 1
+    block = job.outputs if job.jacobian else 1
     for i in range(block):
-        if data.jacobian:
+        if job.jacobian:
             for p in range(panels):
-                unit_vector(pointer(room.e, p * room.in_error), i, block, width)
+                unit_vector(pointer(slot.e, p * job.in_error), i, block, width)
         for k in range(depth, 0, -1):
-            backward_layer(theta, shape, data, room, k, panel, panels)
-        if data.has_E0:
+            backward_layer(job, slot, k, panel, panels)
+        if is_given(job.E0):
             for p in range(panels):
-                scatter(pointer(room.e, p * room.in_error), shape.widths[0], data.E0, room, p, block, i)
-    if data.clips:
+                scatter(job, slot, p, pointer(slot.e, p * job.in_error), job.inputs, job.E0, block, i)
+    if clips(job):
         for p in range(panels):
-            clip(shape, data, room, panel + p, p)
-    if data.keep and sums_by_lanes(job_of(shape)):
+            clip(job, slot, panel + p, p)
+    if job.keeps and sums_by_lanes(job):
         for p in range(panels):
-            end_delta(shape, data, room, panel + p)
+            end_delta(job, panel + p)
 
 
 @inlined
-def end_delta(shape: Any, data: Any, room: Any, panel: Any) -> None:
+def has_targets(job: Any) -> Any:
+    """Whether there is a loss to evaluate."""
+    return is_given(job.labels) or is_given(job.targets)
+
+
+@inlined
+def clips(job: Any) -> Any:
+    """Whether norms of gradients are wanted, to be written down or to clip."""
+    return is_given(job.norms) or job.clip_norm > 0.0
+
+
+@inlined
+def end_delta(job: Any, panel: Any) -> None:
     """δ = 0 in the lanes of a panel beyond the last sample, whose h are of that sample."""
-    width = room.lanes
-    begin, end = shape.units[1] * width, shape.units[shape.depth + 1] * width
-    delta = pointer(room.delta, panel * room.in_delta)
-    for s in range(data.samples - panel * width, width):
+    width = job.lanes
+    begin, end = job.units[1] * width, job.units[job.depth + 1] * width
+    delta = pointer(job.delta, panel * job.in_delta)
+    for s in range(job.count - panel * width, width):
         for i in range(begin, end, width):
             delta[i + s] = 0
 
@@ -205,43 +214,42 @@ def unit_vector(e: Any, i: Any, outputs: Any, width: Any) -> None:
 
 
 @inlined
-def forward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: Any, panels: Any) -> None:
+def forward_layer(job: Any, slot: Any, k: Any, panel: Any, panels: Any) -> None:
     """a_k = W_k h_{k-1} + b_k and h_k = g_k(a_k) of some panels."""
-    width, units, inputs = room.lanes, shape.widths[k], shape.widths[k - 1]
-    here = shape.places[k] * width
-    invoke(room.affine, (units, FROM_BIAS, pointer(theta, shape.biases[k]), pointer(room.a, here), room.in_panel,
-                         pointer(theta, shape.weights[k]), inputs, 1, pointer(room.h, shape.places[k - 1] * width),
-                         room.in_panel, inputs, panels, ROW_STEPS))
+    width, units, inputs = job.lanes, job.widths[k], job.widths[k - 1]
+    here = job.places[k] * width
+    affine(job.affine, units, FROM_BIAS, pointer(job.theta, job.biases_at[k]), pointer(slot.a, here), job.in_panel,
+           pointer(job.theta, job.weights_at[k]), inputs, 1, pointer(slot.h, job.places[k - 1] * width), job.in_panel,
+           inputs, panels, ROW_STEPS)
     for p in range(panels):
-        h_k = pointer(room.h, p * room.in_panel + here)
-        invoke(shape.apply[k], (pointer(room.a, p * room.in_panel + here), h_k, units))
-        if drops(shape):
-            drop(shape, room, k, p, h_k)
-        if k < shape.depth and data.keep:
-            if not sums_by_lanes(job_of(shape)):
-                keep_rows(shape, room, k, panel + p, p)
-            if data.noted:
-                invoke(room.note_largest, (h_k, units * width, pointer(room.largest, k)))
+        h_k = pointer(slot.h, p * job.in_panel + here)
+        activate_panel(job.apply[k], pointer(slot.a, p * job.in_panel + here), h_k, units)
+        if job.drop_units != 0:
+            drop(job, slot, k, p, h_k)
+        if k < job.depth and job.keeps:
+            if not sums_by_lanes(job):
+                keep_rows(job, slot, k, panel + p, p)
+            if job.notes_largest:
+                raise_to_largest(job.note_largest, h_k, units * width, pointer(slot.largest, k))
 
 
 @inlined
-def backward_layer(theta: Any, shape: Any, data: Any, room: Any, k: Any, panel: Any, panels: Any) -> None:
+def backward_layer(job: Any, slot: Any, k: Any, panel: Any, panels: Any) -> None:
     """δ_k = e_k ⊙ g'_k(a_k) and, where it is wanted, e_{k-1} = W_kᵀ δ_k of some panels."""
-    width, units, inputs = room.lanes, shape.widths[k], shape.widths[k - 1]
-    here = shape.units[k] * width
+    width, units, inputs = job.lanes, job.widths[k], job.widths[k - 1]
+    here = job.units[k] * width
     for p in range(panels):
-        delta_k = pointer(room.delta, (panel + p) * room.in_delta + here)
-        values = p * room.in_panel + shape.places[k] * width
-        a_k, h_k, e_k = pointer(room.a, values), pointer(room.h, values), pointer(room.e, p * room.in_error)
-        if drops(shape):
-            invoke(shape.apply[k], (a_k, h_k, units))  # g' takes the h of the formula
-            drop(shape, room, k, p, e_k)
-        invoke(shape.delta[k], (a_k, h_k, e_k, delta_k, units))
-        if drops(shape) and (data.clips or sums_by_lanes(job_of(shape))):
-            drop(shape, room, k, p, h_k)
-        if data.noted:
-            invoke(room.note_largest, (delta_k, units * width, pointer(room.largest, room.in_largest + k)))
-    if k > data.lowest:
-        invoke(room.affine, (inputs, FROM_ZERO, theta, room.e, room.in_error, pointer(theta, shape.weights[k]), 1,
-                             inputs, pointer(room.delta, panel * room.in_delta + here), room.in_delta, units, panels,
-                             COLUMN_STEPS))
+        delta_k = pointer(job.delta, (panel + p) * job.in_delta + here)
+        values = p * job.in_panel + job.places[k] * width
+        a_k, h_k, e_k = pointer(slot.a, values), pointer(slot.h, values), pointer(slot.e, p * job.in_error)
+        if job.drop_units != 0:
+            activate_panel(job.apply[k], a_k, h_k, units)  # g' takes the h of the formula
+            drop(job, slot, k, p, e_k)
+        delta_of_panel(job.apply_delta[k], a_k, h_k, e_k, delta_k, units)
+        if job.drop_units != 0 and (clips(job) or sums_by_lanes(job)):
+            drop(job, slot, k, p, h_k)
+        if job.notes_largest:
+            raise_to_largest(job.note_largest, delta_k, units * width, pointer(slot.largest, job.in_largest + k))
+    if k > job.lowest:
+        affine(job.affine, inputs, FROM_ZERO, job.theta, slot.e, job.in_error, pointer(job.theta, job.weights_at[k]),
+               1, inputs, pointer(job.delta, panel * job.in_delta + here), job.in_delta, units, panels, COLUMN_STEPS)

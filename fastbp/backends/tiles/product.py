@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...compiling.addresses import INTEGER, intrinsic, pointer, pointer_type
+from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer, pointer_type
+from ...compiling.decorators import inlined
 from .host import host
 from .vectors import I64, Vectors
 
@@ -77,6 +78,13 @@ def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
                      INTEGER, INTEGER)
 
 
+@inlined
+def affine(address: Any, rows: Any, start: Any, bias: Any, C: Any, c_panel: Any, A: Any, a_row: Any, a_step: Any,
+           B: Any, b_panel: Any, steps: Any, panels: Any, block: Any) -> None:
+    """C = start + A B, by the function at an address that `affine_product` describes."""
+    invoke(address, (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, panels, block))
+
+
 def gradient_tile(dtype: str, vectors: int) -> Any:
     """The function (rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps), for `address_of`.
 
@@ -91,6 +99,13 @@ def gradient_tile(dtype: str, vectors: int) -> Any:
 
     numbers = pointer_type(dtype)
     return tile, (INTEGER, INTEGER, numbers.dtype, numbers, INTEGER, numbers, INTEGER, numbers, INTEGER, INTEGER)
+
+
+@inlined
+def add_gradient_tile(address: Any, rows: Any, columns: Any, alpha: Any, C: Any, c_row: Any, A: Any, a_panel: Any,
+                      B: Any, b_block: Any, steps: Any) -> None:
+    """C += alpha A B, by the function at an address that `gradient_tile` describes."""
+    invoke(address, (rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps))
 
 
 @intrinsic(prefer_literal=True)

@@ -11,7 +11,8 @@ from typing import Any
 
 from numba import types
 
-from ...compiling.addresses import INTEGER, intrinsic, pointer, pointer_type
+from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer, pointer_type
+from ...compiling.decorators import inlined
 from .host import host
 from .vectors import I64, Vectors
 
@@ -31,6 +32,12 @@ def dot_rows(dtype: str) -> Any:
     return dots, (INTEGER, numbers, numbers, numbers, INTEGER, numbers, INTEGER)
 
 
+@inlined
+def affine_row(address: Any, rows: Any, bias: Any, a: Any, W: Any, w_row: Any, h: Any, columns: Any) -> None:
+    """a = bias + W h, by the function at an address that `dot_rows` describes."""
+    invoke(address, (rows, bias, a, W, w_row, h, columns))
+
+
 def combine_rows(dtype: str) -> Any:
     """The function (rows, delta, W, w_row, e, columns), for `address_of`; e has room for whole vectors."""
     lanes, numbers = host().lanes(dtype), pointer_type(dtype)
@@ -41,6 +48,12 @@ def combine_rows(dtype: str) -> Any:
             _combine_rows(lanes, rows, delta, W, w_row, e, j, min(block, columns - j))
 
     return combine, (INTEGER, numbers, numbers, INTEGER, numbers, INTEGER)
+
+
+@inlined
+def transposed_product(address: Any, rows: Any, delta: Any, W: Any, w_row: Any, e: Any, columns: Any) -> None:
+    """e = Wᵀ δ, by the function at an address that `combine_rows` describes."""
+    invoke(address, (rows, delta, W, w_row, e, columns))
 
 
 def add_outer(dtype: str) -> Any:
@@ -54,6 +67,13 @@ def add_outer(dtype: str) -> Any:
                 _add_scaled(lanes, factor, h, columns, C, i * c_row)
 
     return add, (INTEGER, numbers.dtype, numbers, numbers, INTEGER, numbers, INTEGER)
+
+
+@inlined
+def add_outer_product(address: Any, rows: Any, alpha: Any, delta: Any, h: Any, columns: Any, C: Any,
+                      c_row: Any) -> None:
+    """C += alpha δ hᵀ, by the function at an address that `add_outer` describes."""
+    invoke(address, (rows, alpha, delta, h, columns, C, c_row))
 
 
 class Loop:

@@ -4,7 +4,8 @@ from typing import Any
 
 from numba import types
 
-from ...compiling.addresses import INTEGER, intrinsic, pointer_type
+from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer_type
+from ...compiling.decorators import inlined
 from .host import host
 from .vectors import I64, Vectors
 
@@ -22,6 +23,12 @@ def add_row_sums(dtype: str) -> Any:
             _add_row_sum(lanes, target, r, alpha, delta, in_panel, count)
 
     return add, (numbers, numbers.dtype, numbers, INTEGER, INTEGER, INTEGER)
+
+
+@inlined
+def add_sums(address: Any, target: Any, alpha: Any, delta: Any, rows: Any, in_panel: Any, count: Any) -> None:
+    """target += alpha Σ_s δ, by the function at an address that `add_row_sums` describes."""
+    invoke(address, (target, alpha, delta, rows, in_panel, count))
 
 
 @intrinsic(prefer_literal=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 from numba import types
 
-from ...compiling.addresses import INTEGER, intrinsic, pointer_type
+from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer_type
+from ...compiling.decorators import inlined
 from .host import host
 from .vectors import I64, Vectors
 
@@ -39,6 +40,13 @@ def transpose_block(dtype: str, copies: bool) -> Any:
     return transpose, (numbers, places, INTEGER, numbers, places, INTEGER, numbers)
 
 
+@inlined
+def transpose(address: Any, source: Any, source_rows: Any, columns: Any, target: Any, target_rows: Any, rows: Any,
+              copy: Any) -> None:
+    """The target from the source, by the function at an address that `transpose_block` describes."""
+    invoke(address, (source, source_rows, columns, target, target_rows, rows, copy))
+
+
 def transpose_narrow(dtype: str) -> Any:
     """The function (source, source_rows, columns, target), for `address_of`.
 
@@ -53,6 +61,12 @@ def transpose_narrow(dtype: str) -> Any:
 
     numbers = pointer_type(dtype)
     return transpose, (numbers, types.CPointer(INTEGER), INTEGER, numbers)
+
+
+@inlined
+def transpose_columns(address: Any, source: Any, source_rows: Any, columns: Any, target: Any) -> None:
+    """The target from a few columns, by the function at an address that `transpose_narrow` describes."""
+    invoke(address, (source, source_rows, columns, target))
 
 
 @intrinsic(prefer_literal=True)

@@ -11,12 +11,11 @@ from ...compiling.decorators import undisturbed
 from ...functions.loss_panels import OUTCOME_ROWS
 from ...layout import Layout, aligned_zeros, bytes_kept, keeping
 from ..contract import longest_chunk
-from . import job as jobs
 from .clipping import SQUARES_ROWS, clip_panel
 from .crew import chunks_share, partials_share
 from .gradients import costs, lanes_cost_less
 from .host import host, periodic_rows
-from .job import make_job
+from .job import fields, make_job
 from .lane_gradient import lane_gradient, lane_rows
 from .magnitude import note_largest
 from .online import MAX_PARAMETERS, scratch_size
@@ -94,27 +93,27 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None
     By default as many threads as Numba starts.
     """
     threads = _config.NUMBA_NUM_THREADS if threads is None else threads
-    job, size = _one_job(layout, dtype, samples, threads)
-    in_chunk = int(job[jobs.CHUNK])
-    chunks = -(-samples // in_chunk)
-    if job[jobs.GROUP] == 0 or min(threads, chunks) < 2:
-        return job
-    in_crew, in_partial = _apart(len(job), 8), _apart(layout.size, 64 // dtype.itemsize)
-    first, room_size = _one_job(layout, dtype, in_chunk, 1)
-    crew = min(threads, chunks, (MAX_CREW_BYTES - size) // (room_size + in_partial * dtype.itemsize))
+    work, size = _one_job(layout, dtype, samples, threads)
+    job = fields(work)
+    chunks = -(-samples // job.chunk)
+    if job.group == 0 or min(threads, chunks) < 2:
+        return work
+    in_crew, in_partial = _apart(len(work), 8), _apart(layout.size, 64 // dtype.itemsize)
+    first, own_size = _one_job(layout, dtype, job.chunk, 1)
+    crew = min(threads, chunks, (MAX_CREW_BYTES - size) // (own_size + in_partial * dtype.itemsize))
     if crew < 2:
-        return job
-    rooms = [first, *(_one_job(layout, dtype, in_chunk, 1)[0] for _ in range(crew - 1))]
+        return work
+    own = [first, *(_one_job(layout, dtype, job.chunk, 1)[0] for _ in range(crew - 1))]
     rows = aligned_zeros(crew * in_crew, np.dtype(np.int64)).reshape(crew, in_crew)
-    rows[:, : len(job)] = rooms
+    rows[:, : len(work)] = own
     most = PARTIALS_BYTES // (in_partial * dtype.itemsize) // crew * crew
-    together = min(max(crew, most), chunks, in_chunk)
+    together = min(max(crew, most), chunks, job.chunk)
     partials = aligned_zeros(together * in_partial, dtype)
-    job[[jobs.CREW, jobs.CREW_SIZE, jobs.IN_CREW, jobs.PARTIALS, jobs.ROUND, jobs.IN_PARTIAL]] = (
-        rows.ctypes.data, crew, in_crew, partials.ctypes.data, together, in_partial)
-    job[[jobs.CHUNKS_PHASE, jobs.PARTIALS_PHASE]] = (
-        address_of(chunks_share, dtype.name), address_of(partials_share, dtype.name))
-    return keeping(job, rows, *rooms, partials)
+    job.crew, job.crew_size, job.in_crew = rows.ctypes.data, crew, in_crew
+    job.partials, job.chunks_in_round, job.in_partial = partials.ctypes.data, together, in_partial
+    job.chunks_phase = address_of(chunks_share, dtype.name)
+    job.partials_phase = address_of(partials_share, dtype.name)
+    return keeping(work, rows, *own, partials)
 
 
 def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:
@@ -144,34 +143,38 @@ def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tup
     largest = aligned_zeros(slots * 2 * in_largest, dtype).reshape(slots, 2, in_largest)
     in_squares = _apart(SQUARES_ROWS * width, 8)
     squares = aligned_zeros(slots * in_squares, np.dtype(np.float64))
-    tables = [np.resize(table, depth + 2).astype(np.int64) for table in (
-        layout.widths, layout.weights, layout.biases, layout.units, places, layout.apply, layout.delta)]
+    tables: dict[str, Any] = {
+        "widths": layout.widths, "weights_at": layout.weights, "biases_at": layout.biases, "units": layout.units,
+        "places": places, "apply": layout.apply, "apply_delta": layout.delta}
+    by_layer = np.array([np.resize(table, depth + 2) for table in tables.values()], np.int64)
     before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
-    job = make_job(
-        tables, **places_in_memory, rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
+    work = make_job(
+        **places_in_memory, **{name: row.ctypes.data for name, row in zip(tables, by_layer, strict=True)},
+        depth=depth, inputs=int(layout.widths[0]), outputs=outputs, parameters=layout.size,
+        rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
         largest=largest.ctypes.data, squares=squares.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
-        before=before.ctypes.data if len(before) else 0, online=0,
+        before=before.ctypes.data if len(before) else 0,
         affine=address_of(affine_product, name, not resident, periodic_rows()),
         gradient_1=address_of(gradient_tile, name, 1), gradient_2=address_of(gradient_tile, name, 2),
         lane_gradient=address_of(lane_gradient, name) if by_lanes else 0,
-        transpose=address_of(transpose_block, name, False), transpose_narrow=address_of(transpose_narrow, name),
+        transpose_block=address_of(transpose_block, name, False), transpose_narrow=address_of(transpose_narrow, name),
         gather=address_of(transpose_block, name, True),
         note_largest=address_of(note_largest, name), add_row_sums=address_of(add_row_sums, name),
         dot_rows=address_of(dot_rows, name), combine_rows=address_of(combine_rows, name),
         add_outer=address_of(add_outer, name), evaluate=layout.evaluate,
-        keep_outcomes=address_of(keep_outcomes, name), clip=address_of(clip_panel, name),
+        keep_outcomes=address_of(keep_outcomes, name), clip_panel=address_of(clip_panel, name),
         propagate_phase=address_of(propagate_share, name), gradient_phase=address_of(gradient_share, name),
-        chunk=count, parameters=layout.size, lanes=width, tile_rows=host().tile_rows, lane_rows=lane_rows(),
+        chunk=count, lanes=width, tile_rows=host().tile_rows, lane_rows=lane_rows(),
         row_cost=row_cost if by_lanes else 0, lane_cost=lane_cost, group=group if resident else 0,
-        depth=depth, in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
+        in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
         in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=count * width, in_row=in_row)
-    memory = numbers, integers, largest, squares, E, correct, before
-    return keeping(job, *memory), sum(array.nbytes for array in memory)
+    memory = numbers, integers, largest, squares, E, correct, before, by_layer
+    return keeping(work, *memory), sum(array.nbytes for array in memory)
 
 
-def nbytes(job: np.ndarray) -> int:
+def nbytes(work: np.ndarray) -> int:
     """The bytes of a job and its memory."""
-    return bytes_kept(job)
+    return bytes_kept(work)
 
 
 def _apart(size: int, line: int) -> int:
