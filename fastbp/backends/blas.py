@@ -22,6 +22,7 @@ except ImportError as error:
                       "install it with: pip install 'fastbp[blas]'") from error
 
 from ..compiling.decorators import inlined, kernel, subkernel
+from ..formulas.sample_gradients import clip_factor
 from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, weight_matrix
 from .contract import Batch, Extras, Wanted, longest_chunk, predict_by
@@ -29,7 +30,6 @@ from .memory import HOST
 from .sample import (
     activate,
     activation_delta,
-    clip_factor,
     copy_row,
     has_targets,
     lowest_error,

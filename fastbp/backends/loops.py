@@ -24,6 +24,7 @@ import numpy as np
 from numba import prange
 
 from ..compiling.decorators import kernel
+from ..formulas.sample_gradients import clip_factor
 from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, layer, weight_matrix
 from .contract import Batch, Extras, Wanted, longest_chunk, predict_by
@@ -32,7 +33,6 @@ from .sample import (
     Masks,
     activate,
     activation_delta,
-    clip_factor,
     copy_row,
     has_targets,
     lowest_error,

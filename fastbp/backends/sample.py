@@ -8,7 +8,6 @@ import numpy as np
 from ..compiling.addresses import address_in_memory, pointer, pointer_to
 from ..compiling.decorators import inlined
 from ..formulas.dropout import drop_of_panel
-from ..formulas.elementary import is_finite
 from ..functions.activations import Activation, activate_panel, delta_of_panel
 from ..functions.loss_panels import SAMPLE_CORRECT, SAMPLE_E
 from ..functions.losses import Loss, loss_of_panel
@@ -130,14 +129,6 @@ def sum_of_squares(values: Any) -> Any:
         value = np.float64(values[i])
         total += value * value
     return total
-
-
-@inlined
-def clip_factor(norm: Any, clip_norm: Any) -> Any:
-    """min(1, C / norm), 1 where C is 0; NaN for a norm that is not finite, which makes the gradient NaN."""
-    if clip_norm == 0.0 or norm <= clip_norm:
-        return 1.0
-    return clip_norm / norm if is_finite(norm) else np.nan
 
 
 @inlined

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..compiling.decorators import formula
+from .elementary import is_finite
+
 
 class GradientNoise(NamedTuple):
     """How the gradients g_s of n samples vary around their mean ḡ; see `MLP.gradient_noise`."""
@@ -38,3 +41,11 @@ def noise_of(norms: np.ndarray, total: np.ndarray) -> GradientNoise:
     variance = max(0.0, (squares - n * squared) / (n - 1))
     signal = squared - variance / n
     return GradientNoise(squared, variance, variance / signal if signal > 0.0 else float("inf"))
+
+
+@formula
+def clip_factor(norm, clip_norm):
+    """min(1, C / norm), 1 where C is 0; NaN for a norm that is not finite, which makes the gradient NaN."""
+    if clip_norm == 0.0 or norm <= clip_norm:
+        return 1.0
+    return clip_norm / norm if is_finite(norm) else math.nan

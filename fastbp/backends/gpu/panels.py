@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...formulas.dropout import unit_is_kept
+from ...formulas.sample_gradients import clip_factor
 from ...functions.activations import Activation
 from ...functions.loss_panels import SAMPLE_CORRECT, SAMPLE_E
 from ...functions.losses import Loss
@@ -173,7 +174,7 @@ def gradient_norms(dtype: np.dtype) -> Any:
 
     widths, rows : (L+1,) and (L+2,), of `DeviceLayout`.
     """
-    T = dtype.type
+    T, factor_of = dtype.type, device_function(clip_factor)
 
     @kernel
     def find_gradient_norms(h: Any, delta: Any, widths: Any, rows: Any, numbers: Any, first: int, samples: int,
@@ -193,7 +194,7 @@ def gradient_norms(dtype: np.dtype) -> Any:
         if norms.shape[0] > 0:
             norms[sample_at(numbers, first + s)] = norm
         if clip_norm > 0.0 and not norm <= clip_norm:
-            factor = clip_norm / norm if math.isfinite(norm) else math.nan  # so that it does not go unseen
+            factor = factor_of(norm, clip_norm)
             for k in range(1, widths.shape[0]):
                 for i in range(rows[k], rows[k] + widths[k]):
                     delta[i, s] = T(factor * np.float64(delta[i, s]))  # the factor may be below float32

@@ -8,7 +8,7 @@ from numba import types
 
 from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer, pointer_type
 from ...compiling.decorators import inlined
-from ..sample import clip_factor
+from ...formulas.sample_gradients import clip_factor
 from .host import host
 from .row_products import Loop
 from .vectors import I64, Vectors

@@ -14,8 +14,8 @@ import numpy as np
 
 from ...compiling.addresses import pointer
 from ...compiling.decorators import inlined, subkernel
+from ...formulas.sample_gradients import clip_factor
 from ...functions.activations import activate_panel, delta_of_panel
-from ..sample import clip_factor
 from .job import is_given, slot_of
 from .magnitude import raise_to_largest
 from .panels import clips, evaluate, has_targets, unit_vector
