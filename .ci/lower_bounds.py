@@ -1,4 +1,4 @@
-"""Prints constraints for pip: of the packages that fastbp needs, or takes where they are, the oldest that it allows."""
+"""Prints constraints for pip: of all packages that fastbp names with a lower bound, the oldest that it allows."""
 
 import re
 import tomllib
@@ -6,7 +6,6 @@ import tomllib
 with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)["project"]
 extras = project["optional-dependencies"]
-needed = [*project["dependencies"], *(package for name, packages in extras.items() if name != "dev"
-                                      for package in packages)]
+needed = [*project["dependencies"], *(package for packages in extras.values() for package in packages)]
 bounds = (re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", package) for package in needed)
 print("\n".join(sorted({f"{bound[1]}=={bound[2]}" for bound in bounds if bound})))
