@@ -6,7 +6,6 @@ import pytest
 from numba.core.errors import TypingError
 from tolerances import DTYPES
 
-from fastbp.backends.tiles.fields import Integers, Numbers, Reals, fields_of, record_at, record_dtype
 from fastbp.backends.tiles.job import (
     CALL_SIZE,
     FIELDS,
@@ -20,6 +19,7 @@ from fastbp.backends.tiles.job import (
     make_job,
 )
 from fastbp.compiling.addresses import address_in_memory
+from fastbp.compiling.records import Integers, Numbers, Reals, fields_of, record_at, record_dtype
 
 ADDRESSES = [name for name, field in FIELDS.items() if field.target is not None]
 NAMES = list(FIELDS)

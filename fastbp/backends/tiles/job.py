@@ -14,7 +14,17 @@ import numpy as np
 
 from ...compiling.addresses import address_in_memory, pointer
 from ...compiling.decorators import inlined
-from .fields import Code, Integers, Numbers, Reals, RecordType, fields_of, pointer_dtype, record_at, record_dtype
+from ...compiling.records import (
+    Code,
+    Integers,
+    Numbers,
+    Reals,
+    RecordType,
+    fields_of,
+    pointer_dtype,
+    record_at,
+    record_dtype,
+)
 
 
 class Call:

@@ -17,7 +17,7 @@ from numba import types
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, lower_getattr_generic, lower_setattr_generic, models, register_model
 
-from ...compiling.addresses import INTEGER, intrinsic
+from .addresses import INTEGER, intrinsic
 
 _AttributeTemplate: Any = AttributeTemplate  # its declared method gives nothing
 
