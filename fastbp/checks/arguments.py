@@ -22,19 +22,17 @@ def require_number(name: str, value: Any, *, at_least: float | None = None, abov
     ValueError
         If it is not finite or outside the bounds.
     """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+    if type(value) is not float and (isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real)):
         raise TypeError(f"{name}: expected a number, found {value!r}")
     number = float(value)
+    if (math.isfinite(number) and (at_least is None or number >= at_least) and (above is None or number > above)
+            and (below is None or number < below) and (at_most is None or number <= at_most)):
+        return number
     bounds = [f"at least {at_least:g}"] if at_least is not None else []
     bounds += [f"above {above:g}"] if above is not None else []
     bounds += [f"below {below:g}"] if below is not None else []
     bounds += [f"at most {at_most:g}"] if at_most is not None else []
-    wrong = (not math.isfinite(number) or (at_least is not None and number < at_least)
-             or (above is not None and number <= above) or (below is not None and number >= below)
-             or (at_most is not None and number > at_most))
-    if wrong:
-        raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, found {value!r}")
-    return number
+    raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, found {value!r}")
 
 
 def require_flag(name: str, value: Any) -> bool:

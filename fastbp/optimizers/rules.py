@@ -39,7 +39,7 @@ class Rule:
     def __str__(self) -> str:
         return self.name
 
-    @property
+    @functools.cached_property
     def count(self) -> int:
         """How many coefficients there are."""
         return len(self.coefficients.py_func(0.1, 1, *(0.5 for _ in self.settings)))
