@@ -13,6 +13,9 @@ import numpy as np
 from .checks.arguments import require_number, require_whole
 from .compiling.decorators import formula
 
+#: The place of γ_0 among the five numbers.
+LEARNING_RATE = 1
+
 CONSTANT, STEP_DECAY, COSINE, INVERSE_SCALING = 0, 1, 2, 3
 
 
