@@ -4,15 +4,16 @@ All three products are sums of rank-1 updates, and one register tile (`tiles.pro
 through the network in panels, one vector wide, unit after unit. A batch takes two phases:
 
 1. Threads share the panels. A group of them goes through the whole network, forward and back:
-   rows of X turned over into panels; a_k = W_k h_{k-1} + b_k; h_k = g_k(a_k); E, e_L = ∇_y E;
+   rows of X transposed into panels; a_k = W_k h_{k-1} + b_k; h_k = g_k(a_k); E, e_L = ∇_y E;
    δ_k = e_k ⊙ g'_k(a_k); e_{k-1} = W_kᵀ δ_k.                                                     `tiles.panels`
 2. Threads share the tiles of ∂E/∂W = Σ_s δ h_{k-1}ᵀ. Each tile sums over all samples in registers, one after another
-   or, in small networks, panel after panel; and is added to the gradient, or at once to W, one time. `tiles.gradients`
+   or, in small networks, panel after panel. Its sum is added once, to the gradient or directly to W. `tiles.gradients`
 
 Every number is summed in one order, which depends on the network and the batch alone: the result has the same bits for
-any number of threads. A batch beyond a chunk is taken chunk after chunk; where that gives each of several threads about
-as many, each takes whole chunks, and their gradients are added up in the order of the samples (`tiles.crew`). Batches
-of a few samples have no panels to fill; there vectors run along the inputs of a layer (`tiles.rows`).
+any number of threads. A batch larger than a chunk is taken chunk after chunk. Where the chunks divide about evenly
+among several threads, each takes whole chunks, and their gradients are added up in the order of the samples
+(`tiles.crew`). Batches of a few samples do not fill a panel; their vectors run along the inputs of a layer
+(`tiles.rows`).
 """
 
 from collections.abc import Sequence
@@ -42,10 +43,10 @@ from .tiles.workspace import nbytes as nbytes
 from .tiles.workspace import workspace as workspace
 from .training_loop import Descent, training_loop
 
-#: Steps of plain gradient descent are taken up to so many at once; then it is seen whether θ is still finite, and if
-#: not, they are taken back. Where there are fewer in a row, or more parameters than have room for a copy, copying θ
-#: costs more than a bound on its change that tells beforehand: a quarter of a step of 2-16-1, but nothing that could be
-#: measured of 784-128-10.
+#: Up to MAX_BLOCK steps of plain gradient descent are taken before θ is checked; if it is not finite, they are undone.
+#: With fewer than MIN_BLOCK steps in a row, or more than `workspace.MAX_COPIED` parameters, a copy of θ would cost more
+#: than a bound on the change, which is checked before each step. The bound costs a quarter of a step of 2-16-1, and
+#: nothing that could be measured of 784-128-10.
 MAX_BLOCK, MIN_BLOCK = 256, 8
 
 #: Steps of fewer operations for each lane, about 20 µs, stay on one thread: see `threads_for`.
@@ -54,7 +55,7 @@ SMALL_WORK = 2.5e5
 #: Gradients of chunks are added up by one thread where they have fewer numbers in all.
 SMALL_SUM = 2**16
 
-#: Where it keeps numbers.
+#: The memory of parameters and samples: the processor's.
 memory = HOST
 
 
@@ -69,7 +70,7 @@ def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
 
 def specialised(work: np.ndarray, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
                 batch_size: int, steps: int) -> np.ndarray:
-    """The job with a kernel for one-sample steps of this very network, where so many are worth compiling it."""
+    """Set the job's kernel for one-sample steps of this network, 0 if `steps` are not worth compiling it; the job."""
     fields(work).online = (address_of(online_steps, dtype.name, widths, activations, loss)
                            if is_worth_compiling(widths, batch_size, steps) else 0)
     return work
@@ -77,14 +78,14 @@ def specialised(work: np.ndarray, widths: tuple[int, ...], activations: tuple[st
 
 @kernel(parallel=True)
 def on_threads(phase: int, address: int, threads: int) -> None:
-    """A phase of the job at an address on that many threads."""
+    """Run a phase of the job at an address on a number of threads."""
     for thread in prange(threads):
         run_share(phase, job_at(address, None), np.int64(thread), threads)
 
 
 @inlined
 def run(phase: Any, job: Any, threads: Any) -> None:
-    """A phase of a job, without waking threads where one is enough."""
+    """Run a phase of a job; one thread runs it without waking others."""
     if threads == 1:
         run_share(phase, job, 0, 1)
     else:
@@ -93,20 +94,20 @@ def run(phase: Any, job: Any, threads: Any) -> None:
 
 @inlined
 def threads_for(job: Any, count: Any, threads: Any) -> Any:
-    """How many threads are worth waking for so many samples."""
+    """How many threads are worth waking for `count` samples."""
     operations = 6 * job.parameters * count
     return threads if count > FEW and operations >= SMALL_WORK * job.lanes else 1
 
 
 @inlined
 def slots_of(job: Any, count: Any, threads: Any) -> Any:
-    """How many slots so many samples on so many threads may use."""
+    """The most slots that `count` samples use on a number of threads."""
     return threads * job.group if job.group > 0 else (count + job.lanes - 1) // job.lanes
 
 
 @inlined
 def begin_job(job: Any, theta: Any, batch: Any, extras: Any) -> None:
-    """The beginning of a call on a batch, of which nothing is wanted yet."""
+    """Begin a call on a batch: set its arrays and extras, and request no results yet."""
     samples = batch.samples
     begin_call(job, address_in_memory(theta), address_in_memory(samples.X))
     job.labels, job.targets = address_if_any(samples.labels), address_if_any(samples.targets)
@@ -117,13 +118,13 @@ def begin_job(job: Any, theta: Any, batch: Any, extras: Any) -> None:
 
 @inlined
 def address_if_any(array: Any) -> Any:
-    """Where an array lies, 0 if it is empty."""
+    """The address of an array, 0 if it is empty."""
     return address_in_memory(array) if array.shape[0] > 0 else 0
 
 
 @inlined
 def propagate_chunk(job: Any, first: Any, count: Any, threads: Any) -> Any:
-    """Phase 1; E and the number of correct samples, summed in their order."""
+    """Run phase 1; E and the number of correct samples, summed in their order."""
     job.first, job.count = first, count
     run(job.propagate_phase, job, threads)
     return sums_of_chunk(job)
@@ -137,7 +138,7 @@ def add_gradient(job: Any, threads: Any) -> None:
 
 @inlined
 def worth_a_crew(job: Any, count: Any, threads: Any) -> Any:
-    """Whether threads should take whole chunks of so many samples, and not a share of every chunk."""
+    """Whether threads should take whole chunks of `count` samples, and not a share of every chunk."""
     crew = min(threads, job.crew_size)
     if crew < 2 or threads_for(job, count, threads) == 1:
         return False
@@ -147,7 +148,7 @@ def worth_a_crew(job: Any, count: Any, threads: Any) -> Any:
 
 @inlined
 def propagate_by_crew(job: Any, start: Any, stop: Any, E: Any, crew: Any) -> Any:
-    """Both phases on threads that take whole chunks: target += ∂E/∂θ, E += the losses; and the correct samples."""
+    """target += ∂E/∂θ, by threads that take whole chunks; E plus the losses, and the number of correct samples."""
     losses, correct_ones = pointer_to(job.E, np.float64), pointer_to(job.correct, np.int64)
     total, correct, together = E, 0, job.chunks_in_round * job.chunk
     for first in range(start, stop, together):
@@ -161,7 +162,7 @@ def propagate_by_crew(job: Any, start: Any, stop: Any, E: Any, crew: Any) -> Any
 
 @subkernel
 def propagate_job(job: Any, start: int, stop: int, E: float, threads: int) -> Any:
-    """What a job says of the samples from start to stop: E and the losses, and how many samples were correct."""
+    """Compute a job's results for the samples from start to stop; E plus the losses, and how many are correct."""
     in_chunk, total, correct = job.chunk, E, 0
     if job.keeps and worth_a_crew(job, stop - start, threads):
         rest = (stop - start) % in_chunk  # a few go one by one, and are added to the gradient one after another
@@ -196,7 +197,7 @@ def propagate_in_loop(theta: Any, layout: Any, batch: Any, E: Any, wanted: Any, 
 def propagate_arrays(theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, start: int, stop: int,
                      E: float, grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float, work: Any,
                      threads: int) -> Any:
-    """`propagate` of what its tuples hold, where no units are dropped."""
+    """`propagate` with the arrays of its tuples as arguments, where no units are dropped."""
     batch = Batch(Samples(X=X, labels=labels, targets=targets, weights=weights, largest=np.nan), order, start, stop)
     wanted = Wanted(grad=grad, Y=Y, E0=E0, norms=norms)
     return propagate_in_loop(theta, 0, batch, E, wanted, Extras(clip_norm, 0, 0, 0), work, threads)
@@ -206,8 +207,8 @@ def propagate(theta: np.ndarray, layout: Layout, batch: Batch, E: float, wanted:
               work: np.ndarray, threads: int) -> tuple[float, int]:
     """Take the samples of a batch through the network; see `Backend.propagate`.
 
-    It takes the tuples apart in Python, where Numba needs 3 µs for named ones, as long as a sample in 784-128-10, and
-    1 µs for plain ones.
+    It unpacks the tuples in Python. Numba takes 3 µs to unpack named ones, as long as a sample in 784-128-10, and 1 µs
+    for plain ones.
     """
     samples, order, start, stop = batch
     X, labels, targets, weights, _ = samples
@@ -246,7 +247,7 @@ def descend(theta: Any, layout: Layout, batch: Batch, steps: Descent, extras: Ex
 
 @inlined
 def descend_bounded(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, threads: Any) -> Any:
-    """Batches one after another, until a bound on θ says that the next might not leave it finite."""
+    """Take batches one after another, until the bound on |θ| no longer shows that the next step leaves it finite."""
     count, rate, bound = batch.stop - batch.start, steps.rate, steps.bound
     batches = steps.batches if count == 1 else 1
     team = threads_for(job, count, threads)
@@ -273,14 +274,14 @@ def descend_bounded(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, t
 
 @inlined
 def begin_descent(job: Any, theta: Any, batch: Any, rate: Any, extras: Any) -> None:
-    """The beginning of steps, for which δ of every layer are wanted, and which phase 2 takes."""
+    """Begin steps of gradient descent: phase 1 computes δ of every layer, and phase 2 adds -rate ∂E/∂θ to θ."""
     begin_job(job, theta, batch, extras)
     job.lowest, job.keeps, job.target, job.alpha = 1, True, job.theta, -rate
 
 
 @inlined
 def descend_block(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, threads: Any) -> Any:
-    """Batches one after another: all, or half of them, or a quarter, …: as leave θ and E finite."""
+    """Take batches one after another: all, or the half, the quarter, … of them that leaves θ and E finite."""
     before, batches = pointer_to(job.before, theta.dtype.type), min(steps.batches, MAX_BLOCK)
     while batches > 0:
         for p in range(theta.shape[0]):
@@ -289,10 +290,10 @@ def descend_block(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, thr
             E, correct = descend_online(theta, batch, batches, steps, job)
         else:
             E, correct = descend_in_order(theta, batch, batches, steps, extras, job, threads)
-        beyond = 0
+        not_finite = 0
         for p in range(theta.shape[0]):
-            beyond += not is_finite(theta[p])
-        if is_finite(E) and beyond == 0:
+            not_finite += not is_finite(theta[p])
+        if is_finite(E) and not_finite == 0:
             return E, correct, batches
         for p in range(theta.shape[0]):
             theta[p] = before[p]
@@ -302,7 +303,7 @@ def descend_block(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, thr
 
 @inlined
 def descend_in_order(theta: Any, batch: Any, batches: Any, steps: Any, extras: Any, job: Any, threads: Any) -> Any:
-    """Steps for so many batches; the E of the epoch, and how many samples were correct."""
+    """Take steps for a number of batches; the E of the epoch, and how many samples were correct."""
     count = batch.stop - batch.start
     team = threads_for(job, count, threads)
     begin_descent(job, theta, batch, steps.rate, extras)
@@ -316,7 +317,7 @@ def descend_in_order(theta: Any, batch: Any, batches: Any, steps: Any, extras: A
 
 @inlined
 def descend_online(theta: Any, batch: Any, batches: Any, steps: Any, job: Any) -> Any:
-    """Steps of one sample each, by the kernel that was compiled for the widths of this network."""
+    """Take steps of one sample each, by the kernel that was compiled for the widths of this network."""
     result = pointer_to(job.E, np.float64)
     result[TOTAL_E] = steps.E
     take_steps(job.online, theta, batch, batches, steps.rate, pointer_to(job.scratch, theta.dtype.type), result)

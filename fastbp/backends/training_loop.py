@@ -69,7 +69,7 @@ class Training(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Where a slice ends: before an epoch, or after about so many samples."""
+    """Where a slice ends: before the epoch, or after about this number of samples."""
 
     epoch: int
     samples: int

@@ -1,4 +1,4 @@
-"""The machine under the `tiled` backend, and the only place with explicit vectors of the processor.
+"""The kernels of the `tiled` backend, and the only modules with explicit vectors of the processor.
 
 `host` says how wide this processor's vectors are, and how many rows of a tile its registers hold.
 
@@ -10,13 +10,13 @@ Some functions are compiled once for a dtype and called by address. With loops i
 - `transpose`: samples into panels, and back;
 - `sums`: Σ_s δ of single units; `clipping`: norms of samples' gradients, and δ scaled to a norm.
 
-With loops compiled by Numba: `magnitude`, the largest number of a panel; `outcomes`, E of every sample;
-`phases`, the entries of the two phases.
+With loops compiled by Numba: `magnitude`, the largest magnitude in a panel; `outcomes`, E of every sample;
+`phases`, the entry points of the two phases.
 
 The phases: `panels` takes groups of panels forward and back, and `gradients` sums up ∂E/∂W. `rows` has both for a few
 samples, and `online` one-sample steps for constant widths. `crew` shares the chunks of large batches among threads.
-`workspace` is the memory of all of them, `job` what they are all given, and `ceiling` measures what the processor could
-do at most.
+`workspace` allocates the memory of all of them, `job` lists the arguments that they share, and `ceiling` measures the
+most that the processor could do.
 
 A *panel* holds one vector of samples (`lanes` of them), unit after unit: element (i, s) of a layer lies at
 ``i * lanes + s``. So one vector load takes one unit of all its samples, and every function of single units vectorises.

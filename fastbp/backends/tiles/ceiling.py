@@ -1,4 +1,4 @@
-"""What the processor could do at most: fused multiply-adds alone, in registers."""
+"""The highest rate of the processor: fused multiply-adds alone, in registers."""
 
 import time
 from typing import Any
@@ -38,12 +38,15 @@ def fma_ceiling(dtype: str = "float32", seconds: float = 0.02, tries: int = 5) -
 
 @kernel
 def _repeat(address: Any, values: Any, steps: int) -> None:
-    """A call from compiled code, which releases the GIL."""
+    """Run the chains from compiled code, which releases the GIL."""
     run_chains(address, values, steps)
 
 
 def multiply_adds(dtype: str) -> Any:
-    """The function (values, steps), for `address_of`: values (lanes,) is where the chains start and end."""
+    """The function that runs chains of multiply-adds, for `address_of`: (values, steps).
+
+    The chains start from values (lanes,), and their sum is written there.
+    """
     lanes = host().lanes(dtype)
 
     def run(values, steps):
@@ -54,7 +57,7 @@ def multiply_adds(dtype: str) -> Any:
 
 @inlined
 def run_chains(address: Any, values: Any, steps: Any) -> None:
-    """Steps of all chains, by the function at an address that `multiply_adds` describes."""
+    """Run steps of all chains, by the function at an address that `multiply_adds` describes."""
     invoke(address, (values, steps))
 
 
@@ -67,7 +70,7 @@ def _multiply_adds(typing_context, lanes, values, steps):
         _, values, steps = arguments
         v = Vectors(builder, context.get_value_type(pointer_to.dtype), lanes.literal_value)
         start, factor = v.load(values), v.splat(v.number(0.5))
-        # Chains that start alike would be found to be one.
+        # LLVM would merge chains that start from the same values.
         starts = [builder.fmul(start, v.splat(v.number(1.0 + number))) for number in range(CHAINS)]
         entry, body, done = builder.block, builder.append_basic_block("step"), builder.append_basic_block("done")
         builder.branch(body)

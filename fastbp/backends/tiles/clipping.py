@@ -13,19 +13,20 @@ from .host import host
 from .row_products import Loop
 from .vectors import I64, Vectors
 
-#: What the function works in: the norms, and the sums of squares of one layer.
+#: The rows of `squares`: the norms, and the sums of squares of δ and h of one layer.
 NORM, OF_DELTA, OF_H, SQUARES_ROWS = range(4)
 
-#: Rows whose squares are summed at once, into sums of their own: one addition waits for the one before.
+#: Rows whose squares are summed at once, into separate sums: each addition waits for the one before it in its sum.
 AT_ONCE = 4
 
 
 def clip_panel(dtype: str) -> Any:
-    """The function (h, delta, widths, places, units, depth, clip_norm, squares), for `address_of`.
+    """The function that computes ‖∇L‖ of a panel's samples and clips their δ, for `address_of`.
 
-    It leaves the norms in squares, and multiplies δ of all layers of a sample by min(1, C / ‖∇L‖) where C is not 0.
+    Its arguments are (h, delta, widths, places, units, depth, clip_norm, squares). It writes the norms to the first row
+    of squares, and multiplies δ of all layers of a sample by min(1, C / ‖∇L‖) where C is not 0.
 
-    h, delta : a panel of all layers, which begin at places and at units; widths, places, units : see `job.Shape`.
+    h, delta : a panel of all layers, which begin at places and at units; widths, places, units : see `job.Job`.
     squares : (SQUARES_ROWS, lanes) float64, in which squares of float32 neither overflow nor vanish.
     """
     lanes, numbers = host().lanes(dtype), pointer_type(dtype)
@@ -55,7 +56,7 @@ def clip_panel(dtype: str) -> Any:
 @inlined
 def clip_gradients(address: Any, h: Any, delta: Any, widths: Any, places: Any, units: Any, depth: Any, clip_norm: Any,
                    squares: Any) -> None:
-    """The norms into squares, and δ clipped, by the function at an address that `clip_panel` describes."""
+    """Write the norms to squares and clip δ, by the function at an address that `clip_panel` describes."""
     invoke(address, (h, delta, widths, places, units, depth, clip_norm, squares))
 
 

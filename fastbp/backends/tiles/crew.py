@@ -1,9 +1,9 @@
-"""Batches of many chunks on several threads: each takes whole chunks through both phases, in memory of its own.
+"""Batches of many chunks on several threads: each takes whole chunks through both phases, in a workspace of its own.
 
 Threads that share the tiles of one chunk read the δ and h that others wrote, out of the caches of other cores: of
-4-32-16-4 that took them a third of their time. A chunk of one thread stays where it is. Its gradient is written down,
-beside those of a few other chunks, and the running gradient takes one after the other, in the order of the samples:
-as on one thread, to the last bit.
+4-32-16-4 that took them a third of their time. A chunk that one thread takes stays in the caches of its core. Its
+gradient is stored beside those of a few other chunks. They are added to the running gradient in the order of the
+samples, so that the result has the bits of one thread.
 """
 
 from typing import Any
@@ -20,19 +20,21 @@ from .phases import phase_arguments, run_share
 #: Chunks are shared where at least this part of the threads' time is used: of 9 chunks two threads have 4 and 5.
 LEAST_USE = 0.8
 
-#: A thread adds up so many parameters of all chunks before it goes on: the sums stay in the first-level cache.
+#: A thread adds up the gradients of all chunks for BLOCK parameters at a time: the sums stay in the first-level cache.
 BLOCK = 2048
 
 
 @inlined
 def chunks_of(job: Any, count: Any) -> Any:
-    """How many chunks so many samples are."""
+    """How many chunks `count` samples are."""
     return (count + job.chunk - 1) // job.chunk
 
 
 def chunks_share(dtype: str) -> Any:
-    """Both phases for a thread's share of the chunks of a job: where one has finished, its E and how many were correct
-    take the place of its first sample's, and its gradient is one of `partials`."""
+    """The function that runs both phases for a thread's share of the chunks of a job.
+
+    The E, the number of correct samples and the gradient of chunk c become the c-th of `E`, `correct` and `partials`.
+    """
     T = np.dtype(dtype).type
 
     def share(job: Any, thread: int, threads: int) -> None:
@@ -57,7 +59,7 @@ def chunks_share(dtype: str) -> Any:
 
 
 def partials_share(dtype: str) -> Any:
-    """target += the gradients of the chunks, one after another, in a thread's share of the parameters."""
+    """The function target += the gradients of the chunks, in their order, for a thread's share of the parameters."""
     def share(job: Any, thread: int, threads: int) -> None:
         chunks, parameters = chunks_of(job, job.count), job.parameters
         begin, end = share_of(parameters, thread, threads)

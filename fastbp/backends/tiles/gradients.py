@@ -1,8 +1,8 @@
 """Phase 2: ∂E/∂W_k = Σ_s δ_k h_{k-1}ᵀ and ∂E/∂b_k = Σ_s δ_k over a chunk, tile by tile, each written once.
 
-By `gradient_tile`, whose lanes are columns and whose h lie sample after sample; or by `lane_gradient`, whose lanes are
-samples, where that costs less: in small networks of narrow layers, in batches of several panels. Which depends on the
-network and on the number of samples alone.
+There are two tiles. The lanes of `gradient_tile` are columns, and its h lie sample after sample. The lanes of
+`lane_gradient` are samples; it costs less in small networks of narrow layers, in batches of several panels. The choice
+depends on the network and on the number of samples alone.
 """
 
 from typing import Any
@@ -17,31 +17,33 @@ from .product import add_gradient_tile
 from .sums import add_sums
 
 #: Tiles side by side in a block of columns use one row of δ, from the first-level cache, before the next row is taken;
-#: the h of a block, so many numbers, come from the second level.
+#: the h of a block, about BLOCK_SIZE numbers, come from the second level.
 BLOCK_SIZE = 2**17
 
-#: In multiply-adds of vectors: what it costs to add up the lanes of a sum, and for each lane to turn over a block.
+#: Costs in multiply-adds of vectors: to add up the lanes of a sum, and to transpose a block, for each of its lanes.
 #: Measured on Zen 4 as 1.6 to 3.2, and as 4 to 5.5.
-FOLDING, TURNING = 3, 5
+FOLDING, TRANSPOSING = 3, 5
 
 
 def costs(widths: np.ndarray, lanes: int) -> tuple[int, int]:
-    """Multiply-adds of vectors for all ∂E/∂W_k of a panel: by `gradient_tile`, turning h over included, and by
-    `lane_gradient` but for the lanes added up."""
+    """Multiply-adds of vectors for all ∂E/∂W_k of a panel, by `gradient_tile` and by `lane_gradient`.
+
+    The first includes the transposes of h. The second is without the sums over the lanes, once for a chunk.
+    """
     blocks = -(-widths[:-1] // lanes)
-    return (int((widths[1:] * blocks).sum() * lanes + TURNING * lanes * blocks.sum()),
+    return (int((widths[1:] * blocks).sum() * lanes + TRANSPOSING * lanes * blocks.sum()),
             int((widths[1:] * widths[:-1]).sum()))
 
 
 @inlined
 def lanes_cost_less(panels: Any, row_cost: Any, lane_cost: Any) -> Any:
-    """Whether `lane_gradient` is the faster one for so many panels, or more."""
+    """Whether `lane_gradient` is the faster tile for this number of panels."""
     return panels * row_cost > (panels + FOLDING) * lane_cost
 
 
 @inlined
 def sums_by_lanes(job: Any) -> Any:
-    """Whether `lane_gradient` sums the gradient of this chunk, from panels of h that all have a place of their own."""
+    """Whether `lane_gradient` sums the gradient of this chunk; then h of every panel has memory of its own."""
     return lanes_cost_less((job.count + job.lanes - 1) // job.lanes, job.row_cost, job.lane_cost)
 
 
@@ -53,7 +55,7 @@ def tiles_of_layer(job: Any, k: Any, tile_rows: Any, tile_columns: Any) -> Any:
 
 @inlined
 def share_of_tiles(job: Any, tile_rows: Any, tile_columns: Any, thread: Any, threads: Any) -> Any:
-    """The first tile of a thread, and the first after it, of those of all layers one after another."""
+    """The first tile of a thread's share and the first after it, counted through all layers."""
     total = 0
     for k in range(1, job.depth + 1):
         high, wide = tiles_of_layer(job, k, tile_rows, tile_columns)
@@ -96,7 +98,7 @@ def add_lane_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
     """What `add_tiles` does, by `lane_gradient`: one column of tiles after the other, whose h stay in the first-level
     cache.
 
-    A loop of its own: where `add_tiles` found the place of these tiles too, phase 2 of 2-16-1 took a tenth longer.
+    The loop is separate, because phase 2 of 2-16-1 took a tenth longer where `add_tiles` went over these tiles too.
     """
     width, target, count = job.lanes, job.target, job.count
     panels = (count + width - 1) // width

@@ -32,21 +32,21 @@ _KINDS = (
     ("asimd", Host("NEON", 16, 14)),
 )
 
-#: Where nothing is known: four floats, as in SSE2, and 16 registers.
+#: For an unknown processor: four floats, as in SSE2, and 16 registers.
 _BASELINE = Host("baseline", 16, 6)
 
 
-#: Where Linux tells how many places a set of the first-level data cache has, and what is taken elsewhere.
+#: The file in which Linux gives the associativity of the first-level data cache, and the number assumed without it.
 _WAYS, _FEWEST_WAYS = Path("/sys/devices/system/cpu/cpu0/cache/index0/ways_of_associativity"), 8
 
 
 @functools.cache
 def periodic_rows() -> int:
     """The most rows of a tile whose rows of W lie a multiple of 4 KiB apart, and so share one set of the first-level
-    cache: two fewer than it has places.
+    cache: two fewer than its associativity.
 
-    From memory, tiles of 14 such rows ran at 0.45 of the ceiling and of 6 to 8 rows at 0.93 to 0.95 with 8 places
-    (Zen 4), of 14 rows at 0.86 and of 10 at 0.95 with 12 (Zen 5).
+    With W from memory and 8 ways (Zen 4), tiles of 14 such rows ran at 0.45 of the ceiling, of 6 to 8 rows at 0.93 to
+    0.95. With 12 ways (Zen 5), tiles of 14 rows ran at 0.86 of it, of 10 rows at 0.95.
     """
     try:
         ways = int(_WAYS.read_text())
@@ -57,6 +57,6 @@ def periodic_rows() -> int:
 
 @functools.cache
 def host() -> Host:
-    """What Numba compiles for: this processor, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say."""
+    """The vectors that Numba compiles for: those of this processor, or of NUMBA_CPU_NAME and NUMBA_CPU_FEATURES."""
     features = target_features()
     return next((kind for feature, kind in _KINDS if feature in features), _BASELINE)

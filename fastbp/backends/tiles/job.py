@@ -45,18 +45,20 @@ class Call:
     key: int             # of the epoch
     first: int           # the place of the chunk's first sample in the order
     count: int           # how many samples the chunk has
-    lowest: int          # how far back to go: to e_lowest, or not at all if beyond L
+    lowest: int          # the backward pass ends with e_lowest; there is none if it is above L
     keeps: bool          # whether phase 2 follows, which needs h and δ
-    notes_largest: bool  # whether the largest |h_k| and |δ_k| are wanted
+    notes_largest: bool  # whether the largest |h_k| and |δ_k| are recorded
     jacobian: bool       # whether e_L is every unit vector in turn
-    behind: bool         # whether W_1 still lacks the step of the sample before: see `rows`
+    behind: bool         # whether the step of W_1 is deferred to the next sample's forward pass: see `rows`
     target: Numbers      # what phase 2 adds to: the gradient, or theta
-    alpha: float         # by what it multiplies ∂E/∂θ
+    alpha: float         # the factor of ∂E/∂θ in what it adds
 
 
 class Job(Call):
-    """And what is set with the workspace. Of what is for slots, panels or rows, the elements lie as far apart as the
-    field in_… says."""
+    """The fields of a call, and those that are set with the workspace.
+
+    The fields in_… are the distances from one slot, panel or row to the next, in elements.
+    """
 
     # The layout's tables, by the layer k.
     widths: Integers
@@ -145,7 +147,7 @@ class Job(Call):
 
 FIELDS = fields_of(Job)
 
-#: How many 64-bit numbers a job has, and those of a call at its beginning.
+#: The number of 64-bit fields of a job, and of those of a call, with which it begins.
 JOB_SIZE, CALL_SIZE = len(FIELDS), len(fields_of(Call))
 
 _DTYPE, _OF_CREW = record_dtype(FIELDS), ("crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial",
@@ -153,7 +155,7 @@ _DTYPE, _OF_CREW = record_dtype(FIELDS), ("crew", "crew_size", "in_crew", "parti
 
 
 def fields(work: np.ndarray) -> Job:
-    """The fields of a job that begins a vector, to be read and written in Python."""
+    """The fields of the job at the beginning of a vector, to be read and written in Python."""
     return cast(Job, work[:JOB_SIZE].view(_DTYPE)[0])
 
 
@@ -185,7 +187,7 @@ def job_in(work: Any) -> Any:
 
 @inlined
 def begin_call(job: Any, theta: Any, X: Any) -> None:
-    """The beginning of a call, of which nothing is wanted yet: theta and X are addresses."""
+    """Begin a call with the addresses of theta and X, and request no results yet."""
     job.theta, job.X = theta, X
     job.labels, job.targets, job.weights, job.order = 0, 0, 0, 0
     job.Y, job.E0, job.norms, job.clip_norm = 0, 0, 0, 0.0
@@ -200,7 +202,7 @@ class Slot(NamedTuple):
     h: Any        # panels of h_k, in_panel apart
     e: Any        # panels of e_k of one layer, in_error apart
     d: Any        # panels of targets, in_target apart
-    outcome: Any  # what the loss finds out, (OUTCOME_ROWS, lanes)
+    outcome: Any  # of the loss, (OUTCOME_ROWS, lanes)
     rows: Any     # for each panel, where rows of X, Y or E0 begin, and which samples they are; in_rows apart
     largest: Any  # the largest |h_k| and |δ_k|
     squares: Any  # sums of squares of each panel, in_squares apart
@@ -208,7 +210,7 @@ class Slot(NamedTuple):
 
 @inlined
 def slot_of(job: Any, slot: Any, panel: Any) -> Any:
-    """The memory of panels that begin at a slot, and whose h begin at a panel of their own."""
+    """The memory of the panels from a slot on, with their h from `panel` on."""
     return Slot(a=pointer(job.a, slot * job.in_panel), h=pointer(job.h, panel * job.in_panel),
                 e=pointer(job.e, slot * job.in_error), d=pointer(job.d, slot * job.in_target),
                 outcome=pointer(job.outcome, slot * job.in_outcome), rows=pointer(job.rows, slot * job.in_rows),
@@ -218,5 +220,5 @@ def slot_of(job: Any, slot: Any, panel: Any) -> Any:
 
 @inlined
 def is_given(values: Any) -> Any:
-    """Whether a pointer points to something."""
+    """Whether a pointer is not null."""
     return address_in_memory(values) != 0

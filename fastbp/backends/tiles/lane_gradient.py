@@ -2,10 +2,10 @@
 
     C[r, c] += α Σ_lanes Σ_p A[p, r] B[p, c]        p < panels; A[p, r] and B[p, c] are vectors of samples
 
-`product.gradient_tile` has its lanes along the columns, which wastes those beyond a narrow layer's inputs, and reads h
-sample after sample, which every panel has to be turned over for. This tile does neither; but it adds up the lanes of
-every element at last, and reads four times as much for the same multiply-adds. So it is for small networks in batches
-of many panels: see `gradients.sums_by_lanes`.
+`product.gradient_tile` has its lanes along the columns, of which the inputs of a narrow layer fill only some. It reads
+h sample after sample, so every panel of h has to be transposed. This tile wastes no lanes and transposes nothing. But
+it adds up the lanes of every element at the end, and reads four times as much for the same multiply-adds. It is for
+small networks in batches of many panels: see `gradients.sums_by_lanes`.
 """
 
 from typing import Any
@@ -17,17 +17,19 @@ from ...compiling.decorators import inlined
 from .host import host
 from .vectors import I64, Vectors
 
-#: Elements of a row of C, which are one vector of four numbers when their lanes have been added up.
+#: The most elements of a row of C: with their lanes added up they are one vector of four numbers.
 COLUMNS = 4
 
 
 def lane_rows() -> int:
-    """The most rows of such a tile: with four columns, as many accumulators as the other tiles have."""
+    """The most rows of such a tile: four columns of them are 2 · tile_rows accumulators, as in the other tiles."""
     return host().tile_rows // 2
 
 
 def lane_gradient(dtype: str) -> Any:
-    """The function (rows, columns, alpha, C, c_row, A, a_panel, B, b_panel, panels), for `address_of`.
+    """The function C += alpha Σ A Bᵀ for one tile, for `address_of`.
+
+    Its arguments are (rows, columns, alpha, C, c_row, A, a_panel, B, b_panel, panels).
 
     C : (rows, columns), rows c_row apart; rows <= lane_rows(), columns <= COLUMNS.
     A, B : panels of δ and h, a_panel and b_panel apart; vectors of one panel follow each other.
@@ -75,7 +77,8 @@ def _lane_gradient(typing_context, lanes, rows, columns, alpha, C, c_row, A, a_p
 def _sums_of_lanes(v, rows, columns, A, a_panel, B, b_panel, panels):
     """Σ_lanes Σ_p A[p, r] B[p, c] of a whole tile, row after row, in vectors of `lanes` sums.
 
-    A sum waits for the one before it: tiles of a few elements have two sums of each, of every second panel.
+    Each addition waits for the one before it. So tiles of at most COLUMNS elements have two sums of each element, over
+    every second panel.
     """
     builder, size = v.builder, rows * columns
     sums = [v.zero] * size
@@ -92,7 +95,10 @@ def _sums_of_lanes(v, rows, columns, A, a_panel, B, b_panel, panels):
 
 
 def _loop(v, rows, columns, places, steps, times, sums):
-    """So many times, perhaps none, sums += A Bᵀ at each of the places; A and B at the first of them afterwards."""
+    """sums += A Bᵀ at each of the places, `times` times, perhaps none.
+
+    Returns A and B of the first place after the loop, and the sums.
+    """
     builder = v.builder
     entry, body, done = builder.block, builder.append_basic_block("panel"), builder.append_basic_block("panels_done")
     builder.cbranch(builder.icmp_signed(">", times, I64(0)), body, done)
@@ -124,7 +130,7 @@ def _loop(v, rows, columns, places, steps, times, sums):
 
 
 def _add(v, rows, columns, alpha, C, c_row, sums):
-    """C += alpha · sums, four numbers at a time where a row has as many."""
+    """C += alpha · sums, four numbers at a time where a row has four."""
     builder = v.builder
     for r in range(rows):
         row = v.at(C, builder.mul(c_row, I64(r)))

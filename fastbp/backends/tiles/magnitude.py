@@ -1,4 +1,4 @@
-"""The largest magnitude among the numbers of a panel, kept as bits: see `arrays.largest_bits`."""
+"""The largest magnitude among the numbers of a panel, as its bits: see `arrays.largest_bits`."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ...compiling.decorators import inlined
 
 
 def note_largest(dtype: str) -> Any:
-    """The function (values, count, largest) that raises largest[0] to the bits of the largest |value|."""
+    """The function that raises largest[0] to the bits of the largest |value|: (values, count, largest)."""
     unsigned = np.dtype(f"u{np.dtype(dtype).itemsize}").type
 
     def note(values, count, largest):

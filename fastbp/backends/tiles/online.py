@@ -2,7 +2,7 @@
 
 A network of a few units spends its time on loops and calls, not on arithmetic. With its widths as constants every loop
 is unrolled, and all of θ stays in registers from step to step: 2-8-1 took a twentieth of the time.
-The formulas are those of all backends; only the loops around them are written here, one layer inside the other:
+The formulas are those of all backends; only the loops around them are written here, one layer nested in the other:
 
     a_k = W_k h_{k-1} + b_k;  h_k = g_k(a_k);  deeper layers give e_k;  δ_k = e_k ⊙ g'_k(a_k);  e_{k-1} = W_kᵀ δ_k;
     W_k ← W_k - γ δ_k h_{k-1}ᵀ;  b_k ← b_k - γ δ_k
@@ -25,12 +25,12 @@ from ...layout import make_layout
 #: The widest layer, the most parameters, and the fewest steps, for which it is worth compiling.
 MAX_WIDTH, MAX_PARAMETERS, MIN_STEPS = 16, 400, 2**18
 
-#: What the function gives, in a vector of float64: E, and how many samples were correct.
+#: The elements of the result, a vector of float64: E, and the number of correct samples.
 TOTAL_E, TOTAL_CORRECT, RESULT_SIZE = range(3)
 
 
 def is_worth_compiling(widths: Sequence[int], batch_size: int, steps: int) -> bool:
-    """Whether steps of that size are taken so often that a kernel of their own pays."""
+    """Whether enough steps of one sample are taken for a kernel of these widths to pay for its compilation."""
     if batch_size > 1 or max(widths) > MAX_WIDTH or steps < MIN_STEPS:
         return False
     return make_layout(widths).size <= MAX_PARAMETERS
@@ -42,10 +42,10 @@ def scratch_size(widths: Any) -> int:
 
 
 def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], loss: str) -> Any:
-    """The function (theta, X, labels, targets, weights, order, has_labels, has_weights, has_order, first, count, rate,
-    scratch, result).
+    """The function that takes a step for each of the samples order[first : first + count], for `address_of`.
 
-    Takes the samples order[first : first + count] one by one, for `address_of`.
+    Its arguments are (theta, X, labels, targets, weights, order, has_labels, has_weights, has_order, first, count,
+    rate, scratch, result).
 
     scratch : (scratch_size(widths),); result : (RESULT_SIZE,) float64; the E of each sample is added to TOTAL_E.
     """
@@ -82,7 +82,7 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
 
 @inlined
 def take_steps(address: Any, theta: Any, batch: Any, count: Any, rate: Any, scratch: Any, result: Any) -> None:
-    """Steps for `count` samples of a batch, by the function at an address that `online_steps` describes."""
+    """Take steps for `count` samples of a batch, by the function at an address that `online_steps` describes."""
     samples, order = batch.samples, batch.order
     invoke(address, (theta, samples.X, samples.labels, samples.targets, samples.weights, order,
                      np.int64(samples.labels.shape[0] > 0), np.int64(samples.weights.shape[0] > 0),

@@ -1,4 +1,4 @@
-"""E of every sample, and whether it is classified correctly: written down by panels, and added up by chunks."""
+"""E of every sample, and whether it is classified correctly: stored panel by panel, and summed chunk by chunk."""
 
 from typing import Any
 
@@ -12,15 +12,16 @@ from .host import host
 
 
 def keep_outcomes(dtype: str) -> Any:
-    """The function (outcome, E, correct, count) that copies what the loss found out about `count` samples.
+    """The function that copies E and correctness of `count` samples from the loss's outcome, for `address_of`.
 
-    For `address_of`. With a constant number of samples the conversions vectorise: a third of the time of `evaluate`.
+    Its arguments are (outcome, E, correct, count). With a constant number of samples the conversions vectorise: a third
+    of the time of `evaluate`.
 
     outcome : (OUTCOME_ROWS, lanes); E : (lanes,) float64; correct : (lanes,) int64.
     """
     lanes, numbers = host().lanes(dtype), pointer_type(dtype)
 
-    def keep(outcome: Any, E: Any, correct: Any, count: int) -> None:
+    def copy(outcome: Any, E: Any, correct: Any, count: int) -> None:
         if count == lanes:
             for s in range(lanes):
                 E[s] = outcome[SAMPLE_E * lanes + s]
@@ -30,12 +31,12 @@ def keep_outcomes(dtype: str) -> Any:
                 E[s] = outcome[SAMPLE_E * lanes + s]
                 correct[s] = int(outcome[SAMPLE_CORRECT * lanes + s])
 
-    return keep, (numbers, types.CPointer(types.float64), types.CPointer(INTEGER), INTEGER)
+    return copy, (numbers, types.CPointer(types.float64), types.CPointer(INTEGER), INTEGER)
 
 
 @inlined
 def copy_outcomes(address: Any, outcome: Any, E: Any, correct: Any, count: Any) -> None:
-    """E and correct from an outcome, by the function at an address that `keep_outcomes` describes."""
+    """Copy E and correct from an outcome, by the function at an address that `keep_outcomes` describes."""
     invoke(address, (outcome, E, correct, count))
 
 
@@ -50,7 +51,7 @@ def sums_of_chunk(job: Any) -> Any:
 
 @panel_loop
 def add_one_by_one(total: Any, numbers: Any, count: Any) -> Any:
-    """total and so many numbers, in their order; a loop that may be reassociated sums as suits the code around it."""
+    """total + numbers[0] + … + numbers[count - 1], added in this order, which `panel_loop` preserves."""
     for place in range(count):
         total += numbers[place]
     return total
@@ -58,8 +59,8 @@ def add_one_by_one(total: Any, numbers: Any, count: Any) -> Any:
 
 @panel_loop
 def _sum_in_order(numbers: Any, count: Any) -> Any:
-    """The sum of every fourth number, from each of the first four on, and of these: the same wherever it is compiled,
-    and four times as fast as one by one."""
+    """The sum of all numbers, from four sums of every fourth: in one order wherever it is compiled, and four times as
+    fast as one by one."""
     a, b, c, d, whole = 0.0, 0.0, 0.0, 0.0, count - count % 4
     for s in range(0, whole, 4):
         a, b, c, d = a + numbers[s], b + numbers[s + 1], c + numbers[s + 2], d + numbers[s + 3]

@@ -1,6 +1,6 @@
 """Phase 1: groups of panels go through the network, forward and back.
 
-    rows of X, turned over into panels                    `gather_inputs`
+    rows of X, transposed into panels                     `gather_inputs`
     a_k = W_k h_{k-1} + b_k;  e_{k-1} = W_kᵀ δ_k          `affine_product`
     h_k = g_k(a_k);  δ_k = e_k ⊙ g'_k(a_k)                by address, in `propagate_group`
     h_k ← m ⊙ h_k / (1 - p), and e_k likewise             `drop`, where a training drops units
@@ -28,14 +28,14 @@ from .outcomes import copy_outcomes
 from .product import FROM_BIAS, FROM_ZERO, affine
 from .transpose import NARROW, transpose, transpose_columns
 
-#: Steps of one tile. The rows of W_k that W_kᵀ δ_k goes down are far apart in memory; so many of them are used again by
-#: the next columns before they leave the cache, even where they lie a power of two apart and share a few places in it.
+#: Steps of one tile. W_kᵀ δ_k reads down the rows of W_k, which are far apart in memory. COLUMN_STEPS of them are used
+#: again by the next columns before they leave the cache, even where they lie a power of two apart and share a few sets.
 COLUMN_STEPS, ROW_STEPS = 128, 1024
 
 
 @inlined
 def slot_rows(job: Any, slot: Any, p: Any) -> Any:
-    """Of the p-th panel of a group: where the rows of its samples begin, and the numbers of its samples."""
+    """Where the rows of the samples of a group's p-th panel begin, and the numbers of these samples."""
     begins = pointer(slot.rows, p * job.in_rows)
     return begins, pointer(begins, job.lanes)
 
@@ -48,7 +48,7 @@ def drop(job: Any, slot: Any, k: Any, p: Any, values: Any) -> None:
 
 @inlined
 def gather_rows(job: Any, source: Any, units: Any, begins: Any, panel: Any) -> None:
-    """A panel of the rows of a source (n, units) that begin at `begins`."""
+    """panel = the transposed rows of a source (n, units) that begin at `begins`."""
     width = job.lanes
     if 2 * units <= width:
         for i in range(0, units, NARROW):
@@ -62,7 +62,7 @@ def gather_rows(job: Any, source: Any, units: Any, begins: Any, panel: Any) -> N
 
 @subkernel(inline=True)
 def gather_inputs(job: Any, slot: Slot, panel: int, p: int) -> None:
-    """h_0 of a panel from rows of X; the lanes beyond the last sample repeat it. Kept for phase 2 where wanted."""
+    """h_0 of a panel from rows of X, stored for phase 2 too if it needs them; lanes after the last sample repeat it."""
     width, inputs, order = job.lanes, job.inputs, job.order
     begins, numbers = slot_rows(job, slot, p)
     begin = panel * width
@@ -84,7 +84,7 @@ def gather_inputs(job: Any, slot: Slot, panel: int, p: int) -> None:
 
 @subkernel(inline=True)
 def keep_rows(job: Any, slot: Slot, k: int, panel: int, p: int) -> None:
-    """h_k of a panel, sample after sample, for phase 2."""
+    """Store h_k of a panel, sample after sample, for phase 2."""
     width = job.lanes
     for i in range(job.places[k], job.places[k] + job.widths[k], width):
         transpose(job.transpose_block, pointer(slot.h, p * job.in_panel + i * width), job.steps, width,
@@ -93,7 +93,7 @@ def keep_rows(job: Any, slot: Slot, k: int, panel: int, p: int) -> None:
 
 @subkernel
 def scatter(job: Any, slot: Slot, p: int, values: Any, units: int, target: Any, block: int, i: int) -> None:
-    """Rows of target (n, block, units) from a panel, each sample to the i-th of its own."""
+    """target[s, i] = the values of sample s of a panel, where target is (n, block, units)."""
     width = job.lanes
     begins, numbers = slot_rows(job, slot, p)
     for s in range(width):
@@ -134,7 +134,7 @@ def evaluate(job: Any, slot: Slot, y: Any, panel: int, p: int) -> None:
 
 @subkernel
 def clip(job: Any, slot: Slot, panel: int, p: int) -> None:
-    """‖∇L‖ of every sample of a panel, which is written down where wanted, and its δ clipped."""
+    """‖∇L‖ of every sample of a panel, written where it is wanted, and its δ clipped to clip_norm."""
     squares, norms = pointer(slot.squares, p * job.in_squares), job.norms
     clip_gradients(job.clip_panel, pointer(slot.h, p * job.in_panel), pointer(job.delta, panel * job.in_delta),
                    job.widths, job.places, job.units, job.depth, job.clip_norm, squares)
@@ -146,9 +146,9 @@ def clip(job: Any, slot: Slot, panel: int, p: int) -> None:
 
 @subkernel
 def propagate_group(job: Any, slot: Slot, panel: int, panels: int) -> None:
-    """Some panels forward, their loss if they have targets, and back to e_lowest.
+    """Take some panels forward, evaluate their loss if they have targets, and take them back to e_lowest.
 
-    panel, panels : the first and their number.
+    panel, panels : the first panel and the number of panels.
     """
     width, depth = job.lanes, job.depth
     for p in range(panels):
@@ -189,13 +189,13 @@ def has_targets(job: Any) -> Any:
 
 @inlined
 def clips(job: Any) -> Any:
-    """Whether norms of gradients are wanted, to be written down or to clip."""
+    """Whether norms of gradients are computed, to be results or to clip."""
     return is_given(job.norms) or job.clip_norm > 0.0
 
 
 @inlined
 def end_delta(job: Any, panel: Any) -> None:
-    """δ = 0 in the lanes of a panel beyond the last sample, whose h are of that sample."""
+    """δ = 0 in the lanes of a panel after the last sample, where h repeats that sample."""
     width = job.lanes
     begin, end = job.units[1] * width, job.units[job.depth + 1] * width
     delta = pointer(job.delta, panel * job.in_delta)
@@ -206,7 +206,7 @@ def end_delta(job: Any, panel: Any) -> None:
 
 @inlined
 def unit_vector(e: Any, i: Any, outputs: Any, width: Any) -> None:
-    """The i-th one in every lane of a panel."""
+    """e = the i-th unit vector, in every lane of a panel."""
     for p in range(outputs * width):
         e[p] = 0
     for s in range(width):

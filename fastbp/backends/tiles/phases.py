@@ -12,7 +12,7 @@ from .job import job_type, slot_of
 from .panels import propagate_group
 from .rows import add_outer_products, propagate_rows
 
-#: Up to so many samples go through the network one by one.
+#: Up to FEW samples go through the network one by one.
 FEW = 4
 
 
@@ -23,7 +23,7 @@ def phase_arguments(dtype: str) -> tuple[Any, ...]:
 
 @inlined
 def run_share(phase: Any, job: Any, thread: Any, threads: Any) -> None:
-    """A thread's share of the phase at an address."""
+    """Run a thread's share of the phase at an address."""
     invoke(phase, (job, thread, threads))
 
 
@@ -34,7 +34,7 @@ def one_by_one(job: Any) -> Any:
 
 
 def propagate_share(dtype: str) -> Any:
-    """Phase 1: a thread's share of the panels of a chunk, group after group."""
+    """The function of phase 1: a thread's share of the panels of a chunk, group after group."""
     def share(job: Any, thread: int, threads: int) -> None:
         group = job.group
         panels = (job.count + job.lanes - 1) // job.lanes
@@ -53,7 +53,7 @@ def propagate_share(dtype: str) -> Any:
 
 
 def gradient_share(dtype: str) -> Any:
-    """Phase 2: target += alpha ∂E/∂θ of a chunk, in a thread's share of the tiles."""
+    """The function of phase 2: target += alpha ∂E/∂θ of a chunk, in a thread's share of the tiles."""
     T = np.dtype(dtype).type
 
     def share(job: Any, thread: int, threads: int) -> None:

@@ -12,7 +12,7 @@ products of backpropagation, with W in place in all of them:
 Every element is one chain of fused multiply-adds in the order of t; in tiles of one or two rows it is four or two, of
 every fourth or second t. How many rows the tile of an element has depends on the network alone.
 
-A tile of 14 rows and two vectors of 16 floats keeps 28 accumulators in the 32 registers of AVX-512 and ran all three
+A tile of 14 rows and two vectors of 16 floats has 28 accumulators in the 32 registers of AVX-512 and ran all three
 products at 0.95 of the rate of multiply-adds alone or more (Zen 5). There is code for every number of rows, chosen by a
 switch: 100 or 37 rows are split evenly, and no row is computed alone. All of it compiles in half a second, because it
 is written as LLVM code and not typed by Numba.
@@ -31,22 +31,22 @@ from .vectors import I64, Vectors
 #: What an affine tile starts from: nothing, the bias of each row, or what C holds.
 FROM_ZERO, FROM_BIAS, FROM_C = 0, 1, 2
 
-#: Rows of W_k a multiple of so many bytes apart share one set of the first-level cache: see `host.periodic_rows`.
+#: Rows of W_k a multiple of PERIOD bytes apart share one set of the first-level cache: see `host.periodic_rows`.
 PERIOD = 4096
 
 
 def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
-    """The function (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, panels, block).
+    """The function C = start + A B for some panels, tile by tile, `block` steps at a time; for `address_of`.
 
-    C = start + A B for some panels, tile by tile, `block` steps at a time; for `address_of`.
+    Its arguments are (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, panels, block).
 
     C, B : panels, c_panel and b_panel apart; a row of C and a step of B are `lanes` apart.
     A : element (r, t) at r · a_row + t · a_step.
     bias : (rows,), read if start is FROM_BIAS.
 
-    If it `fetches`, the next tile's part of A is asked for while one tile goes over the panels: where steps follow each
-    other in memory, two rows with each pair of panels, else the first and the last row. So large W come from memory in
-    time. Of rows of A that share a set of the cache, a tile has at most `periodic_rows`.
+    If it `fetches`, the next tile's part of A is prefetched while one tile goes over the panels, so that a large W
+    arrives from memory in time. Where steps follow each other in memory, two rows are prefetched with each pair of
+    panels, else the first and the last row. A tile has at most `periodic_rows` rows of A that share a set of the cache.
     """
     itemsize, lanes, tile_rows = np.dtype(dtype).itemsize, host().lanes(dtype), host().tile_rows
 
@@ -86,7 +86,9 @@ def affine(address: Any, rows: Any, start: Any, bias: Any, C: Any, c_panel: Any,
 
 
 def gradient_tile(dtype: str, vectors: int) -> Any:
-    """The function (rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps), for `address_of`.
+    """The function C += alpha A B for one tile of a gradient, for `address_of`.
+
+    Its arguments are (rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps).
 
     C : (rows, columns), rows c_row apart; columns <= vectors · lanes. It becomes C + alpha Σ_t A[r, t] B[t, :].
     A : panels of δ, a_panel apart; element (r, t) of a panel at r · lanes + t.
@@ -150,7 +152,7 @@ def _gradient_tile(typing_context, lanes, vectors, rows, columns, alpha, C, c_ro
 
 
 def _for_every_number_of_rows(context, builder, C_type, lanes, vectors, rows, body):
-    """A switch with the code of a tile for rows = 1, 2, … as many as the registers hold."""
+    """A switch with the code of a tile for rows = 1, 2, …, `tile_rows`, the most that the registers hold."""
     number = context.get_value_type(C_type.dtype)
     end = builder.append_basic_block("end")
     switch = builder.switch(rows, end)
@@ -202,15 +204,16 @@ class _Tile:
                       for v in self.vectors] for r in self.rows]
 
     def loop(self, A, a_row, a_step, B, b_vector, steps, ahead=None, ahead_row=None):
-        """sums[r][v] += A[r, t] B[t, v] for all steps, at least one; each asks for two numbers ahead.
+        """sums[r][v] += A[r, t] B[t, v] for all steps, at least one; each prefetches two numbers of the next tile.
 
-        A sum waits four cycles for the one before it, in which two multiply-adds begin every cycle. Tiles of a few rows
-        have fewer sums than that, and take several steps at once, into sums of their own that are added up at last. How
-        many depends on the rows alone: a panel has the same bits alone as beside another, and that depends on threads.
+        A multiply-add waits four cycles for the one before it in its sum, and two begin every cycle. Tiles of a few
+        rows have too few sums for that, and take several steps at once, into separate sums that are added up at the
+        end. The number of steps depends on the rows alone: so a panel has the same bits alone as beside another, which
+        depends on the number of threads.
         """
         builder, v = self.builder, self.v
-        # Three rows share a pointer, and reach theirs by an address of base + row · {0, 1, 2}: with a pointer for
-        # each of 14 rows, the 16 general registers would not do.
+        # Three rows share a pointer, to which an address adds row · {0, 1, 2}: the 16 general registers do not hold a
+        # pointer for each of 14 rows.
         bases = [v.at(A, builder.mul(a_row, I64(r))) for r in self.rows if r % 3 == 0]
         places = [I64(0), B, *bases, *([] if ahead is None else [ahead])]
         ahead_row = None if ahead is None else ahead_row
@@ -227,10 +230,10 @@ class _Tile:
                                      certain=at_once <= 1)
 
     def _steps(self, at_once, places, sums, a_row, a_step, b_vector, steps, ahead_row, certain=False):
-        """As many steps as there are left, `at_once` of them in a turn; `certain` if there is one turn at least.
+        """Take all steps that are left, `at_once` of them in a turn; `certain` if there is one turn at least.
 
-        places : t, and the pointers of step t into B, A, and ahead if there is an ahead_row; sums : for each step of a
-        turn.
+        places : t, and the pointers of step t into B, A, and ahead if there is an ahead_row.
+        sums : for each step of a turn.
         Returns both as they are at the end.
         """
         builder, v = self.builder, self.v
@@ -271,8 +274,8 @@ class _Tile:
     def loop_over_panels(self, A, a_panel, B, b_block, steps, C, c_row):
         """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one, where A lies in panels of `lanes` steps.
 
-        Every panel asks for the next one, which lies too far away for the processor to guess, and for two rows of C.
-        All rows of C at once kept the others waiting.
+        Every panel prefetches the next one, which is too far away for the processor to predict, and two rows of C. All
+        rows of C at once delayed the other loads.
         """
         builder, v = self.builder, self.v
         self.sums = [[v.zero for _ in self.vectors] for _ in self.rows]
@@ -310,7 +313,7 @@ class _Tile:
                 self.v.store(self.sums[r][n], C_at[r][n])
 
     def add_to(self, C_at, alpha, columns):
-        """C += alpha · the accumulators, in the columns that there are."""
+        """C += alpha · the accumulators, in the first `columns` columns."""
         builder, v = self.builder, self.v
         factor = v.splat(alpha)
         full, ragged = builder.append_basic_block("full"), builder.append_basic_block("ragged")

@@ -4,7 +4,7 @@
     e_j = Σ_i W_ij δ_i              `combine_rows`   four vectors of e at once
     C_ij += α δ_i h_j               `add_outer`      row by row; rows whose factor is 0, as with relu, are left alone
 
-W is read in place, once in each product; beyond that they do no more than memory allows.
+W is read in place, once in each product, so that the rate of memory bounds the rate of large products.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ MAX_ROWS, MAX_VECTORS = 8, 4
 
 
 def dot_rows(dtype: str) -> Any:
-    """The function (rows, bias, a, W, w_row, h, columns), for `address_of`."""
+    """The function a = bias + W h, for `address_of`: (rows, bias, a, W, w_row, h, columns)."""
     lanes, numbers = host().lanes(dtype), pointer_type(dtype)
 
     def dots(rows, bias, a, W, w_row, h, columns):
@@ -39,7 +39,7 @@ def affine_row(address: Any, rows: Any, bias: Any, a: Any, W: Any, w_row: Any, h
 
 
 def combine_rows(dtype: str) -> Any:
-    """The function (rows, delta, W, w_row, e, columns), for `address_of`; e has room for whole vectors."""
+    """The function e = Wᵀ δ, for `address_of`: (rows, delta, W, w_row, e, columns)."""
     lanes, numbers = host().lanes(dtype), pointer_type(dtype)
 
     def combine(rows, delta, W, w_row, e, columns):
@@ -57,7 +57,7 @@ def transposed_product(address: Any, rows: Any, delta: Any, W: Any, w_row: Any, 
 
 
 def add_outer(dtype: str) -> Any:
-    """The function (rows, alpha, delta, h, columns, C, c_row), for `address_of`."""
+    """The function C += alpha δ hᵀ, for `address_of`: (rows, alpha, delta, h, columns, C, c_row)."""
     lanes, numbers = host().lanes(dtype), pointer_type(dtype)
 
     def add(rows, alpha, delta, h, columns, C, c_row):
@@ -94,7 +94,7 @@ class Loop:
         return phi
 
     def end(self, values):
-        """Close the loop; the place after the last whole step, and the values that were carried along."""
+        """Close the loop. Returns the place after the last whole step, and the values that were carried along."""
         builder = self.builder
         following = [builder.add(self.place, I64(self.step)), *values]
         for phi, value in zip([self.place, *self.phis], following, strict=True):
@@ -133,9 +133,9 @@ def _dot_rows(typing_context, lanes, rows, bias, a, W, w_row, h, columns):
                                     for row, total in zip(starts, loop.phis, strict=True)])
             sums = _with_the_rest(v, columns, place, starts, h, sums)
             for r in range(0, count, v.lanes):
-                there = v.lanes_below(I64(count - r))
-                total = builder.fadd(v.sums(sums[r : r + v.lanes]), v.masked_load(v.at(bias, r), there))
-                v.masked_store(total, v.at(a, r), there)
+                mask = v.lanes_below(I64(count - r))
+                total = builder.fadd(v.sums(sums[r : r + v.lanes]), v.masked_load(v.at(bias, r), mask))
+                v.masked_store(total, v.at(a, r), mask)
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -144,7 +144,7 @@ def _dot_rows(typing_context, lanes, rows, bias, a, W, w_row, h, columns):
 
 
 def _with_the_rest(v, columns, place, rows, h, sums):
-    """Sums over the columns before a place, with what comes from there on: less than a vector, often nothing."""
+    """The sums over the columns before a place, plus those from it on: less than a vector of them, often none."""
     builder = v.builder
     entry, ragged, end = builder.block, builder.append_basic_block("ragged"), builder.append_basic_block("summed")
     rest = builder.sub(columns, place)

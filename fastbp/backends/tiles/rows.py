@@ -1,7 +1,7 @@
 """Batches of a few samples: each goes through the network alone, and vectors run along the inputs of a layer.
 
-In a row of steps of one sample each, W_1, which often has most of the weights, is left behind in a step and catches up
-in the next one's forward pass, where its rows are read anyway: `forward_row`.
+In consecutive steps of one sample each, the step of W_1, which often has most of the weights, is deferred to the next
+sample's forward pass, which reads the rows of W_1 anyway: see `forward_row`.
 
 Unit i of layer k of sample s lies at s · in_row + places[k] + i. The last layer is the exception: its outputs are put
 into one panel, because a softmax and the losses take panels.
@@ -21,7 +21,7 @@ from .magnitude import raise_to_largest
 from .panels import clips, evaluate, has_targets, unit_vector
 from .row_products import add_outer_product, affine_row, transposed_product
 
-#: As many rows of W_1 catch up before they are used: a multiple of those that `dot_rows` takes at once.
+#: Rows of W_1 that take their deferred step before they are used: a multiple of those that `dot_rows` takes at once.
 ROWS_IN_CACHE = 8
 
 
@@ -35,7 +35,7 @@ def input_row(job: Any, s: Any, k: Any) -> Any:
 
 @subkernel
 def propagate_rows(job: Any) -> None:
-    """What `propagate_group` does, for a few samples one by one."""
+    """Take a few samples forward and back, one by one, as `propagate_group` takes panels."""
     depth, width, outputs, samples, order = job.depth, job.lanes, job.outputs, job.count, job.order
     last, e, numbers = job.places[depth], job.e, pointer(job.rows, job.lanes)
     before = numbers[0]
@@ -52,7 +52,7 @@ def propagate_rows(job: Any) -> None:
                 if job.notes_largest:
                     raise_to_largest(job.note_largest, h_k, units, pointer(job.largest, k))
     a_L, h_L = job.a_panel, job.h_panel
-    for s in range(samples):  # what the other lanes hold is computed with, and not used
+    for s in range(samples):  # results of the other lanes are not used
         row = pointer(job.a, s * job.in_row + last)
         for i in range(outputs):
             a_L[i * width + s] = row[i]
@@ -92,7 +92,7 @@ def propagate_rows(job: Any) -> None:
 
 @subkernel
 def clip_row(job: Any, delta: Any, s: int) -> None:
-    """‖∇L‖ of a sample, which is written down where wanted, and its δ clipped."""
+    """‖∇L‖ of a sample, written where it is wanted, and its δ clipped to clip_norm."""
     total = 0.0
     for k in range(1, job.depth + 1):
         h_prev, delta_k = input_row(job, s, k - 1), pointer(delta, job.places[k])
@@ -116,14 +116,14 @@ def clip_row(job: Any, delta: Any, s: int) -> None:
 
 @inlined
 def forward_row(job: Any, s: Any, k: Any, before: Any) -> None:
-    """a_k = W_k h_{k-1} + b_k, after the step that W_1 lacks if it is behind; `before` is the sample of that step."""
+    """a_k = W_k h_{k-1} + b_k, for k = 1 after a deferred step of W_1; `before` is the sample of that step."""
     units, inputs, here = job.widths[k], job.widths[k - 1], s * job.in_row + job.places[k]
     theta, h_prev = job.theta, input_row(job, s, k - 1)
-    behind = job.behind != 0 and k == 1
-    rows = ROWS_IN_CACHE if behind else units
+    is_deferred = job.behind != 0 and k == 1
+    rows = ROWS_IN_CACHE if is_deferred else units
     for i in range(0, units, rows):
         count, W = min(rows, units - i), pointer(theta, job.weights_at[k] + i * inputs)
-        if behind:
+        if is_deferred:
             add_outer_product(job.add_outer, count, type(theta[0])(job.alpha),
                               pointer(job.delta_rows, job.places[1] + i), pointer(job.X, before * inputs), inputs, W,
                               inputs)
@@ -145,7 +145,7 @@ def backward_row(job: Any, delta: Any, s: Any, k: Any) -> None:
 
 @subkernel
 def add_outer_products(job: Any, alpha: Any) -> None:
-    """target += alpha ∂E/∂W and alpha ∂E/∂b, sample after sample; not yet of W_1 if it is behind."""
+    """target += alpha ∂E/∂W and alpha ∂E/∂b, sample after sample; not of W_1 if its step is deferred."""
     target = job.target
     for s in range(job.count):
         for k in range(1, job.depth + 1):

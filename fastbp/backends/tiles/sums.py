@@ -1,4 +1,4 @@
-"""Σ_s δ(s) of single units: a vector of partial sums over the panels, and at last the sum of its lanes."""
+"""Σ_s δ(s) of single units: a vector of partial sums over the panels, and at the end the sum of its lanes."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from .vectors import I64, Vectors
 
 
 def add_row_sums(dtype: str) -> Any:
-    """The function (target, alpha, delta, rows, in_panel, count), for `address_of`.
+    """The function target[r] += alpha Σ_s δ_r(s) over `count` samples, for `address_of`.
 
-    target[r] += alpha Σ_s δ_r(s) over `count` samples, whose panels lie in_panel apart; element (r, s) of a panel at
-    r · lanes + s.
+    Its arguments are (target, alpha, delta, rows, in_panel, count). Panels of δ lie in_panel apart; element (r, s) of a
+    panel lies at r · lanes + s.
     """
     lanes, numbers = host().lanes(dtype), pointer_type(dtype)
 
@@ -55,7 +55,7 @@ def _add_row_sum(typing_context, lanes, target, r, alpha, delta, in_panel, count
         for phi, start, following in ((last, count, rest), (at_last, first, further), (sums, v.zero, added)):
             phi.add_incoming(start, entry)
             phi.add_incoming(following, body)
-        # The lanes of the last panel that have no sample count as 0; their memory exists.
+        # Lanes of the last panel without a sample are taken as 0; their memory may be read.
         sums = builder.fadd(sums, builder.select(v.lanes_below(last), v.load(at_last), v.zero))
         place = v.at(target, r)
         builder.store(v.builder.fadd(builder.load(place), builder.fmul(alpha, v.sum(sums))), place)

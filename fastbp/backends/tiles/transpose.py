@@ -1,4 +1,4 @@
-"""Blocks of lanes × lanes numbers turned over in registers: samples into panels, and panels into samples.
+"""Blocks of lanes × lanes numbers transposed in registers: samples into panels, and panels into samples.
 
 A transpose of 2^m × 2^m numbers takes m rounds; round d exchanges, in rows r and r + d, the elements of columns c + d
 and c (bit d of r and c clear). Element by element it took eight times as long (0.65 against 0.08 ns, AVX-512).
@@ -16,17 +16,17 @@ from .vectors import I64, Vectors
 #: Columns of a narrow block.
 NARROW = 4
 
-#: Rows of X come from memory; so many blocks further on they are asked for.
+#: Rows of X come from memory; they are prefetched AHEAD blocks before their use.
 AHEAD = 6
 
 
 def transpose_block(dtype: str, copies: bool) -> Any:
-    """The function (source, source_rows, columns, target, target_rows, rows, copy), for `address_of`.
+    """The function that transposes a block of lanes × lanes numbers, for `address_of`.
 
-    It loads row r = 0 … lanes - 1 of the block from source + source_rows[r], of which `columns` numbers are there (the
-    others are taken as 0), and writes its column c to target + target_rows[c], of which `rows` are there. Memory
-    of what is not there is not touched. All 2 · lanes places must exist, and may be given more than once. With
-    `copies`, the rows are also written as they are, one after another, at copy.
+    Its arguments are (source, source_rows, columns, target, target_rows, rows, copy). It loads `columns` numbers of row
+    r = 0 … lanes - 1 of the block from source + source_rows[r], and takes the others as 0. It writes `rows` numbers of
+    column c to target + target_rows[c]. It touches no other memory. All 2 · lanes places must exist, and may be given
+    more than once. With `copies`, the rows are also written as they are, one after another, at copy.
 
     source, target, copy : numbers
     source_rows, target_rows : (lanes,) int64, counted in numbers
@@ -43,16 +43,16 @@ def transpose_block(dtype: str, copies: bool) -> Any:
 @inlined
 def transpose(address: Any, source: Any, source_rows: Any, columns: Any, target: Any, target_rows: Any, rows: Any,
               copy: Any) -> None:
-    """The target from the source, by the function at an address that `transpose_block` describes."""
+    """target = the transposed source, by the function at an address that `transpose_block` describes."""
     invoke(address, (source, source_rows, columns, target, target_rows, rows, copy))
 
 
 def transpose_narrow(dtype: str) -> Any:
-    """The function (source, source_rows, columns, target), for `address_of`.
+    """The function that transposes up to four columns of `lanes` rows, for `address_of`.
 
-    A row of `lanes` numbers of the target for each of up to four columns, from the rows at source + source_rows[r].
-    Memory beyond the columns is not touched; the target has room for four rows, whose others become 0. Turning over a
-    whole block took 2.5 times as long.
+    Its arguments are (source, source_rows, columns, target). Row r is read from source + source_rows[r], and no memory
+    after its `columns` numbers. The target has four rows of `lanes` numbers; those after `columns` become 0. To
+    transpose a whole block took 2.5 times as long.
     """
     lanes = host().lanes(dtype)
 
@@ -65,7 +65,7 @@ def transpose_narrow(dtype: str) -> Any:
 
 @inlined
 def transpose_columns(address: Any, source: Any, source_rows: Any, columns: Any, target: Any) -> None:
-    """The target from a few columns, by the function at an address that `transpose_narrow` describes."""
+    """target = a few transposed columns, by the function at an address that `transpose_narrow` describes."""
     invoke(address, (source, source_rows, columns, target))
 
 
@@ -80,7 +80,7 @@ def _transpose_narrow(typing_context, lanes, source, source_rows, columns, targe
         short = Vectors(builder, number, min(NARROW, v.lanes))
         places = [_place(builder, v, source, source_rows, r) for r in range(v.lanes)]
         rows = _load_rows(builder, short, places, columns)
-        while len(rows) > short.lanes:  # in the end rows r, r + 4, r + 8, … side by side
+        while len(rows) > short.lanes:  # at the end rows r, r + 4, r + 8, … are side by side
             both = range(2 * rows[0].type.count)
             rows = [v.shuffle(rows[r], rows[r + short.lanes], both) for r in range(len(rows)) if not r & short.lanes]
         for c, column in enumerate(_transposed(v, rows)):
@@ -132,7 +132,7 @@ def _transposed(v, block):
 
 
 def _load_rows(builder, v, places, columns):
-    """A vector from each place, of which `columns` numbers are there; the others are 0."""
+    """A vector from each place: `columns` numbers from memory, and 0 in the other lanes."""
     full, ragged = builder.append_basic_block("load_full"), builder.append_basic_block("load_ragged")
     joined = builder.append_basic_block("loaded")
     builder.cbranch(builder.icmp_signed(">=", columns, I64(v.lanes)), full, ragged)

@@ -1,4 +1,4 @@
-"""Vectors in LLVM code: the loads, stores, shuffles and sums of which the functions of this folder are built."""
+"""Vectors in LLVM code: the loads, stores, shuffles and sums of which the functions of this package are built."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ FUSED = ("contract",)
 
 
 class Vectors:
-    """Vectors of `lanes` numbers of an LLVM type, built at the builder's place."""
+    """Vectors of `lanes` numbers of an LLVM type, built at the builder's position."""
 
     def __init__(self, builder: Any, number: Any, lanes: int) -> None:
         self.builder, self.number, self.lanes = builder, number, lanes
@@ -61,8 +61,8 @@ class Vectors:
     def sums(self, vectors: Sequence[Any]) -> Any:
         """A vector that begins with the sum of all lanes of each of some vectors, at most `lanes`.
 
-        Two vectors become one that holds half as many partial sums of each, until one vector is left: 8 vectors of 16
-        lanes take 8 additions, and 32 if each is summed alone.
+        Two vectors become one that holds half as many partial sums of each, until one vector is left. 8 vectors of 16
+        lanes take 8 additions, against 32 if each is summed alone.
         """
         left, each = list(vectors), self.lanes
         while len(left) > 1:
@@ -103,7 +103,7 @@ class Vectors:
         self.builder.call(function, [value, address, I32(self.bytes), mask])
 
     def prefetch(self, pointer: Any, *, write: bool = False) -> None:
-        """Ask for the cache line at a pointer."""
+        """Prefetch the cache line at a pointer."""
         address = self.builder.bitcast(pointer, I8.as_pointer())
         kind = ir.FunctionType(ir.VoidType(), [address.type, I32, I32, I32])
         function = self.builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)

@@ -1,4 +1,4 @@
-"""The memory of a chunk of samples, and the job that knows where everything in it lies."""
+"""The workspace of the `tiled` backend: the memory of a chunk of samples, and the job with the addresses in it."""
 
 import itertools
 from typing import Any, NamedTuple
@@ -35,22 +35,23 @@ LANE_FLOPS = 12e9
 #: over the gradient.
 CHUNK_BYTES, MIN_CHUNK, MAX_CHUNK = 2**19, 256, 4096
 
-#: The workspace has at most about this many bytes; and together with a crew's.
+#: The most bytes of the workspace, about, and of the workspace together with those of a crew.
 MAX_BYTES, MAX_CREW_BYTES = 5 * 2**23, 7 * 2**23
 
-#: Weights of so many bytes stay in the second-level cache while one pair of panels after the other passes; larger ones
-#: are read once for a whole group of panels.
+#: Weights of at most RESIDENT_BYTES stay in the second-level cache while one pair of panels after the other passes;
+#: larger ones are read once for a whole group of panels.
 RESIDENT_BYTES = 2**19
 
-#: Panels go through such a network in groups of 2 to 8, an even number that has about so many bytes in all: what each
-#: layer costs to begin is shared, and what it reads was just written. (Twos took 2-16-1 a fifth longer, 4-32-16-4 a
-#: twelfth; eights 10-100-1 a twentieth.) There is room for MAX_SLOTS panels, or for the smallest groups of all threads.
+#: Panels go through a network with resident weights in groups of 2 to 8, an even number that has about GROUP_BYTES in
+#: all: the panels share what each layer costs to begin, and a layer reads what was just written. (Groups of 2 took
+#: 2-16-1 a fifth longer, 4-32-16-4 a twelfth; groups of 8 took 10-100-1 a twentieth longer.) The memory is for
+#: MAX_SLOTS panels, or for the smallest groups of all threads.
 GROUP_BYTES, MIN_GROUP, MAX_GROUP, MAX_SLOTS = 2**17, 2, 8, 64
 
-#: Gradients of chunks that are written down have about so many bytes, but every thread has one.
+#: The stored gradients of chunks have about this number of bytes in all, but every thread has one at least.
 PARTIALS_BYTES = 2**21
 
-#: Where θ has at most so many parameters there is room for a copy, and steps may be taken back.
+#: Up to MAX_COPIED parameters the workspace has memory for a copy of θ, and steps can be undone.
 MAX_COPIED = 2**14
 
 
@@ -73,11 +74,12 @@ def _sizes_of(layout: Layout, dtype: np.dtype) -> _Sizes:
     width, itemsize = lanes(dtype), dtype.itemsize
     widths = [-(-units // width) * width for units in layout.widths.tolist()]
     places, widest = [0, *itertools.accumulate(widths)], max(widths)
-    kept = (places[-2] + int(layout.units[-1])) * itemsize  # bytes of a sample in delta and h_rows
+    stored = (places[-2] + int(layout.units[-1])) * itemsize  # bytes of a sample in delta and h_rows
     passing = (2 * places[-1] + widest) * itemsize
     resident = layout.size * itemsize <= RESIDENT_BYTES and passing * width <= RESIDENT_BYTES // 2
-    samples = min(max(CHUNK_BYTES // kept, MIN_CHUNK), MAX_CHUNK,
-                  MAX_BYTES // (kept if resident else kept + passing), longest_chunk(LANE_FLOPS * width, layout.size))
+    samples = min(max(CHUNK_BYTES // stored, MIN_CHUNK), MAX_CHUNK,
+                  MAX_BYTES // (stored if resident else stored + passing),
+                  longest_chunk(LANE_FLOPS * width, layout.size))
     return _Sizes(places, widest, passing, resident, max(1, samples // width) * width)
 
 
@@ -88,9 +90,9 @@ def chunk(layout: Layout, dtype: np.dtype) -> int:
 
 @undisturbed()
 def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None = None) -> np.ndarray:
-    """The job, with its memory, for calls with up to that many samples on up to so many threads.
+    """The job, with its memory, for calls with at most `samples` samples on at most `threads` threads.
 
-    By default as many threads as Numba starts.
+    By default `threads` is the number of threads that Numba starts.
     """
     threads = _config.NUMBA_NUM_THREADS if threads is None else threads
     work, size = _one_job(layout, dtype, samples, threads)
@@ -117,7 +119,7 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None
 
 
 def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:
-    """A job whose threads share the panels and the tiles of one chunk after another, and the bytes of its memory."""
+    """A job whose threads share the panels and tiles of each chunk, and the number of bytes of its memory."""
     width, itemsize, depth, name = lanes(dtype), dtype.itemsize, layout.depth, dtype.name
     places, widest, passing, resident, most = _sizes_of(layout, dtype)
     units, in_row, outputs = int(layout.units[-1]), places[-1], int(layout.widths[-1])
@@ -129,7 +131,7 @@ def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tup
     in_panel, in_error = _apart(in_row * width, line), _apart(widest * width, line)
     in_target, in_outcome = _apart(-(-outputs // width) * width * width, line), _apart(OUTCOME_ROWS * width, line)
     row_cost, lane_cost = costs(layout.widths, width)
-    by_lanes = resident and lanes_cost_less(panels, row_cost, lane_cost)  # then h of every panel has a place
+    by_lanes = resident and lanes_cost_less(panels, row_cost, lane_cost)  # then h of every panel has memory of its own
     scratch = scratch_size(layout.widths) if layout.size <= MAX_PARAMETERS else 0
     h_panels = max(slots, panels) if by_lanes else slots
     sizes = {"scratch": scratch, "a": slots * in_panel, "h": h_panels * in_panel, "e": slots * in_error,
@@ -178,16 +180,16 @@ def nbytes(work: np.ndarray) -> int:
 
 
 def _apart(size: int, line: int) -> int:
-    """Whole lines of the cache, and a page between the memory of one thread and another's.
+    """The size rounded up to whole cache lines, plus a page between the memory of one thread and another's.
 
-    Reading on towards the end of an array, the processor fetches lines beyond it. They had to be taken back from the
-    other core at the next write: two threads together took 1.4 times as long for their half as alone.
+    Near the end of an array the processor prefetches lines after it. The other core had to fetch them back at its next
+    write: two threads together took 1.4 times as long for their half as alone.
     """
     return (-(-size // line) + 64) * line
 
 
 def _shared(sizes: dict[str, int], dtype: np.dtype) -> tuple[np.ndarray, dict[str, int]]:
-    """One array for all, and where each begins: at a cache line, because a vector across two lines costs twice."""
+    """One array for all, and the address of each in it: at a cache line, as a vector across two lines costs twice."""
     line = 64 // dtype.itemsize
     begins = np.cumsum([0, *(_apart(size, line) for size in sizes.values())])
     numbers = aligned_zeros(int(begins[-1]), dtype)
