@@ -2,9 +2,9 @@
 
 Parameters, gradients and samples live on the device. Networks of any width go through `gpu.propagation`, a launch for
 each formula and layer; trainings of small networks by plain batches through `gpu.fused`, many steps in one launch. Both
-compute the formulas of `loops`; the gradient of a batch is summed in an order that depends on the network, the number
-of samples, and whether they fit into free memory alone (those that do not are not taken in one launch), so that results
-are the same in every run.
+compute the formulas of `loops`. Results are the same in every run: the order in which the gradient of a batch is summed
+depends only on the network, the number of samples, and whether the samples fit into free memory (`gpu.fused` takes only
+those that do).
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from .gpu.panels import TOTAL_CORRECT, TOTAL_E
 from .gpu.propagation import DeviceLayout, Propagation, most_samples
 from .gpu.training import train as train
 
-#: Where the backend keeps parameters and samples.
+#: The memory of parameters and samples: the GPU's.
 memory = MEMORY
 
 NO_RATES = np.empty(0)
@@ -48,7 +48,7 @@ def nbytes(work: Propagation) -> int:
 
 
 def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> DeviceLayout:
-    """The layout for launches from Python."""
+    """The layout with its activations and loss, for launches from Python."""
     return DeviceLayout(layout, tuple(activations), loss, dtype)
 
 
@@ -58,7 +58,7 @@ def workspace(layout: DeviceLayout, dtype: np.dtype, samples: int) -> Propagatio
 
 
 def specialised(work: Propagation, *network: Any) -> Propagation:
-    """Kernels are chosen where they are launched."""
+    """The workspace unchanged: kernels are chosen where they are launched."""
     return work
 
 

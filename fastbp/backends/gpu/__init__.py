@@ -1,9 +1,9 @@
-"""What the CUDA backend is made of.
+"""The kernels of the `cuda` backend, and the Python that launches them.
 
-`driver` finds the GPU, `device` compiles formulas for it, `memory` keeps arrays there and `feed` brings those that do
-not fit. `products` and `panels` are the kernels for one layer, `propagation` launches them for a network, `updates` has
-the optimizers, `fused` whole steps in one launch, cut as `shape` says, and `training` the loop over batches and epochs,
-from which `interrupts` keeps Ctrl-C away.
+`driver` finds the GPU, and `device` compiles formulas for it. `memory` holds arrays on it, and `feed` copies samples
+that do not fit, in chunks. `products` and `panels` are the kernels for one layer, and `propagation` launches them for a
+network. `updates` has the optimizers. `fused` takes whole steps in one launch, in the tiles of `shape`. `training` is
+the loop over batches and epochs, during which `interrupts` delays Ctrl-C.
 
 The sizes of tiles, slabs and parts in these modules come from counting instructions, registers and bytes; none of them
 has been tuned on a GPU.

@@ -1,7 +1,7 @@
-"""The formulas as functions of the GPU, and what kernels need that Numba does not bring.
+"""The formulas as functions of the GPU, and the access to memory that kernels need and Numba lacks.
 
 `device_function` takes a function that is compiled for the processor, and compiles the same source for the GPU: so each
-equation stands once. Elementary functions are CUDA's own there, which are as exact as those in `elementary`.
+equation stands once. On the GPU elementary functions are CUDA's own, which are as exact as those in `elementary`.
 
 In the simulator kernels are Python. Scalar formulas are then the compiled ones; loops over panels, which cannot be
 called from Python, run as they are written.
@@ -24,18 +24,18 @@ from ...compiling.inspection import runs_from_python
 from ...formulas import elementary
 from .driver import SIMULATED, FewBlocksWarning, cuda, intrinsic
 
-#: Of shared memory from which `quad` reads, in bytes; the simulator knows none.
+#: The alignment of shared memory from which `quad` reads, in bytes; the simulator has none.
 ALIGNMENT = None if SIMULATED else 16
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """Compile a part of kernels into them."""
+    """Compile a function of the GPU that kernels inline."""
     return function if SIMULATED else cuda.jit(device=True, forceinline=True)(function)
 
 
 @contextmanager
 def few_blocks() -> Iterator[None]:
-    """Launches of which Numba does not warn that they have few blocks: a small network has no more."""
+    """Suppress Numba's warning of launches of few blocks: a small network has no more."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FewBlocksWarning)
         yield
@@ -67,8 +67,11 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def cooperative_kernel(function: Callable[..., Any]) -> Any:
-    """The same of a kernel whose blocks wait for each other: a launch of more than run at the same time is refused, for
-    whatever types of arguments it is compiled, or they would wait for ever."""
+    """Compile a kernel whose blocks wait for each other, when it is first launched.
+
+    A launch of more blocks than run at the same time is refused, whatever the types of its arguments: they would wait
+    for ever.
+    """
     made = kernel(function)
     if not SIMULATED:
         compile_version = made.compiled.compile
@@ -78,7 +81,7 @@ def cooperative_kernel(function: Callable[..., Any]) -> Any:
             version.cooperative = True
             return version
 
-        made.compiled.compile = compile_cooperative  # which launches call for types that are new
+        made.compiled.compile = compile_cooperative  # launches call it for new types of arguments
     return made
 
 
@@ -97,7 +100,7 @@ def device_function(function: Any) -> Any:
 
 
 def _rebuilt(function: FunctionType) -> FunctionType:
-    """A Python function that calls the GPU's functions where it called those of the processor."""
+    """A copy of a Python function that calls the GPU's functions in place of the processor's."""
     def replaced(value: Any) -> Any:
         if value is np and not SIMULATED:
             return _numpy_on_the_gpu()
@@ -111,7 +114,7 @@ def _rebuilt(function: FunctionType) -> FunctionType:
 
 @functools.cache
 def _on_the_gpu() -> dict[Any, Any]:
-    """CUDA's elementary functions, by those of the processor."""
+    """The table from the processor's elementary functions to CUDA's."""
     erfcx, erfcxf = cuda.libdevice.erfcx, cuda.libdevice.erfcxf
 
     def scaled_complementary_error_function(x: Any) -> Any:
@@ -125,7 +128,7 @@ def _on_the_gpu() -> dict[Any, Any]:
 
 @functools.cache
 def _numpy_on_the_gpu() -> ModuleType:
-    """NumPy for users' formulas: of its functions of numbers, numba.cuda compiles some and math's instead of others."""
+    """NumPy for users' formulas, with other functions in place of those that numba.cuda does not compile."""
     def sign(x: Any) -> Any:
         T = type(x)
         return T(x > T(0)) - T(x < T(0))
@@ -165,7 +168,7 @@ else:
 
     @intrinsic
     def item(typing_context: Any, array: Any, p: Any) -> Any:
-        """The p-th number of an array without gaps. (Of array[p] Numba asks first whether p is negative.)"""
+        """The p-th number of an array without gaps. (For array[p] Numba first tests whether p is negative.)"""
         def load(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return builder.load(_place(context, builder, signature, arguments)[0])
 
@@ -173,7 +176,7 @@ else:
 
     @intrinsic
     def quad(typing_context: Any, array: Any, p: Any) -> Any:
-        """Four numbers of an array without gaps, from the p-th on, 16 bytes at a time; there it has to be aligned."""
+        """Four numbers of an array without gaps, from the p-th on, which is aligned, 16 bytes at a time."""
         result = types.UniTuple(array.dtype, 4)
 
         def load(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Where `numba.cuda` comes from, and whether there is a GPU: the only module that imports it.
+"""The only module that imports `numba.cuda`, and whether there is a GPU.
 
 The package numba-cuda, which provides `numba.cuda`, is an extra. Without a GPU the same kernels run in Numba's
 simulator, very slowly, where NUMBA_ENABLE_CUDASIM=1 is set before Python starts; the tests do so.
@@ -22,7 +22,7 @@ SIMULATED = bool(getattr(_config, "ENABLE_CUDASIM", False))
 if cuda is not None and not SIMULATED:
     #: The type of arrays on the device.
     DeviceArray: Any = cuda.cudadrv.devicearray.DeviceNDArray
-    #: What Numba warns with of a launch of few blocks.
+    #: Numba's warning of a launch of few blocks.
     FewBlocksWarning: Any = importlib.import_module("numba.cuda.core.errors").NumbaPerformanceWarning
     #: A function of kernels that is written as LLVM code.
     intrinsic: Any = importlib.import_module("numba.cuda.extending").intrinsic
@@ -31,7 +31,7 @@ else:
 
 
 def gpus_of(array: Any) -> tuple[int, int]:
-    """The number of the GPU in use, and of that on which an array of `numba.cuda` lies."""
+    """The number of the GPU in use, and of the GPU that holds an array of `numba.cuda`."""
     if SIMULATED or array.size == 0:
         return 0, 0
     api, here = cuda.cudadrv.driver, cuda.get_current_device().id
@@ -40,12 +40,12 @@ def gpus_of(array: Any) -> tuple[int, int]:
 
 
 def require_gpu() -> None:
-    """See that kernels can run.
+    """Refuse to go on where kernels cannot run.
 
     Raises
     ------
     ImportError
-        If the packages for it are not installed.
+        If numba-cuda is not installed.
     NoGpuError
         If there is no GPU that they can use.
     """

@@ -1,7 +1,7 @@
-"""Samples for kernels, a window after another: where they lie on the device, or chunk after chunk from the processor.
+"""Samples for kernels, window after window: from the device's memory, or chunk after chunk from the processor's.
 
 There are two buffers for chunks. While kernels work on one, the processor gathers the rows of the next into pinned
-memory, and the GPU copies them over.
+memory, and the GPU copies them to its own.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ class Order:
 
     @cached_property
     def on_device(self) -> Any:
-        """The same there."""
+        """The order on the device."""
         return there(self.places)
 
     def rows(self, first: int, samples: int) -> Any:
-        """The rows of X at so many places from first on."""
+        """The rows of X of `samples` places of the order, from first on."""
         return self.places[first : first + samples] if len(self.places) else np.arange(first, first + samples)
 
 
@@ -47,13 +47,13 @@ class Window(NamedTuple):
 
 
 class Feed:
-    """Windows of at most so many samples.
+    """Windows of at most `chunk` samples.
 
     Parameters
     ----------
     chunk : int
     stream : Stream
-        In which kernels use them.
+        In which kernels use the windows.
     """
 
     def __init__(self, chunk: int, stream: Any) -> None:
@@ -61,7 +61,7 @@ class Feed:
         self._buffers: list[_Buffer] = []  # by turns, from one call to the next
 
     def windows(self, samples: Samples, order: Order, start: int, stop: int) -> Iterator[Window]:
-        """The samples order[start:stop]; each window is to be used before the next is asked for."""
+        """The samples order[start:stop]; kernels on one window are launched before the next is taken."""
         resident = is_on_device(samples.X)
         for first in range(start, stop, self.chunk):
             count = min(self.chunk, stop - first)
@@ -83,7 +83,7 @@ class Feed:
 
 
 class _Buffer:
-    """Room for a chunk: pinned on the processor's side, and on the device."""
+    """Memory for a chunk: pinned memory of the processor, and memory of the device."""
 
     def __init__(self, samples: Samples, chunk: int) -> None:
         self._chunk = chunk
@@ -92,27 +92,27 @@ class _Buffer:
         dtypes = [dtype for _, _, dtype in self._kinds]
         self._pinned = [cuda.pinned_array(shape, dtype) if shape[0] else np.empty(shape, dtype)
                         for shape, dtype in zip(shapes, dtypes, strict=True)]
-        self._there = [cuda.device_array(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+        self._on_device = [cuda.device_array(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
         self._stream, self._ready, self.used = cuda.stream(), cuda.event(), cuda.event()
 
     def fits(self, samples: Samples, count: int) -> bool:
-        """Whether a chunk of so many of such samples has room."""
+        """Whether `count` samples with these arrays fit in."""
         return self._chunk >= count and self._kinds == _kinds_of(samples)
 
     def filled(self, samples: Samples, rows: np.ndarray, stream: Any) -> Window:
-        """A window on these rows, for kernels in that stream."""
+        """The window on these rows, copied to the device for kernels in the stream."""
         self.used.synchronize()  # the last kernels that read it are done
         count = len(rows)
         for source, pinned in zip(samples[:4], self._pinned, strict=False):
             if len(pinned):
                 np.take(source, rows, axis=0, out=pinned[:count], mode="clip")  # the mode that needs no copy
         self._pinned[4][:count] = rows
-        for pinned, room in zip(self._pinned, self._there, strict=True):
+        for pinned, copied in zip(self._pinned, self._on_device, strict=True):
             if len(pinned):
-                room[:count].copy_to_device(pinned[:count], stream=self._stream)
+                copied[:count].copy_to_device(pinned[:count], stream=self._stream)
         self._ready.record(self._stream)
         self._ready.wait(stream)
-        X, labels, targets, weights, numbers = self._there
+        X, labels, targets, weights, numbers = self._on_device
         return Window(X, labels, targets, weights, nothing(np.dtype(np.int64), 1), 0, numbers, 0, count, rows)
 
 

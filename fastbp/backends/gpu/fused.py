@@ -7,13 +7,13 @@
         each thread, for its parameters:                  ∂E/∂θ = Σ of the parts in order, and the change of θ
         all blocks wait for each other
 
-A launch costs as much as many steps of such a network take, so one launch takes as many steps as it is asked for. The
-fused networks of Müller, "tiny-cuda-nn" (2021), are the model; the schedule here is for any widths that fit in shared
-memory, any activations, and float64 too.
+A launch costs as much as many steps of such a network take, so one launch takes many steps. The fused networks of
+Müller, "tiny-cuda-nn" (2021), are the model; the schedule here is for any widths that fit in shared memory, any
+activations, and float64 too.
 
-Tiles go to slots, t to slot t mod slots, and every slot has its own part of the gradient, which one block sums in the
-order of its tiles: so results do not depend on how many blocks there are. θ and the running averages have two copies,
-and a step writes those that it does not read: where a step is not finite, the others are what was before.
+Tile t belongs to slot t mod slots. Every slot has its own part of the gradient, which one block sums in the order of
+its tiles, so that results do not depend on the number of blocks. θ and the running averages have two copies. A step
+reads one and writes the other: where a step is not finite, the one it read is still valid.
 """
 
 import functools
@@ -35,7 +35,17 @@ from .panels import outputs_of_sample, sample_at
 from .products import PADDING, Operand, bringing
 from .propagation import DeviceLayout, Propagation
 from .shape import DEPTH, WARP, Shape
-from .updates import BEYOND, CONTROLS, RECORD_CORRECT, RECORD_E, RECORD_MASS, RECORDS, TAKEN, change_at, coefficients_of
+from .updates import (
+    CONTROLS,
+    NOT_FINITE,
+    RECORD_CORRECT,
+    RECORD_E,
+    RECORD_WEIGHT,
+    RECORDS,
+    TAKEN,
+    change_at,
+    coefficients_of,
+)
 
 
 @functools.cache
@@ -62,7 +72,7 @@ def _chosen(functions: tuple[Callable[..., Any], ...]) -> Any:
 
 
 def numbered(activations: tuple[Activation, ...]) -> tuple[tuple[Activation, ...], list[int]]:
-    """The different activations by unit, and which of them every layer has; softmax counts as the identity."""
+    """The distinct activations of single units, and the number of each layer's; softmax counts as the identity."""
     identity = activation_named("identity", "activation")
     by_unit = [g if g.g is not None else identity for g in activations]
     different = tuple(dict.fromkeys(by_unit))
@@ -71,7 +81,7 @@ def numbered(activations: tuple[Activation, ...]) -> tuple[tuple[Activation, ...
 
 @inlined
 def _barrier(arrived: Any, expected: int) -> None:
-    """Wait until so many blocks have arrived in all; what they wrote before can be read after."""
+    """Wait until `expected` arrivals of blocks are counted; what they wrote before it can be read after it."""
     cuda.syncthreads()
     if cuda.threadIdx.x == 0:
         cuda.threadfence()
@@ -94,7 +104,7 @@ def plus_dot(total: Any, a: Any, b: Any) -> Any:
 @functools.cache
 def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ...], output: Activation, loss: Loss,
                 rule: Rule) -> Any:
-    """A kernel that takes steps; see the module."""
+    """A kernel that takes steps of a training; see the module's docstring."""
     T, tile, threads, rows = dtype.type, shape.tile, shape.threads, shape.rows
     row_size, across, each, by_fours = tile + PADDING, tile // 4, shape.each, shape.each == 4
     tile_rows = each * threads // across
@@ -138,7 +148,7 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
             aim(t, places, exists, start, m_stride, k_stride, m0, M)
             slabs = (K + depth_of_slab - 1) // depth_of_slab
             for number in range(slabs + 1):
-                if number < slabs:  # the next slab is on the way while this one is used
+                if number < slabs:  # the next slab is loaded while this one is used
                     fetch(t, ahead, theta, places, exists, K - number * depth_of_slab, depth_of_slab * k_stride)
                 if number > 0:
                     first = (number - 1) * depth_of_slab
@@ -164,7 +174,7 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
     @inlined
     def add_weight_gradient(memory: Any, delta: Any, h: Any, width: Any, width_before: Any, part: Any, weights: Any,
                             is_first: bool) -> None:
-        """part = or += δ hᵀ summed over the tile: each thread 4 rows and 4 columns, 4 samples at a time."""
+        """part = or += δ hᵀ summed over the tile. A thread has 4 rows and 4 columns, and takes 4 samples at a time."""
         total = cuda.local.array((4, 4), T)
         down, right = np.int32((width + 3) // 4), np.int32((width_before + 3) // 4)
         for place in range(cuda.threadIdx.x, down * right, threads):
@@ -172,7 +182,7 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
             for i in range(4):
                 for j in range(4):
                     total[i, j] = T(0)
-            # Rows a quarter of the layer apart: so neighbouring threads read from different banks.
+            # A thread's rows lie a quarter of the layer apart, so that neighbouring threads read from different banks.
             r0, r1 = (delta + i0) * row_size, (delta + min(i0 + down, width - 1)) * row_size
             r2 = (delta + min(i0 + 2 * down, width - 1)) * row_size
             r3 = (delta + min(i0 + 3 * down, width - 1)) * row_size
@@ -209,8 +219,10 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
 
     @inlined
     def gather_tile(memory: Any, X: Any, order: Any, begin: int, count: int, n_in: int) -> None:
-        """h_0 = x of a tile's samples; the last of them again where there is none, because a formula may be infinite at
-        any other place, and 0 · ∞ is not 0."""
+        """h_0 = x of a tile's samples.
+
+        Columns without a sample repeat the last one: at another x a formula may be infinite, and 0 · ∞ is not 0.
+        """
         for p in range(cuda.threadIdx.x, n_in * tile, threads):
             j, s = p % n_in, p // n_in
             memory[j, s] = X[sample_at(order, begin + min(s, count - 1)), j]
@@ -218,7 +230,7 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
     @inlined
     def forward_layer(memory: Any, slab: Any, total: Any, theta: Any, W: int, b: int, before: int, here: int,
                       width_before: int, width: int, slope: int, number: int) -> None:
-        """h_k = g(W_k h_{k-1} + b_k) and g'(a_k), whose rows lie `slope` after those of h."""
+        """h_k = g(W_k h_{k-1} + b_k) and g'(a_k), whose rows lie `slope` rows after those of h."""
         t = cuda.threadIdx.x
         tx, ty = t % across * 4, t // across * each
         for m0 in range(0, width, tile_rows):
@@ -252,19 +264,19 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
                         put(memory, place + j, item(memory, place + j) * total[i, j])
 
     @inlined
-    def evaluate_outputs(memory: Any, room: Any, last: int, slope: int, n_out: int, order: Any, begin: int, count: int,
-                         labels: Any, targets: Any, sample_weights: Any) -> None:
-        """E and δ_L of a tile's samples, each by a thread; room (2 N_L + OUTCOME_ROWS, tile) for d, e, and outcomes."""
+    def evaluate_outputs(memory: Any, scratch: Any, last: int, slope: int, n_out: int, order: Any, begin: int,
+                         count: int, labels: Any, targets: Any, sample_weights: Any) -> None:
+        """E and δ_L of a tile's samples, a thread for each; scratch (2 N_L + OUTCOME_ROWS, tile): d, e and outcomes."""
         for s in range(cuda.threadIdx.x, tile, threads):
             if s < count:
                 sample = sample_at(order, begin + s)
                 y, delta_begin = memory[last : last + n_out, s : s + 1], slope + last
                 delta = memory[delta_begin : delta_begin + n_out, s : s + 1]
-                d, e = room[0:n_out, s : s + 1], room[n_out : 2 * n_out, s : s + 1]
-                outcome = room[2 * n_out : 2 * n_out + outcome_rows, s : s + 1]
+                d, e = scratch[0:n_out, s : s + 1], scratch[n_out : 2 * n_out, s : s + 1]
+                outcome = scratch[2 * n_out : 2 * n_out + outcome_rows, s : s + 1]
                 finish(y)
                 weigh(y, delta, d, e, outcome, sample, labels, targets, sample_weights)
-            else:  # what is not there adds nothing
+            else:  # a column without a sample adds nothing
                 for i in range(n_out):
                     memory[slope + last + i, s] = T(0)
 
@@ -279,7 +291,7 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
 
     @inlined
     def sum_of_parts(parts: Any, p: int, used: int, parameters: int) -> Any:
-        """Σ of the parts of ∂E/∂θ_p in their order; eight loads are on the way at a time."""
+        """Σ of the parts of ∂E/∂θ_p in their order; eight loads are in flight at a time."""
         g, whole = parts[0, p], 1 + (used - 1) // 8 * 8
         for slot in range(1, whole, 8):
             q = slot * parameters + p
@@ -301,7 +313,7 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
 
     @inlined
     def record_step(outcomes: Any, used: int, sums: Any, record: Any, size: int, control: Any) -> None:
-        """E and the correct samples of a step, from all slots: a warp's threads each sum some, then one sums those."""
+        """Record E and the correct samples of a step: a warp's threads sum over slots, then one thread over threads."""
         t = cuda.threadIdx.x
         if t < WARP:
             E, correct = 0.0, 0.0
@@ -315,23 +327,24 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
             for thread in range(WARP):
                 E += sums[0, thread]
                 correct += sums[1, thread]
-            record[RECORD_E], record[RECORD_CORRECT], record[RECORD_MASS] = E, correct, size
+            record[RECORD_E], record[RECORD_CORRECT], record[RECORD_WEIGHT] = E, correct, size
             if not math.isfinite(E):
-                control[BEYOND] = 1.0
+                control[NOT_FINITE] = 1.0
 
     @cooperative_kernel
     def take_steps(theta: Any, other: Any, averages: Any, other_averages: Any, X: Any, labels: Any, targets: Any,
                    sample_weights: Any, order: Any, position: int, end: int, batch_size: int, steps: int, widths: Any,
-                   units: Any, weights: Any, biases: Any, numbers_of_g: Any, step_rows: Any, parts: Any, rooms: Any,
-                   outcomes: Any, slots: int, arrived: Any, control: Any, records: Any) -> None:
+                   units: Any, weights: Any, biases: Any, numbers_of_g: Any, step_rows: Any, parts: Any,
+                   scratch_of_blocks: Any, outcomes: Any, slots: int, arrived: Any, control: Any,
+                   records: Any) -> None:
         memory = cuda.shared.array((rows, row_size), T, alignment=ALIGNMENT)
         slab = cuda.shared.array(slab_size, T, alignment=ALIGNMENT)
         sums = cuda.shared.array((2, WARP), np.float64)
         total = cuda.local.array((each, 4), T)
         t, depth, parameters = cuda.threadIdx.x, widths.shape[0] - 1, theta.size
         n_in, n_out, last = widths[0], widths[depth], units[depth]
-        slope = units[depth + 1] - n_in  # g' and δ of a unit lie so many rows after its h
-        room, blocks = rooms[cuda.blockIdx.x], cuda.gridDim.x
+        slope = units[depth + 1] - n_in  # the rows from a unit's h to its g' and δ
+        scratch, blocks = scratch_of_blocks[cuda.blockIdx.x], cuda.gridDim.x
         for step in range(steps):
             start = position + step * batch_size
             size = min(batch_size, end - start)
@@ -351,13 +364,13 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
                         forward_layer(memory, slab, total, now, weights[k], biases[k], units[k - 1], units[k],
                                       widths[k - 1], widths[k], slope, numbers_of_g[k])
                         cuda.syncthreads()
-                    evaluate_outputs(memory, room, last, slope, n_out, order, begin, count, labels, targets,
+                    evaluate_outputs(memory, scratch, last, slope, n_out, order, begin, count, labels, targets,
                                      sample_weights)
                     cuda.syncthreads()
                     if t == 0:
                         for s in range(count):
-                            E += room[2 * n_out + SAMPLE_E, s]
-                            correct += room[2 * n_out + SAMPLE_CORRECT, s]
+                            E += scratch[2 * n_out + SAMPLE_E, s]
+                            correct += scratch[2 * n_out + SAMPLE_CORRECT, s]
                     for k in range(depth, 0, -1):
                         delta = slope + units[k]
                         add_weight_gradient(memory, delta, units[k - 1], widths[k], widths[k - 1], part, weights[k],
@@ -378,11 +391,11 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
                 after = now[p] - change(now[p], g, averages_now, averages_then, p, coefficients)
                 then[p] = after
                 if not math.isfinite(after):
-                    control[BEYOND] = 1.0
+                    control[NOT_FINITE] = 1.0
             if cuda.blockIdx.x == 0:
                 record_step(outcomes, used, sums, records[step], size, control)
             _barrier(arrived, (2 * step + 2) * blocks)
-            if control[BEYOND] != 0.0:
+            if control[NOT_FINITE] != 0.0:
                 break
             if cuda.grid(1) == 0:
                 control[TAKEN] += 1.0
@@ -391,7 +404,7 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
 
 
 class FusedSteps:
-    """What launches of `fused_steps` for one network and batch size need.
+    """The kernel of `fused_steps` and its memory, for one network and batch size.
 
     Parameters
     ----------
@@ -413,22 +426,22 @@ class FusedSteps:
         self._others = (cuda.device_array(layout.size, dtype),
                         cuda.device_array((len(rule.averages), layout.size), dtype))
         self._parts = cuda.device_array((slots, layout.size), dtype)
-        self._rooms = cuda.device_array((slots, 2 * layout.widths[-1] + OUTCOME_ROWS, shape.tile), dtype)
+        self._scratch = cuda.device_array((slots, 2 * layout.widths[-1] + OUTCOME_ROWS, shape.tile), dtype)
         self._outcomes = cuda.device_array((slots, 2), np.float64)
         self._blocks = 0
 
     def take(self, theta: Any, averages: Any, all_samples: Batch, batch_size: int, rows: np.ndarray,
              work: Propagation) -> tuple[np.ndarray, float | None]:
-        """A step for each row of `rows_of`, if all are finite: what `training.descend` returns.
+        """Take a step for each row of `rows_of`, as long as all is finite. Returns what `training.descend` does.
 
-        all_samples : from the first step's to the epoch's last.
+        all_samples : those of the epoch from the first step's on.
         """
         samples, order, position, end = all_samples
         layout, steps = self._layout, len(rows)
         control, records = work.there(np.zeros(CONTROLS)), work.there(np.zeros((steps, RECORDS)))
         arguments = (theta, self._others[0], averages, self._others[1], samples.X, samples.labels, samples.targets,
                      samples.weights, order, position, end, batch_size, steps, layout.widths_there, layout.units_there,
-                     self._weights, self._biases, self._numbers_of_g, work.there(rows), self._parts, self._rooms,
+                     self._weights, self._biases, self._numbers_of_g, work.there(rows), self._parts, self._scratch,
                      self._outcomes, self._slots, work.there(np.zeros(1, np.int32)), control, records)
         self._blocks = self._blocks or min(self._slots, self._most_blocks(arguments))
         work.launch(self._kernel, self._blocks, self._threads, *arguments)
@@ -441,7 +454,7 @@ class FusedSteps:
         return found[:taken], float(found[taken, RECORD_E]) if taken < steps else None
 
     def _most_blocks(self, arguments: tuple[Any, ...]) -> int:
-        """As many as run at the same time: they wait for each other."""
+        """The most blocks that run at the same time, as they must, because they wait for each other."""
         if SIMULATED:
             return 1
         return int(self._kernel.most_blocks(arguments, self._threads))

@@ -1,4 +1,4 @@
-"""Ctrl-C while the device works: compiled code is not interrupted, and Python that only launches it should not be."""
+"""Ctrl-C while the device works is delayed, as in compiled code, also in the Python that launches kernels."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def held_back() -> Iterator[list[Any]]:
-    """A block that Ctrl-C does not end: what came is in the list, and takes its effect after the block.
+    """Delay Ctrl-C until the end of a block; the list has the interrupts so far.
 
     Other threads than the main one are never interrupted.
     """

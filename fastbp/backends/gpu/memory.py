@@ -1,7 +1,7 @@
-"""The GPU's memory: parameters live there, and samples are moved there once, or found there.
+"""The GPU's memory: it holds parameters, and samples that were copied to it once, or were given in it.
 
-Arrays of CuPy, PyTorch, JAX and Numba that are on the device are taken as they lie, by `__cuda_array_interface__`; they
-are checked there. Samples that do not fit stay where they are, and go over in chunks: see `feed`.
+Arrays of CuPy, PyTorch, JAX and Numba on the device are taken without a copy, by `__cuda_array_interface__`, and
+checked on the device. Samples that do not fit stay in the processor's memory, and are copied in chunks: see `feed`.
 """
 
 import functools
@@ -27,11 +27,11 @@ from ..workspaces import Shelves
 from .device import few_blocks, kernel
 from .driver import SIMULATED, DeviceArray, cuda, gpus_of
 from .panels import THREADS, blocks_for, fill
-from .updates import BEYOND, CONTROLS, FACTOR, Update, rows_of
+from .updates import CONTROLS, FACTOR, NOT_FINITE, Update, rows_of
 
-#: Samples that take more of the free memory than that are not kept on the device, nor those that leave less room than
-#: so many bytes: for values of layers and parts of the gradient, which have bounds in `propagation` and `fused`.
-RESIDENT_SHARE, ROOM = 0.5, 2**30
+#: Samples are moved to the device if they take at most this share of its free memory, and leave this number of bytes
+#: for values of layers and parts of the gradient, which have bounds in `propagation` and `fused`.
+RESIDENT_SHARE, RESERVED_BYTES = 0.5, 2**30
 
 
 if not SIMULATED:
@@ -44,7 +44,7 @@ if not SIMULATED:
 
 
 def is_on_device(value: Any) -> bool:
-    """Whether it is an array in the GPU's memory."""
+    """Whether a value is an array in the GPU's memory."""
     return bool(cuda.is_cuda_array(value)) if not SIMULATED else isinstance(value, type(nothing(np.dtype(np.int64), 1)))
 
 
@@ -55,11 +55,11 @@ def nothing(dtype: np.dtype, ndim: int) -> Any:
 
 
 def there(values: np.ndarray) -> Any:
-    """The numbers on the device, for any stream."""
+    """A copy of the numbers on the device, for any stream."""
     # NumPy takes any stride for an axis of one number, such as 0 for that of x[None, :]; for arrays with one of 0 Numba
     # compiles kernels of their own.
     array = cuda.to_device(values if values.flags.c_contiguous and 0 not in values.strides else values.copy())
-    cuda.default_stream().synchronize()  # others wait for it only where it is not a thread's own
+    cuda.default_stream().synchronize()  # other streams do not wait for the default one if it is per thread
     return array
 
 
@@ -125,7 +125,7 @@ class DeviceMemory:
         control[FACTOR] = 1.0
         seen = cuda.to_device(control)
         Update(theta.dtype, optimizer, theta.size).launch(theta, grad, averages, rows, 0, seen)
-        if seen.copy_to_host()[BEYOND] != 0.0:
+        if seen.copy_to_host()[NOT_FINITE] != 0.0:
             return False
         state.updates[0] += 1
         state.averages[:] = averages.copy_to_host()
@@ -136,14 +136,14 @@ MEMORY = DeviceMemory()
 
 
 def moved(samples: Samples) -> Samples:
-    """The samples on the device, if what is not there yet fits; else as they are.
+    """The samples on the device, if those that are not on it yet fit; else in the processor's memory.
 
-    Samples are all on the device, or all of its arrays are NumPy's.
+    Either all arrays of samples are on the device, or all are NumPy's.
     """
     arrays = [samples.X, samples.labels, samples.targets, samples.weights]
     size = sum(array.nbytes for array in arrays if not is_on_device(array))
     free = cuda.current_context().get_memory_info()[0]
-    if size > min(RESIDENT_SHARE * free, free - ROOM):
+    if size > min(RESIDENT_SHARE * free, free - RESERVED_BYTES):
         return samples._replace(**{name: getattr(samples, name).copy_to_host() for name in
                                    ("X", "labels", "targets", "weights") if is_on_device(getattr(samples, name))})
     X, labels, targets, weights = (array if is_on_device(array) else there(array) for array in arrays)
@@ -151,8 +151,8 @@ def moved(samples: Samples) -> Samples:
 
 
 def _on_device(name: str, value: Any) -> Any:
-    """An array on the device as Numba's, of real numbers, once what it waits for is done."""
-    array = value if SIMULATED else cuda.as_cuda_array(value).bind(0)  # or later copies would be in its stream
+    """An array on the device as Numba's, once its data is ready; it has to be of real numbers, on the GPU in use."""
+    array = value if SIMULATED else cuda.as_cuda_array(value).bind(0)  # unbound, later copies would be in its stream
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, found dtype {array.dtype}")
     here, its = gpus_of(array)
@@ -162,7 +162,7 @@ def _on_device(name: str, value: Any) -> Any:
 
 
 def _inputs(X: Any, dtype: np.dtype, features: int) -> tuple[Any, float]:
-    """`arrays.as_input`, of an array on the device too; then it does not say what is the largest magnitude."""
+    """`arrays.as_input`, for arrays on the device too, whose largest magnitude is given as NaN."""
     if not is_on_device(X):
         return as_input(X, dtype, features)
     given = _on_device("X", X)
@@ -204,7 +204,7 @@ def _weights(sample_weight: Any, n: int, dtype: np.dtype) -> Any:
 
 
 def _finite(name: str, given: Any, dtype: np.dtype, ndim: int) -> Any:
-    """The array in the dtype, side by side, and finite."""
+    """The array in the dtype and C-contiguous; all its numbers have to be finite."""
     require_dimensions(name, tuple(given.shape), ndim)
     array = _converted(given, dtype)
     largest = float(np.finfo(dtype).max)
@@ -213,7 +213,7 @@ def _finite(name: str, given: Any, dtype: np.dtype, ndim: int) -> Any:
 
 
 def _converted(given: Any, dtype: np.dtype) -> Any:
-    """The array itself, or a copy in the dtype, side by side."""
+    """The array itself, or a C-contiguous copy in the dtype."""
     if given.dtype == dtype and given.is_c_contiguous():
         return given
     array = cuda.device_array(tuple(given.shape), dtype)
@@ -232,7 +232,7 @@ def _require(name: str, given: Any, array: Any, low: float, high: float, expecte
 
 
 def _first(kernel_of: Any, count: int, *arguments: Any) -> int | None:
-    """The first place that a kernel finds, None if there is none."""
+    """The first place that a kernel finds, or None."""
     found = cuda.to_device(np.array([count], np.int64))
     kernel_of[blocks_for(count), THREADS](*arguments, found)
     place = int(found.copy_to_host()[0])
@@ -258,7 +258,7 @@ def convert_vector(source: Any, target: Any) -> None:
 
 @kernel
 def is_outside(values: Any, low: Any, high: Any, found: Any) -> None:
-    """The first place of a number that is not from low to high."""
+    """found[0] = the first place of a number outside [low, high]."""
     p = cuda.grid(1)
     if p < values.size and not low <= values[p] <= high:
         cuda.atomic.min(found, 0, p)
@@ -266,7 +266,7 @@ def is_outside(values: Any, low: Any, high: Any, found: Any) -> None:
 
 @kernel
 def row_sum_is_wrong(targets: Any, found: Any) -> None:
-    """The first row whose sum is not 1."""
+    """found[0] = the first row whose sum is not 1."""
     s = cuda.grid(1)
     if s < targets.shape[0]:
         total = 0.0

@@ -1,8 +1,8 @@
-"""What is done for samples side by side, around the products: gather, outputs and loss, dropout, norms, sums.
+"""The kernels around the products: gather, outputs and loss, dropout, norms, sums.
 
-Values of layers are matrices (units, samples). Samples are read at the places start … of an order of the rows of X, and
-have numbers of their own, at the places first … of `numbers`, by which results are written and units dropped: both are
-the same, but for samples that come in chunks. Where a formula needs all units of a sample, a thread has the sample, so
+Values of layers are matrices (units, samples). Samples are read at the places start … of an order of the rows of X.
+The places first … of `numbers` give their numbers, by which results are written and units dropped. Both are the same,
+except for samples that are copied in chunks. Where a formula needs all units of a sample, a thread has the sample, so
 that neighbouring threads read neighbouring numbers.
 """
 
@@ -20,10 +20,10 @@ from ...functions.losses import Loss
 from .device import device_function, inlined, kernel
 from .driver import SIMULATED, cuda
 
-#: Threads of a block that have a sample or a number each.
+#: Threads of a block, with a sample or a number each.
 THREADS = 128 if not SIMULATED else 4
 
-#: The square of samples and inputs that a block turns over, by as many rows of threads.
+#: The side of the square of samples and inputs that a block transposes, and the rows of threads that do so.
 SQUARE, SQUARE_ROWS = (32, 8) if not SIMULATED else (4, 2)
 
 #: The places of a call's `totals`, (TOTALS,) float64: E and the number of correct samples.
@@ -31,7 +31,7 @@ TOTAL_E, TOTAL_CORRECT, TOTALS = range(3)
 
 
 def blocks_for(count: int) -> int:
-    """How many blocks of THREADS have a thread for each of so many."""
+    """How many blocks of THREADS threads have at least `count` threads in all."""
     return -(-count // THREADS)
 
 
@@ -43,7 +43,7 @@ def sample_at(order: Any, place: int) -> Any:
 
 @functools.cache
 def gather(dtype: np.dtype) -> Any:
-    """A kernel: h_0 = the rows of X at the places start … start + samples - 1 of the order, turned over."""
+    """A kernel: h_0 = the rows of X at the places start … start + samples - 1 of the order, transposed."""
     T, size, step, row = dtype.type, (SQUARE, SQUARE + 1), SQUARE_ROWS, SQUARE
 
     @kernel
@@ -64,9 +64,10 @@ def gather(dtype: np.dtype) -> Any:
 
 
 def outputs_of_sample(dtype: np.dtype, activation: Activation, loss: Loss) -> Any:
-    """The function that gives the last layer's activation of a sample, where it takes all units, and E and δ_L of it.
+    """The functions for h_L of a sample, if the activation takes all units, and for its E and δ_L.
 
-    y, delta, d, e, outcome : (units, 1); y and delta hold a_L or h_L, and g'(a_L). E, weighted, is in the outcome then.
+    y, delta, d, e, outcome : (units, 1); y and delta hold a_L or h_L, and g'(a_L). The second writes the weighted E to
+    the outcome.
     """
     T, by_unit = dtype.type, activation.g is not None
     apply, apply_delta = device_function(activation.apply), device_function(activation.delta)
@@ -102,7 +103,7 @@ def outputs_of_sample(dtype: np.dtype, activation: Activation, loss: Loss) -> An
 
 @functools.cache
 def outputs(dtype: np.dtype, activation: Activation, loss: Loss) -> Any:
-    """A kernel: the last layer's activation, where it takes all units of a sample; y, E and δ_L, where they are wanted.
+    """A kernel: h_L where the activation takes all units of a sample; y, E and δ_L where they are wanted.
 
     Arrays that are not wanted are empty. h and delta hold a_L or h_L, and g'(a_L), from row `here` on.
     """
@@ -170,7 +171,7 @@ def fill(values: Any, begin: int, rows: int, samples: int, value: float) -> None
 
 @functools.cache
 def gradient_norms(dtype: np.dtype) -> Any:
-    """A kernel: ‖∇L‖ of every sample, from Σ_k ‖δ_k‖² (‖h_{k-1}‖² + 1), and its δ clipped to it, where it is wanted.
+    """A kernel: ‖∇L‖ = √(Σ_k ‖δ_k‖² (‖h_{k-1}‖² + 1)) of every sample, and its δ clipped where clip_norm is above 0.
 
     widths, rows : (L+1,) and (L+2,), of `DeviceLayout`.
     """
@@ -204,7 +205,7 @@ def gradient_norms(dtype: np.dtype) -> Any:
 
 @kernel
 def add_outcomes(E: Any, correct: Any, samples: int, totals: Any) -> None:
-    """totals += (Σ E, Σ correct), by one block: each thread every so many samples, then one thread all threads."""
+    """totals += (Σ E, Σ correct), by one block: each thread sums every THREADS-th sample, then one thread all sums."""
     parts = cuda.shared.array((2, THREADS), np.float64)
     t = cuda.threadIdx.x
     parts[0, t], parts[1, t] = 0.0, 0.0

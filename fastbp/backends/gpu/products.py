@@ -2,12 +2,12 @@
 
     a_k = W_k h_{k-1} + b_k;  e_{k-1} = W_kᵀ δ_k;  ∂E/∂W_k = Σ_s δ_k h_{k-1}ᵀ
 
-All are sums of rank-1 updates: C[m, n] = Σ_k left[m, k] right[k, n]. A block has a tile of C, each of its threads 8 × 8
-numbers of it in registers. Both operands come through shared memory in slabs of a few k; while threads work on one
-slab, their loads of the next are on the way. From shared memory numbers are read 16 bytes at a time.
+All are sums of rank-1 updates: C[m, n] = Σ_k left[m, k] right[k, n]. A block computes a tile of C, and each of its
+threads 8 × 8 numbers of it in registers. Both operands pass through shared memory in slabs of a few k. While threads
+work on one slab, their loads of the next are in flight. From shared memory numbers are read 16 bytes at a time.
 
-Values of layers are matrices (units, samples), samples side by side, as in the panels of the processor, and rows of a
-multiple of 4 numbers; layer k begins at row `here`, the one before it at row `before`.
+Values of layers are matrices (units, samples), samples side by side, as in the panels of the processor. Their rows have
+a multiple of 4 numbers. Layer k begins at row `here`, the one before it at row `before`.
 """
 
 import functools
@@ -19,12 +19,12 @@ from ...functions.activations import Activation, activation_named
 from .device import ALIGNMENT, device_function, inlined, item, kernel, put_quad, quad
 from .driver import SIMULATED, cuda
 
-#: A thread has so many rows and columns: two runs of 4 each, half a tile apart.
+#: The rows and columns of a thread: two runs of 4 each, half a tile apart.
 EACH = 8
 
 
 class Block(NamedTuple):
-    """The threads of a block, and how many k a slab has."""
+    """The threads of a block, and the number of k in a slab."""
 
     rows: int
     columns: int
@@ -43,14 +43,14 @@ class Block(NamedTuple):
 
     @property
     def threads(self) -> int:
-        """How many it has."""
+        """The number of threads."""
         return self.rows * self.columns
 
 
-#: Large tiles read less from memory; small ones are more, so that there is one for every multiprocessor.
+#: Large tiles read less from memory. A product has more small tiles, enough for every multiprocessor.
 SMALL, LARGE = (Block(8, 8, 8), Block(16, 16, 8)) if not SIMULATED else (Block(2, 1, 4), Block(2, 2, 4))
 
-#: Fewer large tiles than that leave multiprocessors without work.
+#: Fewer than MANY_TILES large tiles leave multiprocessors without work.
 MANY_TILES = 64
 
 #: Numbers between the rows of a slab in shared memory, so that threads do not wait for each other's banks.
@@ -58,18 +58,18 @@ PADDING = 4
 
 
 def block_for(rows: int, columns: int) -> Block:
-    """The block for a product of that size."""
+    """The block for a product of rows × columns numbers."""
     tile = LARGE.tile
     return LARGE if -(-rows // tile[0]) * -(-columns // tile[1]) >= MANY_TILES else SMALL
 
 
 def grid_for(block: Block, rows: int, columns: int, slices: int = 1) -> tuple[int, int, int]:
-    """The blocks of a product of that size."""
+    """The grid of blocks for a product of rows × columns numbers, in a number of slices."""
     return -(-columns // block.tile[1]), -(-rows // block.tile[0]), slices
 
 
 class Operand(NamedTuple):
-    """How a block brings slabs of one operand of a product into shared memory: `lines` lines, of `depth` k each."""
+    """How a block loads slabs of one operand of a product into shared memory: `lines` lines of `depth` k each."""
 
     dtype: np.dtype
     threads: int
@@ -80,12 +80,12 @@ class Operand(NamedTuple):
 
     @property
     def share(self) -> int:
-        """The numbers of a slab that one thread brings."""
+        """The numbers of a slab that one thread loads."""
         return -(-self.depth * self.lines // self.threads)
 
     @property
     def loads(self) -> int:
-        """By how many loads it brings them."""
+        """The number of instructions that load them."""
         return self.share // 4 if self.by_quads else self.share
 
 
@@ -108,14 +108,14 @@ def bringing(operand: Operand) -> tuple[Any, Any, Any]:
     @inlined
     def aim(t: int, places: Any, exists: Any, start: int, line_stride: int, k_stride: int, first: int,
             total: int) -> None:
-        """The places of a thread's numbers of the first slab, of the lines from `first` on of `total`."""
+        """Set the places of a thread's numbers of the first slab: of the lines from `first` on, of `total`."""
         for r in range(loads):
             places[r] = start + (first + line_of(t, r)) * line_stride + k_of(t, r) * k_stride
             exists[r] = line_of(t, r) < np.int32(min(total - first, lines)) and k_of(t, r) < np.int32(depth)
 
     @inlined
     def fetch(t: int, ahead: Any, memory: Any, places: Any, exists: Any, left: int, step: int) -> None:
-        """A thread's numbers of the next slab, of which `left` k are left; then the places go on by a step."""
+        """Load a thread's numbers of the next slab, with `left` k to go, and move the places on by a step."""
         last = np.int32(min(left, depth))
         for r in range(loads):
             ahead[r] = item(memory, places[r]) if exists[r] and k_of(t, r) < last else T(0)
@@ -123,7 +123,7 @@ def bringing(operand: Operand) -> tuple[Any, Any, Any]:
 
     @inlined
     def store(t: int, slab: Any, begin: int, ahead: Any) -> None:
-        """What was fetched goes into a slab that begins there, k after k."""
+        """Store what was fetched into the slab that begins at `begin`, k after k."""
         for r in range(loads):
             if k_of(t, r) < np.int32(depth):
                 slab[begin + k_of(t, r) * row_size + line_of(t, r)] = ahead[r]
@@ -159,7 +159,7 @@ def bringing(operand: Operand) -> tuple[Any, Any, Any]:
 
 def _accumulator(dtype: np.dtype, block: Block, *, left_by_k: bool, right_by_k: bool,
                  left_by_quads: bool = False) -> Any:
-    """A function that sums a thread's share of a tile; see `Operand`. The right operand comes by quads."""
+    """A function that sums a thread's share of a tile; see `Operand`. The right operand is loaded by quads."""
     T = dtype.type
     rows, columns = block.tile
     depth, across = block.depth, block.columns
@@ -207,7 +207,7 @@ def _accumulator(dtype: np.dtype, block: Block, *, left_by_k: bool, right_by_k: 
                 fetch_right(t, next_right, right, right_places, right_exists, K - slab * depth, depth * right_k_stride)
             if slab > 0:
                 p, q = (slab - 1) % 2 * left_size + ty, (slab - 1) % 2 * right_size + tx
-                for _ in range(depth // 4):  # four at a time: half of the other instructions
+                for _ in range(depth // 4):  # four at a time take half of the other instructions
                     add_rank_one(tile, slab_left, slab_right, p, q)
                     add_rank_one(tile, slab_left, slab_right, p + left_row, q + right_row)
                     add_rank_one(tile, slab_left, slab_right, p + 2 * left_row, q + 2 * right_row)
@@ -258,7 +258,7 @@ def forward_product(dtype: np.dtype, block: Block, activation: Activation) -> An
                 unit, s = m0 + row(i), n0 + column(j)
                 if unit < width and s < samples:
                     h[here + unit, s] = tile[i, j] + theta[bias + unit]
-        # A loop of its own: with the formulas in it, it is not unrolled, and a tile that is not is not in registers.
+        # A separate loop: with the formulas in it, the loop above would not be unrolled, nor its tile be in registers.
         for i in range(8):
             for j in range(8):
                 unit, s = m0 + row(i), n0 + column(j)
@@ -298,10 +298,10 @@ def backward_product(dtype: np.dtype, block: Block) -> Any:
 
 @functools.cache
 def gradient_product(dtype: np.dtype, block: Block) -> Any:
-    """A kernel: Σ_s δ_k h_{k-1}ᵀ and Σ_s δ_k, of each slice of the samples by itself.
+    """A kernel: Σ_s δ_k h_{k-1}ᵀ and Σ_s δ_k, over each slice of the samples separately.
 
-    h has a row of ones after those of layer k-1: ∂E/∂b_k is one more column of ∂E/∂W_k. part : (slices, P), of which
-    the places of layer k are written.
+    h has a row of ones after those of layer k-1, so that ∂E/∂b_k is one more column of ∂E/∂W_k.
+    part : (slices, P), of which the places of layer k are written.
     """
     T, (rows, columns), (left_slabs, right_slabs) = dtype.type, block.tile, block.slabs
     row, column = _places(block)

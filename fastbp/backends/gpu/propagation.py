@@ -30,16 +30,16 @@ from .panels import (
 )
 from .products import Block, backward_product, block_for, forward_product, gradient_product, grid_for
 
-#: Values of a chunk of samples take at most so many bytes, and so do the parts of a gradient.
+#: The most bytes of the values of a chunk of samples, and of the parts of a gradient.
 MAX_BYTES = 2**28
 
-#: Samples of a chunk at the most.
+#: The most samples of a chunk.
 MAX_CHUNK = 2**16
 
-#: Of so many numbers rows of values have a multiple, and slices of samples: so quads of them are aligned.
+#: Rows of values and slices of samples have a multiple of this number of elements, so that quads of them are aligned.
 ROW_MULTIPLE = 32 if not SIMULATED else 4
 
-#: The samples of a gradient are cut into slices until there are so many blocks, of at least so many samples each.
+#: The samples of a gradient are cut into slices of at least LEAST_SLICE samples, up to ENOUGH_BLOCKS blocks.
 ENOUGH_BLOCKS, LEAST_SLICE = 128, 64
 
 
@@ -64,7 +64,7 @@ class DeviceLayout:
 
 
 def most_samples(layout: DeviceLayout) -> int:
-    """How many samples a chunk has at the most."""
+    """The most samples of a chunk."""
     sample_bytes = layout.dtype.itemsize * (2 * layout.rows[-1] + 2 * layout.widths[-1] + OUTCOME_ROWS)
     return max(1, min(MAX_CHUNK, MAX_BYTES // sample_bytes))
 
@@ -76,7 +76,7 @@ class Propagation:
     ----------
     layout : DeviceLayout
     samples : int
-        That a call has at the most.
+        The most that a call has.
     """
 
     def __init__(self, layout: DeviceLayout, samples: int) -> None:
@@ -85,11 +85,11 @@ class Propagation:
         self.chunk = min(samples, most_samples(layout))
         self.stream = cuda.stream()
         self.feed = Feed(self.chunk, self.stream)
-        self.order = Order(np.empty(0, np.int64))  # of the epoch that is going on
-        self.fused: dict[Any, Any] = {}  # what takes whole steps of this network
+        self.order = Order(np.empty(0, np.int64))  # of the current epoch
+        self.fused: dict[Any, Any] = {}  # `FusedSteps` of this network
         columns = -(-self.chunk // ROW_MULTIPLE) * ROW_MULTIPLE
         self.h, self.delta = (cuda.device_array((rows, columns), dtype) for _ in range(2))
-        for values in (self.h, self.delta):  # products go over all columns, those without a sample too
+        for values in (self.h, self.delta):  # products also read the columns without a sample
             self.launch(fill, blocks_for(columns), THREADS, values, 0, rows, columns, 0.0)
         for k in range(layout.depth + 1):
             self.launch(fill, blocks_for(columns), THREADS, self.h, layout.rows[k] + layout.widths[k], 1, columns, 1.0)
@@ -102,12 +102,14 @@ class Propagation:
         self.nothing = nothing(dtype, 1), nothing(dtype, 2)
 
     def launch(self, kernel: Any, blocks: Any, threads: Any, *arguments: Any) -> None:
-        """A kernel in the stream of this propagation, in which all of a call goes: so it is in order, whatever the
-        default stream is."""
+        """Launch a kernel in the stream of this propagation.
+
+        All of a call is in this stream, and so in order, whatever the default stream is.
+        """
         kernel[blocks, threads, self.stream](*arguments)
 
     def there(self, numbers: np.ndarray) -> Any:
-        """The numbers on the device, for later launches of this propagation."""
+        """A copy of the numbers on the device, for later launches of this propagation."""
         return cuda.to_device(numbers, stream=self.stream)
 
     def read(self, array: Any) -> np.ndarray:
@@ -118,18 +120,18 @@ class Propagation:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of its arrays on the device, but for small ones."""
+        """The bytes of its arrays on the device, except small ones."""
         arrays = self.h, self.delta, self.d, self.e, self.outcome, self.E, self.correct, self.part
         return sum(array.nbytes for array in arrays)
 
     def start_totals(self, E: float = 0.0) -> None:
-        """The losses so far are E, and no sample is correct yet."""
+        """Set the totals to the loss so far and no correct samples."""
         totals = np.zeros(TOTALS)
         totals[TOTAL_E] = E
         self.totals.copy_to_device(totals, stream=self.stream)
 
     def run(self, theta: Any, window: Window, wanted: Wanted, extras: Extras, rates: np.ndarray) -> None:
-        """A window of at most a chunk; see `Backend.propagate`. What is not wanted is empty, or None.
+        """Compute what is wanted for a window of at most a chunk; see `Backend.propagate`. The rest is empty, or None.
 
         E and the number of correct samples are added to `totals`.
         """
@@ -163,12 +165,12 @@ class Propagation:
     def finish(self, window: Window, Y: Any) -> None:
         """y, and E and δ_L of samples that have targets."""
         layout, n = self.layout, window.samples
-        room, numbers, first = self.room_for(Y, window)
+        target, numbers, first = self.room_for(Y, window)
         self.launch(outputs(layout.dtype, layout.activations[-1], layout.loss), blocks_for(n), THREADS, self.h,
                     self.delta, layout.rows[layout.depth], layout.widths[-1], window.order, window.start, numbers,
-                    first, n, window.labels, window.targets, window.weights, self.d, self.e, self.outcome, room,
+                    first, n, window.labels, window.targets, window.weights, self.d, self.e, self.outcome, target,
                     self.E, self.correct)
-        self.bring(room, Y, window)
+        self.bring(target, Y, window)
         if len(window.labels) or len(window.targets):
             self.launch(add_outcomes, 1, THREADS, self.E, self.correct, n, self.totals)
 
@@ -183,24 +185,26 @@ class Propagation:
                         theta, self.delta, layout.weights[k], layout.rows[k - 1], layout.rows[k],
                         layout.widths[k - 1], layout.widths[k], n)
         if E0 is not None:
-            room, numbers, first = self.room_for(E0, window)
-            self.launch(write_errors, blocks_for(n), THREADS, self.delta, numbers, first, n, room)
-            self.bring(room, E0, window)
+            target, numbers, first = self.room_for(E0, window)
+            self.launch(write_errors, blocks_for(n), THREADS, self.delta, numbers, first, n, target)
+            self.bring(target, E0, window)
 
     def room_for(self, result: Any, window: Window) -> tuple[Any, Any, int]:
-        """Where a window's rows of a result go, and their numbers there: the result, or room for those rows alone,
-        where it lies in the processor's memory."""
+        """The array on the device for a window's rows of a result, and the numbers of these rows in it.
+
+        It is the result itself, or an array of these rows alone if the result lies in the processor's memory.
+        """
         if is_on_device(result):
             return result, window.numbers, window.first
         return cuda.device_array((window.samples, result.shape[1]), result.dtype), nothing(np.dtype(np.int64), 1), 0
 
-    def bring(self, room: Any, result: Any, window: Window) -> None:
-        """From the room to the result, where they are two."""
-        if room is not result:
-            result[window.rows] = self.read(room)
+    def bring(self, computed: Any, result: Any, window: Window) -> None:
+        """Copy a window's rows to the result, unless they were computed in it."""
+        if computed is not result:
+            result[window.rows] = self.read(computed)
 
     def add_gradient(self, window: Window, grad: Any) -> None:
-        """∂E/∂W_k and ∂E/∂b_k of all layers."""
+        """grad += ∂E/∂W_k and ∂E/∂b_k of all layers."""
         layout, n = self.layout, window.samples
         for k in range(1, layout.depth + 1):
             slices, block = slices_of(layout, k, n), block_for_gradient(layout, k)
@@ -219,7 +223,7 @@ def block_for_gradient(layout: DeviceLayout, k: int) -> Block:
 
 
 def slices_of(layout: DeviceLayout, k: int, samples: int) -> int:
-    """Into how many slices the samples of ∂E/∂W_k are cut: a function of the network and their number alone."""
+    """The number of slices of the samples for ∂E/∂W_k: a function of the network and the number of samples alone."""
     across, down, _ = grid_for(block_for_gradient(layout, k), layout.widths[k], layout.widths[k - 1] + 1)
-    room = MAX_BYTES // (layout.size * layout.itemsize)
-    return max(1, min(ENOUGH_BLOCKS // (across * down), samples // LEAST_SLICE, room))
+    most = MAX_BYTES // (layout.size * layout.itemsize)
+    return max(1, min(ENOUGH_BLOCKS // (across * down), samples // LEAST_SLICE, most))

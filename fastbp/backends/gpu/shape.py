@@ -6,31 +6,31 @@ from .driver import SIMULATED
 from .products import PADDING
 from .propagation import DeviceLayout
 
-#: Samples of a tile, as many as fit and leave each multiprocessor a tile.
+#: The numbers of samples of a tile: the largest is taken that fits and leaves every multiprocessor a tile.
 TILES = (64, 32, 16, 8, 4) if not SIMULATED else (8, 4)
 
-#: Shared memory of a block that every GPU grants without being asked, in bytes.
+#: Shared memory of a block that every GPU has without opting in, in bytes.
 SHARED_BYTES = 48 * 1024
 
-#: Tiles of a batch that are enough for all multiprocessors.
+#: The number of tiles of a batch that occupies all multiprocessors.
 ENOUGH_TILES = 128
 
-#: Parts of the gradient at the most, and their bytes.
+#: The most parts of the gradient, and the most bytes of them.
 MOST_SLOTS, SLOT_BYTES = 512, 2**26
 
-#: Steps of more operations than that in the smallest tiles, which read all weights for a few samples, are left to the
-#: products over whole batches.
+#: The most operations of a step in the smallest tiles, which read all weights for a few samples. Larger steps are left
+#: to the products over whole batches.
 MOST_OPERATIONS = 2e9
 
 #: The threads of a block are a multiple of the first and at most the second.
 WARP, MOST_THREADS = (32, 256) if not SIMULATED else (2, 2)
 
-#: A slab of W has so many k.
+#: The number of k in a slab of W.
 DEPTH = 8 if not SIMULATED else 2
 
 
-#: Numbers of a slab that a thread brings at the most: with 16 and 32 it has more to remember than there are registers,
-#: and 456 and 1,440 bytes of it go to memory.
+#: The most numbers of a slab that a thread loads: with 16 and 32 it needs more registers than there are, and 456 and
+#: 1,440 bytes are spilled to memory.
 MOST_BROUGHT = 8
 
 
@@ -44,8 +44,7 @@ class Shape(NamedTuple):
 
 
 def shape_of(layout: DeviceLayout, batch_size: int) -> Shape | None:
-    """How tiles of batches of that size are computed; None where the network does not fit, or products over batches are
-    faster."""
+    """How the tiles of a batch are computed; None if the network does not fit, or products over batches are faster."""
     rows, widest = 2 * layout.units[-1] - layout.widths[0], max(layout.widths[1:])
     for tile in TILES:
         tiles, columns = -(-batch_size // tile), tile // 4
@@ -63,5 +62,5 @@ def shape_of(layout: DeviceLayout, batch_size: int) -> Shape | None:
 
 
 def slots_of(layout: DeviceLayout, shape: Shape, batch_size: int) -> int:
-    """Into how many parts the gradient of a batch of that size is summed."""
+    """The number of parts in which the gradient of a batch is summed."""
     return max(1, min(MOST_SLOTS, -(-batch_size // shape.tile), SLOT_BYTES // (layout.size * layout.itemsize)))

@@ -1,7 +1,7 @@
-"""The loop over batches and epochs, from Python: slices of steps are launched one after another, then looked at.
+"""The loop over batches and epochs, in Python: the steps of a slice are launched, then their results are read.
 
-It is `backends.training_loop` for the device: the same plan, the same progress, the same order of samples. What a step
-finds out stays on the device until the end of the slice.
+It is `backends.training_loop` for the device: the same plan, the same progress, the same order of samples. The results
+of a step stay on the device until the end of the slice.
 """
 
 from typing import Any, NamedTuple
@@ -37,12 +37,12 @@ from .panels import THREADS, TOTAL_E, blocks_for, fill
 from .propagation import DeviceLayout, Propagation
 from .shape import shape_of, slots_of
 from .updates import (
-    BEYOND,
     CONTROLS,
+    NOT_FINITE,
     RECORD_CORRECT,
     RECORD_E,
-    RECORD_MASS,
     RECORD_PENALTY,
+    RECORD_WEIGHT,
     RECORDS,
     SUMMING_BLOCKS,
     TAKEN,
@@ -56,22 +56,22 @@ from .updates import (
     sum_weights,
 )
 
-#: Steps of a slice at the most: their records and rows lie on the device.
+#: The most steps of a slice: their records and rows lie on the device.
 MAX_STEPS = 4096
 
 
 class Steps(NamedTuple):
     """Steps of a slice."""
 
-    numbers: np.ndarray              # for the optimizer, a row for each; see `updates.numbers_for`
+    numbers: np.ndarray              # for the optimizer, a row for each; see `updates.rows_of`
     batches: list[tuple[int, int]]   # their places in the order, from start to stop
 
 
 def train(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, training: Training, limits: Limits,
           work: Propagation, threads: int) -> int:
-    """Batches for about as many samples as the limit; see `Backend.train`. A slice ends with a batch, or with Ctrl-C.
+    """Take batches of about the limit's samples in all; see `Backend.train`. A slice ends with a batch, or at Ctrl-C.
 
-    What the device has done is booked before Ctrl-C ends the training, as if this were compiled.
+    The steps that the device took are counted before Ctrl-C ends the training, as in compiled code.
     """
     with held_back() as interrupts:
         return _slice(theta, grad, layout, samples, training, limits, work, interrupts)
@@ -79,7 +79,7 @@ def train(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, trainin
 
 def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, training: Training, limits: Limits,
            work: Propagation, interrupts: list[Any]) -> int:
-    """`train`, where interrupts come to a list."""
+    """`train` until `interrupts` is not empty."""
     plan, optimizer, state, progress = training
     until_epoch, budget = limits
     n, counts, sums = len(samples.X), progress.counts, progress.sums
@@ -102,7 +102,7 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, traini
         taken = len(records)
         sizes = np.array([stop - start for start, stop in batches[:taken]])
         E_of_steps = plan.loss_scale * records[:, RECORD_E] + records[:, RECORD_PENALTY]
-        shares = plan.loss_share if plan.loss_share > 0.0 else sizes / records[:, RECORD_MASS]
+        shares = plan.loss_share if plan.loss_share > 0.0 else sizes / records[:, RECORD_WEIGHT]
         for part in (E_of_steps * shares).tolist():
             sums[EPOCH_E] += part  # one after another, so that it does not matter where a slice ends
         counts[CORRECT] += int(records[:, RECORD_CORRECT].sum())
@@ -120,7 +120,7 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, traini
 
 def fused_for(layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: OptimizerSpec, state: OptimizerState,
               work: Propagation) -> FusedSteps | None:
-    """What takes whole steps in one launch, where batches are plain, and the network is small; else None."""
+    """The kernel for whole steps in one launch, if batches are plain and the network is small; else None."""
     is_plain = (plan.clip_norm == 0.0 and not len(plan.rates) and plan.penalty == 0.0 and not plan.by_weight
                 and optimizer.clip_norm == 0.0 and is_on_device(samples.X))
     shape = shape_of(layout, plan.batch_size) if is_plain else None
@@ -133,7 +133,7 @@ def fused_for(layout: DeviceLayout, samples: Samples, plan: Plan, optimizer: Opt
 
 
 def mass_of(samples: Samples, order: Order, start: int, stop: int) -> float:
-    """Σ w of the samples order[start:stop] on the processor; their number, where they have no weights or only zeros."""
+    """Σ w of the samples order[start:stop] on the processor; their number if they have no weights, or only zeros."""
     count = stop - start
     weights = samples.weights
     return inputs.total_weight(weights[order.rows(start, count)], count) if len(weights) else float(count)
@@ -141,8 +141,10 @@ def mass_of(samples: Samples, order: Order, start: int, stop: int) -> float:
 
 def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, training: Training, steps: Steps,
             work: Propagation, interrupts: list[Any]) -> tuple[np.ndarray, float | None]:
-    """A step for each batch, by launches for each, until there is an interrupt; the records of those that were taken,
-    and E of one that was not finite."""
+    """Take a step for each batch, by several launches, until there is an interrupt.
+
+    Returns the records of the steps that were taken, and E of a step that was not finite, or None.
+    """
     plan, optimizer, state, progress = training
     rows, batches = steps
     epoch, wanted = int(progress.counts[EPOCH]), Wanted(grad, None, None, None)
@@ -175,4 +177,4 @@ def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, train
         update.launch(theta, grad, state.averages, on_device, step, control)
         launch(end_step, 1, 1, totals, control, records, step)
     seen = work.read(control)
-    return work.read(records)[: int(seen[TAKEN])], float(work.read(totals)[TOTAL_E]) if seen[BEYOND] else None
+    return work.read(records)[: int(seen[TAKEN])], float(work.read(totals)[TOTAL_E]) if seen[NOT_FINITE] else None

@@ -1,7 +1,7 @@
 """The update of theta on the GPU: the rules of `optimizers.rules`, a thread for each parameter.
 
-As there, θ is written only after the whole change is known to be finite. What decides lies in `control` on the device,
-so that steps follow each other without waiting for the processor.
+As on the processor, θ is written only after the whole change is known to be finite. That is decided by `control` on the
+device, so that steps follow each other without waiting for the processor.
 """
 
 import functools
@@ -17,19 +17,20 @@ from .device import device_function, inlined, kernel
 from .driver import SIMULATED, cuda
 from .panels import THREADS, TOTAL_CORRECT, TOTAL_E, blocks_for, sample_at
 
-#: The places of `control`, (CONTROLS,) float64: whether something was not finite, by what the gradient is multiplied,
-#: the number or weight of the batch's samples, ½ α Σ ‖W_k‖², how many steps were taken, and the largest |∂E/∂θ|.
-BEYOND, FACTOR, MASS, PENALTY, TAKEN, LARGEST, CONTROLS = range(7)
+#: The places of `control`, (CONTROLS,) float64: whether something was not finite, the factor of the gradient, the
+#: number of samples of the batch or their total weight, ½ α Σ ‖W_k‖², how many steps were taken, and the largest
+#: |∂E/∂θ|.
+NOT_FINITE, FACTOR, TOTAL_WEIGHT, PENALTY, TAKEN, LARGEST, CONTROLS = range(7)
 
-#: The columns of `records`: what the step of that row had.
-RECORD_E, RECORD_CORRECT, RECORD_MASS, RECORD_PENALTY, RECORDS = range(5)
+#: The columns of `records`, in which every step has a row.
+RECORD_E, RECORD_CORRECT, RECORD_WEIGHT, RECORD_PENALTY, RECORDS = range(5)
 
-#: As many blocks sum parts of a vector, whatever its size, so that sums do not depend on the GPU.
+#: The number of blocks that sum parts of a vector of any size, so that sums do not depend on the GPU.
 SUMMING_BLOCKS = 64 if not SIMULATED else 2
 
 
 def rows_of(optimizer: OptimizerSpec, updates: int, steps: int) -> np.ndarray:
-    """What the updates after so many have for all parameters: (steps, count + 1) float64; see `rules.row_of`."""
+    """The coefficients of `steps` updates after the first `updates`: (steps, count + 1) float64; see `rules.row_of`."""
     rows = np.zeros((steps, len(optimizer.row)))
     write_rows(optimizer, updates, rows)
     return rows
@@ -43,19 +44,19 @@ def average_at(averages: Any, k: int, p: int) -> Any:
 
 @on_processor
 def write_average(averages: Any, k: int, p: int, value: Any) -> None:
-    """Write what `average_at` reads."""
+    """Write average k of parameter p."""
     averages[k, p] = value
 
 
 @functools.cache
 def change_at(rule: Rule) -> Any:
-    """The GPU's function of `rules.change_of`."""
+    """`rules.change_of` for the GPU."""
     return inlined(change_of(rule, average_at, write_average, device_function))
 
 
 @functools.cache
 def coefficients_of(rule: Rule) -> Any:
-    """The GPU's function of `rules.rounded`."""
+    """`rules.rounded` for the GPU."""
     return device_function(rounded(rule))
 
 
@@ -67,7 +68,7 @@ def change(dtype: np.dtype, rule: Rule) -> Any:
     @kernel
     def change_parameters(theta: Any, grad: Any, averages: Any, rows: Any, step: int, control: Any) -> None:
         p = cuda.grid(1)
-        if p < theta.size and control[BEYOND] == 0.0:
+        if p < theta.size and control[NOT_FINITE] == 0.0:
             row = rows[step]
             g = T(control[FACTOR]) * grad[p] + T(row[decay]) * theta[p]
             grad[p] = change(theta[p], g, averages, averages, p, coefficients(row, theta[p]))
@@ -76,14 +77,14 @@ def change(dtype: np.dtype, rule: Rule) -> Any:
 
 
 @kernel
-def set_mass(mass: float, control: Any) -> None:
-    """By what the gradient is divided; by one thread."""
-    control[MASS], control[FACTOR], control[PENALTY] = mass, 1.0 / mass, 0.0
+def set_mass(total_weight: float, control: Any) -> None:
+    """Set the total weight by which the gradient is divided; by one thread."""
+    control[TOTAL_WEIGHT], control[FACTOR], control[PENALTY] = total_weight, 1.0 / total_weight, 0.0
 
 
 @kernel
 def sum_weights(weights: Any, order: Any, start: int, samples: int, control: Any) -> None:
-    """The mass of a batch: Σ w, or its number where that is 0; by one block."""
+    """Set the total weight of a batch: Σ w, or the number of samples where that is 0; by one block."""
     parts = cuda.shared.array(THREADS, np.float64)
     t = cuda.threadIdx.x
     parts[t] = 0.0
@@ -91,18 +92,18 @@ def sum_weights(weights: Any, order: Any, start: int, samples: int, control: Any
         parts[t] += weights[sample_at(order, start + s)]
     cuda.syncthreads()
     if t == 0:
-        mass = 0.0
+        total_weight = 0.0
         for thread in range(THREADS):
-            mass += parts[thread]
-        mass = mass if mass > 0.0 else float(samples)
-        control[MASS], control[FACTOR], control[PENALTY] = mass, 1.0 / mass, 0.0
+            total_weight += parts[thread]
+        total_weight = total_weight if total_weight > 0.0 else float(samples)
+        control[TOTAL_WEIGHT], control[FACTOR], control[PENALTY] = total_weight, 1.0 / total_weight, 0.0
 
 
 @kernel
 def see_loss(totals: Any, control: Any) -> None:
-    """Whether E is finite; by one thread."""
+    """Record whether E is not finite; by one thread."""
     if not math.isfinite(totals[TOTAL_E]):
-        control[BEYOND] = 1.0
+        control[NOT_FINITE] = 1.0
 
 
 @kernel
@@ -118,7 +119,7 @@ def add_penalty(theta: Any, grad: Any, begin: int, end: int, alpha: float, parts
 
 @kernel
 def end_penalty(parts: Any, alpha: float, control: Any) -> None:
-    """½ α Σ ‖W_k‖² from the parts, which are 0 again then; by one thread."""
+    """½ α Σ ‖W_k‖² from the parts, which are set to 0; by one thread."""
     total = 0.0
     for block in range(SUMMING_BLOCKS):
         for thread in range(THREADS):
@@ -171,35 +172,35 @@ def clip(parts: Any, clip_norm: float, control: Any) -> None:
 
 @kernel
 def see_finite(grad: Any, control: Any) -> None:
-    """Whether the gradient is finite."""
+    """Record whether the gradient is not finite."""
     p = cuda.grid(1)
     if p < grad.size and not math.isfinite(grad[p]):
-        control[BEYOND] = 1.0
+        control[NOT_FINITE] = 1.0
 
 
 @kernel
 def see_finite_after(theta: Any, change: Any, control: Any) -> None:
-    """Whether θ - change is finite."""
+    """Record whether θ - change is not finite."""
     p = cuda.grid(1)
     if p < theta.size and not math.isfinite(theta[p] - change[p]):
-        control[BEYOND] = 1.0
+        control[NOT_FINITE] = 1.0
 
 
 @kernel
 def apply(theta: Any, grad: Any, control: Any) -> None:
     """θ ← θ - change and grad = 0, if all is finite."""
     p = cuda.grid(1)
-    if p < theta.size and control[BEYOND] == 0.0:
+    if p < theta.size and control[NOT_FINITE] == 0.0:
         theta[p] -= grad[p]
         grad[p] = 0
 
 
 @kernel
 def end_step(totals: Any, control: Any, records: Any, step: int) -> None:
-    """What the step had is recorded, if it was taken; by one thread."""
-    if control[BEYOND] == 0.0:
+    """Write the record of a step if it was taken; by one thread."""
+    if control[NOT_FINITE] == 0.0:
         records[step, RECORD_E], records[step, RECORD_CORRECT] = totals[TOTAL_E], totals[TOTAL_CORRECT]
-        records[step, RECORD_MASS], records[step, RECORD_PENALTY] = control[MASS], control[PENALTY]
+        records[step, RECORD_WEIGHT], records[step, RECORD_PENALTY] = control[TOTAL_WEIGHT], control[PENALTY]
         control[TAKEN] += 1.0
         totals[TOTAL_E], totals[TOTAL_CORRECT] = 0.0, 0.0
 
@@ -213,7 +214,7 @@ class Update:
         self.parts = cuda.device_array((SUMMING_BLOCKS, THREADS), np.float64)
 
     def launch(self, theta: Any, grad: Any, averages: Any, rows: Any, step: int, control: Any) -> None:
-        """θ ← θ - change(factor · grad) by a step's row, with the factor in control."""
+        """θ ← θ - change(factor · grad) with the coefficients of a step's row and the factor in control."""
         each, many = (self.blocks, THREADS, self.stream), (SUMMING_BLOCKS, THREADS, self.stream)
         one = (1, 1, self.stream)
         see_finite[each](grad, control)
