@@ -1,6 +1,6 @@
-"""What all optimizers share, and what they raise.
+"""The base class of optimizers, and the error of an update that is not finite.
 
-What an optimizer remembers from update to update is kept apart, in an `OptimizerState`.
+An optimizer is immutable; its running averages and number of updates are in an `OptimizerState`.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from .updates import OptimizerSpec, OptimizerState, spec_of, update
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What all optimizers share: a learning rate or schedule γ, weight decay λ, and a bound C on the gradient's norm.
+    """The base class: a learning rate or schedule γ, weight decay λ, and a bound C on the gradient's norm.
 
     With clip_norm = C the gradient g of all parameters together becomes g · min(1, C / ‖g‖) before anything else.
     """
@@ -35,12 +35,12 @@ class Optimizer:
 
     @property
     def rule(self) -> Rule:
-        """How it turns gradients into updates."""
+        """The rule that turns gradients into updates."""
         raise TypeError(f"{type(self).__name__} is not an optimizer by itself; use SGD, Adam or another of fastbp's")
 
     @property
     def coupled_decay(self) -> float:
-        """λ of the weight decay that is a part of the gradient."""
+        """λ of the weight decay that is added to the gradient."""
         return self.weight_decay
 
     def _settings(self) -> list[float]:
@@ -48,7 +48,7 @@ class Optimizer:
         return [*(float(getattr(self, name)) for name in self.rule.settings), float(self.coupled_decay)]
 
     def _is_plain(self) -> bool:
-        """Whether it only subtracts γ g."""
+        """Whether an update is θ ← θ - γ g and nothing else."""
         return False
 
     def spec(self, dtype: np.dtype) -> OptimizerSpec:
@@ -61,7 +61,7 @@ class Optimizer:
         return OptimizerState(np.zeros(1, np.int64), np.zeros(self.averages_shape(theta), theta.dtype))
 
     def averages_shape(self, theta: np.ndarray) -> tuple[int, int]:
-        """Of the running averages in a state for theta."""
+        """The shape of the running averages in a state for theta."""
         return len(self.rule.averages), theta.size
 
     def step(self, theta: np.ndarray, grad: np.ndarray, state: OptimizerState) -> None:
@@ -98,8 +98,7 @@ class Optimizer:
             raise DivergenceError("the update is not finite; theta is left as it was")
 
     def require_state(self, state: OptimizerState, theta: np.ndarray) -> None:
-        """Refuse a state that kernels could not update as one that this optimizer starts with for such a theta, and
-        settings that vanish in theta's dtype.
+        """Refuse a state that does not have the arrays of `start(theta)`, and settings that are 0 in theta's dtype.
 
         Raises
         ------

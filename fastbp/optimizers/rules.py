@@ -1,4 +1,4 @@
-"""The rules of the optimizers: one record each, which the processor's and the GPU's updates are compiled from."""
+"""The rules of the optimizers: one record each, from which the updates of the processor and the GPU are compiled."""
 
 import functools
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Rule:
     settings : tuple of str
         The attributes of the optimizer that `coefficients` takes, in its order.
     averages : tuple of str
-        The symbols of what is kept of each parameter from update to update.
+        The symbols of the running averages of each parameter.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Rule:
 
     @functools.cached_property
     def count(self) -> int:
-        """How many coefficients there are."""
+        """The number of coefficients."""
         return len(self.coefficients.py_func(0.1, 1, *(0.5 for _ in self.settings)))
 
 
@@ -74,7 +74,7 @@ def _write_number(numbers: Any, k: int, place: Any, value: Any) -> None:
 
 
 def row_of(rule: Rule) -> Any:
-    """The function (rate, t, settings, row) that writes what update t has for all parameters, for `address_of`.
+    """The function that writes the coefficients of update t, for `address_of`: (rate, t, settings, row).
 
     settings : those of the rule, then λ of the weight decay; row : the coefficients, then λ.
     """
@@ -91,13 +91,13 @@ def row_of(rule: Rule) -> Any:
 
 @inlined
 def write_numbers(address: Any, rate: Any, t: Any, settings: Any, row: Any) -> None:
-    """Call what `row_of` describes."""
+    """Write the row of update t, by the function at an address that `row_of` describes."""
     invoke(address, (rate, t, settings, row))
 
 
 @functools.cache
 def rounded(rule: Rule) -> Any:
-    """The compiled function (row, theta) → the coefficients as a tuple of numbers of theta's dtype.
+    """The compiled function that rounds coefficients to theta's dtype: (row, theta) → a tuple of them.
 
     row : the coefficients in float64, as an array, a pointer or a tuple; theta : one parameter.
     """
@@ -106,9 +106,10 @@ def rounded(rule: Rule) -> Any:
 
 def change_of(rule: Rule, average_at: Any, write_average: Any,
               compiled: Callable[[Any], Any] = lambda function: function) -> Any:
-    """The function (theta, g, averages, after, place, coefficients) → the change of one parameter.
+    """The function that computes the change of one parameter, and its running averages after the update.
 
-    It writes the averages after the update to `after`, which may be `averages`.
+    It is (theta, g, averages, after, place, coefficients) → change. The averages after the update are written to
+    `after`, which may be `averages`.
 
     Parameters
     ----------
@@ -116,14 +117,14 @@ def change_of(rule: Rule, average_at: Any, write_average: Any,
     average_at, write_average : compiled functions (averages, k, place), (averages, k, place, value)
         How average k of the parameter at a place is read and written.
     compiled : callable
-        What makes of a compiled function one for another device.
+        Turns a compiled function into one for another device.
     """
     count, formula = len(rule.averages), compiled(rule.change)
     read, write = compiled(gathered(count, average_at)), compiled(scattered(count, write_average))
 
     def change_parameter(theta: Any, g: Any, averages: Any, after: Any, place: Any, coefficients: Any) -> Any:
-        change, kept = formula(g, theta, read(averages, place), coefficients)
-        write(kept, after, place)
+        change, updated = formula(g, theta, read(averages, place), coefficients)
+        write(updated, after, place)
         return change
 
     return change_parameter

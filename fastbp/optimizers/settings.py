@@ -122,7 +122,7 @@ class Adam(Optimizer):
 
     @property
     def decoupled_decay(self) -> float:
-        """λ of the weight decay beside the gradient."""
+        """λ of the weight decay that is not a part of the gradient."""
         return 0.0
 
 
@@ -188,7 +188,7 @@ class Rprop(Optimizer):
     """Resilient backpropagation, iRprop⁻ [1]_: each parameter has a step Δ of its own, θ ← θ - sign(g) Δ.
 
     Δ ← min(η⁺ Δ, Δ_max) where g has the sign of the update before, and Δ ← max(η⁻ Δ, Δ_min) where it has the other;
-    there g ← 0, so that this update leaves the parameter, and the next leaves Δ. It is for whole gradients: the signs
+    then g ← 0, so that this update leaves the parameter, and the next leaves Δ. It is for whole gradients: the signs
     of small batches' gradients are mostly noise, so give `fit` a batch_size of all samples.
 
     Parameters
@@ -236,12 +236,12 @@ class Rprop(Optimizer):
         return state
 
 
-#: All optimizers by their names in the command; what goes over them finds a new one here.
+#: All optimizers by their names in the command; tests and tables that list them read this.
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW, "nadam": Nadam,
                                         "rprop": Rprop}
 
 
 def names_of_optimizers() -> str:
-    """For messages: SGD, … or the last of them."""
+    """The names of all optimizers, for messages: SGD, … or the last of them."""
     *names, last = (kind.__name__ for kind in OPTIMIZERS.values())
     return f"{', '.join(names)} or {last}"

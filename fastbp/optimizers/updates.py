@@ -1,7 +1,7 @@
-"""From a gradient to an update of theta, in compiled code on flat vectors.
+"""The update of theta by a gradient, in compiled code on flat vectors.
 
 `update` clips the gradient, turns it into the change of theta by the optimizer's `Rule`, in place, and subtracts that.
-Threads share large vectors as they share the gradient: what a thread has written is in its cache.
+In large vectors every thread has the share that it has of the gradient, because what it wrote is in its cache.
 """
 
 import functools
@@ -26,29 +26,29 @@ class OptimizerSpec(NamedTuple):
     """An optimizer's settings as compiled code sees them."""
 
     share: int              # the address of the function that does a thread's share: `update_share`
-    write_row: int          # the address of the function that gives what an update has for all parameters: `row_of`
+    write_row: int          # the address of the function that writes the coefficients of an update: `row_of`
     settings: np.ndarray    # float64: the settings of the rule, and λ of the weight decay
     row: np.ndarray         # float64: memory for what `write_row` writes
     schedule: np.ndarray    # (5,) float64, the learning-rate schedule
     clip_norm: float        # the largest norm of the gradient, or 0 for no clipping
     is_plain: bool          # whether an update is θ ← θ - γ g and nothing else
-    not_finite: np.ndarray  # memory for each thread to say how many numbers are not finite, LINE apart
+    not_finite: np.ndarray  # how many numbers of each thread's share are not finite, LINE apart
 
 
 class OptimizerState(NamedTuple):
-    """What an optimizer remembers: the number of updates t, and its running averages in the shape of theta."""
+    """The state of an optimizer: the number of updates t, and its running averages in the shape of theta."""
 
     updates: np.ndarray  # (1,) int64
     averages: np.ndarray  # (slots, P)
 
 
-#: Fewer parameters are updated by one thread: it is done before others are awake.
+#: Fewer parameters are updated by one thread, which is done before others are awake.
 SMALL_SIZE = 2**15
 
-#: How far apart threads write integers.
+#: The distance between the integers that threads write, a cache line.
 LINE = 8
 
-#: The parts of an update: see that the gradient is finite, make it the change, and subtract that.
+#: The parts of an update: check that the gradient is finite, turn it into the change, and subtract that.
 CHECK, CHANGE, APPLY = range(3)
 
 
@@ -84,7 +84,7 @@ def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state
 @kernel(parallel=True)
 def on_threads(optimizer: OptimizerSpec, part: int, theta: Any, grad: Any, averages: Any, factor: float,
                threads: int) -> None:
-    """Every thread's share of a part of an update."""
+    """Run every thread's share of a part of an update."""
     share, row, not_finite = optimizer.share, optimizer.row, optimizer.not_finite
     for thread in prange(threads):
         run_share(share, np.int64(part), theta, grad, averages, theta.shape[0], factor, row, not_finite,
@@ -93,21 +93,21 @@ def on_threads(optimizer: OptimizerSpec, part: int, theta: Any, grad: Any, avera
 
 @subkernel
 def write_row(optimizer: OptimizerSpec, updates: int, row: Any) -> None:
-    """What the update after so many has for all parameters."""
+    """row = the coefficients of the update after the first `updates`, then λ of the weight decay."""
     write_numbers(optimizer.write_row, np.float64(learning_rate_at(optimizer.schedule, updates)), np.int64(updates + 1),
                   optimizer.settings, row)
 
 
 @kernel
 def write_rows(optimizer: OptimizerSpec, updates: int, rows: Any) -> None:
-    """The same of several updates, one after another: rows (steps, count + 1)."""
+    """rows (steps, count + 1) = those of consecutive updates: see `write_row`."""
     for step in range(rows.shape[0]):
         write_row(optimizer, updates + step, rows[step])
 
 
 @subkernel(inline=True)
 def not_finite_after(theta: Any, change: Any, begin: int, end: int) -> int:
-    """How many of the numbers θ - change are not finite."""
+    """The number of parameters whose θ - change is not finite."""
     count = 0
     for p in range(begin, end):
         count += not is_finite(theta[p] - change[p])
@@ -146,22 +146,22 @@ def norm_of(grad: Any) -> float:
 
 @subkernel(inline=True)
 def average_at(averages: Any, k: int, place: Any) -> Any:
-    """Average k of a parameter; place : which one, and how many parameters there are."""
+    """Average k of a parameter; place : its number, and the number of all parameters."""
     return averages[k * place[1] + place[0]]
 
 
 @subkernel(inline=True)
 def write_average(averages: Any, k: int, place: Any, value: Any) -> None:
-    """Write what `average_at` reads."""
+    """Write average k of a parameter; place as in `average_at`."""
     averages[k * place[1] + place[0]] = value
 
 
 @functools.cache
 def changes_of(rule: Rule) -> Any:
-    """The compiled function that makes of gradients the changes of theta, in place, for the parameters begin … end - 1.
+    """The compiled function that turns gradients into changes of theta, in place, for parameters begin … end - 1.
 
-    It takes (theta, grad, averages, size, begin, end, factor, weight_decay, coefficients), all but the first three
-    numbers, or tuples of numbers, of theta's dtype; there are `size` parameters.
+    Its arguments are (theta, grad, averages, size, begin, end, factor, weight_decay, coefficients). size is the number
+    of all parameters. factor, weight_decay and the tuple of coefficients are numbers of theta's dtype.
     """
     change = subkernel(change_of(rule, average_at, write_average), inline=True)
 
@@ -175,10 +175,10 @@ def changes_of(rule: Rule) -> Any:
 
 
 def update_share(rule: Rule, dtype: str) -> Any:
-    """The function (part, theta, grad, averages, size, factor, row, not_finite, thread, threads), for `address_of`.
+    """The function that does a thread's share of a part of an update, for `address_of`.
 
-    It does a thread's share of a part of an update, and says in not_finite how many numbers are not finite. The
-    averages lie one after another.
+    Its arguments are (part, theta, grad, averages, size, factor, row, not_finite, thread, threads). It writes how many
+    numbers are not finite to not_finite. The averages lie one after another.
     """
     changes, coefficients_of, decay = changes_of(rule), rounded(rule), rule.count
 
@@ -204,7 +204,7 @@ def update_share(rule: Rule, dtype: str) -> Any:
 @inlined
 def run_share(address: Any, part: Any, theta: Any, grad: Any, averages: Any, size: Any, factor: Any, row: Any,
               not_finite: Any, thread: Any, threads: Any) -> None:
-    """Call what `update_share` describes."""
+    """Do a thread's share of a part of an update, by the function at an address that `update_share` describes."""
     invoke(address, (part, theta, grad, averages, size, factor, row, not_finite, thread, threads))
 
 
