@@ -1,1 +1,1 @@
-"""How Python becomes kernels: the only room with names that Numba and llvmlite keep to themselves."""
+"""How Python is compiled into kernels: the only package that uses private names of Numba and llvmlite."""

@@ -1,8 +1,8 @@
 """Functions that are compiled once for a dtype and then called by their address.
 
-A kernel that calls another by name contains all of it, compiled and optimised once more. What is called by address is
-compiled once: a network compiles only the activations and the loss that it uses, kernels stay small, and which function
-runs is data. Such a function takes pointers, which must not overlap, and numbers, and returns nothing.
+A kernel that calls another by name contains all of it, compiled and optimised once more. A function that is called by
+address is compiled once: a network compiles only the activations and the loss that it uses, kernels stay small, and
+which function runs is data. Such a function takes numbers, and pointers that must not overlap. It returns nothing.
 """
 
 import functools
@@ -23,7 +23,7 @@ from .decorators import KERNEL_FASTMATH, named, undisturbed
 INTEGER = types.int64
 
 _ccallback: Any = ccallback
-intrinsic: Any = _intrinsic  # what it makes takes fewer arguments than the function that describes it
+intrinsic: Any = _intrinsic  # the intrinsics take fewer arguments than the functions that describe them
 
 
 def pointer_type(dtype: Any) -> Any:
@@ -40,8 +40,8 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
     make : callable
         Returns the function, and the types of its arguments.
     settings : hashable
-        Whatever the function is made for; they become part of its name, and with it of its place in the cache. With one
-        whose `is_cached` is false it is not kept on disk.
+        The arguments of `make`. They become part of the function's name, and so of its place in the cache. With one
+        whose `is_cached` is false the function is not stored on disk.
     """
     function, arguments = make(*settings)
     named(_symbol(make.__name__, settings), function)
@@ -63,7 +63,7 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
 
 
 def settings_at(address: int) -> tuple[Any, ...]:
-    """For what the function was made that `address_of` gave that address in this process."""
+    """The settings of the function whose address this is, as `address_of` gave it in this process."""
     return _SETTINGS[address]
 
 
@@ -72,7 +72,7 @@ LONGEST_SYMBOL = 120
 
 
 def _symbol(name: str, settings: tuple[Any, ...]) -> str:
-    """The name of what is compiled for settings, which may be as many as a network has layers."""
+    """The name of a function that is compiled for settings, of which there may be one for each layer."""
     whole = "_".join([name, *map(str, settings)])
     if len(whole.encode()) <= LONGEST_SYMBOL:
         return whole
@@ -80,7 +80,7 @@ def _symbol(name: str, settings: tuple[Any, ...]) -> str:
 
 
 class _Compiler(_ccallback._CFuncCompiler):
-    """Pointers that a function gets do not overlap: loops over them vectorise without looking. C does not call it."""
+    """Compiles without a wrapper for C, and for pointers that do not overlap: loops vectorise without a test."""
 
     def _customize_flags(self, flags: Any) -> Any:
         flags = super()._customize_flags(flags)
@@ -104,7 +104,7 @@ def invoke(typing_context: Any, address: Any, arguments: Any) -> Any:
             if isinstance(kind, types.Array):
                 value = context.make_array(kind)(context, builder, value).data
             passed.append(value)
-        # Numba's convention: a status comes back, places for a result and an exception come first; there are none.
+        # Numba's convention: a status is returned, and pointers to a result and an exception come first, here unused.
         anything = ir.IntType(8).as_pointer()
         places = [cgutils.alloca_once(builder, anything), cgutils.alloca_once(builder, anything)]
         function_type = ir.FunctionType(ir.IntType(32), [value.type for value in [*places, *passed]])
@@ -116,12 +116,12 @@ def invoke(typing_context: Any, address: Any, arguments: Any) -> Any:
 
 
 def _require_convention(context: Any, arguments: Any, function_type: Any) -> None:
-    """See that Numba takes arguments and gives a status as `invoke` expects; otherwise the call would end the process.
+    """Check that Numba passes arguments and returns a status as `invoke` does: another way would end the process.
 
     Raises
     ------
     RuntimeError
-        If another release of Numba does it in another way.
+        If this release of Numba does so in another way.
     """
     kinds = [types.CPointer(kind.dtype) if isinstance(kind, types.Array) else kind for kind in arguments]
     compiled = context.call_conv.get_function_type(types.void, kinds)
@@ -139,7 +139,7 @@ def _in_words(kind: Any) -> str:
 
 @intrinsic
 def pointer(typing_context: Any, base: Any, offset: Any) -> Any:
-    """The address of an element, counted from the first one of an array or from a pointer."""
+    """A pointer to the element at an offset from an array's first one or from a pointer."""
     signature = types.CPointer(base.dtype)(base, INTEGER)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:

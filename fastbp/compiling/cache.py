@@ -25,9 +25,9 @@ def package_digest() -> str:
 
 @functools.cache
 def cache_folder() -> Path | None:
-    """The folder of the compiled kernels, or None (with one warning) where it cannot be written.
+    """The directory of the compiled kernels, or None (with one warning) where it cannot be written.
 
-    It is ``fastbp/<digest of the package>`` in NUMBA_CACHE_DIR where that is set, else in the user's cache folder.
+    It is ``fastbp/<digest of the package>`` in NUMBA_CACHE_DIR where that is set, else in the user's cache directory.
     """
     given = os.environ.get("NUMBA_CACHE_DIR")
     base = Path(given, "fastbp") if given else AppDirs("fastbp", appauthor=False).user_cache_dir
@@ -73,7 +73,7 @@ class _KernelCacheImpl(CompileResultCacheImpl):
 
 
 def kernel_cache(function: Callable[..., Any]) -> FunctionCache:
-    """Where compiled versions of a function are kept on disk."""
+    """The cache of a function's compiled versions on disk."""
     return _KernelCache(function)
 
 

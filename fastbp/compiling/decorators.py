@@ -2,7 +2,7 @@
 
 `formula` is for the scalar equations. `inlined` is for functions that run as they are in Python, and are compiled where
 kernels call them. `kernel` is for what Python calls, `subkernel` and `panel_loop` for loops within kernels. Nothing is
-compiled at import: a kernel is compiled at its first call for a dtype, and then kept on disk.
+compiled at import: a kernel is compiled at its first call for a dtype, and then stored on disk.
 """
 
 import functools
@@ -28,8 +28,9 @@ FORMULA_FASTMATH = frozenset({"contract"})
 
 
 class _LoopLibrary(JITCodeLibrary):
-    """The code of a function that only kernels call, without machine code of its own, which takes as long as to
-    optimise it.
+    """The code of a function that only kernels call, without machine code of its own.
+
+    Machine code takes as long to make as the optimised code that kernels contain.
     """
 
     def _finalize_final_module(self) -> None:
@@ -37,22 +38,22 @@ class _LoopLibrary(JITCodeLibrary):
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:
-        return 0  # not there
+        return 0  # no machine code
 
     @property
     def codegen(self) -> Any:
         return self
 
     def set_env(self, name: str, environment: Any) -> None:
-        """Nothing: without machine code there is no place for it, and what raises no exceptions needs none."""
+        """Do nothing: without machine code the environment has no place, and without exceptions it is not needed."""
 
 
 class _PartLibrary(_LoopLibrary):
-    """The same, without the last of the three pipelines of LLVM through which Numba takes every function, and again
-    where it is contained.
+    """A `_LoopLibrary` without the last of Numba's three pipelines of LLVM.
 
-    A first training compiles a tenth less, and no step takes longer. What is inlined by force needs all three: without
-    the last one tanh and relu of panels took four times as long, and one-sample steps of 2-8-1 a twentieth longer.
+    The kernels that contain the function go through all three themselves. A first training compiles a tenth less, and
+    no step takes longer. Functions whose inlining is forced need all three: without the last one tanh and relu of
+    panels took four times as long, and one-sample steps of 2-8-1 a twentieth longer.
     """
 
     def _optimize_final_module(self) -> None:
@@ -94,9 +95,9 @@ def formula(function: Callable[..., Any]) -> Any:
 
 
 def subkernel(function: Callable[..., Any] | None = None, *, inline: bool = False) -> Any:
-    """Compile a loop that only kernels call: it becomes a part of them, and of what is kept on disk of them.
+    """Compile a loop that only kernels call: it becomes a part of them, also on disk.
 
-    Without ways to call it from Python and a place of its own on disk it compiles a tenth faster.
+    Without wrappers for Python and files of its own on disk it compiles a tenth faster.
     """
     if function is None:
         return functools.partial(subkernel, inline=inline)
@@ -106,9 +107,9 @@ def subkernel(function: Callable[..., Any] | None = None, *, inline: bool = Fals
 def panel_loop(function: Callable[..., Any]) -> Any:
     """Compile a loop over a panel into what calls it, where the number of samples is a constant.
 
-    Inlining is forced: only so LLVM knows that panels are whole vectors and do not overlap; relu took three times as
-    long without. Sums over units are not reassociated: of panels of one sample LLVM makes two versions, in vectors
-    where arrays are far enough apart and one by one where they are not, and bits would depend on where memory lies.
+    Inlining is forced, which tells LLVM that panels are whole vectors and do not overlap; without it relu took three
+    times as long. Sums over units are not reassociated. For panels of one sample LLVM makes two versions: with vectors
+    for arrays that are far enough apart, and without them for others. So the bits would depend on addresses.
     """
     return _part_of_kernels(function, KERNEL_FASTMATH - {"reassoc"}, inline=True)
 
@@ -119,9 +120,9 @@ def _part_of_kernels(function: Callable[..., Any], fastmath: frozenset[str], inl
 
 
 def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function that is made more than once a name of its own in the package, before it is compiled.
+    """Give a function that is made more than once a unique name in the package, before it is compiled.
 
-    Compiled symbols and cached files carry this name. Two functions that share it could be taken for each other when a
+    Compiled symbols and cached files have this name. Functions with the same name could be taken for each other when a
     kernel that was compiled in another process is loaded from the cache.
     """
     function.__name__ = function.__qualname__ = name
@@ -130,9 +131,9 @@ def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def kernel(function: Callable[..., Any] | None = None, *, name: str | None = None, parallel: bool = False,
            inline: bool = False, at_calls: Callable[..., bool] | None = None) -> Any:
-    """A kernel, which is called from Python and from other kernels; it releases the GIL when Python calls it.
+    """Compile a kernel, which Python and other kernels call; it releases the GIL when Python calls it.
 
-    It is compiled at the first call with arguments of new types, and kept on disk where there is a kernel cache.
+    It is compiled at the first call with arguments of new types, and stored on disk where there is a kernel cache.
 
     Parameters
     ----------
@@ -145,8 +146,8 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
     inline : bool
         Whether LLVM has to inline it into what calls it.
     at_calls : callable, optional
-        What looks at each call in compiled code before that is compiled, and may refuse it: (call, caller, function) of
-        Numba's IR. It returns False: Numba asks it whether to inline the function's Python code.
+        Examines each call in compiled code before the caller is compiled, and may refuse it: (call, caller, function)
+        of Numba's IR. It returns False, because Numba uses it to decide whether to inline the function's Python code.
     """
     if function is None:
         return functools.partial(kernel, name=name, parallel=parallel, inline=inline, at_calls=at_calls)
@@ -170,9 +171,10 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Garbage is not collected meanwhile: of compiling, which keeps nearly all that it makes, that took a twentieth.
+    """Switch the garbage collector off during a block that compiles, on one thread at a time.
 
-    What compiles several functions should be so as a whole: after each, garbage would be collected at once.
+    Compiling frees almost none of its objects, and the collector took a twentieth of its time. Code that compiles
+    several functions should be one such block: after each block a collection would begin at once.
     """
     with global_compiler_lock:  # one thread at a time
         _import_array_functions()
@@ -188,7 +190,7 @@ def undisturbed() -> Iterator[None]:
 def _import_array_functions() -> None:
     """Import Numba's array functions, which every first kernel needs, without SciPy's linear algebra.
 
-    Numba imports that only to see whether there is a BLAS. It took half of the time of the first call of a process that
+    Numba imports the latter only to test for a BLAS. That took half of the time of the first call of a process that
     finds its kernels in the cache.
     """
     if "numba.np.arraymath" in sys.modules or importlib.util.find_spec("scipy") is None:

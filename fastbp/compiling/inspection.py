@@ -1,4 +1,4 @@
-"""What became of a function that Numba compiled: whether it may raise, and whether Python may call it."""
+"""Properties of a compiled function: whether it may raise, and whether Python may call it."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ def may_raise(compiled: Any) -> bool:
 
     Numba's functions return a status, which is 0 unless they raise. LLVM's optimised code shows which statuses are
     possible. A division by 0 is no exception under ``error_model="numpy"``. LLVM has removed what cannot happen, such
-    as an index beyond the tuple that a loop runs over.
+    as an index out of the bounds of the tuple that a loop runs over.
     """
     return any(_may_fail(llvm.parse_assembly(version.library.get_llvm_str()), version.fndesc.llvm_func_name, set())
                for version in compiled.overloads.values())
@@ -42,7 +42,7 @@ def _may_fail(module: Any, function_name: str, seen: set[str]) -> bool:
             if operands[-1].name not in seen and _may_fail(module, operands[-1].name, seen):
                 return True
         else:
-            return True  # where it comes from cannot be seen
+            return True  # of unknown origin
     return False
 
 
@@ -51,5 +51,5 @@ def _is_defined(module: Any, function: Any) -> bool:
 
 
 def runs_from_python(compiled: Any) -> bool:
-    """Whether Python may call a compiled function; others are only parts of kernels."""
+    """Whether Python may call a compiled function, which is not only a part of kernels."""
     return not compiled.targetoptions.get("no_cpython_wrapper")

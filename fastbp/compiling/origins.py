@@ -1,8 +1,8 @@
-"""Where the arguments of a call in compiled code come from.
+"""The origins of the arguments of a call in compiled code.
 
-Numba hands its intermediate representation (IR) of a function to whatever decides whether a call is inlined. Each
-variable of the IR has its definitions, and these lead back to the function's own arguments, to globals and to variables
-of an enclosing function.
+Numba gives its intermediate representation (IR) of a function to the callable that decides whether a call is inlined.
+The definitions of each variable of the IR lead back to the function's own arguments, to globals and to variables of an
+enclosing function.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -46,13 +46,15 @@ def _being_compiled() -> list[Any]:
 
 
 def _arguments(call: Any, names: Sequence[str]) -> dict[str, Any]:
-    """The variables that a call hands over, by the names of the function's arguments; of f(*values), values for all."""
+    """The variables that a call passes, by the names of the function's arguments; of f(*values), values for all."""
     return {**dict.fromkeys(names, call.vararg), **dict(zip(names, call.args, strict=False)), **dict(call.kws)}
 
 
 def _constant_behind(callers: Sequence[Any], value: Any, seen: set[str]) -> str | None:
-    """In words, the constant that a value in the first of the callers, or what it is a part of, comes from, if it comes
-    from one."""
+    """The constant, in words, that a value in the first of the callers, or the object that it is a part of, comes from.
+
+    None if it does not come from one.
+    """
     caller = callers[0]
     if isinstance(value, ir.Var):
         if value.name in seen:
@@ -79,7 +81,7 @@ def _constant_behind(callers: Sequence[Any], value: Any, seen: set[str]) -> str 
 
 
 def _constant_handed_on(callers: Sequence[Any], name: str) -> str | None:
-    """The constant that the second of the callers hands to the first as the argument of that name."""
+    """The constant, in words, that the second of the callers passes to the first as an argument, or None."""
     if len(callers) < 2:
         return None
     for block in callers[1].blocks.values():
@@ -93,7 +95,7 @@ def _constant_handed_on(callers: Sequence[Any], name: str) -> str | None:
 
 
 def _function_of(caller: Any, call: Any) -> Any:
-    """What is called, where it is a global, of a module or of an enclosing function."""
+    """The function of a call, if it is a global, or of a module or an enclosing function; else None."""
     definition = guard(get_definition, caller, call.func)
     if isinstance(definition, ir.Expr) and definition.op == "getattr":
         return resolve_func_from_module(caller, definition)

@@ -1,4 +1,4 @@
-"""Memory whose fields have names, in Python and in compiled code: offsets, types and access follow from one class.
+"""Records, memory with named fields, in Python and compiled code: offsets, types and access follow from one class.
 
 Every field takes 64 bits. The annotation of a field says what it holds:
 
@@ -33,11 +33,11 @@ class Field(NamedTuple):
     """One field."""
 
     place: int           # among the 64-bit numbers
-    is_real: bool        # whether it is a float64, else an int64
-    target: Any          # the Numba type of what lies at the address; None for what is no address
+    is_real: bool        # whether it is a float64; else it is an int64
+    target: Any          # the Numba type of the numbers at the address; None for a field that is no address
 
     def type_for(self, dtype: Any) -> Any:
-        """Its type in compiled code, where numbers have that dtype; of an address an integer if that is None."""
+        """Its type in compiled code for numbers of a dtype; if that is None, addresses are integers."""
         if self.target is None or dtype is None:
             return types.float64 if self.is_real else INTEGER
         return types.CPointer(dtype if self.target is _ANY_DTYPE else self.target)
@@ -52,19 +52,19 @@ def fields_of(described: type) -> dict[str, Field]:
 
 
 def record_dtype(fields: dict[str, Field]) -> np.dtype:
-    """The NumPy dtype of such memory, whose elements have the fields as attributes."""
+    """The NumPy dtype of a record, whose elements have the fields as attributes."""
     return np.dtype((np.record, [(name, "f8" if field.is_real else "i8") for name, field in fields.items()]))
 
 
 class RecordType(types.Type):
-    """The Numba type of the address of such memory.
+    """The Numba type of the address of a record.
 
     Parameters
     ----------
     described : type
         The annotated class.
     dtype : Numba type, optional
-        Of the network's numbers: then addresses are read as pointers. Without it they are read and written as integers.
+        Of the network's numbers. With it addresses are read as pointers, else read and written as integers.
     """
 
     def __init__(self, described: type, dtype: Any = None) -> None:
@@ -72,7 +72,7 @@ class RecordType(types.Type):
         self.described, self.dtype = described, dtype
 
     def type_of(self, name: str) -> Any:
-        """The type of a field, None if there is none of that name."""
+        """The type of the field of a name, or None."""
         field = fields_of(self.described).get(name)
         return None if field is None else field.type_for(self.dtype)
 
@@ -109,7 +109,7 @@ def _write(context: Any, builder: Any, signature: Any, values: Any, name: str) -
 
 
 def record_at(described: type) -> Any:
-    """A compiled function (address, T): the memory at an address, for numbers of a type such as np.float32, or None."""
+    """The compiled function (address, T) → the record at an address, for numbers of T, such as np.float32, or None."""
     @intrinsic
     def at(typing_context: Any, address: Any, number: Any) -> Any:
         signature = RecordType(described, getattr(number, "instance_type", None))(address, number)

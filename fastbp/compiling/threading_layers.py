@@ -1,4 +1,4 @@
-"""Numba's threads: that they are started, how many a parallel region has, and the locks that a fork waits for."""
+"""Numba's threads: starting them, the number of a parallel region, and the locks that a fork waits for."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from llvmlite.binding import ffi as llvm
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
-_masks: Any = numba_threads  # its functions are there once Numba has started its threads
+_masks: Any = numba_threads  # it has its functions once Numba has started its threads
 
 
 def threading_layer() -> str:
-    """The threading layer that Numba chose, "omp", "tbb" or "workqueue"; it starts its threads if it has not."""
+    """The threading layer that Numba chose, "omp", "tbb" or "workqueue"; starts its threads if necessary."""
     try:
         return numba.threading_layer()
     except ValueError:  # not started
@@ -21,21 +21,21 @@ def threading_layer() -> str:
 
 
 def get_mask() -> int:
-    """How many threads the calling thread's parallel regions have, once `threading_layer` was called.
+    """The number of threads of the calling thread's parallel regions, once `threading_layer` was called.
 
-    It is what numba.get_num_threads() gives. That takes a lock which forked processes share: the third child that was
+    numba.get_num_threads() gives the same, but takes a lock that forked processes share: the third child that was
     killed in a loop of such calls left it locked for ever (Numba 0.68).
     """
     return int(_masks._get_num_threads())
 
 
 def set_mask(threads: int) -> None:
-    """Give the calling thread's parallel regions so many threads, without the lock of numba.set_num_threads()."""
+    """Set the number of threads of the calling thread's parallel regions, without the lock of set_num_threads()."""
     _masks._set_num_threads(threads)
 
 
 def hold_compiler_locks() -> None:
-    """Wait until no other thread compiles, and let none begin."""
+    """Wait until no other thread compiles, and prevent them from beginning."""
     global_compiler_lock.acquire()
     llvm.lib._lock.__enter__()
 

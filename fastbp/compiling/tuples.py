@@ -1,4 +1,4 @@
-"""Tuples in compiled code, whose lengths are known when it is compiled: loops over them are written out."""
+"""Tuples in compiled code, whose lengths are constants: loops over them are unrolled."""
 
 from collections.abc import Callable
 from typing import Any
