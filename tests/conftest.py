@@ -2,9 +2,7 @@
 
 import shutil
 import signal
-import sys
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from tolerances import SIMULATED
@@ -23,30 +21,11 @@ settings.register_profile("fastbp", deadline=None, derandomize=True, max_example
                           suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("full", parent=settings.get_profile("fastbp"), derandomize=False, max_examples=300,
                           print_blob=True)
-# In the simulator a launch takes 10 ms and more, most of it handing Python from thread to thread.
-settings.register_profile("simulator", parent=settings.get_profile("fastbp"), max_examples=4)
+# In the simulator a launch takes some milliseconds.
+settings.register_profile("simulator", parent=settings.get_profile("fastbp"), max_examples=8)
 settings.register_profile("full simulator", parent=settings.get_profile("full"), max_examples=30)
 if SIMULATED:
-    from numba.cuda.simulator import kernelapi
-    from numba.cuda.simulator.cudadrv import devicearray
-
-    sys.setswitchinterval(2e-5)
-
-    def shared_array(shared, shape, dtype, alignment=None):
-        """The block's array of the line that asks. The simulator's own may give two threads that ask at once an array
-        each (numba-cuda 0.30). It begins with NaN, as a GPU's begins with anything."""
-        line = sys._getframe(1)
-        return shared._allocations.setdefault((line.f_code, line.f_lineno), np.full(shape, np.nan, dtype))
-
-    def attribute(array, name):
-        """What the simulator's arrays hand on to NumPy's, if arrays on a GPU have it too."""
-        if name not in {"dtype", "ndim", "size", "strides", "flags", "squeeze"}:
-            raise AttributeError(f"arrays on a GPU have no attribute {name!r}")
-        return getattr(array._ary, name)
-
-    kernelapi.FakeCUDAShared.array, devicearray.FakeCUDAArray.__getattr__ = shared_array, attribute
-    for name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "pow", "lt", "le", "gt", "ge"):
-        delattr(devicearray.FakeCUDAArray, f"__{name}__")
+    import simulator  # noqa: F401  (it changes Numba's)
 
 
 def pytest_addoption(parser):
@@ -60,17 +39,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """In the short run, leave out what is marked full, and in the simulator what shows no parameter's value anew."""
-    if config.getoption("full"):
-        return
-    seen = set()
     for item in items:
-        left_out = item.get_closest_marker("full")
-        if SIMULATED and item.get_closest_marker("cuda") and hasattr(item, "callspec"):
-            values = {(item.function, name, repr(value)) for name, value in item.callspec.params.items()}
-            left_out = left_out or values <= seen
-            seen |= values
-        if left_out:
+        if item.get_closest_marker("full") and not config.getoption("full"):
             item.add_marker(pytest.mark.skip(reason="only with --full"))
 
 

@@ -30,17 +30,14 @@ CUDA = [pytest.param("cuda", marks=CUDA_MARKS)] if _cuda_runs() else []
 BACKENDS = [*CPU_BACKENDS, *CUDA]
 
 
-def on_backends(cases, simulated, on_processor=CPU_BACKENDS, simulated_in_full=()):
-    """(*case, backend) of all cases and backends; in the simulator, smaller or fewer, and some only with --full."""
+def on_backends(cases, simulated, on_processor=CPU_BACKENDS):
+    """(*case, backend) of every case and backend; in the simulator, of smaller or fewer cases."""
     def rows(cases):
         return [case if isinstance(case, tuple) else (case,) for case in cases]
 
-    on_gpu = [(cases, [])]
-    if SIMULATED:
-        on_gpu = [(simulated, []), (simulated_in_full, [pytest.mark.full])]
     return [*(pytest.param(*case, backend) for case in rows(cases) for backend in on_processor),
-            *(pytest.param(*case, *cuda.values, marks=[*cuda.marks, *marks]) for some, marks in on_gpu
-              for case in rows(some) for cuda in CUDA)]
+            *(pytest.param(*case, *cuda.values, marks=cuda.marks) for case in rows(simulated if SIMULATED else cases)
+              for cuda in CUDA)]
 
 
 #: E and gradients of up to about a thousand samples, summed in another order or computed in float64.
