@@ -10,7 +10,6 @@ SMALL = [Workload("classes", (3, 5, 4), "relu", "softmax_cross_entropy", 4, "ada
          Workload("quantities", (2, 6, 3, 1), "tanh", "squared_error", 1, "sgd", 8)]
 
 
-
 def test_workloads_are_those_of_the_design():
     classes, values = "softmax_cross_entropy", "squared_error"
     assert {workload.name: (workload.widths, workload.activation, workload.loss, workload.batch_size,

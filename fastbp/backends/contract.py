@@ -25,6 +25,7 @@ class Extras(NamedTuple):
     rates_address: int  # of the rates of the layers k = 0 … L, (L+1,) float64
     key: int            # of the epoch; see `dropout.epoch_key`
 
+
 class Batch(NamedTuple):
     """The samples order[start:stop]."""
 
@@ -109,6 +110,7 @@ class Backend(Protocol):
               threads: int) -> int:
         """Run the loop over batches and epochs of a `training_loop.Training`, up to its `Limits`; made by
         `training_loop`."""
+
 
 def predict_by(propagate: Callable[..., Any]) -> Callable[..., None]:
     """The `predict` of a backend, by its `propagate`."""

@@ -38,6 +38,7 @@ class Record:
         self.by_name[self.name] = self
         _MADE[type(self), self.given] = self
 
+
 #: Users' records by the arguments that made them, for unpickling.
 _MADE: dict[Any, Any] = {}
 

@@ -11,7 +11,7 @@ import numpy as np
 from .. import threads
 from ..checks.arguments import require_number
 from ..schedules import Schedule, as_schedule
-from .rules import Rule
+from .rules import DESCENT, Rule
 from .updates import OptimizerSpec, OptimizerState, spec_of, update
 
 
@@ -25,7 +25,6 @@ class Optimizer:
     learning_rate: float | Schedule = 0.001
     weight_decay: float = field(default=0.0, kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
-
 
     def __post_init__(self) -> None:
         as_schedule(self.learning_rate)
@@ -49,7 +48,7 @@ class Optimizer:
 
     def _is_plain(self) -> bool:
         """Whether an update is θ ← θ - γ g and nothing else."""
-        return False
+        return self.rule is DESCENT and self.coupled_decay == 0.0 and self.clip_norm is None
 
     def spec(self, dtype: np.dtype) -> OptimizerSpec:
         """The settings as compiled code sees them, for theta of a dtype."""

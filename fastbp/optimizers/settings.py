@@ -50,9 +50,6 @@ class SGD(Optimizer):
     def rule(self) -> Rule:
         return MOMENTUM if self.momentum > 0.0 else DESCENT
 
-    def _is_plain(self) -> bool:
-        return self.momentum == 0.0 and self.weight_decay == 0.0 and self.clip_norm is None
-
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
@@ -83,8 +80,25 @@ class RMSprop(Optimizer):
         require_number("decay", self.decay, at_least=0.0, below=1.0)
         require_number("epsilon", self.epsilon, above=0.0)
 
+
 @dataclass(frozen=True)
-class Adam(Optimizer):
+class _AdaptiveMoments(Optimizer):
+    """The settings of optimizers that keep m and s; their learning rates differ."""
+
+    learning_rate: float | Schedule = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("beta1", self.beta1, at_least=0.0, below=1.0)
+        require_number("beta2", self.beta2, at_least=0.0, below=1.0)
+        require_number("epsilon", self.epsilon, above=0.0)
+
+
+@dataclass(frozen=True)
+class Adam(_AdaptiveMoments):
     """g ← g + λθ;  m ← β₁m + (1 - β₁)g;  s ← β₂s + (1 - β₂)g²;  θ ← θ - γ m̂ / (√ŝ + ε), Kingma & Ba (2015).
 
     m̂ = m / (1 - β₁ᵗ) and ŝ = s / (1 - β₂ᵗ) at the t-th update, t = 1, 2, …
@@ -106,19 +120,9 @@ class Adam(Optimizer):
         θ ← θ - γ m̂ / ((√s + ε̂) / √(1 - β₂ᵗ)). scikit-learn and Keras do so, PyTorch and optax do not.
     """
 
-    learning_rate: float | Schedule = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
     epsilon_hat: bool = field(default=False, kw_only=True)
 
     rule = ADAM
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_number("beta1", self.beta1, at_least=0.0, below=1.0)
-        require_number("beta2", self.beta2, at_least=0.0, below=1.0)
-        require_number("epsilon", self.epsilon, above=0.0)
 
     @property
     def decoupled_decay(self) -> float:
@@ -150,7 +154,7 @@ class AdamW(Adam):
 
 
 @dataclass(frozen=True)
-class Nadam(Optimizer):
+class Nadam(_AdaptiveMoments):
     """Adam with Nesterov's momentum: θ ← θ - γ ((1 - μ_t) g / (1 - Π_t) + μ_{t+1} m / (1 - Π_{t+1})) / (√ŝ + ε) [1]_.
 
     g, m and s are those of `Adam`; μ_t = β₁ (1 - ½ · 0.96^(t ψ)), and Π_t = μ_1 ⋯ μ_t.
@@ -168,18 +172,12 @@ class Nadam(Optimizer):
     """
 
     learning_rate: float | Schedule = 0.002
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
     momentum_decay: float = 0.004
 
     rule = NADAM
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_number("beta1", self.beta1, at_least=0.0, below=1.0)
-        require_number("beta2", self.beta2, at_least=0.0, below=1.0)
-        require_number("epsilon", self.epsilon, above=0.0)
         require_number("momentum_decay", self.momentum_decay, at_least=0.0)
 
 
