@@ -332,8 +332,8 @@ class Network:
         """
         samples = self.checked_samples(X, d, sample_weight)
         E0: np.ndarray = self._backend.memory.empty(samples.X.shape, self._dtype, X)
-        no_grad, no_Y, _, nobody = self._no_results
-        self._in_slices(2, self._propagate, samples, Wanted(no_grad, no_Y, E0, nobody))
+        no_grad, no_Y, _, no_norms = self._no_results
+        self._in_slices(2, self._propagate, samples, Wanted(no_grad, no_Y, E0, no_norms))
         return E0
 
     def step(self, learning_rate: float) -> None:

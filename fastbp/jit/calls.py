@@ -19,27 +19,26 @@ from ..formulas.updates import adam_coefficients
 from ..layout import Layout, keeping
 from ..optimizers.rules import ADAM, rounded
 from ..optimizers.updates import changes_of, not_finite_after, subtract
-from .arguments import BUSY as BUSY
 from .arguments import (
+    BUSY,
     DIGEST,
     ENTRY,
     HEADER_SIZE,
     ITEMSIZE,
     KEY,
+    NOT_FINITE,
+    OK,
     SELF,
     STAMP,
     TAKES_LABELS,
+    WRONG_SIZE,
+    WRONG_WORKSPACE,
     checked_address,
     header_of,
     labels_of,
     status_of_targets,
     targets_of,
 )
-from .arguments import NOT_FINITE as NOT_FINITE
-from .arguments import OK as OK
-from .arguments import WRONG_SIZE as WRONG_SIZE
-from .arguments import WRONG_TARGET as WRONG_TARGET
-from .arguments import WRONG_WORKSPACE as WRONG_WORKSPACE
 from .constants import refuse_constants
 
 _STAMP = int(package_digest()[:15], 16)
@@ -111,9 +110,8 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
         raise ValueError("layout: expected net.layout as it is, found one that was changed, or that came from another "
                          "process without being pickled as a whole")
     require_whole("max_batch", max_batch, at_least=1)
-    dtype = _dtype_of(layout)
-    workspaces = [tiled.workspace(layout, dtype, max_batch, 1)
-             for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
+    workspaces = [tiled.workspace(layout, _dtype_of(layout), max_batch, 1)
+                  for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
     entries = [Entry() for _ in workspaces]
     rows = np.zeros((len(workspaces), HEADER_SIZE + len(workspaces[0])), np.int64)
     header = {STAMP: _STAMP, DIGEST: layout.digest, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels}
