@@ -71,9 +71,10 @@ class Backend(Protocol):
     def nbytes(self, work: Any) -> int:
         """The bytes of a workspace."""
 
-    def specialised(self, work: Any, widths: tuple[int, ...], activations: tuple[str, ...], loss: str,
+    def specialised(self, work: Any, optimizer: Any, widths: tuple[int, ...], activations: tuple[str, ...], loss: str,
                     dtype: np.dtype, batch_size: int, steps: int) -> Any:
-        """The workspace, with whatever is worth compiling for that many plain steps of this very network."""
+        """The workspace, with what updates by this optimizer need, and with whatever is worth compiling for that many
+        plain steps of this very network."""
 
     def propagate(self, theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: Any,
                   threads: int) -> tuple[float, int]:

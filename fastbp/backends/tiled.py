@@ -7,7 +7,8 @@ through the network in panels, one vector wide, unit after unit. A batch takes t
    rows of X transposed into panels; a_k = W_k h_{k-1} + b_k; h_k = g_k(a_k); E, e_L = ∇_y E;
    δ_k = e_k ⊙ g'_k(a_k); e_{k-1} = W_kᵀ δ_k.                                                     `tiles.panels`
 2. Threads share the tiles of ∂E/∂W = Σ_s δ h_{k-1}ᵀ. Each tile sums over all samples in registers, one after another
-   or, in small networks, panel after panel. Its sum is added once, to the gradient or directly to W. `tiles.gradients`
+   or, in small networks, panel after panel. Its sum is added once, to the gradient or directly to W, or becomes the
+   update of its parameters by the optimizer's formula.                            `tiles.gradients`, `tiles.updates`
 
 Every number is summed in one order, which depends on the network and the batch alone: the result has the same bits for
 any number of threads. A batch larger than a chunk is taken chunk after chunk. Where the chunks divide about evenly
@@ -29,19 +30,23 @@ from ..formulas.elementary import is_finite, largest_number
 from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout
+from ..optimizers.updates import SMALL_SIZE, OptimizerSpec, rule_of, write_row
 from .contract import Batch, Extras, Wanted
 from .linking import linked_by_address
 from .memory import HOST
 from .tiles.crew import LEAST_USE, chunks_of
+from .tiles.gradients import sums_by_lanes
 from .tiles.job import begin_call, fields, job_at, job_in
+from .tiles.magnitude import raise_to_largest
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps, take_steps
 from .tiles.outcomes import add_one_by_one, sums_of_chunk
-from .tiles.phases import FEW, one_by_one, run_share
+from .tiles.phases import FEW, one_by_one, run_share, update_share
+from .tiles.updates import advance_bounds, bounds_after, update_block
 from .tiles.workspace import chunk as chunk
 from .tiles.workspace import lanes
 from .tiles.workspace import nbytes as nbytes
 from .tiles.workspace import workspace as workspace
-from .training_loop import Descent, training_loop
+from .training_loop import Descent, Step, training_loop
 
 #: Up to MAX_BLOCK steps of plain gradient descent are taken before θ is checked; if it is not finite, they are undone.
 #: With fewer than MIN_BLOCK steps in a row, or more than `workspace.MAX_COPIED` parameters, a copy of θ would cost more
@@ -68,11 +73,19 @@ def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
     return linked_by_address(layout, activations, loss, dtype, lanes(dtype))
 
 
-def specialised(work: np.ndarray, widths: tuple[int, ...], activations: tuple[str, ...], loss: str, dtype: np.dtype,
-                batch_size: int, steps: int) -> np.ndarray:
-    """Set the job's kernel for one-sample steps of this network, 0 if `steps` are not worth compiling it; the job."""
-    fields(work).online = (address_of(online_steps, dtype.name, widths, activations, loss)
-                           if is_worth_compiling(widths, batch_size, steps) else 0)
+def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, ...], activations: tuple[str, ...],
+                loss: str, dtype: np.dtype, batch_size: int, steps: int) -> np.ndarray:
+    """Set the job's kernels for updates by this optimizer, and for one-sample steps of this network; the job.
+
+    The latter is 0 if `steps` are not worth compiling it, the former if updates need no kernel, or the whole gradient.
+    """
+    job, rule, name = fields(work), rule_of(optimizer), dtype.name
+    job.online = (address_of(online_steps, name, widths, activations, loss)
+                  if is_worth_compiling(widths, batch_size, steps) else 0)
+    in_tiles = not optimizer.is_plain and optimizer.clip_norm == 0.0
+    job.update = address_of(update_block, rule, name) if in_tiles else 0
+    job.update_phase = address_of(update_share, name) if in_tiles else 0
+    job.advance_bounds = address_of(bounds_after, rule) if in_tiles else 0
     return work
 
 
@@ -257,9 +270,7 @@ def descend_bounded(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, t
     job.notes_largest = True
     total, correct, taken = steps.E, 0, 0
     while taken < batches:
-        for row in range(2 * slots):
-            for k in range(job.depth + 1):
-                largest[row * job.in_largest + k] = 0
+        forget_largest(job, largest, slots)
         E, batch_correct = propagate_chunk(job, batch.start + taken * count, count, team)
         change = largest_change(job, largest, batch.samples.largest, count, slots)
         # Every partial sum and every new parameter is below this; NaN compares as false.
@@ -325,18 +336,90 @@ def descend_online(theta: Any, batch: Any, batches: Any, steps: Any, job: Any) -
 
 
 @inlined
+def forget_largest(job: Any, largest: Any, slots: Any) -> None:
+    """Before phase 1 records the largest |h_k| and |δ_k|."""
+    for row in range(2 * slots):
+        for k in range(job.depth + 1):
+            largest[row * job.in_largest + k] = 0
+
+
+@inlined
+def larger(x: Any, y: Any) -> Any:
+    """The larger of two numbers; NaN if one of them is."""
+    return x if x >= y else (y if y >= x else np.nan)
+
+
+@inlined
 def largest_change(job: Any, largest: Any, largest_input: Any, count: Any, slots: Any) -> Any:
     """A bound on every |∂E/∂w|, |∂E/∂b| ≤ Σ_s |δ| max(|h|, 1), and on every part of such a sum."""
     bound, largest_h, apart = 0.0, largest_input, job.in_largest
     for k in range(1, job.depth + 1):
         largest_delta = 0.0
-        for slot in range(slots):  # a sum, because unlike a maximum it never loses NaN
-            largest_delta += np.float64(largest[(2 * slot + 1) * apart + k])
-        bound += count * largest_delta * max(1.0, largest_h)
+        for slot in range(slots):
+            largest_delta = larger(largest_delta, np.float64(largest[(2 * slot + 1) * apart + k]))
+        bound += count * largest_delta * larger(1.0, largest_h)
         largest_h = 0.0
         for slot in range(slots):
-            largest_h += np.float64(largest[2 * slot * apart + k])
+            largest_h = larger(largest_h, np.float64(largest[2 * slot * apart + k]))
     return bound
 
 
-train = training_loop("train_tiled", propagate_in_loop, descend)
+@inlined
+def measure_bounds(job: Any, bounds: Any, theta: Any, averages: Any) -> None:
+    """bounds = max |θ|, and max |average| of every average; not finite where one of the numbers is not."""
+    found = pointer_to(job.largest, theta.dtype.type)
+    for k in range(bounds.shape[0]):
+        found[0] = 0
+        values = address_in_memory(theta) if k == 0 else address_in_memory(averages[k - 1])
+        raise_to_largest(job.note_largest, pointer_to(values, theta.dtype.type), job.parameters, found)
+        bounds[k] = found[0]
+
+
+@inlined
+def leave_finite(job: Any, bounds: Any, sum_bound: Any, most: Any) -> Any:
+    """Whether a gradient below `sum_bound` leaves all sums, θ and averages finite, to which bounds are brought."""
+    decay = job.penalty * bounds[0]
+    advance_bounds(job.advance_bounds, job.factor * (sum_bound + decay), pointer_to(job.row, np.float64), bounds)
+    # NaN compares as false.
+    within = sum_bound + decay < 0.25 * most
+    for k in range(bounds.shape[0]):
+        within = within and bounds[k] < 0.25 * most
+    return within
+
+
+@subkernel
+def update_at_once(theta: Any, batch: Batch, step: Step, optimizer: Any, state: Any, extras: Extras, work: Any,
+                   threads: int) -> Any:
+    """The step of a batch of at most one chunk in phase 2 itself; see `training_loop`."""
+    job, count, bounds = job_in(work), batch.stop - batch.start, step.bounds
+    if job.update == 0 or count > job.chunk:
+        return 0.0, 0, False
+    team = threads_for(job, count, threads)
+    slots = slots_of(job, count, team)
+    begin_job(job, theta, batch, extras)
+    job.lowest, job.keeps, job.notes_largest = 1, True, True
+    job.target, job.alpha = address_in_memory(step.grad), 1.0
+    job.averages, job.row = address_in_memory(state.averages), address_in_memory(optimizer.row)
+    job.factor, job.penalty = step.factor, step.penalty
+    largest = pointer_to(job.largest, theta.dtype.type)
+    forget_largest(job, largest, slots)
+    E, correct = propagate_chunk(job, batch.start, count, team)
+    if not is_finite(E):
+        return E, correct, False
+    write_row(optimizer, state.updates[0], optimizer.row)
+    sum_bound, most = largest_change(job, largest, batch.samples.largest, count, slots), largest_number(theta[0])
+    if not (bounds[0] >= 0.0 and leave_finite(job, bounds, sum_bound, most)):
+        measure_bounds(job, bounds, theta, state.averages)  # bounds that only grow are too large after a while
+        if not leave_finite(job, bounds, sum_bound, most):
+            return E, correct, False
+    if one_by_one(job) or sums_by_lanes(job):  # the tiles are no blocks of parameters
+        add_gradient(job, team)
+        run(job.update_phase, job, team if job.parameters >= SMALL_SIZE else 1)
+    else:
+        job.updates = True
+        add_gradient(job, team)
+    state.updates[0] += 1
+    return E, correct, True
+
+
+train = training_loop("train_tiled", propagate_in_loop, descend, update_at_once)

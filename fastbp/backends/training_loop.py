@@ -24,7 +24,7 @@ RUNNING, DIVERGED, STALLED = 0, 1, 2
 
 #: The columns of Progress.counts and Progress.sums.
 EPOCH, POSITION, STEP, CORRECT, STALE = 0, 1, 2, 3, 4
-BATCH_E, EPOCH_E, BOUND, BEST = 0, 1, 2, 3
+BATCH_E, EPOCH_E, BEST = 0, 1, 2
 
 
 class Plan(NamedTuple):
@@ -52,8 +52,9 @@ class Progress(NamedTuple):
 
     order: np.ndarray    # (n,) the samples of this epoch in their order, or (0,) for the order of X
     counts: np.ndarray   # (5,) epochs done; samples, updates and correct ones in this one; epochs without progress
-    sums: np.ndarray     # (4,) E so far of this batch; the recorded loss of this epoch, times n; a bound on |θ|,
-                         # negative where none is known; the best recorded loss
+    sums: np.ndarray     # (3,) E so far of this batch; the recorded loss of this epoch, times n; the best recorded loss
+    bounds: np.ndarray   # (1 + averages,) bounds on |θ| and on each |average|; the first is negative where they
+                         # are not known
     loss: np.ndarray     # (epochs,) the recorded loss: E / n, each sample's loss as it was before its batch's update;
                          # that of epoch t at t mod epochs, because Python takes them over in time
     correct: np.ndarray  # (epochs,) the number of samples that were classified correctly, likewise
@@ -75,6 +76,15 @@ class Limits(NamedTuple):
     samples: int
 
 
+class Step(NamedTuple):
+    """A step by the gradient of a batch that a backend is to take at once; see `training_loop`."""
+
+    grad: Any        # (P,) memory for the gradient, 0 before and after
+    factor: float    # of the gradient
+    penalty: float   # α: the gradient of W_k is that of E plus α W_k
+    bounds: Any      # `Progress.bounds`
+
+
 class Descent(NamedTuple):
     """Steps θ ← θ - rate ∇E that a backend is to take at once; see `training_loop`."""
 
@@ -84,10 +94,11 @@ class Descent(NamedTuple):
     bound: float  # on |θ| when it begins
 
 
-def start_progress(samples: int, epochs: int, in_order: bool) -> Progress:
-    """The state before the first slice."""
+def start_progress(samples: int, epochs: int, averages: int, in_order: bool) -> Progress:
+    """The state before the first slice, for an optimizer with a number of averages."""
     return Progress(np.zeros(0 if in_order else samples, np.int64), np.zeros(5, np.int64),
-                    np.array([0.0, 0.0, -1.0, np.inf]), np.zeros(epochs), np.zeros(epochs, np.int64))
+                    np.array([0.0, 0.0, np.inf]), np.full(1 + averages, -1.0), np.zeros(epochs),
+                    np.zeros(epochs, np.int64))
 
 
 @inlined
@@ -107,18 +118,25 @@ def sum_of_weights(weights: Any, order: Any, start: int, stop: int) -> float:
 
 
 @subkernel
-def add_penalty(theta: Any, grad: Any, layout: Layout, alpha: float) -> float:
-    """∂E/∂W_k += α W_k for all k; returns ½ α Σ_k ‖W_k‖²."""
-    T = theta.dtype.type
-    total = 0.0
+def penalty_of(theta: Any, layout: Layout, alpha: float) -> float:
+    """½ α Σ_k ‖W_k‖²."""
+    total = theta.dtype.type(0.0)
     for k in range(1, layout.depth + 1):
         # Pointers: an index into an array might be negative for all that LLVM knows, and the loop would not vectorise.
-        W, dW, squares = pointer(theta, layout.weights[k]), pointer(grad, layout.weights[k]), T(0.0)
+        W, squares = pointer(theta, layout.weights[k]), theta.dtype.type(0.0)
         for p in range(layout.widths[k] * layout.widths[k - 1]):
             squares += W[p] * W[p]
-            dW[p] += T(alpha) * W[p]
         total += squares
     return 0.5 * alpha * total
+
+
+@subkernel
+def add_decay(theta: Any, grad: Any, layout: Layout, alpha: float) -> None:
+    """∂E/∂W_k += α W_k for all k: the gradient of `penalty_of`."""
+    for k in range(1, layout.depth + 1):
+        W, dW = pointer(theta, layout.weights[k]), pointer(grad, layout.weights[k])
+        for p in range(layout.widths[k] * layout.widths[k - 1]):
+            dW[p] += theta.dtype.type(alpha) * W[p]
 
 
 @subkernel
@@ -145,17 +163,30 @@ def never(theta: Any, layout: Layout, batch: Batch, steps: Descent, extras: Extr
     return steps.E, 0, 0, steps.bound
 
 
-def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..., Any] = never) -> Any:
+@subkernel
+def not_at_once(theta: Any, batch: Batch, step: Step, optimizer: Any, state: Any, extras: Extras, work: Any,
+                threads: int) -> Any:
+    """No step: the `update_at_once` of backends that write the gradient down; see `training_loop`."""
+    return 0.0, 0, False
+
+
+def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..., Any] = never,
+                  update_at_once: Callable[..., Any] = not_at_once) -> Any:
     """The compiled `train` of a backend, under a name of its own.
 
     It returns RUNNING; or STALLED, after an epoch; or DIVERGED. Then the loss of the batch that begins at or before
     the position, or its update, was not finite, and theta is as it was before that update.
 
-    Where the optimizer is plain gradient descent, a backend may take the step while it computes the gradient, which is
-    then not written to memory: by ``descend(theta, layout, batch, steps, extras, work, threads)``. It takes the first
-    of the steps for that batch. It may go on with the batches of that size after it, if θ stays finite. It returns the
-    E of the epoch, to which it has added the E of one batch after another, the number of correct samples, the number
-    of batches it took, and the new bound, negative if not known; or 0 batches, with θ as it was.
+    A backend may update θ while it computes the gradient, which is then not written to memory. It has two functions
+    for that, which may refuse:
+
+    ``update_at_once(theta, batch, step, optimizer, state, extras, work, threads)`` is for a whole batch. It returns the
+    batch's E, the number of correct samples, and whether it took the step; if not, θ and the averages are as they were.
+
+    ``descend(theta, layout, batch, steps, extras, work, threads)`` is for plain gradient descent. It takes the first of
+    the steps for that batch, and may go on with the batches of that size after it, if θ stays finite. It returns the E
+    of the epoch, to which it has added the E of one batch after another, the number of correct samples, the number of
+    batches it took, and the new bound on |θ|, negative if not known; or 0 batches, with θ as it was.
     """
 
     @kernel(name=name)
@@ -164,46 +195,53 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
         plan, optimizer, state, progress = training
         until_epoch, budget = limits
         n = samples.X.shape[0]
-        counts, sums = progress.counts, progress.sums
+        counts, sums, bounds = progress.counts, progress.sums, progress.bounds
         no_rows = samples.X[:0]
         wanted = Wanted(grad, no_rows, no_rows, progress.loss[:0])
-        at_once = is_plain_descent(optimizer, plan)
+        is_plain = is_plain_descent(optimizer, plan)
         while budget > 0 and counts[EPOCH] < until_epoch:
             position = counts[POSITION]
             if position == 0:
                 draw_order(progress.order, plan.sampling, plan.seed, counts[EPOCH])
             batch_start = position - position % plan.batch_size
             batch_stop = min(batch_start + plan.batch_size, n)
+            size = batch_stop - batch_start
             stop = min(position + max(1, budget // plan.chunk) * plan.chunk, batch_stop)
             correct, taken = 0, 0
             extras = Extras(plan.clip_norm, plan.drop_address, address_in_memory(plan.rates),
                             epoch_key(plan.seed, counts[EPOCH]) if plan.drop_address != 0 else 0)
-            if at_once and batch_stop - batch_start <= plan.chunk:
-                size = stop - position
+            if is_plain and size <= plan.chunk:
                 batches = min(n - position, budget) // size if has_constant_rate(
                     optimizer.schedule, state.updates[0]) else 1
                 rate = learning_rate_at(optimizer.schedule, state.updates[0]) / size
-                bound = largest_of(theta) if sums[BOUND] < 0.0 else sums[BOUND]
-                sums[EPOCH_E], correct, taken, sums[BOUND] = descend(
+                bound = largest_of(theta) if bounds[0] < 0.0 else bounds[0]
+                sums[EPOCH_E], correct, taken, bounds[0] = descend(
                     theta, layout, Batch(samples, progress.order, position, stop),
                     Descent(max(1, batches), rate, sums[EPOCH_E], bound), extras, work, threads)
                 stop += max(0, taken - 1) * size
                 state.updates[0] += taken
             if taken == 0:
-                sums[BATCH_E], correct = propagate(
-                    theta, layout, Batch(samples, progress.order, position, stop), sums[BATCH_E], wanted, extras, work,
-                    threads)
-                if stop == batch_stop:
-                    size = batch_stop - batch_start
-                    divisor = np.float64(size)
-                    if plan.by_weight:
-                        divisor = sum_of_weights(samples.weights, progress.order, batch_start, batch_stop)
-                    penalty = add_penalty(theta, grad, layout, plan.penalty) if plan.penalty > 0.0 else 0.0
+                batch, ends, at_once = Batch(samples, progress.order, position, stop), stop == batch_stop, False
+                divisor, penalty = np.float64(size), 0.0
+                if ends and plan.by_weight:
+                    divisor = sum_of_weights(samples.weights, progress.order, batch_start, batch_stop)
+                if ends and plan.penalty > 0.0:
+                    penalty = penalty_of(theta, layout, plan.penalty)
+                if ends and position == batch_start:
+                    sums[BATCH_E], correct, at_once = update_at_once(
+                        theta, batch, Step(grad, 1.0 / divisor, plan.penalty, bounds), optimizer, state, extras, work,
+                        threads)
+                if not at_once:
+                    bounds[0], E = -1.0, 0.0 if position == batch_start else sums[BATCH_E]
+                    sums[BATCH_E], correct = propagate(theta, layout, batch, E, wanted, extras, work, threads)
+                if ends and not at_once:
+                    if plan.penalty > 0.0:
+                        add_decay(theta, grad, layout, plan.penalty)
                     if not (is_finite(sums[BATCH_E]) and update(theta, grad, 1.0 / divisor, optimizer, state, threads)):
                         return DIVERGED
+                if ends:
                     share = plan.loss_share if plan.loss_share > 0.0 else size / divisor
                     sums[EPOCH_E] += (plan.loss_scale * sums[BATCH_E] + penalty) * share
-                    sums[BATCH_E], sums[BOUND] = 0.0, -1.0
                     taken = 1
             counts[CORRECT] += correct
             counts[STEP] += taken

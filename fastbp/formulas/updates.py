@@ -1,7 +1,9 @@
 """The optimizers: from the gradient g of one parameter to its change, θ ← θ - change, and what it keeps for the next.
 
-Each has two formulas. `…_coefficients(rate, t, *settings)` gives what update t = 1, 2, … has for all parameters.
+Each has three formulas. `…_coefficients(rate, t, *settings)` gives what update t = 1, 2, … has for all parameters.
 `…_change(g, theta, averages, coefficients)` gives the change of one parameter, and its averages after the update.
+`…_bound`, of the same arguments, gives the largest |change| and |averages| where |g|, |θ| and the |averages| are at
+most these; where a change grows with all of them, it is its own bound.
 """
 
 import math
@@ -50,6 +52,13 @@ def rmsprop_change(g, theta, averages, coefficients):
 
 
 @formula
+def rmsprop_bound(g, theta, averages, coefficients):
+    """√s + ε is at least ε."""
+    rate, decay, rest, epsilon = coefficients
+    return rate * g / epsilon, (decay * averages[0] + rest * g * g,)
+
+
+@formula
 def adam_coefficients(rate, t, decay_m, decay_s, epsilon, decoupled, epsilon_hat):
     """γ, γ λ, β₁, 1 - β₁, β₂, 1 - β₂, 1 / (1 - β₁ᵗ), 1 / √(1 - β₂ᵗ), and ε.
 
@@ -71,6 +80,14 @@ def adam_change(g, theta, averages, coefficients):
     s = decay_s * averages[1] + rest_s * g * g
     change = rate * (m * correction_m) / (math.sqrt(s) * correction_s + epsilon) + shrink * theta
     return change, (m, s)
+
+
+@formula
+def adam_bound(g, theta, averages, coefficients):
+    """√ŝ + ε is at least ε."""
+    rate, shrink, decay_m, rest_m, decay_s, rest_s, correction_m, _, epsilon = coefficients
+    m = decay_m * averages[0] + rest_m * g
+    return rate * (m * correction_m) / epsilon + shrink * theta, (m, decay_s * averages[1] + rest_s * g * g)
 
 
 @formula
@@ -100,6 +117,14 @@ def nadam_change(g, theta, averages, coefficients):
 
 
 @formula
+def nadam_bound(g, theta, averages, coefficients):
+    """√ŝ + ε is at least ε."""
+    rate_g, rate_m, decay_m, rest_m, decay_s, rest_s, _, epsilon = coefficients
+    m = decay_m * averages[0] + rest_m * g
+    return (rate_g * g + rate_m * m) / epsilon, (m, decay_s * averages[1] + rest_s * g * g)
+
+
+@formula
 def rprop_coefficients(rate, t, eta_minus, eta_plus, smallest_step, largest_step):
     """η⁻, η⁺, Δ_min, Δ_max."""
     return eta_minus, eta_plus, smallest_step, largest_step
@@ -115,6 +140,12 @@ def rprop_change(g, theta, averages, coefficients):
     step = min(max(step * factor, smallest), largest)
     g = T(0.0) if turn < T(0.0) else g
     return sign(g) * step, (g, step)
+
+
+@formula
+def rprop_bound(g, theta, averages, coefficients):
+    """A step is at most Δ_max, also where it was larger before."""
+    return coefficients[3], (g, coefficients[3])
 
 
 @formula

@@ -11,7 +11,7 @@ import numpy as np
 from .. import threads
 from ..checks.arguments import require_number
 from ..schedules import Schedule, as_schedule
-from .rules import DESCENT, Rule
+from .rules import DESCENT, SQUARES, Rule
 from .updates import OptimizerSpec, OptimizerState, spec_of, update
 
 
@@ -118,6 +118,19 @@ class Optimizer:
             raise ValueError(f"state: expected a number of updates of at least 0, found {state.updates[0]}")
         if any(setting != 0.0 and theta.dtype.type(setting) == 0 for setting in self._settings()):
             raise ValueError(f"optimizer: expected no settings that are 0 in {theta.dtype}, found {self!r}")
+
+
+    def require_squares(self, state: OptimizerState) -> None:
+        """Refuse averages of squares that are negative, whose root would be NaN.
+
+        Raises
+        ------
+        ValueError
+        """
+        for name, values in zip(self.rule.averages, state.averages, strict=True):
+            if name == SQUARES and values.size and values.min() < 0:
+                place = int(values.argmin())
+                raise ValueError(f"state: expected averages {name} of at least 0, found {values[place]:g} at [{place}]")
 
 
 class DivergenceError(ArithmeticError):

@@ -12,6 +12,9 @@ from ..compiling.decorators import inlined, subkernel
 from ..compiling.tuples import gathered, scattered
 from ..formulas import updates as formulas
 
+#: The symbol of an average of squares, which is never negative.
+SQUARES = "s"
+
 
 @dataclass(frozen=True, eq=False)
 class Rule:
@@ -22,17 +25,18 @@ class Rule:
     name : str
         A part of the names of compiled functions; no other rule has it.
     coefficients : formula (rate, t, *settings)
-    change : formula (g, theta, averages, coefficients)
-        Both from `formulas.updates`.
+    change, bound : formulas (g, theta, averages, coefficients)
+        All from `formulas.updates`.
     settings : tuple of str
         The attributes of the optimizer that `coefficients` takes, in its order.
     averages : tuple of str
-        The symbols of the running averages of each parameter.
+        The symbols of the running averages of each parameter; SQUARES where it is one of squares.
     """
 
     name: str
     coefficients: Any
     change: Any
+    bound: Any
     settings: tuple[str, ...] = ()
     averages: tuple[str, ...] = ()
 
@@ -45,14 +49,16 @@ class Rule:
         return len(self.coefficients.py_func(0.1, 1, *(0.5 for _ in self.settings)))
 
 
-DESCENT = Rule("descent", formulas.descent_coefficients, formulas.descent_change)
-MOMENTUM = Rule("momentum", formulas.momentum_coefficients, formulas.momentum_change, ("momentum", "nesterov"), ("v",))
-RMSPROP = Rule("rmsprop", formulas.rmsprop_coefficients, formulas.rmsprop_change, ("decay", "epsilon"), ("s",))
-ADAM = Rule("adam", formulas.adam_coefficients, formulas.adam_change,
+DESCENT = Rule("descent", formulas.descent_coefficients, formulas.descent_change, formulas.descent_change)
+MOMENTUM = Rule("momentum", formulas.momentum_coefficients, formulas.momentum_change, formulas.momentum_change,
+                ("momentum", "nesterov"), ("v",))
+RMSPROP = Rule("rmsprop", formulas.rmsprop_coefficients, formulas.rmsprop_change, formulas.rmsprop_bound,
+               ("decay", "epsilon"), ("s",))
+ADAM = Rule("adam", formulas.adam_coefficients, formulas.adam_change, formulas.adam_bound,
             ("beta1", "beta2", "epsilon", "decoupled_decay", "epsilon_hat"), ("m", "s"))
-NADAM = Rule("nadam", formulas.nadam_coefficients, formulas.nadam_change,
+NADAM = Rule("nadam", formulas.nadam_coefficients, formulas.nadam_change, formulas.nadam_bound,
              ("beta1", "beta2", "epsilon", "momentum_decay"), ("m", "s"))
-RPROP = Rule("rprop", formulas.rprop_coefficients, formulas.rprop_change,
+RPROP = Rule("rprop", formulas.rprop_coefficients, formulas.rprop_change, formulas.rprop_bound,
              ("eta_minus", "eta_plus", "smallest_step", "largest_step"), ("g", "Δ"))
 
 RULES = DESCENT, MOMENTUM, RMSPROP, ADAM, NADAM, RPROP

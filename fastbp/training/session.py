@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import threads
 from ..backends.training_loop import (
-    BOUND,
+    BATCH_E,
     EPOCH,
     POSITION,
     STALE,
@@ -74,10 +74,12 @@ class Session:
     def __init__(self, net: Network, samples: Samples, plan: Plan, optimizer: Optimizer, state: OptimizerState,
                  epochs: int, history: History | None = None) -> None:
         optimizer.require_state(state, net.theta)
+        optimizer.require_squares(state)
         self.net, self.samples, self.plan, self.epochs = net, samples, plan, epochs
         self.state = net.backend_module.memory.with_state(state)
         self.spec = optimizer.spec(net.dtype)
-        self.progress = start_progress(len(samples.X), min(epochs, MOST_EPOCHS), in_order=plan.sampling == IN_ORDER)
+        self.progress = start_progress(len(samples.X), min(epochs, MOST_EPOCHS), len(state.averages),
+                                       in_order=plan.sampling == IN_ORDER)
         self.history = History() if history is None else history
         self.history.optimizer_state = state
         self.pace = net.pace(("training", plan.batch_size.bit_length()), passes=3)
@@ -103,7 +105,7 @@ class Session:
                  and net.is_built_in)
         steps = self.epochs * len(self.samples.X) // plan.batch_size if plain else 0
         with net.workspace(plan.batch_size) as work:
-            yield net.backend_module.specialised(work, net.widths, net.activations, net.loss, net.dtype,
+            yield net.backend_module.specialised(work, self.spec, net.widths, net.activations, net.loss, net.dtype,
                                                  plan.batch_size, steps)
 
     def advance(self, work: Any, until: int) -> int:
@@ -139,7 +141,7 @@ class Session:
     def theta_may_have_changed(self) -> None:
         """Reset what other code may have changed: the running gradient, and the bound on |θ|."""
         self.net.zero_grad()
-        self.progress.sums[BOUND] = -1.0
+        self.progress.bounds[0] = -1.0
 
     def go_on(self) -> None:
         """Count epochs without progress from 0 again, after training has stalled."""
@@ -160,7 +162,7 @@ class Session:
         """The error for the status DIVERGED, which is also written to the history."""
         self.history.stop_reason = "diverged"
         epoch, step = self.epochs_done, int(self.progress.counts[STEP])
-        reason = "loss" if not math.isfinite(self.progress.sums[0]) else "update"
+        reason = "loss" if not math.isfinite(self.progress.sums[BATCH_E]) else "update"
         return DivergenceError(
             f"the {reason} is not finite in epoch {epoch}, step {step} (both counted from 0); the last finite "
             f"parameters are in place. Try a smaller learning rate, clip_norm, or standardised inputs", epoch, step,

@@ -11,7 +11,8 @@ Some functions are compiled once for a dtype and called by address. With loops i
 - `sums`: Σ_s δ of single units; `clipping`: norms of samples' gradients, and δ scaled to a norm.
 
 With loops compiled by Numba: `magnitude`, the largest magnitude in a panel; `outcomes`, E of every sample;
-`phases`, the entry points of the two phases.
+`updates`, the update of a block of parameters while its gradient is in cache; `phases`, the entry points of the
+phases.
 
 The phases: `panels` takes groups of panels forward and back, and `gradients` sums up ∂E/∂W. `rows` has both for a few
 samples, and `online` one-sample steps for constant widths. `crew` shares the chunks of large batches among threads.

@@ -15,6 +15,7 @@ from ...threads import share_of
 from .lane_gradient import COLUMNS, add_lane_gradient
 from .product import add_gradient_tile
 from .sums import add_sums
+from .updates import update_at
 
 #: Tiles side by side in a block of columns use one row of δ, from the first-level cache, before the next row is taken;
 #: the h of a block, about BLOCK_SIZE numbers, come from the second level.
@@ -63,13 +64,27 @@ def share_of_tiles(job: Any, tile_rows: Any, tile_columns: Any, thread: Any, thr
     return share_of(total, thread, threads)
 
 
+@inlined
+def corner(tile: Any, units: Any, high: Any, wide: Any, block: Any, tile_columns: Any) -> Any:
+    """The first row of a tile of a layer, how many rows it has, and its first column.
+
+    Tiles are counted row after row within blocks of columns.
+    """
+    first = tile // (high * block) * block
+    here, place = min(block, wide - first), tile - first * high
+    row = place // here
+    i = units * row // high
+    return i, units * (row + 1) // high - i, (first + place % here) * tile_columns
+
+
 @subkernel
 def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
-    """target += alpha ∂E/∂W and alpha ∂E/∂b of a chunk, in a thread's share of the tiles.
+    """target += alpha ∂E/∂W and alpha ∂E/∂b of a chunk, in a thread's share of the tiles; or the update of each tile.
 
     Tiles are two vectors wide.
     """
     width, target, count = job.lanes, job.target, job.count
+    sums = pointer(job.sums, thread * job.in_sums)
     begin, end = share_of_tiles(job, job.tile_rows, 2 * width, thread, threads)
     place = 0
     for k in range(1, job.depth + 1):
@@ -77,19 +92,23 @@ def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
         high, wide = tiles_of_layer(job, k, job.tile_rows, 2 * width)
         block = max(1, min(BLOCK_SIZE // (2 * width * count), (wide + threads - 1) // threads))
         for tile in range(max(begin - place, 0), min(end - place, high * wide)):
-            first = tile // (high * block) * block
-            here = min(block, wide - first)
-            row, column = (tile - first * high) // here, (first + (tile - first * high) % here) * 2 * width
-            i = units * row // high
-            rows, columns = units * (row + 1) // high - i, min(2 * width, inputs - column)
+            i, rows, column = corner(tile, units, high, wide, block, 2 * width)
+            columns = min(2 * width, inputs - column)
             delta = pointer(job.delta, (job.units[k] + i) * width)
             h = pointer(job.h_rows, (job.places[k - 1] + column) // width * job.in_block)
-            add_gradient_tile(job.gradient_2 if columns > width else job.gradient_1, rows, columns, alpha,
-                              pointer(target, job.weights_at[k] + i * inputs + column), inputs, delta, job.in_delta, h,
-                              job.in_block, count)
+            W, b = job.weights_at[k] + i * inputs + column, job.biases_at[k] + i
+            at, in_row = (sums, 2 * width) if job.updates else (pointer(target, W), inputs)
+            add_gradient_tile(job.gradient_2 if columns > width else job.gradient_1, rows, columns, alpha, at, in_row,
+                              delta, job.in_delta, h, job.in_block, count)
+            if job.updates:
+                next_i, _, next_column = corner(min(tile + 1, high * wide - 1), units, high, wide, block, 2 * width)
+                update_at(job, W, sums, rows, columns, inputs, 2 * width, job.penalty,
+                          (next_i - i) * inputs + next_column - column)
             if column == 0:
-                add_sums(job.add_row_sums, pointer(target, job.biases_at[k] + i), alpha, delta, rows, job.in_delta,
-                         count)
+                add_sums(job.add_row_sums, sums if job.updates else pointer(target, b), alpha, delta, rows,
+                         job.in_delta, count)
+                if job.updates:
+                    update_at(job, b, sums, 1, rows, 0, 0, 0.0, 0)
         place += high * wide
 
 

@@ -52,6 +52,11 @@ class Call:
     behind: bool         # whether the step of W_1 is deferred to the next sample's forward pass: see `rows`
     target: Numbers      # what phase 2 adds to: the gradient, or theta
     alpha: float         # the factor of ∂E/∂θ in what it adds
+    updates: bool        # whether it updates theta by `update` instead, each tile at once; see `updates.update_block`
+    averages: Numbers    # (averages, P) of the optimizer
+    factor: float        # of the gradient, and of α θ_W
+    penalty: float       # α: the gradient of W_k is that of E plus α W_k
+    row: Reals           # the coefficients of the update, then λ
 
 
 class Job(Call):
@@ -92,6 +97,7 @@ class Job(Call):
     a_panel: Numbers      # a_L and h_L of a few samples that otherwise go one by one
     h_panel: Numbers
     delta_rows: Numbers   # their δ_k
+    sums: Numbers         # a tile of the gradient for each thread, in_sums apart
     scratch: Numbers      # for `online`
     before: Numbers       # memory for θ before a block of steps, or 0
 
@@ -114,6 +120,9 @@ class Job(Call):
     propagate_phase: Code
     gradient_phase: Code
     online: Code          # one-sample steps for this list of widths, or 0
+    update: Code          # of a block of parameters, by the optimizer's rule, or 0
+    update_phase: Code
+    advance_bounds: Code
 
     # Sizes.
     chunk: int
@@ -133,6 +142,7 @@ class Job(Call):
     in_delta: int
     in_block: int
     in_row: int
+    in_sums: int
 
     # Where threads may take whole chunks, see `tiles.crew`; else 0.
     crew: Integers        # a job for each of crew_size threads, in_crew apart
@@ -153,6 +163,9 @@ JOB_SIZE, CALL_SIZE = len(FIELDS), len(fields_of(Call))
 _DTYPE, _OF_CREW = record_dtype(FIELDS), ("crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial",
                                           "chunks_phase", "partials_phase")
 
+#: What `tiled.specialised` sets for a training.
+_SPECIALISED = "online", "update", "update_phase", "advance_bounds"
+
 
 def fields(work: np.ndarray) -> Job:
     """The fields of the job at the beginning of a vector, to be read and written in Python."""
@@ -160,8 +173,8 @@ def fields(work: np.ndarray) -> Job:
 
 
 def make_job(**given: int) -> np.ndarray:
-    """A job for a workspace: every field of `Job` but those of `Call`, of a crew, and `online`, which are 0."""
-    zero = {*Call.__annotations__, *_OF_CREW, "online"}
+    """A job for a workspace: every field of `Job` but those of `Call`, of a crew and of `_SPECIALISED`, which are 0."""
+    zero = {*Call.__annotations__, *_OF_CREW, *_SPECIALISED}
     if set(given) != set(FIELDS) - zero:
         raise TypeError(f"make_job: {set(given) ^ (set(FIELDS) - zero)}: missing, or no field that is set here")
     work = np.zeros(JOB_SIZE, np.int64)
@@ -192,7 +205,7 @@ def begin_call(job: Any, theta: Any, X: Any) -> None:
     job.labels, job.targets, job.weights, job.order = 0, 0, 0, 0
     job.Y, job.E0, job.norms, job.clip_norm = 0, 0, 0, 0.0
     job.drop_units, job.lowest, job.keeps = 0, job.depth + 1, False
-    job.notes_largest, job.jacobian, job.behind = False, False, False
+    job.notes_largest, job.jacobian, job.behind, job.updates = False, False, False, False
 
 
 class Slot(NamedTuple):

@@ -1,16 +1,17 @@
-"""The two phases of a job as functions that are called by address: (job, thread, threads)."""
+"""The phases of a job as functions that are called by address: (job, thread, threads)."""
 
 from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import INTEGER, invoke
+from ...compiling.addresses import INTEGER, invoke, pointer
 from ...compiling.decorators import inlined
 from ...threads import share_of
 from .gradients import add_lane_tiles, add_tiles, sums_by_lanes
 from .job import job_type, slot_of
 from .panels import propagate_group
 from .rows import add_outer_products, propagate_rows
+from .updates import update_at
 
 #: Up to FEW samples go through the network one by one.
 FEW = 4
@@ -64,5 +65,17 @@ def gradient_share(dtype: str) -> Any:
             add_lane_tiles(job, alpha, thread, threads)
         else:
             add_tiles(job, alpha, thread, threads)
+
+    return share, phase_arguments(dtype)
+
+
+def update_share(dtype: str) -> Any:
+    """The function that updates a thread's share of theta by the gradient in memory, after phase 2."""
+    def share(job: Any, thread: int, threads: int) -> None:
+        for k in range(1, job.depth + 1):
+            for first, size, penalty in ((job.weights_at[k], job.widths[k] * job.widths[k - 1], job.penalty),
+                                         (job.biases_at[k], job.widths[k], 0.0)):
+                begin, end = share_of(size, thread, threads)
+                update_at(job, first + begin, pointer(job.target, first + begin), 1, end - begin, 0, 0, penalty, 0)
 
     return share, phase_arguments(dtype)

@@ -130,6 +130,7 @@ def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tup
     line, in_rows, in_largest = 64 // itemsize, _apart(2 * width, 8), _apart(depth + 1, 32 // itemsize)
     in_panel, in_error = _apart(in_row * width, line), _apart(widest * width, line)
     in_target, in_outcome = _apart(-(-outputs // width) * width * width, line), _apart(OUTCOME_ROWS * width, line)
+    in_sums = _apart(host().tile_rows * 2 * width, line)
     row_cost, lane_cost = costs(layout.widths, width)
     by_lanes = resident and lanes_cost_less(panels, row_cost, lane_cost)  # then h of every panel has memory of its own
     scratch = scratch_size(layout.widths) if layout.size <= MAX_PARAMETERS else 0
@@ -137,7 +138,7 @@ def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tup
     sizes = {"scratch": scratch, "a": slots * in_panel, "h": h_panels * in_panel, "e": slots * in_error,
              "d": slots * in_target, "outcome": slots * in_outcome, "delta": panels * units * width,
              "h_rows": places[-2] * count, "a_panel": outputs * width, "h_panel": outputs * width,
-             "delta_rows": width * in_row}
+             "delta_rows": width * in_row, "sums": threads * in_sums}
     numbers, places_in_memory = _shared(sizes, dtype)
     integers = aligned_zeros(slots * in_rows + width, np.dtype(np.int64))
     integers[slots * in_rows :] = np.arange(width) * width
@@ -169,7 +170,8 @@ def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tup
         chunk=count, lanes=width, tile_rows=host().tile_rows, lane_rows=lane_rows(),
         row_cost=row_cost if by_lanes else 0, lane_cost=lane_cost, group=group if resident else 0,
         in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
-        in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=count * width, in_row=in_row)
+        in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=count * width, in_row=in_row,
+        in_sums=in_sums)
     memory = numbers, integers, largest, squares, E, correct, before, by_layer
     return keeping(work, *memory), sum(array.nbytes for array in memory)
 
