@@ -27,10 +27,7 @@ from .functions.activations import Activation, checked_activations
 from .functions.losses import Loss, loss_named
 from .layout import Views, bias_vector, make_layout, weight_matrix
 from .optimizers.optimizer import DivergenceError
-from .optimizers.settings import SGD
-from .optimizers.updates import OptimizerSpec, OptimizerState
 from .pace import Pace, paces_of
-from .schedules import LEARNING_RATE
 
 
 class Network:
@@ -66,7 +63,6 @@ class Network:
         """Set what is not pickled: the backend, the layout, the paces, and arrays for results that are not wanted."""
         self._backend_name, self._backend = backend_named(backend)
         self._layout, self._is_linked = make_layout(self._widths), False
-        self._descent: tuple[OptimizerSpec, OptimizerState] | None = None
         self._paces = paces_of(self._backend_name, self._dtype.name, self._widths)
         self._no_results = Wanted(no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
                                   no_rows(self._dtype, self._widths[0]), NO_NORMS)
@@ -260,10 +256,45 @@ class Network:
         E : float
             Σ_s w_s L_s, whether gradients are clipped or not.
         """
+        if sample_weight is None and clip_norm is None:
+            E = self._accumulate_few(X, d)
+            if E is not None:
+                return E
         C = checked_clip_norm("clip_norm", clip_norm)
         extras = Extras(C, 0, 0, 0) if C else NO_EXTRAS
         samples = self.checked_samples(X, d, sample_weight)
         return self._in_slices(3, self._propagate, samples, self._for_gradient(), extras)[0]
+
+    def _accumulate_few(self, X: Any, d: Any) -> float | None:
+        """`accumulate_gradient` of a few samples, checked and computed in one compiled call.
+
+        None if it has to be done in another way, or refused: if there are many samples, or arrays are not as kernels
+        take them.
+        """
+        add, dtype, widths = self._backend.add_small_gradient, self._dtype, self._widths
+        if (add is None or type(X) is not np.ndarray or type(d) is not np.ndarray or X.dtype != dtype or X.ndim != 2
+                or not X.flags.carray or not d.flags.carray):
+            return None
+        n, shape = len(X), d.shape
+        operations = 6 * self._layout.size * n
+        if X.shape[1] != widths[0] or not 0 < operations < threads.SMALL_CALL or d.ndim not in (1, 2) or shape[0] != n:
+            return None
+        if len(shape) == 1 and self._loss.targets == "classes":
+            if d.dtype != np.int64:
+                return None
+        else:
+            if self._loss.targets != "values" or d.dtype != dtype or d.size != n * widths[-1]:
+                return None
+            d = d.reshape(n, widths[-1])
+        if not self._is_linked:
+            self._link()
+        threads.threading_layer()  # started before a kernel that may use it
+        idle = self._shelf.take(n)
+        try:
+            E, found = add(self._theta, X, d, self._grad, idle.work)
+        finally:
+            self._shelf.idle.append(idle)
+        return E if found else None
 
     def accumulate_samples(self, samples: Samples) -> float:
         """Add ∇E of samples that were checked before to the running gradient, and return E."""
@@ -351,12 +382,7 @@ class Network:
         """
         rate = require_number("learning_rate", learning_rate, at_least=0.0)
         self.require_writeable()
-        if self._descent is None:  # made once: that takes four times as long as a step of a small network
-            self._descent = SGD(rate).spec(self._dtype), SGD(rate).start(self._theta)
-        spec, state = self._descent
-        spec.schedule[LEARNING_RATE] = rate
-        threads.threading_layer()  # started before a kernel that may use it
-        if not self._backend.memory.update(self._theta, self._grad, spec, state):
+        if not self._backend.memory.descend(self._theta, self._grad, rate):
             raise DivergenceError("the gradient is not finite; theta is left as it was. zero_grad() and a smaller "
                                   "learning rate, or clipping, start again")
 
@@ -426,7 +452,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """All attributes but those that `_prepare` sets; None for a gradient of zero, as training leaves it."""
-        prepared = ("_backend", "_layout", "_is_linked", "_descent", "_paces", "_shelf", "_no_results")
+        prepared = ("_backend", "_layout", "_is_linked", "_paces", "_shelf", "_no_results")
         state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         theta, grad = map(self._backend.memory.to_host, (self._theta, self._grad))
         return state | {"_theta": theta, "_grad": grad if grad.any() else None}

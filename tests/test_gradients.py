@@ -12,7 +12,7 @@ import pytest
 from tolerances import BACKENDS, CENTRAL_DIFFERENCES, DTYPES, ROUNDING, assert_close, on_backends, on_host
 
 from fastbp import MLP, threads
-from fastbp.backends import contract
+from fastbp.backends import contract, tiled
 from fastbp.functions.activations import ACTIVATIONS
 from fastbp.functions.losses import LOSSES
 from fastbp.pace import Pace
@@ -156,6 +156,70 @@ def test_slices_of_a_call_do_not_change_a_bit(backend, monkeypatch):
         found.append([on_host(result).tobytes() for result in (Y, *of_batch)])
         assert len(slices) == 4 * slices_of_a_call
     assert found[0] == found[1] == found[2]
+
+
+FEW = {"labels": ((3, 4, 2), "softmax_cross_entropy", "labels"), "targets": ((3, 4, 2), "squared_error", "targets"),
+       "one target": ((3, 4, 1), "absolute_error", "targets")}
+
+
+@pytest.fixture
+def computed_at_once(monkeypatch):
+    """Whether `tiled` computed each gradient since in one call with its checks."""
+    found, add = [], tiled.add_small_gradient
+
+    def noted(*arguments):
+        results = add(*arguments)
+        found.append(results[1])
+        return results
+
+    monkeypatch.setattr(tiled, "add_small_gradient", noted)
+    return found
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", FEW)
+def test_few_samples_that_need_no_conversion(case, dtype, computed_at_once):
+    """One compiled call, with the bits that the same numbers have in any other form."""
+    widths, loss, kind = FEW[case]
+    for n in (2, 3, 40):
+        inputs = naive.draw_inputs(widths, n, dtype=dtype)
+        X, d = inputs["X"], inputs[kind]
+        net = make_network(inputs["theta"], widths, ("tanh", "identity"), loss, dtype, "tiled")
+        read_only = X.copy()
+        read_only.flags.writeable = False
+        others = [(X.tolist(), d.tolist()), (np.asfortranarray(np.repeat(X, 2, 0)[::2]), d), (read_only, d),
+                  (X, np.repeat(d, 2, 0)[::2])]
+        if widths[-1] == 1:
+            others.append((X, d[:, 0]))
+        results = []
+        for given in ((X, d), *others):
+            net.grad[:] = 0.5
+            results.append((net.accumulate_gradient(*given), net.grad.tobytes()))
+        assert set(results) == {results[0]}
+        assert computed_at_once == [True] * (2 if widths[-1] == 1 else 1)
+        computed_at_once.clear()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", FEW)
+def test_few_samples_that_are_refused(case, dtype, computed_at_once):
+    widths, loss, kind = FEW[case]
+    inputs = naive.draw_inputs(widths, 3, dtype=dtype)
+    X, d = inputs["X"], inputs[kind]
+    net = make_network(inputs["theta"], widths, ("tanh", "identity"), loss, dtype, "tiled")
+    net.grad[:] = 0.5
+    before = net.grad.tobytes()
+    for name, array, wrong in (("X", X, np.nan), ("X", X, np.inf), *(
+            [("d", d, -1), ("d", d, widths[-1])] if kind == "labels" else [("d", d, np.nan), ("d", d, -np.inf)])):
+        kept, array.flat[-1] = array.flat[-1], wrong
+        with pytest.raises(ValueError, match=f"^{name}: "):
+            net.accumulate_gradient(X, d)
+        array.flat[-1] = kept
+    assert computed_at_once == [False] * 4
+    for given in ((X[:, :2].copy(), d), (X[:0], d[:0]), (X, d[:2]), (X[0], d[0])):
+        with pytest.raises(ValueError, match=r"^[Xd]: "):
+            net.accumulate_gradient(*given)
+    assert net.grad.tobytes() == before
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

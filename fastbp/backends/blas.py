@@ -39,6 +39,7 @@ from .sample import (
     sum_of_squares,
     weighted_loss,
 )
+from .sample import add_small_gradient as add_small_gradient
 from .sample import linked as linked
 from .sample import nbytes as nbytes
 from .sample import specialised as specialised

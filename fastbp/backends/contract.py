@@ -103,6 +103,11 @@ class Backend(Protocol):
             How many of these samples are classified correctly.
         """
 
+    #: None, or the compiled function (theta, X, d, grad, work) → (E, whether it was computed), for calls of fewer than
+    #: `threads.SMALL_CALL` operations. X and d have the dtypes and shapes that kernels take, d labels or targets. If
+    #: their numbers are not finite, or no labels, nothing is computed.
+    add_small_gradient: Callable[..., Any] | None
+
     def predict(self, theta: Any, layout: Layout, samples: Samples, Y: Any, start: int, stop: int, work: Any,
                 threads: int) -> None:
         """Y[start:stop] = h_L of samples without targets; called from Python."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..checks.arrays import Samples, as_inputs, as_samples
 from ..layout import aligned_copy, aligned_zeros
-from ..optimizers.updates import OptimizerState, update
+from ..optimizers.updates import OptimizerState, descend
 from .workspaces import Shelves
 
 
@@ -59,8 +59,8 @@ class Memory(Protocol):
     def write_state(self, state: OptimizerState, kept: OptimizerState) -> None:
         """Write a state from `with_state` to the one that it was made of."""
 
-    def update(self, theta: Any, grad: Any, optimizer: Any, state: OptimizerState) -> bool:
-        """θ ← θ - change(grad), then grad = 0; False, and θ as it was, where that is not finite."""
+    def descend(self, theta: Any, grad: Any, rate: float) -> bool:
+        """θ ← θ - rate · grad, then grad = 0; False, and θ as it was, where that is not finite."""
 
 
 class HostMemory:
@@ -96,8 +96,8 @@ class HostMemory:
     def write_state(self, state: OptimizerState, kept: OptimizerState) -> None:
         return
 
-    def update(self, theta: Any, grad: Any, optimizer: Any, state: OptimizerState) -> bool:
-        return bool(update(theta, grad, 1.0, optimizer, state, 1))
+    def descend(self, theta: Any, grad: Any, rate: float) -> bool:
+        return bool(descend(theta, grad, rate))
 
 
 #: The memory of all backends that run on the processor.

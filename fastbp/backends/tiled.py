@@ -24,7 +24,7 @@ import numpy as np
 from numba import prange
 
 from ..checks.arrays import Samples
-from ..compiling.addresses import address_in_memory, address_of, pointer_to
+from ..compiling.addresses import address_in_memory, address_of, pointer, pointer_to
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..formulas.elementary import is_finite, largest_number
 from ..functions.activations import Activation
@@ -229,6 +229,33 @@ def propagate(theta: np.ndarray, layout: Layout, batch: Batch, E: float, wanted:
     found: tuple[float, int] = propagate_arrays(theta, X, labels, targets, weights, order, start, stop, E, grad, Y, E0,
                                                 norms, extras.clip_norm, work, threads)
     return found
+
+
+@kernel
+def add_small_gradient(theta: Any, X: Any, d: Any, grad: Any, work: Any) -> Any:
+    """E of a few samples, and whether X and d are numbers that kernels may have; if they are, grad += ∇E.
+
+    For calls so short that looking at X and d, and handing on ten arrays, would take longer than the rest.
+
+    d : labels (n,) int64, or targets (n, N_L).
+    """
+    job, n = job_in(work), X.shape[0]
+    begin_call(job, address_in_memory(theta), address_in_memory(X))
+    wrong, x, given = 0, pointer(X, 0), pointer(d, 0)
+    for p in range(n * job.inputs):
+        wrong += not is_finite(x[p])
+    if d.ndim == 1:
+        job.labels = address_in_memory(d)
+        for s in range(n):
+            wrong += not 0 <= given[s] < job.outputs
+    else:
+        job.targets = address_in_memory(d)
+        for p in range(n * job.outputs):
+            wrong += not is_finite(given[p])
+    if wrong > 0:
+        return 0.0, False
+    job.target, job.alpha, job.keeps, job.lowest = address_in_memory(grad), 1.0, True, 1
+    return propagate_job(job, 0, n, 0.0, 1)[0], True
 
 
 @kernel

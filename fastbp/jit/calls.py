@@ -18,7 +18,7 @@ from ..formulas.elementary import is_finite
 from ..formulas.updates import adam_coefficients
 from ..layout import Layout, keeping
 from ..optimizers.rules import ADAM, rounded
-from ..optimizers.updates import changes_of, not_finite_after, subtract
+from ..optimizers.updates import changes_of, descend_at, not_finite_after, subtract
 from .arguments import (
     BUSY,
     DIGEST,
@@ -256,16 +256,7 @@ def sgd_step(theta: Any, grad: Any, learning_rate: float) -> int:
     if theta.size != grad.size:
         return WRONG_SIZE
     values, slopes = pointer_to(parameters, theta.dtype.type), pointer_to(sums, theta.dtype.type)
-    rate = theta.dtype.type(learning_rate)
-    not_finite = 0
-    for p in range(theta.size):
-        not_finite += not is_finite(values[p] - rate * slopes[p])
-    if not_finite:
-        return NOT_FINITE
-    for p in range(theta.size):
-        values[p] -= rate * slopes[p]
-        slopes[p] = 0
-    return OK
+    return OK if descend_at(values, slopes, theta.size, theta.dtype.type(learning_rate)) else NOT_FINITE
 
 
 @kernel(inline=True, at_calls=refuse_constants)

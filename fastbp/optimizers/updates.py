@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numba import prange, types
 
-from ..compiling.addresses import INTEGER, address_of, invoke, pointer_type, settings_at
+from ..compiling.addresses import INTEGER, address_of, invoke, pointer, pointer_type, settings_at
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..formulas.elementary import is_finite
 from ..schedules import learning_rate_at
@@ -78,6 +78,29 @@ def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state
         if count > 0:
             return False
     state.updates[0] += 1
+    return True
+
+
+@kernel
+def descend(theta: Any, grad: Any, rate: Any) -> bool:
+    """θ ← θ - rate · grad, then grad = 0; False, and both as they were, where that is not finite.
+
+    theta, grad : (P,); the rate is rounded to their dtype.
+    """
+    return descend_at(pointer(theta, 0), pointer(grad, 0), theta.shape[0], theta.dtype.type(rate))
+
+
+@inlined
+def descend_at(values: Any, slopes: Any, size: Any, rate: Any) -> Any:
+    """`descend` at pointers to `size` numbers."""
+    not_finite = 0
+    for p in range(size):
+        not_finite += not is_finite(values[p] - rate * slopes[p])
+    if not_finite:
+        return False
+    for p in range(size):
+        values[p] -= rate * slopes[p]
+        slopes[p] = 0
     return True
 
 

@@ -22,7 +22,8 @@ from ...checks.arrays import (
     require_features,
     require_weights_for,
 )
-from ...optimizers.updates import OptimizerSpec, OptimizerState
+from ...optimizers.settings import SGD
+from ...optimizers.updates import OptimizerState
 from ..workspaces import Shelves
 from .device import few_blocks, kernel
 from .driver import SIMULATED, DeviceArray, cuda, gpus_of
@@ -118,18 +119,14 @@ class DeviceMemory:
     def write_state(self, state: OptimizerState, kept: OptimizerState) -> None:
         kept.averages[:] = self.to_host(state.averages)
 
-    def update(self, theta: Any, grad: Any, optimizer: OptimizerSpec, state: OptimizerState) -> bool:
-        t, averages = int(state.updates[0]), cuda.to_device(state.averages)
-        rows = cuda.to_device(rows_of(optimizer, t, 1))
+    def descend(self, theta: Any, grad: Any, rate: float) -> bool:
+        optimizer, averages = SGD(rate).spec(theta.dtype), cuda.to_device(SGD(rate).start(theta).averages)
+        rows = cuda.to_device(rows_of(optimizer, 0, 1))
         control = np.zeros(CONTROLS)
         control[FACTOR] = 1.0
         seen = cuda.to_device(control)
         Update(theta.dtype, optimizer, theta.size).launch(theta, grad, averages, rows, 0, seen)
-        if seen.copy_to_host()[NOT_FINITE] != 0.0:
-            return False
-        state.updates[0] += 1
-        state.averages[:] = averages.copy_to_host()
-        return True
+        return bool(seen.copy_to_host()[NOT_FINITE] == 0.0)
 
 
 MEMORY = DeviceMemory()
