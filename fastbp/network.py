@@ -111,6 +111,15 @@ class Network:
             self._link()
         return self._layout
 
+    @property
+    def sizes(self) -> Any:
+        """The layout, whose functions may not be compiled yet."""
+        return self._layout
+
+    def pieces(self, rule: Any) -> Any:
+        """What a training by an optimizer's rule compiles; see `Backend.pieces`."""
+        return self._backend.pieces(self._layout, self._activations, self._loss, self._dtype, rule)
+
     def _link(self) -> None:
         """Compile the functions that the layout refers to, and find the shelf of its workspaces."""
         linked = self._backend.linked(self._layout, self._activations, self._loss, self._dtype)

@@ -133,7 +133,7 @@ def test_caches_of_other_versions_are_removed(capsys, tmp_path, monkeypatch, sha
     in_use = cache(base, "2" * 16, 31, 1e9)
     (base / "notes").write_text("")
     monkeypatch.setattr(warmup, "cache_folder", lambda: in_use)
-    monkeypatch.setattr(warmup, "call_everything", lambda network: None)
+    monkeypatch.setattr(warmup, "compiled", iter)
     if shared:
         monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     else:
@@ -143,6 +143,19 @@ def test_caches_of_other_versions_are_removed(capsys, tmp_path, monkeypatch, sha
     left = {new, in_use, base / "notes"} | ({old} if shared else set())
     assert set(base.iterdir()) == left
     assert len(list(new.iterdir())) == len(list(in_use.iterdir())) == 2
+
+
+@pytest.mark.parametrize("error", [OSError("no processes"), NotImplementedError("no semaphores")])
+def test_all_is_compiled_here_where_no_process_can_be_started(error, monkeypatch):
+    def refused(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(warmup, "ProcessPoolExecutor", refused)
+    monkeypatch.setenv("FASTBP_COMPILE_PROCESSES", "2")
+    seen = []
+    calls = [(seen.append, 1), (seen.append, 2), (seen.extend, (3, 4))]
+    assert list(warmup._made(calls)) == calls
+    assert seen == [1, 2, 3, 4]
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(capsys, monkeypatch):

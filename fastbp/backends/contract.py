@@ -71,6 +71,11 @@ class Backend(Protocol):
     def nbytes(self, work: Any) -> int:
         """The bytes of a workspace."""
 
+    def pieces(self, layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype,
+               rule: Any) -> Sequence[Any]:
+        """What a training with this optimizer's rule compiles beside `train`, for `compile_side_by_side`; nothing where
+        that is little."""
+
     def specialised(self, work: Any, optimizer: Any, widths: tuple[int, ...], activations: tuple[str, ...], loss: str,
                     dtype: np.dtype, batch_size: int, steps: int) -> Any:
         """The workspace, with what updates by this optimizer need, and with whatever is worth compiling for that many

@@ -37,9 +37,9 @@ def flops(dtype: np.dtype) -> float:
     return 1e12
 
 
-def chunk(layout: DeviceLayout, dtype: np.dtype) -> int:
+def chunk(layout: DeviceLayout | Layout, dtype: np.dtype) -> int:
     """The number of samples in a chunk; see `Backend.chunk`."""
-    return min(most_samples(layout), longest_chunk(flops(dtype), layout.size))
+    return min(most_samples(layout, dtype), longest_chunk(flops(dtype), layout.size))
 
 
 def nbytes(work: Propagation) -> int:
@@ -58,6 +58,11 @@ def workspace(layout: DeviceLayout, dtype: np.dtype, samples: int) -> Propagatio
 
 
 add_small_gradient = None  # launches take longer than what there would be to gain
+
+
+def pieces(*training: Any) -> tuple[()]:
+    """None: kernels for a GPU are compiled where they are launched."""
+    return ()
 
 
 def specialised(work: Propagation, *network: Any) -> Propagation:

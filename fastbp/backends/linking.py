@@ -6,20 +6,26 @@ import numpy as np
 
 from ..compiling.addresses import address_of
 from ..compiling.decorators import undisturbed
+from ..compiling.side_by_side import Piece
 from ..functions.activations import Activation, apply_panel, delta_panel
 from ..functions.losses import Loss, evaluate_panel
 from ..layout import Layout
 from .register import PROCESS, REGISTER
 
 
+def pieces_of(activations: Sequence[Activation], loss: Loss, dtype: np.dtype, lanes: int) -> list[Piece]:
+    """What `linked_by_address` compiles: the loss, and h_k = g_k(a_k) and δ_k of every activation."""
+    made_for = dtype.name, lanes
+    return [(evaluate_panel, loss, *made_for), *((make, g, *made_for) for g in activations
+                                                 for make in (apply_panel, delta_panel))]
+
+
 @undisturbed()
 def linked_by_address(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype,
                       lanes: int) -> Layout:
     """The layout with the addresses of the activations and the loss, compiled for panels of `lanes` samples."""
-    made_for = dtype.name, lanes
-    apply = [0, *(address_of(apply_panel, g, *made_for) for g in activations)]
-    delta = [0, *(address_of(delta_panel, g, *made_for) for g in activations)]
-    evaluate = address_of(evaluate_panel, loss, *made_for)
+    evaluate, *others = (address_of(*piece) for piece in pieces_of(activations, loss, dtype, lanes))
+    apply, delta = [0, *others[::2]], [0, *others[1::2]]
     linked = layout._replace(
         apply=np.array(apply), delta=np.array(delta), evaluate=evaluate, itemsize=dtype.itemsize, lanes=lanes,
         takes_labels=loss.targets == "classes", register=REGISTER)

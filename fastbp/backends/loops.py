@@ -45,6 +45,7 @@ from .sample import (
 from .sample import add_small_gradient as add_small_gradient
 from .sample import linked as linked
 from .sample import nbytes as nbytes
+from .sample import pieces as pieces
 from .sample import specialised as specialised
 from .training_loop import training_loop
 

@@ -26,11 +26,15 @@ from numba import prange
 from ..checks.arrays import Samples
 from ..compiling.addresses import address_in_memory, address_of, pointer, pointer_to
 from ..compiling.decorators import inlined, kernel, subkernel
+from ..compiling.side_by_side import Piece
 from ..formulas.elementary import is_finite, largest_number
 from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout
+from ..optimizers import updates
+from ..optimizers.rules import DESCENT, Rule
 from ..optimizers.updates import SMALL_SIZE, OptimizerSpec, rule_of, write_row
+from . import linking
 from .contract import Batch, Extras, Wanted
 from .linking import linked_by_address
 from .memory import HOST
@@ -43,7 +47,7 @@ from .tiles.outcomes import add_one_by_one, sums_of_chunk
 from .tiles.phases import FEW, one_by_one, run_share, update_share
 from .tiles.updates import advance_bounds, bounds_after, update_block
 from .tiles.workspace import chunk as chunk
-from .tiles.workspace import lanes
+from .tiles.workspace import lanes, pieces_of
 from .tiles.workspace import nbytes as nbytes
 from .tiles.workspace import workspace as workspace
 from .training_loop import Descent, Step, training_loop
@@ -73,19 +77,30 @@ def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
     return linked_by_address(layout, activations, loss, dtype, lanes(dtype))
 
 
+def pieces(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype, rule: Rule) -> list[Piece]:
+    """What a training compiles beside its loop; see `Backend.pieces`."""
+    of_updates = () if rule is DESCENT else _pieces_of_updates(rule, dtype)
+    return [*pieces_of(layout, dtype, by_lanes=False).values(),
+            *linking.pieces_of(activations, loss, dtype, lanes(dtype)), *updates.pieces_of(rule, dtype), *of_updates]
+
+
+def _pieces_of_updates(rule: Rule, dtype: np.dtype) -> list[Piece]:
+    """What updates while a tile is in cache compile."""
+    return [(update_block, rule, dtype.name), (update_share, dtype.name), (bounds_after, rule)]
+
+
 def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, ...], activations: tuple[str, ...],
                 loss: str, dtype: np.dtype, batch_size: int, steps: int) -> np.ndarray:
     """Set the job's kernels for updates by this optimizer, and for one-sample steps of this network; the job.
 
     The latter is 0 if `steps` are not worth compiling it, the former if updates need no kernel, or the whole gradient.
     """
-    job, rule, name = fields(work), rule_of(optimizer), dtype.name
-    job.online = (address_of(online_steps, name, widths, activations, loss)
+    job, rule = fields(work), rule_of(optimizer)
+    job.online = (address_of(online_steps, dtype.name, widths, activations, loss)
                   if is_worth_compiling(widths, batch_size, steps) else 0)
     in_tiles = not optimizer.is_plain and optimizer.clip_norm == 0.0
-    job.update = address_of(update_block, rule, name) if in_tiles else 0
-    job.update_phase = address_of(update_share, name) if in_tiles else 0
-    job.advance_bounds = address_of(bounds_after, rule) if in_tiles else 0
+    job.update, job.update_phase, job.advance_bounds = (
+        (address_of(*piece) for piece in _pieces_of_updates(rule, dtype)) if in_tiles else (0, 0, 0))
     return work
 
 

@@ -7,7 +7,10 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +18,7 @@ import numpy as np
 
 from ..backends import NAMES, ON_GPU, backend_named
 from ..compiling.cache import cache_folder
+from ..compiling.side_by_side import processes
 from ..functions.activations import ACTIVATIONS
 from ..functions.losses import LOSSES as BUILT_IN_LOSSES
 from ..mlp import MLP
@@ -27,8 +31,8 @@ DTYPES = ("float32", "float64")
 #: What is kept on disk; a user's losses are not.
 LOSSES = {loss.name: loss for loss in BUILT_IN_LOSSES}
 
-#: An optimizer for each rule.
-WARMED_OPTIMIZERS: tuple[Optimizer, ...] = (SGD(momentum=0.9), *(kind() for kind in OPTIMIZERS.values()))
+#: An optimizer for each rule, whose steps are 0: no network diverges.
+WARMED_OPTIMIZERS: tuple[Optimizer, ...] = (SGD(0.0, momentum=0.9), *(kind(0.0) for kind in OPTIMIZERS.values()))
 
 #: The backends whose kernels are cached on disk.
 CACHED = tuple(name for name in NAMES if name not in ON_GPU)
@@ -73,6 +77,7 @@ def add_command(commands: Any) -> None:
         description="Fill the kernel cache, so that no first call and no first training has to wait for the compiler, "
                     "in your user cache folder or in NUMBA_CACHE_DIR, under a digest of the package's source, so that "
                     "an upgrade or an edit never meets stale kernels; "
+                    "as many processes compile as FASTBP_COMPILE_PROCESSES says, by default one for each core; "
                     f"and remove caches of other versions of fastbp that are {UNUSED_DAYS} days old. What long "
                     "trainings with batches of one sample compile for their own list of widths is not in it.")
     parser.add_argument("--dtype", type=_names_of(DTYPES), default=",".join(DTYPES), metavar="NAME[,NAME…]",
@@ -94,9 +99,8 @@ def run(options: argparse.Namespace) -> str:
     before, begin = _kernels_in(folder), time.perf_counter()
     networks = networks_to_warm(options.dtype, options.backends, options.activations)
     with _progress(len(networks)) as move:
-        for network in networks:
+        for network in compiled(networks):
             move(str(network))
-            call_everything(network)
     found = {"kernels": _kernels_in(folder), "compiled": _kernels_in(folder) - before, "cache": str(folder),
              "seconds": round(time.perf_counter() - begin, 1), "removed": len(_remove_old_caches(folder))}
     if options.json:
@@ -129,25 +133,70 @@ def _output_activation(activation: str, loss: str) -> str:
     return LOSSES[loss].requires or ("identity" if activation in LOSSES[loss].refuses else activation)
 
 
+def compiled(networks: Sequence[Network]) -> Iterator[Network]:
+    """Compile what networks call, and yield each when that is done.
+
+    The loop over batches, and most of what it calls, is the same for all networks of a backend and dtype. So the first
+    of them is trained before the others, and all other calls go to several processes.
+    """
+    first = list({(network.backend, network.dtype): network for network in reversed(networks)}.values())
+    for network in first:
+        train(network, SGD(0.0))
+    calls: list[tuple[Any, ...]] = [(train, network, optimizer) for network in first for optimizer in WARMED_OPTIMIZERS]
+    calls += [(call_everything, network) for network in networks]
+    for call, network, *_ in _made(calls):
+        if call is call_everything:
+            yield network
+
+
+def _made(calls: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Make calls (function, *arguments), in several processes where they can be started; yield each when it is done."""
+    count, running = min(processes(), len(calls)), dict[Any, tuple[Any, ...]]()
+    try:
+        if count > 1:
+            with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+                running = {pool.submit(*call): call for call in calls}
+                for done in as_completed(running):
+                    done.result()
+                    yield running.pop(done)
+            return
+    except (OSError, NotImplementedError, BrokenProcessPool):
+        calls = list(running.values()) or calls
+    for function, *arguments in calls:
+        function(*arguments)
+        yield function, *arguments
+
+
+def train(network: Network, optimizer: Optimizer) -> None:
+    """Train a tiny network on batches of one sample and of several."""
+    for n in BATCHES:
+        X, d = _samples(network, n)
+        for batch_size in {1, n}:
+            _network(network, SMALL).fit(X, d, optimizer=optimizer, epochs=1, batch_size=batch_size, progress=False)
+
+
 def call_everything(network: Network) -> None:
     """Every call of the public interface that compiles something, on a tiny network, and the first on a large one."""
-    rng = np.random.default_rng(0)
     _network(network, LARGE, initializer="zeros").forward(np.zeros((1, LARGE[0]), network.dtype))
     _network(network, SMALL).forward(np.zeros((MANY, SMALL[0]), network.dtype))
+    train(network, SGD(0.0))
     for n in BATCHES:
-        X = rng.standard_normal((n, SMALL[0])).astype(network.dtype)
-        d = (np.zeros(n, np.int64) if LOSSES[network.loss].targets == "classes" else
-             np.zeros((n, SMALL[-1]), network.dtype))
+        X, d = _samples(network, n)
         net = _network(network, SMALL)
         net.forward(X)
         net.evaluate(X, d)
         net.input_gradient(X, d)
         net.accumulate_gradient(X, d)
+        net.accumulate_gradient(X, d, np.ones(n))
         net.step(0.01)
-        for optimizer in WARMED_OPTIMIZERS:
-            for batch_size in {1, n}:
-                net.fit(X, d, optimizer=optimizer, epochs=1, batch_size=batch_size, progress=False)
         net.fit(X, d, epochs=1, dropout=0.5, progress=False)
+
+
+def _samples(network: Network, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """X and d of n samples."""
+    X = np.random.default_rng(0).standard_normal((n, SMALL[0])).astype(network.dtype)
+    return X, (np.zeros(n, np.int64) if LOSSES[network.loss].targets == "classes" else
+               np.zeros((n, SMALL[-1]), network.dtype))
 
 
 def _network(network: Network, widths: tuple[int, ...], **settings: Any) -> MLP:

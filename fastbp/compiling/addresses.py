@@ -15,6 +15,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import ccallback, cgutils, compiler
+from numba.core.registry import cpu_target
+from numba.core.typing import signature
 from numba.extending import intrinsic as _intrinsic
 
 from .cache import cache_folder, kernel_cache
@@ -60,6 +62,20 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
     _KEPT.append(compiled)
     _SETTINGS[address] = settings
     return address
+
+
+def is_cached(make: Callable[..., Any], *settings: Any) -> bool:
+    """Whether the function that ``make(*settings)`` describes lies in the kernel cache, compiled for this processor.
+
+    Nothing is compiled for the answer.
+    """
+    if cache_folder() is None:
+        return False
+    function, arguments = make(*settings)
+    cache: Any = kernel_cache(named(_symbol(make.__name__, settings), function))
+    target = cpu_target.target_context
+    key = cache._index_key(signature(types.void, *arguments), target.codegen())
+    return key in cache._cache_file._load_index()
 
 
 def settings_at(address: int) -> tuple[Any, ...]:

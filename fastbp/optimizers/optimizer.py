@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import threads
 from ..checks.arguments import require_number
+from ..layout import aligned_zeros
 from ..schedules import Schedule, as_schedule
 from .rules import DESCENT, SQUARES, Rule
 from .updates import OptimizerSpec, OptimizerState, spec_of, update
@@ -50,14 +51,16 @@ class Optimizer:
         """Whether an update is θ ← θ - γ g and nothing else."""
         return self.rule is DESCENT and self.coupled_decay == 0.0 and self.clip_norm is None
 
-    def spec(self, dtype: np.dtype) -> OptimizerSpec:
-        """The settings as compiled code sees them, for theta of a dtype."""
+    def spec(self, dtype: np.dtype | None) -> OptimizerSpec:
+        """The settings as compiled code sees them, for theta of a dtype; None compiles nothing, and takes no steps."""
         return spec_of(self.rule, dtype, self._settings(), as_schedule(self.learning_rate).spec(),
                        float(self.clip_norm or 0.0), self._is_plain())
 
     def start(self, theta: np.ndarray) -> OptimizerState:
         """The state before the first update of theta."""
-        return OptimizerState(np.zeros(1, np.int64), np.zeros(self.averages_shape(theta), theta.dtype))
+        slots, size = self.averages_shape(theta)
+        averages = aligned_zeros(slots * size, theta.dtype).reshape(slots, size)
+        return OptimizerState(np.zeros(1, np.int64), averages)
 
     def averages_shape(self, theta: np.ndarray) -> tuple[int, int]:
         """The shape of the running averages in a state for theta."""

@@ -9,7 +9,7 @@ from numba import types
 
 from ..compiling.addresses import INTEGER, invoke
 from ..compiling.decorators import inlined, subkernel
-from ..compiling.tuples import gathered, scattered
+from ..compiling.tuples import gathered, numbers_at, scattered, write_numbers_at
 from ..formulas import updates as formulas
 
 #: The symbol of an average of squares, which is never negative.
@@ -43,6 +43,9 @@ class Rule:
     def __str__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rule_named, (self.name,)
+
     @functools.cached_property
     def count(self) -> int:
         """The number of coefficients."""
@@ -64,19 +67,9 @@ RPROP = Rule("rprop", formulas.rprop_coefficients, formulas.rprop_change, formul
 RULES = DESCENT, MOMENTUM, RMSPROP, ADAM, NADAM, RPROP
 
 
-@subkernel(inline=True)
-def _number_at(numbers: Any, k: int, place: Any) -> Any:
-    return numbers[k]
-
-
-@subkernel(inline=True)
-def _rounded_at(numbers: Any, k: int, like: Any) -> Any:
-    return type(like)(numbers[k])
-
-
-@subkernel(inline=True)
-def _write_number(numbers: Any, k: int, place: Any, value: Any) -> None:
-    numbers[k] = value
+def _rule_named(name: str) -> Rule:
+    """The rule of a pickle."""
+    return next(rule for rule in RULES if rule.name == name)
 
 
 def row_of(rule: Rule) -> Any:
@@ -85,10 +78,9 @@ def row_of(rule: Rule) -> Any:
     settings : those of the rule, then λ of the weight decay; row : the coefficients, then λ.
     """
     taken, written, coefficients = len(rule.settings), rule.count, rule.coefficients
-    read, write = gathered(taken, _number_at), scattered(written, _write_number)
 
     def write_row(rate: float, t: int, settings: Any, row: Any) -> None:
-        write(coefficients(rate, t, *read(settings, 0)), row, 0)
+        write_numbers_at(coefficients(rate, t, *numbers_at(settings, taken, rate)), row)
         row[written] = settings[taken]
 
     reals = types.CPointer(types.float64)
@@ -105,9 +97,10 @@ def write_numbers(address: Any, rate: Any, t: Any, settings: Any, row: Any) -> N
 def rounded(rule: Rule) -> Any:
     """The compiled function that rounds coefficients to theta's dtype: (row, theta) → a tuple of them.
 
-    row : the coefficients in float64, as an array, a pointer or a tuple; theta : one parameter.
+    row : the coefficients in float64, at a pointer or as a tuple; theta : one parameter.
     """
-    return gathered(rule.count, _rounded_at)
+    count = rule.count
+    return subkernel(lambda row, theta: numbers_at(row, count, theta), inline=True)
 
 
 def change_of(rule: Rule, average_at: Any, write_average: Any,

@@ -14,6 +14,7 @@ from numba import prange, types
 
 from ..compiling.addresses import INTEGER, address_of, invoke, pointer, pointer_type, settings_at
 from ..compiling.decorators import inlined, kernel, subkernel
+from ..compiling.side_by_side import Piece
 from ..formulas.elementary import is_finite
 from ..schedules import learning_rate_at
 from ..threads import share_of
@@ -231,12 +232,17 @@ def run_share(address: Any, part: Any, theta: Any, grad: Any, averages: Any, siz
     invoke(address, (part, theta, grad, averages, size, factor, row, not_finite, thread, threads))
 
 
-def spec_of(rule: Rule, dtype: np.dtype, settings: list[float], schedule: np.ndarray, clip_norm: float,
+def pieces_of(rule: Rule, dtype: np.dtype) -> list[Piece]:
+    """What the updates of an optimizer compile: a thread's share, and the coefficients."""
+    return [(update_share, rule, dtype.name), (row_of, rule)]
+
+
+def spec_of(rule: Rule, dtype: np.dtype | None, settings: list[float], schedule: np.ndarray, clip_norm: float,
             is_plain: bool) -> OptimizerSpec:
-    """An optimizer's settings, λ last, with the functions that are compiled from its rule."""
-    return OptimizerSpec(address_of(update_share, rule, dtype.name), address_of(row_of, rule),
-                         np.array(settings, np.float64), np.zeros(rule.count + 1), schedule, clip_norm, is_plain,
-                         np.zeros(LINE * _config.NUMBA_NUM_THREADS, np.int64))
+    """An optimizer's settings, λ last, with the functions that are compiled from its rule for a dtype; 0 if None."""
+    share, write = (0, 0) if dtype is None else (address_of(*piece) for piece in pieces_of(rule, dtype))
+    return OptimizerSpec(share, write, np.array(settings, np.float64), np.zeros(rule.count + 1), schedule, clip_norm,
+                         is_plain, np.zeros(LINE * _config.NUMBA_NUM_THREADS, np.int64))
 
 
 def rule_of(optimizer: OptimizerSpec) -> Rule:

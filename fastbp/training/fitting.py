@@ -30,7 +30,8 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
         weighted_mean: bool = False, dropout: float | Sequence[float] | None = None) -> History:
     """Train a network: for every batch S, θ moves against the mean gradient ∇E(W; S) / |S|.
 
-    Because of the division by |S|, a learning rate does not depend on the batch size.
+    Because of the division by |S|, a learning rate does not depend on the batch size. The first training of a kind
+    compiles its kernels, in a second process too unless the environment variable FASTBP_COMPILE_PROCESSES is 1.
 
     Parameters
     ----------

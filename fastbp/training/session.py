@@ -24,6 +24,7 @@ from ..backends.training_loop import (
 from ..checks.arguments import checked_rates
 from ..checks.arrays import Samples
 from ..compiling.addresses import address_of
+from ..compiling.side_by_side import compile_side_by_side
 from ..formulas.dropout import drop_panel
 from ..formulas.sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
 from ..network import Network
@@ -48,9 +49,13 @@ def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replaceme
     drop_address = address_of(drop_panel, net.dtype.name, net.layout.lanes) if by_address else 0
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
-    chunk = net.backend_module.chunk(net.layout, net.dtype)
+    chunk = net.backend_module.chunk(net.sizes, net.dtype)
     return Plan(min(batch_size, n), chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale, loss_share,
                 tolerance, patience, drop_address, rates)
+
+
+#: The kinds of trainings whose kernels were compiled, or looked for in the cache.
+_COMPILED: set[Any] = set()
 
 
 class Session:
@@ -77,14 +82,37 @@ class Session:
         optimizer.require_squares(state)
         self.net, self.samples, self.plan, self.epochs = net, samples, plan, epochs
         self.state = net.backend_module.memory.with_state(state)
-        self.spec = optimizer.spec(net.dtype)
         self.progress = start_progress(len(samples.X), min(epochs, MOST_EPOCHS), len(state.averages),
                                        in_order=plan.sampling == IN_ORDER)
+        self._compile(optimizer)
+        self.spec = optimizer.spec(net.dtype)
         self.history = History() if history is None else history
         self.history.optimizer_state = state
         self.pace = net.pace(("training", plan.batch_size.bit_length()), passes=3)
         self._begin = time.perf_counter()
         net.zero_grad()
+
+    def _compile(self, optimizer: Optimizer) -> None:
+        """Compile what a first training calls, in two processes where that is faster; once for each kind of trainings.
+
+        Otherwise each kernel is compiled when it is called.
+        """
+        net = self.net
+        kind = net.backend, net.dtype, net.activations, net.loss, optimizer.rule
+        if kind in _COMPILED or not net.is_built_in:
+            return
+        _COMPILED.add(kind)
+        pieces = net.pieces(optimizer.rule)
+        if pieces:
+            compile_side_by_side(pieces, lambda: self._take_no_step(optimizer))
+
+    def _take_no_step(self, optimizer: Optimizer) -> None:
+        """Compile the loop over batches, by a call that takes no step."""
+        threads.threading_layer()  # started before a kernel that may use it
+        net = self.net
+        training = Training(self.plan, optimizer.spec(None), self.state, self.progress)
+        net.backend_module.train(net.theta, net.grad, net.sizes, self.samples, training, Limits(0, 0),
+                                 np.zeros(1, np.int64), 1)
 
     @property
     def samples_done(self) -> int:

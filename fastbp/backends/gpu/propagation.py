@@ -63,9 +63,10 @@ class DeviceLayout:
             there(np.array(places, np.int64)) for places in (self.widths, self.units, self.rows))
 
 
-def most_samples(layout: DeviceLayout) -> int:
+def most_samples(layout: DeviceLayout | Layout, dtype: np.dtype) -> int:
     """The most samples of a chunk."""
-    sample_bytes = layout.dtype.itemsize * (2 * layout.rows[-1] + 2 * layout.widths[-1] + OUTCOME_ROWS)
+    rows, outputs = int(layout.units[-1]) + layout.depth + 1, int(layout.widths[-1])
+    sample_bytes = dtype.itemsize * (2 * rows + 2 * outputs + OUTCOME_ROWS)
     return max(1, min(MAX_CHUNK, MAX_BYTES // sample_bytes))
 
 
@@ -82,7 +83,7 @@ class Propagation:
     def __init__(self, layout: DeviceLayout, samples: int) -> None:
         dtype, rows, n_out = layout.dtype, layout.rows[-1], layout.widths[-1]
         self.layout = layout
-        self.chunk = min(samples, most_samples(layout))
+        self.chunk = min(samples, most_samples(layout, layout.dtype))
         self.stream = cuda.stream()
         self.feed = Feed(self.chunk, self.stream)
         self.order = Order(np.empty(0, np.int64))  # of the current epoch

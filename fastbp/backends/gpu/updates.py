@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...compiling.decorators import subkernel as on_processor
-from ...optimizers.rules import Rule, change_of, rounded
+from ...compiling.tuples import gathered
+from ...optimizers.rules import Rule, change_of
 from ...optimizers.updates import OptimizerSpec, rule_of, write_rows
 from .device import device_function, inlined, kernel
 from .driver import SIMULATED, cuda
@@ -48,6 +49,12 @@ def write_average(averages: Any, k: int, p: int, value: Any) -> None:
     averages[k, p] = value
 
 
+@on_processor
+def rounded_at(row: Any, k: int, theta: Any) -> Any:
+    """Coefficient k in theta's dtype."""
+    return type(theta)(row[k])
+
+
 @functools.cache
 def change_at(rule: Rule) -> Any:
     """`rules.change_of` for the GPU."""
@@ -56,8 +63,8 @@ def change_at(rule: Rule) -> Any:
 
 @functools.cache
 def coefficients_of(rule: Rule) -> Any:
-    """`rules.rounded` for the GPU."""
-    return device_function(rounded(rule))
+    """`rules.rounded` for the GPU, where the row is an array or a tuple."""
+    return device_function(gathered(rule.count, rounded_at))
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from numba import types
 
 from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer, pointer_type
 from ...compiling.decorators import inlined, subkernel
-from ...compiling.tuples import gathered, scattered
+from ...compiling.tuples import numbers_at, write_numbers_at
 from ...optimizers.rules import Rule, change_of, rounded
 from .host import host
 from .vectors import Vectors
@@ -115,21 +115,6 @@ def update_at(job: Any, place: Any, grad: Any, rows: Any, columns: Any, theta_ro
                       penalty, job.row, ahead)
 
 
-@subkernel(inline=True)
-def _bound_at(bounds: Any, k: int, place: Any) -> Any:
-    return bounds[1 + k]
-
-
-@subkernel(inline=True)
-def _write_bound(bounds: Any, k: int, place: Any, value: Any) -> None:
-    bounds[1 + k] = value
-
-
-@subkernel(inline=True)
-def _coefficient_at(row: Any, k: int, place: Any) -> Any:
-    return row[k]
-
-
 def bounds_after(rule: Rule) -> Any:
     """The function that turns bounds before an update into those after it, for `address_of`: (g, row, bounds).
 
@@ -137,13 +122,12 @@ def bounds_after(rule: Rule) -> Any:
     bounds : (1 + averages,) the largest |θ|, and the largest magnitude of each average.
     """
     bound, decay, count = rule.bound, rule.count, len(rule.averages)
-    coefficients_of = gathered(decay, _coefficient_at)
-    read, write = gathered(count, _bound_at), scattered(count, _write_bound)
 
     def advance(g: float, row: Any, bounds: Any) -> None:
-        change, averages = bound(g + row[decay] * bounds[0], bounds[0], read(bounds, 0), coefficients_of(row, 0))
+        change, averages = bound(g + row[decay] * bounds[0], bounds[0], numbers_at(pointer(bounds, 1), count, g),
+                                 numbers_at(row, decay, g))
         bounds[0] += change
-        write(averages, bounds, 0)
+        write_numbers_at(averages, pointer(bounds, 1))
 
     reals = types.CPointer(types.float64)
     return advance, (types.float64, reals, reals)

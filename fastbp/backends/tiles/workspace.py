@@ -8,6 +8,7 @@ import numpy as np
 
 from ...compiling.addresses import address_of
 from ...compiling.decorators import undisturbed
+from ...compiling.side_by_side import Piece
 from ...functions.loss_panels import OUTCOME_ROWS
 from ...layout import Layout, aligned_zeros, bytes_kept, keeping
 from ..contract import longest_chunk
@@ -88,6 +89,20 @@ def chunk(layout: Layout, dtype: np.dtype) -> int:
     return _sizes_of(layout, dtype).chunk
 
 
+def pieces_of(layout: Layout, dtype: np.dtype, by_lanes: bool) -> dict[str, Piece]:
+    """What the jobs of a network compile, by the names of their fields, the longest to compile first."""
+    name, resident = dtype.name, _sizes_of(layout, dtype).resident
+    return {
+        "propagate_phase": (propagate_share, name), "gradient_phase": (gradient_share, name),
+        "affine": (affine_product, name, not resident, periodic_rows()), "gradient_2": (gradient_tile, name, 2),
+        "gradient_1": (gradient_tile, name, 1), "clip_panel": (clip_panel, name),
+        **({"lane_gradient": (lane_gradient, name)} if by_lanes else {}), "dot_rows": (dot_rows, name),
+        "keep_outcomes": (keep_outcomes, name), "note_largest": (note_largest, name), "add_outer": (add_outer, name),
+        "gather": (transpose_block, name, True), "combine_rows": (combine_rows, name),
+        "transpose_block": (transpose_block, name, False), "add_row_sums": (add_row_sums, name),
+        "transpose_narrow": (transpose_narrow, name)}
+
+
 @undisturbed()
 def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None = None) -> np.ndarray:
     """The job, with its memory, for calls with at most `samples` samples on at most `threads` threads.
@@ -120,7 +135,7 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None
 
 def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:
     """A job whose threads share the panels and tiles of each chunk, and the number of bytes of its memory."""
-    width, itemsize, depth, name = lanes(dtype), dtype.itemsize, layout.depth, dtype.name
+    width, itemsize, depth = lanes(dtype), dtype.itemsize, layout.depth
     places, widest, passing, resident, most = _sizes_of(layout, dtype)
     units, in_row, outputs = int(layout.units[-1]), places[-1], int(layout.widths[-1])
     panels = min(most // width, max(1, -(-samples // width)))
@@ -133,6 +148,7 @@ def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tup
     in_sums = _apart(host().tile_rows * 2 * width, line)
     row_cost, lane_cost = costs(layout.widths, width)
     by_lanes = resident and lanes_cost_less(panels, row_cost, lane_cost)  # then h of every panel has memory of its own
+    compiled = pieces_of(layout, dtype, by_lanes)
     scratch = scratch_size(layout.widths) if layout.size <= MAX_PARAMETERS else 0
     h_panels = max(slots, panels) if by_lanes else slots
     sizes = {"scratch": scratch, "a": slots * in_panel, "h": h_panels * in_panel, "e": slots * in_error,
@@ -157,17 +173,8 @@ def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tup
         rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
         largest=largest.ctypes.data, squares=squares.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
         before=before.ctypes.data if len(before) else 0,
-        affine=address_of(affine_product, name, not resident, periodic_rows()),
-        gradient_1=address_of(gradient_tile, name, 1), gradient_2=address_of(gradient_tile, name, 2),
-        lane_gradient=address_of(lane_gradient, name) if by_lanes else 0,
-        transpose_block=address_of(transpose_block, name, False), transpose_narrow=address_of(transpose_narrow, name),
-        gather=address_of(transpose_block, name, True),
-        note_largest=address_of(note_largest, name), add_row_sums=address_of(add_row_sums, name),
-        dot_rows=address_of(dot_rows, name), combine_rows=address_of(combine_rows, name),
-        add_outer=address_of(add_outer, name), evaluate=layout.evaluate,
-        keep_outcomes=address_of(keep_outcomes, name), clip_panel=address_of(clip_panel, name),
-        propagate_phase=address_of(propagate_share, name), gradient_phase=address_of(gradient_share, name),
-        chunk=count, lanes=width, tile_rows=host().tile_rows, lane_rows=lane_rows(),
+        **{"lane_gradient": 0, **{field: address_of(*piece) for field, piece in compiled.items()}},
+        evaluate=layout.evaluate, chunk=count, lanes=width, tile_rows=host().tile_rows, lane_rows=lane_rows(),
         row_cost=row_cost if by_lanes else 0, lane_cost=lane_cost, group=group if resident else 0,
         in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
         in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=count * width, in_row=in_row,
