@@ -45,6 +45,42 @@ def test_what_is_kept(backend, optimizer, reason, step):
     assert not on_host(net.grad).any()
 
 
+#: Optimizers, and numbers x of three samples, of which the second step would make w infinite, by a finite gradient.
+TOO_FAR = {"SGD": (SGD(1e10), [1e-9, 1e300, 1]), "momentum": (SGD(1e10, momentum=0.9), [1e-9, 1e300, 1]),
+           "RMSprop": (RMSprop(1.2e307), [1e-3, 1e-3, 1]), "Adam": (Adam(1.7e308), [1e-10, 1e-10, 1])}
+
+
+@pytest.mark.parametrize("optimizer", TOO_FAR)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_update_that_is_too_large_leaves_averages_too(backend, optimizer):
+    """Although the gradient is finite, and so are the averages after it."""
+    optimizer, x = TOO_FAR[optimizer]
+    X, d = np.array(x)[:, None], np.full(3, -1.7e308)  # y stays above it
+    fit = {"optimizer": optimizer, "batch_size": 1, "epochs": 1, "shuffle": False}
+    net, expected = (MLP([1, 1], loss="absolute_error", dtype="float64", initializer="zeros", backend=backend)
+                     for _ in range(2))
+    with pytest.raises(fastbp.DivergenceError, match="the update is not finite in epoch 0, step 1 ") as caught:
+        net.fit(X, d, **fit)
+    kept, state = expected.fit(X[:1], d[:1], **fit).optimizer_state, caught.value.history.optimizer_state
+    assert on_host(net.theta).tobytes() == on_host(expected.theta).tobytes()
+    assert state.averages.tobytes() == kept.averages.tobytes()
+    assert state.updates[0] == kept.updates[0] == 1
+
+
+@pytest.mark.parametrize("kind", [Adam, RMSprop])
+def test_a_step_that_is_too_large_leaves_the_gradient_too(kind):
+    """`Optimizer.step` changes nothing at all."""
+    optimizer, theta, grad = kind(1.7e308), np.array([1.0, -1.7e308]), np.array([0.5, 0.5])
+    state = optimizer.start(theta)
+    before = theta.copy()
+    with pytest.raises(fastbp.DivergenceError, match="theta is left as it was"):
+        optimizer.step(theta, grad, state)
+    assert theta.tolist() == before.tolist()
+    assert grad.tolist() == [0.5, 0.5]
+    assert not state.averages.any()
+    assert state.updates[0] == 0
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_training_goes_on_from_what_is_kept(backend):
     """The averages and their count are those of the steps before, whose order the next training takes up."""

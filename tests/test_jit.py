@@ -298,7 +298,8 @@ def test_an_adam_step_that_would_not_be_finite():
     theta, grad, averages = np.full(3, 1.7e308), np.full(3, -1.0), np.zeros((2, 3))
     assert jit.adam_step(theta, grad, averages, 1, 1.7e308) == jit.NOT_FINITE
     assert theta.tolist() == [1.7e308] * 3
-    assert averages.all()
+    assert not averages.any()
+    assert grad.tolist() == [-1.0] * 3
 
 
 def test_an_overflowing_loss_is_not_added():

@@ -21,10 +21,9 @@ from fastbp.backends.tiles import (
     sums,
     transpose,
 )
-from fastbp.backends.tiles import updates as tile_updates
 from fastbp.formulas import dropout
 from fastbp.functions import activations, losses
-from fastbp.optimizers import rules, updates
+from fastbp.optimizers import blocks, rules, updates
 
 F = "float32"
 TWINS = [
@@ -44,8 +43,8 @@ TWINS = [
     (phases.propagate_share(F), phases.run_share),
     (phases.gradient_share(F), phases.run_share),
     (phases.update_share(F), phases.run_share),
-    (tile_updates.update_block(rules.ADAM, F), tile_updates.update_parameters),
-    (tile_updates.bounds_after(rules.ADAM), tile_updates.advance_bounds),
+    (blocks.update_block(rules.ADAM, F, 32), blocks.update_parameters),
+    (blocks.bounds_after(rules.ADAM), blocks.advance_bounds),
     (crew.chunks_share(F), phases.run_share),
     (crew.partials_share(F), phases.run_share),
     (activations.apply_panel(activations.ACTIVATIONS[0], F, 8), activations.activate_panel),

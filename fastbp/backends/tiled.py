@@ -32,8 +32,9 @@ from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout
 from ..optimizers import updates
+from ..optimizers.blocks import FAR, advance_bounds, update_block
 from ..optimizers.rules import DESCENT, Rule
-from ..optimizers.updates import SMALL_SIZE, OptimizerSpec, rule_of, write_row
+from ..optimizers.updates import SMALL_SIZE, OptimizerSpec, larger, rule_of, write_row
 from . import linking
 from .contract import Batch, Extras, Wanted
 from .linking import linked_by_address
@@ -45,7 +46,6 @@ from .tiles.magnitude import raise_to_largest
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps, take_steps
 from .tiles.outcomes import add_one_by_one, sums_of_chunk
 from .tiles.phases import FEW, one_by_one, run_share, update_share
-from .tiles.updates import advance_bounds, bounds_after, update_block
 from .tiles.workspace import chunk as chunk
 from .tiles.workspace import lanes, pieces_of
 from .tiles.workspace import nbytes as nbytes
@@ -86,7 +86,7 @@ def pieces(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
 
 def _pieces_of_updates(rule: Rule, dtype: np.dtype) -> list[Piece]:
     """What updates while a tile is in cache compile."""
-    return [(update_block, rule, dtype.name), (update_share, dtype.name), (bounds_after, rule)]
+    return [(update_block, rule, dtype.name, 2 * lanes(dtype)), (update_share, dtype.name)]
 
 
 def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, ...], activations: tuple[str, ...],
@@ -99,8 +99,8 @@ def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, .
     job.online = (address_of(online_steps, dtype.name, widths, activations, loss)
                   if is_worth_compiling(widths, batch_size, steps) else 0)
     in_tiles = not optimizer.is_plain and optimizer.clip_norm == 0.0
-    job.update, job.update_phase, job.advance_bounds = (
-        (address_of(*piece) for piece in _pieces_of_updates(rule, dtype)) if in_tiles else (0, 0, 0))
+    job.update, job.update_phase = (
+        (address_of(*piece) for piece in _pieces_of_updates(rule, dtype)) if in_tiles else (0, 0))
     return work
 
 
@@ -316,7 +316,7 @@ def descend_bounded(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, t
         E, batch_correct = propagate_chunk(job, batch.start + taken * count, count, team)
         change = largest_change(job, largest, batch.samples.largest, count, slots)
         # Every partial sum and every new parameter is below this; NaN compares as false.
-        if not (is_finite(E) and bound + max(1.0, rate) * change < 0.25 * largest_number(theta[0])):
+        if not (is_finite(E) and bound + max(1.0, rate) * change < FAR * largest_number(theta[0])):
             break
         taken += 1
         job.behind = count == 1 and taken < batches and one_by_one(job)
@@ -386,12 +386,6 @@ def forget_largest(job: Any, largest: Any, slots: Any) -> None:
 
 
 @inlined
-def larger(x: Any, y: Any) -> Any:
-    """The larger of two numbers; NaN if one of them is."""
-    return x if x >= y else (y if y >= x else np.nan)
-
-
-@inlined
 def largest_change(job: Any, largest: Any, largest_input: Any, count: Any, slots: Any) -> Any:
     """A bound on every |∂E/∂w|, |∂E/∂b| ≤ Σ_s |δ| max(|h|, 1), and on every part of such a sum."""
     bound, largest_h, apart = 0.0, largest_input, job.in_largest
@@ -418,14 +412,13 @@ def measure_bounds(job: Any, bounds: Any, theta: Any, averages: Any) -> None:
 
 
 @inlined
-def leave_finite(job: Any, bounds: Any, sum_bound: Any, most: Any) -> Any:
+def leave_finite(job: Any, optimizer: Any, bounds: Any, sum_bound: Any, most: Any) -> Any:
     """Whether a gradient below `sum_bound` leaves all sums, θ and averages finite, to which bounds are brought."""
     decay = job.penalty * bounds[0]
-    advance_bounds(job.advance_bounds, job.factor * (sum_bound + decay), pointer_to(job.row, np.float64), bounds)
-    # NaN compares as false.
-    within = sum_bound + decay < 0.25 * most
+    advance_bounds(optimizer.advance, job.factor * (sum_bound + decay), optimizer.row, bounds)
+    within = sum_bound + decay < FAR * most  # NaN compares as false
     for k in range(bounds.shape[0]):
-        within = within and bounds[k] < 0.25 * most
+        within = within and bounds[k] < FAR * most
     return within
 
 
@@ -450,9 +443,9 @@ def update_at_once(theta: Any, batch: Batch, step: Step, optimizer: Any, state: 
         return E, correct, False
     write_row(optimizer, state.updates[0], optimizer.row)
     sum_bound, most = largest_change(job, largest, batch.samples.largest, count, slots), largest_number(theta[0])
-    if not (bounds[0] >= 0.0 and leave_finite(job, bounds, sum_bound, most)):
+    if not (bounds[0] >= 0.0 and leave_finite(job, optimizer, bounds, sum_bound, most)):
         measure_bounds(job, bounds, theta, state.averages)  # bounds that only grow are too large after a while
-        if not leave_finite(job, bounds, sum_bound, most):
+        if not leave_finite(job, optimizer, bounds, sum_bound, most):
             return E, correct, False
     if one_by_one(job) or sums_by_lanes(job):  # the tiles are no blocks of parameters
         add_gradient(job, team)

@@ -15,10 +15,10 @@ from ..compiling.addresses import address_in_memory, pointer, pointer_to
 from ..compiling.cache import package_digest
 from ..compiling.decorators import kernel
 from ..formulas.elementary import is_finite
-from ..formulas.updates import adam_coefficients
+from ..formulas.updates import adam_change, adam_coefficients
 from ..layout import Layout, keeping
 from ..optimizers.rules import ADAM, rounded
-from ..optimizers.updates import changes_of, descend_at, not_finite_after, subtract
+from ..optimizers.updates import descend_at
 from .arguments import (
     BUSY,
     DIGEST,
@@ -42,7 +42,7 @@ from .arguments import (
 from .constants import refuse_constants
 
 _STAMP = int(package_digest()[:15], 16)
-_adam_changes, _adam_numbers = changes_of(ADAM), rounded(ADAM)
+_adam_numbers = rounded(ADAM)
 
 _address_of_x, _address_of_theta = checked_address("x"), checked_address("theta")
 _address_of_y, _address_of_e_0, _address_of_grad, _address_of_averages, _address_of_changed_theta = (
@@ -264,9 +264,8 @@ def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float
               beta2: float = 0.999, epsilon: float = 1e-8) -> int:
     """Update t = 1, 2, … of Adam [1]_, then grad = 0; returns the status.
 
-    averages : (2, P), zeros before the first update. If the gradient is not finite, the status is NOT_FINITE, and all
-    arrays are as they were. If θ would not be finite, the status is NOT_FINITE and θ is as it was; but the averages are
-    updated, and grad holds the change that was not made.
+    averages : (2, P), zeros before the first update. If the gradient is not finite, or θ would not be, the status is
+    NOT_FINITE, and all arrays are as they were.
 
     .. [1] Kingma and Ba, "Adam: A method for stochastic optimization", 2015.
     """
@@ -278,12 +277,18 @@ def adam_step(theta: Any, grad: Any, averages: Any, t: int, learning_rate: float
     if _status_of(slopes, grad.size) != OK:
         return NOT_FINITE
     T = theta.dtype.type
-    numbers = adam_coefficients(learning_rate, t, beta1, beta2, epsilon, 0.0, 0.0)
-    _adam_changes(values, slopes, pointer_to(moments, T), theta.size, 0, theta.size, T(1.0), T(0.0),
-                  _adam_numbers(numbers, values[0]))
-    if not_finite_after(values, slopes, 0, theta.size):
+    numbers = _adam_numbers(adam_coefficients(learning_rate, t, beta1, beta2, epsilon, 0.0, 0.0), values[0])
+    m, s = pointer_to(moments, T), pointer_to(moments + theta.size * theta.itemsize, T)
+    not_finite = 0
+    for p in range(theta.size):
+        change, _ = adam_change(slopes[p], values[p], (m[p], s[p]), numbers)
+        not_finite += not is_finite(values[p] - change)
+    if not_finite:
         return NOT_FINITE
-    subtract(values, slopes, 0, theta.size)
+    for p in range(theta.size):
+        change, (m[p], s[p]) = adam_change(slopes[p], values[p], (m[p], s[p]), numbers)
+        values[p] -= change
+        slopes[p] = 0
     return OK
 
 

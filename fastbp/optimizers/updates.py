@@ -1,10 +1,9 @@
 """The update of theta by a gradient, in compiled code on flat vectors.
 
-`update` clips the gradient, turns it into the change of theta by the optimizer's `Rule`, in place, and subtracts that.
-In large vectors every thread has the share that it has of the gradient, because what it wrote is in its cache.
+`update` clips the gradient, measures it, and takes the update by the optimizer's `Rule` in one pass. In large vectors
+every thread has the share that it has of the gradient, because what it wrote is in its cache.
 """
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -12,12 +11,22 @@ import numba
 import numpy as np
 from numba import prange, types
 
-from ..compiling.addresses import INTEGER, address_of, invoke, pointer, pointer_type, settings_at
+from ..compiling.addresses import (
+    INTEGER,
+    address_in_memory,
+    address_of,
+    invoke,
+    pointer,
+    pointer_to,
+    pointer_type,
+    settings_at,
+)
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..compiling.side_by_side import Piece
-from ..formulas.elementary import is_finite
+from ..formulas.elementary import is_finite, largest_number
 from ..schedules import learning_rate_at
 from ..threads import share_of
+from .blocks import FAR, advance_bounds, bounds_after, update_block, update_parameters
 from .rules import Rule, change_of, rounded, row_of, write_numbers
 
 _config: Any = numba.config
@@ -26,14 +35,17 @@ _config: Any = numba.config
 class OptimizerSpec(NamedTuple):
     """An optimizer's settings as compiled code sees them."""
 
-    share: int              # the address of the function that does a thread's share: `update_share`
+    share: int              # the address of the function that looks at a thread's share: `update_share`
+    block: int              # the address of the function that updates parameters: `update_block`
+    advance: int            # the address of the function that says how large they become: `bounds_after`
     write_row: int          # the address of the function that writes the coefficients of an update: `row_of`
     settings: np.ndarray    # float64: the settings of the rule, and λ of the weight decay
     row: np.ndarray         # float64: memory for what `write_row` writes
     schedule: np.ndarray    # (5,) float64, the learning-rate schedule
     clip_norm: float        # the largest norm of the gradient, or 0 for no clipping
     is_plain: bool          # whether an update is θ ← θ - γ g and nothing else
-    not_finite: np.ndarray  # how many numbers of each thread's share are not finite, LINE apart
+    found: np.ndarray       # float64: memory for what each thread finds, LINE apart
+    bounds: np.ndarray      # (1 + averages,) float64: memory for bounds
 
 
 class OptimizerState(NamedTuple):
@@ -46,20 +58,19 @@ class OptimizerState(NamedTuple):
 #: Fewer parameters are updated by one thread, which is done before others are awake.
 SMALL_SIZE = 2**15
 
-#: The distance between the integers that threads write, a cache line.
+#: The distance between the numbers that threads write, a cache line.
 LINE = 8
 
-#: The parts of an update: check that the gradient is finite, turn it into the change, and subtract that.
-CHECK, CHANGE, APPLY = range(3)
+#: The parts of an update: measure all that goes into it, look whether it is finite, and write it.
+MEASURE, LOOK, WRITE = range(3)
 
 
 @kernel
 def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state: OptimizerState,
            threads: int) -> bool:
-    """θ ← θ - change(factor · grad), then grad = 0; False, and θ as it was, where that is not finite.
+    """θ ← θ - change(factor · grad), then grad = 0; False, and all as it was, where θ would not be finite.
 
-    theta, grad : (P,). The gradient becomes the change in place; θ is written only after the whole change is known to
-    be finite, so a diverging network keeps its last finite parameters.
+    theta, grad : (P,). Where bounds do not show that the update is finite, the whole change is looked at first.
     """
     team = threads if theta.shape[0] >= SMALL_SIZE else 1
     if optimizer.clip_norm > 0.0:
@@ -67,19 +78,64 @@ def update(theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, state
         if norm > optimizer.clip_norm:
             factor = factor * optimizer.clip_norm / norm
     write_row(optimizer, state.updates[0], optimizer.row)
-    for part in range(CHECK, APPLY + 1):
-        if team == 1:
-            run_share(optimizer.share, part, theta, grad, state.averages, theta.shape[0], np.float64(factor),
-                      optimizer.row, optimizer.not_finite, 0, 1)
-        else:
-            on_threads(optimizer, part, theta, grad, state.averages, np.float64(factor), team)
-        count = 0
+    run_part(MEASURE, theta, grad, factor, optimizer, state, team)
+    if not is_bounded(theta, factor, optimizer, state, team):
+        run_part(LOOK, theta, grad, factor, optimizer, state, team)
+        count = 0.0
         for thread in range(team):
-            count += optimizer.not_finite[thread * LINE]
-        if count > 0:
+            count += optimizer.found[thread * LINE]
+        if count > 0.0:
             return False
+    run_part(WRITE, theta, grad, factor, optimizer, state, team)
     state.updates[0] += 1
     return True
+
+
+@inlined
+def run_part(part: Any, theta: Any, grad: Any, factor: Any, optimizer: Any, state: Any, team: Any) -> None:
+    """Run a part of an update on some threads."""
+    if team == 1:
+        run_thread(part, theta, grad, np.float64(factor), optimizer, state.averages, 0, 1)
+    else:
+        on_threads(part, theta, grad, np.float64(factor), optimizer, state.averages, team)
+
+
+@kernel(parallel=True)
+def on_threads(part: int, theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, averages: Any,
+               threads: int) -> None:
+    """Run every thread's share of a part of an update."""
+    for thread in prange(threads):
+        run_thread(part, theta, grad, factor, optimizer, averages, np.int64(thread), threads)
+
+
+@subkernel
+def run_thread(part: int, theta: Any, grad: Any, factor: float, optimizer: OptimizerSpec, averages: Any, thread: int,
+               threads: int) -> None:
+    """Run a thread's share of a part of an update."""
+    size = theta.shape[0]
+    if part == WRITE:
+        begin, end = share_of(size, thread, threads)
+        update_parameters(optimizer.block, pointer(theta, begin), pointer(grad, begin), pointer(averages, begin),
+                          pointer(averages, size + begin), 1, end - begin, 0, 0, factor, 0.0, optimizer.row, 0)
+    else:
+        run_share(optimizer.share, np.int64(part), theta, grad, averages, size, factor, optimizer.row, optimizer.found,
+                  thread, threads)
+
+
+@subkernel
+def is_bounded(theta: Any, factor: float, optimizer: OptimizerSpec, state: OptimizerState, team: int) -> bool:
+    """Whether the largest numbers that threads found show that an update is finite."""
+    found, bounds = optimizer.found, optimizer.bounds
+    for place in range(bounds.shape[0] + 1):
+        for thread in range(1, team):
+            found[place] = larger(found[place], found[thread * LINE + place])
+    for k in range(bounds.shape[0]):
+        bounds[k] = found[1 + k]
+    advance_bounds(optimizer.advance, factor * found[0], optimizer.row, bounds)
+    within = found[0] < FAR * largest_number(theta[0])  # NaN compares as false
+    for k in range(bounds.shape[0]):
+        within = within and bounds[k] < FAR * largest_number(theta[0])
+    return within
 
 
 @kernel
@@ -105,16 +161,6 @@ def descend_at(values: Any, slopes: Any, size: Any, rate: Any) -> Any:
     return True
 
 
-@kernel(parallel=True)
-def on_threads(optimizer: OptimizerSpec, part: int, theta: Any, grad: Any, averages: Any, factor: float,
-               threads: int) -> None:
-    """Run every thread's share of a part of an update."""
-    share, row, not_finite = optimizer.share, optimizer.row, optimizer.not_finite
-    for thread in prange(threads):
-        run_share(share, np.int64(part), theta, grad, averages, theta.shape[0], factor, row, not_finite,
-                  np.int64(thread), threads)
-
-
 @subkernel
 def write_row(optimizer: OptimizerSpec, updates: int, row: Any) -> None:
     """row = the coefficients of the update after the first `updates`, then λ of the weight decay."""
@@ -127,23 +173,6 @@ def write_rows(optimizer: OptimizerSpec, updates: int, rows: Any) -> None:
     """rows (steps, count + 1) = those of consecutive updates: see `write_row`."""
     for step in range(rows.shape[0]):
         write_row(optimizer, updates + step, rows[step])
-
-
-@subkernel(inline=True)
-def not_finite_after(theta: Any, change: Any, begin: int, end: int) -> int:
-    """The number of parameters whose θ - change is not finite."""
-    count = 0
-    for p in range(begin, end):
-        count += not is_finite(theta[p] - change[p])
-    return count
-
-
-@subkernel(inline=True)
-def subtract(theta: Any, change: Any, begin: int, end: int) -> None:
-    """θ ← θ - change, then change = 0."""
-    for p in range(begin, end):
-        theta[p] -= change[p]
-        change[p] = 0
 
 
 @subkernel
@@ -168,6 +197,12 @@ def norm_of(grad: Any) -> float:
     return largest * math.sqrt(total)
 
 
+@inlined
+def larger(x: Any, y: Any) -> Any:
+    """The larger of two numbers; NaN if one of them is."""
+    return x if x >= y else (y if y >= x else np.nan)
+
+
 @subkernel(inline=True)
 def average_at(averages: Any, k: int, place: Any) -> Any:
     """Average k of a parameter; place : its number, and the number of all parameters."""
@@ -175,74 +210,81 @@ def average_at(averages: Any, k: int, place: Any) -> Any:
 
 
 @subkernel(inline=True)
-def write_average(averages: Any, k: int, place: Any, value: Any) -> None:
-    """Write average k of a parameter; place as in `average_at`."""
-    averages[k * place[1] + place[0]] = value
-
-
-@functools.cache
-def changes_of(rule: Rule) -> Any:
-    """The compiled function that turns gradients into changes of theta, in place, for parameters begin … end - 1.
-
-    Its arguments are (theta, grad, averages, size, begin, end, factor, weight_decay, coefficients). size is the number
-    of all parameters. factor, weight_decay and the tuple of coefficients are numbers of theta's dtype.
-    """
-    change = subkernel(change_of(rule, average_at, write_average), inline=True)
-
-    def changes(theta: Any, grad: Any, averages: Any, size: int, begin: int, end: int, factor: Any, weight_decay: Any,
-                coefficients: Any) -> None:
-        for p in range(begin, end):
-            grad[p] = change(theta[p], factor * grad[p] + weight_decay * theta[p], averages, averages, (p, size),
-                             coefficients)
-
-    return subkernel(changes, inline=True)
+def write_nothing(averages: Any, k: int, place: Any, value: Any) -> None:
+    """Leave average k of a parameter as it is."""
 
 
 def update_share(rule: Rule, dtype: str) -> Any:
-    """The function that does a thread's share of a part of an update, for `address_of`.
+    """The function that looks at a thread's share of an update before anything is written, for `address_of`.
 
-    Its arguments are (part, theta, grad, averages, size, factor, row, not_finite, thread, threads). It writes how many
-    numbers are not finite to not_finite. The averages lie one after another.
+    Its arguments are (part, theta, grad, averages, size, factor, row, found, thread, threads). The averages lie one
+    after another, `size` apart.
+
+    MEASURE writes the largest magnitudes to `found`, for each thread LINE apart: of the gradient, θ and every average.
+    LOOK writes how many parameters would not be finite after the update, or have a gradient that is not.
     """
-    changes, coefficients_of, decay = changes_of(rule), rounded(rule), rule.count
+    change = subkernel(change_of(rule, average_at, write_nothing), inline=True)
+    coefficients_of, decay, count = rounded(rule), rule.count, len(rule.averages)
+    number = np.dtype(dtype).type
+    unsigned = np.dtype(f"u{np.dtype(dtype).itemsize}").type
 
-    def share(part: int, theta: Any, grad: Any, averages: Any, size: int, factor: float, row: Any, not_finite: Any,
+    def share(part: int, theta: Any, grad: Any, averages: Any, size: int, factor: float, row: Any, found: Any,
               thread: int, threads: int) -> None:
         begin, end = share_of(size, thread, threads)
-        count = 0
-        if part == CHECK:
-            for p in range(begin, end):
-                count += not is_finite(grad[p])
-        elif part == CHANGE:
-            T = type(theta[0])
-            changes(theta, grad, averages, size, begin, end, T(factor), T(row[decay]), coefficients_of(row, theta[0]))
-            count = not_finite_after(theta, grad, begin, end)
+        results = pointer(found, thread * LINE)
+        if part == MEASURE:
+            results[0] = largest_at(pointer(grad, begin), end - begin, results, number, unsigned)
+            results[1] = largest_at(pointer(theta, begin), end - begin, pointer(results, 1), number, unsigned)
+            for k in range(count):
+                results[2 + k] = largest_at(pointer(averages, k * size + begin), end - begin, pointer(results, 2 + k),
+                                            number, unsigned)
         else:
-            subtract(theta, grad, begin, end)
-        not_finite[thread * LINE] = count
+            T = type(theta[0])
+            of_all, weight_decay, coefficients = T(factor), T(row[decay]), coefficients_of(row, theta[0])
+            not_finite = 0
+            for p in range(begin, end):
+                g = of_all * grad[p] + weight_decay * theta[p]
+                after = theta[p] - change(theta[p], g, averages, averages, (p, size), coefficients)
+                not_finite += not (is_finite(grad[p]) and is_finite(after))
+            results[0] = not_finite
 
-    numbers, real, integers = pointer_type(dtype), types.float64, types.CPointer(INTEGER)
-    return share, (INTEGER, numbers, numbers, numbers, INTEGER, real, types.CPointer(real), integers, INTEGER, INTEGER)
+    numbers, real, reals = pointer_type(dtype), types.float64, types.CPointer(types.float64)
+    return share, (INTEGER, numbers, numbers, numbers, INTEGER, real, reals, reals, INTEGER, INTEGER)
+
+
+@inlined
+def largest_at(values: Any, count: Any, place: Any, number: Any, unsigned: Any) -> Any:
+    """The largest magnitude of `count` numbers at a pointer, by their bits; see `arrays.largest_bits`.
+
+    place : memory of a number.
+    """
+    bits, one, largest = pointer_to(address_in_memory(values), unsigned), unsigned(1), unsigned(0)
+    for p in range(count):
+        largest = max(largest, unsigned(bits[p] << one))
+    pointer_to(address_in_memory(place), unsigned)[0] = largest >> one
+    return np.float64(pointer_to(address_in_memory(place), number)[0])
 
 
 @inlined
 def run_share(address: Any, part: Any, theta: Any, grad: Any, averages: Any, size: Any, factor: Any, row: Any,
-              not_finite: Any, thread: Any, threads: Any) -> None:
-    """Do a thread's share of a part of an update, by the function at an address that `update_share` describes."""
-    invoke(address, (part, theta, grad, averages, size, factor, row, not_finite, thread, threads))
+              found: Any, thread: Any, threads: Any) -> None:
+    """Look at a thread's share of an update, by the function at an address that `update_share` describes."""
+    invoke(address, (part, theta, grad, averages, size, factor, row, found, thread, threads))
 
 
 def pieces_of(rule: Rule, dtype: np.dtype) -> list[Piece]:
     """What the updates of an optimizer compile: a thread's share, and the coefficients."""
-    return [(update_share, rule, dtype.name), (row_of, rule)]
+    return [(update_share, rule, dtype.name), (update_block, rule, dtype.name, 0), (bounds_after, rule), (row_of, rule)]
 
 
 def spec_of(rule: Rule, dtype: np.dtype | None, settings: list[float], schedule: np.ndarray, clip_norm: float,
             is_plain: bool) -> OptimizerSpec:
     """An optimizer's settings, λ last, with the functions that are compiled from its rule for a dtype; 0 if None."""
-    share, write = (0, 0) if dtype is None else (address_of(*piece) for piece in pieces_of(rule, dtype))
-    return OptimizerSpec(share, write, np.array(settings, np.float64), np.zeros(rule.count + 1), schedule, clip_norm,
-                         is_plain, np.zeros(LINE * _config.NUMBA_NUM_THREADS, np.int64))
+    share, block, advance, write = ((0, 0, 0, 0) if dtype is None else
+                                    (address_of(*piece) for piece in pieces_of(rule, dtype)))
+    return OptimizerSpec(share, block, advance, write, np.array(settings, np.float64), np.zeros(rule.count + 1),
+                         schedule, clip_norm, is_plain, np.zeros(LINE * _config.NUMBA_NUM_THREADS),
+                         np.zeros(1 + len(rule.averages)))
 
 
 def rule_of(optimizer: OptimizerSpec) -> Rule:

@@ -122,7 +122,6 @@ class Job(Call):
     online: Code          # one-sample steps for this list of widths, or 0
     update: Code          # of a block of parameters, by the optimizer's rule, or 0
     update_phase: Code
-    advance_bounds: Code
 
     # Sizes.
     chunk: int
@@ -164,7 +163,7 @@ _DTYPE, _OF_CREW = record_dtype(FIELDS), ("crew", "crew_size", "in_crew", "parti
                                           "chunks_phase", "partials_phase")
 
 #: What `tiled.specialised` sets for a training.
-_SPECIALISED = "online", "update", "update_phase", "advance_bounds"
+_SPECIALISED = "online", "update", "update_phase"
 
 
 def fields(work: np.ndarray) -> Job:

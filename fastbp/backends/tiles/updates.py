@@ -1,109 +1,15 @@
-"""An update in one pass over θ, its averages and the gradient, where bounds show beforehand that it is finite.
+"""The update of a tile of the gradient's parameters, as soon as it is computed, while it is in the first-level cache.
 
-`optimizers.updates.update` looks at the whole change before it writes θ, in three passes. Here the largest |∂E/∂θ| of
-a chunk is known from phase 1, and the largest |θ| and |average| from the step before. The rule's `bound` says how
-large they are after the update. If that is far from the largest number, there is nothing to look at: a tile of the
-gradient becomes the update of its parameters as soon as it is computed, in the first-level cache, and no gradient is
-written to memory. θ and the averages get the bits of `update`, except that a change which is a product, such as that
-of momentum, is not rounded before it is subtracted.
+So no gradient is written to memory, read and cleared. Bounds show beforehand that the update is finite: the largest
+|∂E/∂θ| of a chunk is known from phase 1, and the largest |θ| and |average| from the step before; see
+`optimizers.blocks`. θ and the averages get the bits of an update after the gradient.
 """
 
 from typing import Any
 
-from numba import types
-
-from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer, pointer_type
-from ...compiling.decorators import inlined, subkernel
-from ...compiling.tuples import numbers_at, write_numbers_at
-from ...optimizers.rules import Rule, change_of, rounded
-from .host import host
-from .vectors import Vectors
-
-#: The most averages of a parameter that `update_block` takes.
-MOST_AVERAGES = 2
-
-
-@subkernel(inline=True)
-def _element_of(averages: Any, k: int, place: Any) -> Any:
-    return averages[k][place]
-
-
-@subkernel(inline=True)
-def _write_element(averages: Any, k: int, place: Any, value: Any) -> None:
-    averages[k][place] = value
-
-
-@intrinsic(prefer_literal=True)
-def fetch(typing_context, values, count):
-    """Fetch the cache lines of `count` numbers, a constant, that will be written."""
-    signature = types.void(values, count)
-    number = values.dtype
-
-    def codegen(context, builder, signature, given):
-        lanes = 64 // (number.bitwidth // 8)
-        v = Vectors(builder, context.get_value_type(number), lanes)
-        for place in (*range(0, count.literal_value, lanes), count.literal_value - 1):
-            v.prefetch(v.at(given[0], place), write=True)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-def update_block(rule: Rule, dtype: str) -> Any:
-    """The function that updates a block of parameters and sets their gradient to zero, for `address_of`.
-
-    Its arguments are (theta, grad, first, second, rows, columns, theta_row, grad_row, factor, penalty, row, ahead).
-    θ ← θ - change(g), where g = factor · (grad + penalty · θ) + λ θ.
-
-    theta, first, second : (rows, columns), rows theta_row apart; the parameters and their averages. A rule with fewer
-        averages does not touch the others.
-    grad : (rows, columns), rows grad_row apart.
-    row : the coefficients of the update, then λ of the weight decay.
-    ahead : where in theta, from here, the next block begins. It is fetched row by row, because it takes longer to come
-        from memory than to be updated.
-    """
-    if len(rule.averages) > MOST_AVERAGES:
-        raise TypeError(f"rule {rule}: expected at most {MOST_AVERAGES} averages, found {rule.averages}")
-    change = subkernel(change_of(rule, _element_of, _write_element), inline=True)
-    coefficients_of, decay, width = rounded(rule), rule.count, 2 * host().lanes(dtype)
-    fetched = len(rule.averages)
-
-    def update_row(theta: Any, grad: Any, averages: Any, columns: int, factor: Any, penalty: Any, weight_decay: Any,
-                   coefficients: Any) -> None:
-        for p in range(columns):
-            g = factor * (grad[p] + penalty * theta[p]) + weight_decay * theta[p]
-            theta[p] -= change(theta[p], g, averages, averages, p, coefficients)
-            grad[p] = 0
-
-    update_row = subkernel(update_row, inline=True)
-
-    def block(theta: Any, grad: Any, first: Any, second: Any, rows: int, columns: int, theta_row: int, grad_row: int,
-              factor: float, penalty: float, row: Any, ahead: int) -> None:
-        T = type(theta[0])
-        numbers = T(factor), T(penalty), T(row[decay]), coefficients_of(row, theta[0])
-        for r in range(rows):
-            place = r * theta_row
-            averages = pointer(first, place), pointer(second, place)
-            fetch(pointer(theta, place + ahead), width)
-            if fetched > 0:
-                fetch(pointer(first, place + ahead), width)
-            if fetched > 1:
-                fetch(pointer(second, place + ahead), width)
-            if columns == width:  # a constant, for which LLVM needs no remainder
-                update_row(pointer(theta, place), pointer(grad, r * grad_row), averages, width, *numbers)
-            else:
-                update_row(pointer(theta, place), pointer(grad, r * grad_row), averages, columns, *numbers)
-
-    numbers, real = pointer_type(dtype), types.float64
-    return block, (numbers, numbers, numbers, numbers, INTEGER, INTEGER, INTEGER, INTEGER, real, real,
-                   types.CPointer(real), INTEGER)
-
-
-@inlined
-def update_parameters(address: Any, theta: Any, grad: Any, first: Any, second: Any, rows: Any, columns: Any,
-                      theta_row: Any, grad_row: Any, factor: Any, penalty: Any, row: Any, ahead: Any) -> None:
-    """Update a block of parameters, by the function at an address that `update_block` describes."""
-    invoke(address, (theta, grad, first, second, rows, columns, theta_row, grad_row, factor, penalty, row, ahead))
+from ...compiling.addresses import pointer
+from ...compiling.decorators import inlined
+from ...optimizers.blocks import update_parameters
 
 
 @inlined
@@ -113,27 +19,3 @@ def update_at(job: Any, place: Any, grad: Any, rows: Any, columns: Any, theta_ro
     update_parameters(job.update, pointer(job.theta, place), grad, pointer(job.averages, place),
                       pointer(job.averages, job.parameters + place), rows, columns, theta_row, grad_row, job.factor,
                       penalty, job.row, ahead)
-
-
-def bounds_after(rule: Rule) -> Any:
-    """The function that turns bounds before an update into those after it, for `address_of`: (g, row, bounds).
-
-    g : the largest |factor · (grad + penalty · θ)|; row : the coefficients, then λ.
-    bounds : (1 + averages,) the largest |θ|, and the largest magnitude of each average.
-    """
-    bound, decay, count = rule.bound, rule.count, len(rule.averages)
-
-    def advance(g: float, row: Any, bounds: Any) -> None:
-        change, averages = bound(g + row[decay] * bounds[0], bounds[0], numbers_at(pointer(bounds, 1), count, g),
-                                 numbers_at(row, decay, g))
-        bounds[0] += change
-        write_numbers_at(averages, pointer(bounds, 1))
-
-    reals = types.CPointer(types.float64)
-    return advance, (types.float64, reals, reals)
-
-
-@inlined
-def advance_bounds(address: Any, g: Any, row: Any, bounds: Any) -> None:
-    """Turn bounds before an update into those after it, by the function at an address that `bounds_after` describes."""
-    invoke(address, (g, row, bounds))
