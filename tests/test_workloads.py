@@ -7,7 +7,8 @@ import fastbp
 from fastbp.compare.workloads import FASHION, GPU_WORKLOADS, WORKLOADS, Workload, workloads_named
 
 SMALL = [Workload("classes", (3, 5, 4), "relu", "softmax_cross_entropy", 4, "adam", 3),
-         Workload("quantities", (2, 6, 3, 1), "tanh", "squared_error", 1, "sgd", 8)]
+         Workload("quantities", (2, 6, 3, 1), "tanh", "squared_error", 1, "sgd", 8),
+         Workload("bits", (2, 3, 2), "tanh", "binary_cross_entropy", 4, "sgd", 8)]
 
 
 def test_workloads_are_those_of_the_design():
@@ -66,6 +67,8 @@ def test_samples_fit_the_network(workload):
     X, d = workload.draw("float32")
     assert X.dtype == np.float32
     assert len(X) % workload.batch_size == 0
+    if workload.loss == "binary_cross_entropy":
+        assert (d.shape, d.dtype, set(d.ravel().tolist())) == ((len(X), workload.widths[-1]), np.float32, {0.0, 1.0})
     if workload.loss == "softmax_cross_entropy":
         assert set(d.tolist()) == set(range(workload.widths[-1]))
     np.testing.assert_array_equal(X, workload.draw("float32")[0])

@@ -38,7 +38,7 @@ from .output import as_json, require_place
 
 #: What every peer has.
 ACTIVATIONS = ("relu", "tanh", "logistic", "identity")
-LOSSES = ("softmax_cross_entropy", "squared_error")
+LOSSES = ("softmax_cross_entropy", "squared_error", "binary_cross_entropy")
 
 #: The settings of a network given by --network, with what they are if not given.
 NETWORK_DEFAULTS = {"batch": 128, "activation": "relu", "loss": "softmax_cross_entropy", "optimizer": "sgd",
@@ -205,7 +205,7 @@ def _workloads(options: argparse.Namespace) -> list[Workload]:
     require_whole("--batch", chosen["batch"], at_least=1)
     if chosen["loss"] == "softmax_cross_entropy" and options.network[-1] < 2:
         raise ValueError(f"--loss: softmax_cross_entropy needs at least 2 outputs, found {options.network[-1]}; "
-                         f"use squared_error")
+                         f"use binary_cross_entropy or squared_error")
     name = f"{'-'.join(map(str, options.network))} {chosen['activation']}, {chosen['batch']}"
     own = Workload(name, options.network, chosen["activation"], chosen["loss"], chosen["batch"], chosen["optimizer"],
                    shuffle=chosen["shuffle"])

@@ -21,7 +21,7 @@ class Workload:
         N_0 … N_L.
     activation : str
         Of the hidden layers; the last layer is the identity.
-    loss : "squared_error" or "softmax_cross_entropy"
+    loss : "squared_error", "softmax_cross_entropy" or "binary_cross_entropy"
     batch_size : int
         |S|.
     optimizer : "sgd" or "adam"
@@ -80,12 +80,17 @@ class Workload:
         return (6 * weights - 2 * self.widths[0] * self.widths[1]) * self.batch_size
 
     def draw(self, dtype: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """X (n, N_0), and labels (n,) in which every class occurs, or targets (n, N_L), all random."""
+        """X (n, N_0), and labels (n,) in which every class occurs, or targets (n, N_L), all random.
+
+        Targets of the binary cross-entropy are 0 or 1.
+        """
         rng = np.random.default_rng(seed)
         n, outputs = self.samples, self.widths[-1]
         X = rng.standard_normal((n, self.widths[0])).astype(dtype)
         if self.loss == "softmax_cross_entropy":
             return X, rng.permutation(np.arange(n) % outputs)
+        if self.loss == "binary_cross_entropy":
+            return X, rng.integers(0, 2, (n, outputs)).astype(dtype)
         return X, rng.standard_normal((n, outputs)).astype(dtype)
 
 

@@ -113,6 +113,8 @@ class Trainer:
             h = a if k + 2 == len(parameters) else g[self.problem.activation](a)
         if self.problem.loss == "softmax_cross_entropy":
             return functional.cross_entropy(h, d)
+        if self.problem.loss == "binary_cross_entropy":
+            return functional.binary_cross_entropy_with_logits(h, d, reduction="sum") / len(h)
         return functional.mse_loss(h, d, reduction="sum") * (0.5 / len(h))
 
     def result(self) -> Any:
