@@ -43,8 +43,8 @@ TRAINING = [("fastbp_fit", "fastbp", {"backend": "tiled"}), ("fastbp_fit", "fast
             ("numpy_formulas", "numpy", {}), ("scikit_learn", "sklearn", {}), ("jax_jit", "jax", {}),
             ("pytorch_eager", "torch", {}), ("pytorch_compiled", "torch", {})]
 
-#: Every loss and every optimizer.
-IN_THE_SHORT_RUN = ("tabular-32", "narrow", "digits", "more bits")
+#: Every loss and every optimizer, and up to four hidden layers.
+IN_THE_SHORT_RUN = ("tabular-32", "otto", "higgs", "pinn")
 
 # ---- the reference -------------------------------------------------------------------------------------------------
 

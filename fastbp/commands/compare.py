@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,10 @@ NETWORK_DEFAULTS = {"batch": 128, "activation": "relu", "loss": "softmax_cross_e
 #: The backends on the processor; a GPU has to be named.
 DEFAULT_BACKENDS = [name for name in NAMES[1:] if name not in ON_GPU]
 
-_EPILOG = f"""workloads: {', '.join(workload.name for workload in WORKLOADS)}; all of them if none is named.
+_NAMES = textwrap.fill(f"workloads: {', '.join(workload.name for workload in WORKLOADS)}; all if none is named.",
+                       width=116, break_on_hyphens=False)
+
+_EPILOG = f"""{_NAMES}
 By name also {', '.join(workload.name for workload in FUSED)} and {FASHION.name}: Fashion-MNIST's 784-100-10, shuffled
 by every library in its own way; the others take their batches in order.
 On a GPU, with --backends cuda, if none is named: {', '.join(workload.name for workload in GPU_WORKLOADS)}.

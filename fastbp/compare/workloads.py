@@ -104,8 +104,15 @@ WORKLOADS = tuple(Workload(*row) for row in (
     ("digits", (64, 100, 10), "relu", "softmax_cross_entropy", 64, "sgd"),
     ("mnist-1", (784, 128, 10), "relu", "softmax_cross_entropy", 1, "sgd"),
     ("mnist-128", (784, 128, 10), "relu", "softmax_cross_entropy", 128, "sgd"),
+    ("mnist-128-adam", (784, 128, 10), "relu", "softmax_cross_entropy", 128, "adam"),
     ("wide", (784, 512, 512, 10), "relu", "softmax_cross_entropy", 128, "sgd"),
+    ("wide-adam", (784, 512, 512, 10), "relu", "softmax_cross_entropy", 128, "adam"),
     ("big", (1024, 2048, 2048, 2048, 10), "relu", "softmax_cross_entropy", 256, "sgd", 4),
+    ("otto", (93, 256, 128, 9), "relu", "softmax_cross_entropy", 256, "adam"),
+    ("year", (90, 512, 512, 1), "relu", "squared_error", 1024, "adam"),
+    ("higgs", (28, 300, 300, 300, 1), "relu", "binary_cross_entropy", 1000, "adam"),
+    ("actor", (17, 256, 256, 6), "tanh", "squared_error", 256, "adam"),
+    ("pinn", (2, 50, 50, 50, 50, 1), "tanh", "squared_error", 2000, "adam"),
 ))
 
 
