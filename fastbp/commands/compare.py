@@ -57,6 +57,8 @@ by every library in its own way; the others take their batches in order.
 On a GPU, with --backends cuda, if none is named: {', '.join(workload.name for workload in GPU_WORKLOADS)}.
 --peers then adds PyTorch (eager, compiled, as CUDA graphs) and CuPy, whose products are cuBLAS's, each with and without
 TF32, and the peers on the processor if one of its backends is named too. Shares are of the GPU's own ceiling.
+On the processor PyTorch takes part eager, compiled, and for float32 with AVX-512 also in bfloat16, by autocast. What
+computes in TF32 or bfloat16 computes other numbers: it is never the fastest peer, and has no share of the ceiling.
 Every contestant is first held against the formulas in float64, then all are timed in turn, round after round.
 The table says how many times as long as tiled each takes; --show picks another quantity, and --json and --csv have
 all of them. Let nothing else run meanwhile."""
@@ -171,7 +173,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         devices = {contestant.device for contestant in contestants}
         if "cpu" in devices:
             avx512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
-            contestants += peers(options.peers_python, avx512, products=options.products)
+            contestants += peers(options.peers_python, avx512, options.dtype, products=options.products)
         if "gpu" in devices:
             contestants += gpu_peers(options.peers_python, options.dtype)
     with _progress(steps_to_show(len(rows), len(contestants), settings.rounds), options.quiet) as show:

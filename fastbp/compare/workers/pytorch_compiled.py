@@ -89,7 +89,7 @@ class Trainer:
         wrote it gave NaN."""
         import torch
 
-        gradient = torch.func.grad(self._loss)(parameters, X, d)
+        gradient = torch.func.grad(self.loss)(parameters, X, d)
         rate = self.problem.learning_rate
         if self.problem.optimizer == "sgd":
             for p, g in zip(parameters, gradient, strict=True):
@@ -102,7 +102,7 @@ class Trainer:
             p.sub_(rate * (m_p / (1 - 0.9**t)) / ((v_p / (1 - 0.999**t)).sqrt() + 1e-8))
         return t
 
-    def _loss(self, parameters: Any, h: Any, d: Any) -> Any:
+    def loss(self, parameters: Any, h: Any, d: Any) -> Any:
         """E / |S|."""
         import torch
         from torch.nn import functional
