@@ -124,7 +124,7 @@ def test_the_gpu_brings_its_own_workloads_and_peers(asked):
     names = [TrainingRow(workload).name for workload in GPU_WORKLOADS]
     assert names[-1] == "fashion, shuffled"
     in_float64 = {name for name in of_gpu if "TF32" not in name}
-    of_processor = {peer.name for peer in peers(sys.executable, avx512=False)}
+    of_processor = {peer.name for peer in peers(sys.executable, avx512=False, dtype="float32")}
     assert asked[:3] == [(names, {"fastbp cuda"}), (["digits"], {"fastbp cuda"} | of_gpu),
                          (names, {"fastbp cuda"} | in_float64)]
     assert asked[3][0] == names
@@ -188,8 +188,8 @@ def test_tf32_may_be_further_off_but_not_wrong(tmp_path):
         text = FORMULAS.replace("self.flat -= rate * m", f"self.flat -= {1 + share} * rate * m")
         return contestant_in(tmp_path, name, text, peer=True, **settings)
 
-    results = compared([off_by(0, "right"), off_by(0.07, "off"), off_by(0.07, "off TF32", tf32=True),
-                        off_by(0.2, "wrong TF32", tf32=True)], tmp_path)
+    results = compared([off_by(0, "right"), off_by(0.07, "off"), off_by(0.07, "off TF32", rounds_to="TF32"),
+                        off_by(0.4, "wrong TF32", rounds_to="TF32")], tmp_path)
     row, = results["workloads"]
     assert set(row["seconds"]) == {"right", "off TF32"}
     assert row["failed"]["off"].startswith("wrong")
@@ -197,7 +197,7 @@ def test_tf32_may_be_further_off_but_not_wrong(tmp_path):
     assert row["disagreement"]["off TF32"] == pytest.approx(0.07, rel=1e-3)
     row["seconds"]["off TF32"] = [time / 2 for time in row["seconds"]["right"]]
     assert summarise(results)[0]["fastest_peer"] == "right"
-    assert "TF32: products on tensor cores" in table(results)
+    assert "TF32: other numbers: products in TF32 on tensor cores" in table(results)
 
 
 # ---- how each trains -----------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_contestants_are_checked_and_timed(tmp_path):
     broken = formulas.replace("np.add(self.dW, self.product, out=self.dW)", "self.dW[:] = self.product")
     assert broken != formulas
     contestants = [*(backend_contestant(backend, products=True) for backend in BACKENDS),
-                   *peers(sys.executable, avx512=AVX512, products=True),
+                   *peers(sys.executable, avx512=AVX512, dtype="float32", products=True),
                    contestant_in(tmp_path, "broken", broken, peer=True)]
     results = compare(product_rows([24], 20), contestants, {"cpu": ceiling_in(tmp_path)},
                       Settings(rounds=2, seconds=0.001))

@@ -7,11 +7,12 @@ import fastbp
 from fastbp.compare.workloads import FASHION, GPU_WORKLOADS, WORKLOADS, Workload, workloads_named
 
 SMALL = [Workload("classes", (3, 5, 4), "relu", "softmax_cross_entropy", 4, "adam", 3),
-         Workload("quantities", (2, 6, 3, 1), "tanh", "squared_error", 1, "sgd", 8)]
+         Workload("quantities", (2, 6, 3, 1), "tanh", "squared_error", 1, "sgd", 8),
+         Workload("bits", (2, 3, 2), "tanh", "binary_cross_entropy", 4, "sgd", 8)]
 
 
 def test_workloads_are_those_of_the_design():
-    classes, values = "softmax_cross_entropy", "squared_error"
+    classes, values, bits = "softmax_cross_entropy", "squared_error", "binary_cross_entropy"
     assert {workload.name: (workload.widths, workload.activation, workload.loss, workload.batch_size,
                             workload.optimizer, workload.samples) for workload in WORKLOADS} == {
         "online": ((2, 8, 1), "tanh", values, 1, "sgd", 2048),
@@ -23,8 +24,15 @@ def test_workloads_are_those_of_the_design():
         "digits": ((64, 100, 10), "relu", classes, 64, "sgd", 2048),
         "mnist-1": ((784, 128, 10), "relu", classes, 1, "sgd", 2048),
         "mnist-128": ((784, 128, 10), "relu", classes, 128, "sgd", 2048),
+        "mnist-128-adam": ((784, 128, 10), "relu", classes, 128, "adam", 2048),
         "wide": ((784, 512, 512, 10), "relu", classes, 128, "sgd", 2048),
-        "big": ((1024, 2048, 2048, 2048, 10), "relu", classes, 256, "sgd", 1024)}
+        "wide-adam": ((784, 512, 512, 10), "relu", classes, 128, "adam", 2048),
+        "big": ((1024, 2048, 2048, 2048, 10), "relu", classes, 256, "sgd", 1024),
+        "otto": ((93, 256, 128, 9), "relu", classes, 256, "adam", 4096),
+        "year": ((90, 512, 512, 1), "relu", values, 1024, "adam", 16_384),
+        "higgs": ((28, 300, 300, 300, 1), "relu", bits, 1000, "adam", 16_000),
+        "actor": ((17, 256, 256, 6), "tanh", values, 256, "adam", 4096),
+        "pinn": ((2, 50, 50, 50, 50, 1), "tanh", values, 2000, "adam", 32_000)}
 
 
 def test_workloads_of_a_gpu():
@@ -56,6 +64,7 @@ def test_flops_counted_by_hand():
 def test_names_and_groups():
     assert [workload.name for workload in workloads_named(["tabular", "online"])] == ["online", "tabular-32",
                                                                                       "tabular-256"]
+    assert [workload.name for workload in workloads_named(["mnist", "wide"])] == ["mnist-1", "mnist-128", "wide"]
     assert workloads_named([]) == list(WORKLOADS)
     with pytest.raises(ValueError, match=r"'mist'.*mnist-128"):
         workloads_named(["mist"])
@@ -66,6 +75,8 @@ def test_samples_fit_the_network(workload):
     X, d = workload.draw("float32")
     assert X.dtype == np.float32
     assert len(X) % workload.batch_size == 0
+    if workload.loss == "binary_cross_entropy":
+        assert (d.shape, d.dtype, set(d.ravel().tolist())) == ((len(X), workload.widths[-1]), np.float32, {0.0, 1.0})
     if workload.loss == "softmax_cross_entropy":
         assert set(d.tolist()) == set(range(workload.widths[-1]))
     np.testing.assert_array_equal(X, workload.draw("float32")[0])

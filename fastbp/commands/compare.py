@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ from .output import as_json, require_place
 
 #: What every peer has.
 ACTIVATIONS = ("relu", "tanh", "logistic", "identity")
-LOSSES = ("softmax_cross_entropy", "squared_error")
+LOSSES = ("softmax_cross_entropy", "squared_error", "binary_cross_entropy")
 
 #: The settings of a network given by --network, with what they are if not given.
 NETWORK_DEFAULTS = {"batch": 128, "activation": "relu", "loss": "softmax_cross_entropy", "optimizer": "sgd",
@@ -47,12 +48,17 @@ NETWORK_DEFAULTS = {"batch": 128, "activation": "relu", "loss": "softmax_cross_e
 #: The backends on the processor; a GPU has to be named.
 DEFAULT_BACKENDS = [name for name in NAMES[1:] if name not in ON_GPU]
 
-_EPILOG = f"""workloads: {', '.join(workload.name for workload in WORKLOADS)}; all of them if none is named.
+_NAMES = textwrap.fill(f"workloads: {', '.join(workload.name for workload in WORKLOADS)}; all if none is named.",
+                       width=116, break_on_hyphens=False)
+
+_EPILOG = f"""{_NAMES}
 By name also {', '.join(workload.name for workload in FUSED)} and {FASHION.name}: Fashion-MNIST's 784-100-10, shuffled
 by every library in its own way; the others take their batches in order.
 On a GPU, with --backends cuda, if none is named: {', '.join(workload.name for workload in GPU_WORKLOADS)}.
 --peers then adds PyTorch (eager, compiled, as CUDA graphs) and CuPy, whose products are cuBLAS's, each with and without
 TF32, and the peers on the processor if one of its backends is named too. Shares are of the GPU's own ceiling.
+On the processor PyTorch takes part eager, compiled, and for float32 with AVX-512 also in bfloat16, by autocast. What
+computes in TF32 or bfloat16 computes other numbers: it is never the fastest peer, and has no share of the ceiling.
 Every contestant is first held against the formulas in float64, then all are timed in turn, round after round.
 The table says how many times as long as tiled each takes; --show picks another quantity, and --json and --csv have
 all of them. Let nothing else run meanwhile."""
@@ -167,7 +173,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         devices = {contestant.device for contestant in contestants}
         if "cpu" in devices:
             avx512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
-            contestants += peers(options.peers_python, avx512, products=options.products)
+            contestants += peers(options.peers_python, avx512, options.dtype, products=options.products)
         if "gpu" in devices:
             contestants += gpu_peers(options.peers_python, options.dtype)
     with _progress(steps_to_show(len(rows), len(contestants), settings.rounds), options.quiet) as show:
@@ -205,7 +211,7 @@ def _workloads(options: argparse.Namespace) -> list[Workload]:
     require_whole("--batch", chosen["batch"], at_least=1)
     if chosen["loss"] == "softmax_cross_entropy" and options.network[-1] < 2:
         raise ValueError(f"--loss: softmax_cross_entropy needs at least 2 outputs, found {options.network[-1]}; "
-                         f"use squared_error")
+                         f"use binary_cross_entropy or squared_error")
     name = f"{'-'.join(map(str, options.network))} {chosen['activation']}, {chosen['batch']}"
     own = Workload(name, options.network, chosen["activation"], chosen["loss"], chosen["batch"], chosen["optimizer"],
                    shuffle=chosen["shuffle"])

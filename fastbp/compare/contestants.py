@@ -15,13 +15,16 @@ from ..backends import ON_GPU
 
 WORKERS = Path(__file__).with_name("workers")
 
-#: The largest disagreement of a contestant that rounds the factors of its products to the 10 bits of TF32, where others
-#: keep to `Row.agreement`. Such factors, rounded or cut off, made up to 0.035 in the training steps of all workloads
-#: (`narrow`; emulated by NumPy): where a relu's sum is near 0, its unit gets another sign.
-TF32_AGREEMENT = 0.1
+#: The largest disagreement of a contestant that rounds the factors of its products, where others keep to
+#: `Row.agreement`. In steps by SGD, factors of TF32, rounded or cut off to 10 bits, made up to 0.03 (`big`; emulated
+#: by NumPy), and those of bfloat16, of 7 bits, 0.08 (PyTorch 2.13 on AVX-512): where a relu's sum is near 0, its unit
+#: gets another sign. In steps by Adam, which at first are as long for a gradient near 0 as for any, they made up to
+#: 0.19 and 0.31 (`higgs`). Parameters that do not change make 1.
+AGREEMENTS = {"TF32": 0.3, "bfloat16": 0.5}
 
-#: Variables that in the user's shell would make two contestants one: both NumPys, or those with and without TF32.
-NOT_THE_SHELLS = ("OPENBLAS_CORETYPE", "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+#: Variables that in the user's shell would make two contestants one: both NumPys, or those that round and do not.
+NOT_THE_SHELLS = ("OPENBLAS_CORETYPE", "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+                  "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,9 @@ class Contestant:
         The package through whose BLAS it computes, if it does.
     device : "cpu" or "gpu"
         What it computes on. One on a GPU is not bound to cores: PyTorch calls it from threads of its own.
-    tf32 : bool
-        Whether its products round what they multiply to TF32.
+    rounds_to : "TF32", "bfloat16" or ""
+        What its products round their factors to, if they do. It computes other numbers, so that it is never the fastest
+        peer.
     """
 
     name: str
@@ -61,7 +65,7 @@ class Contestant:
     install: str = ""
     blas: str = ""
     device: str = "cpu"
-    tf32: bool = False
+    rounds_to: str = ""
 
 
 def backend_contestant(backend: str, *, products: bool = False) -> Contestant:
@@ -89,14 +93,16 @@ def own_package() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-def peers(python: str, avx512: bool, *, products: bool = False) -> list[Contestant]:
+def peers(python: str, avx512: bool, dtype: str, *, products: bool = False) -> list[Contestant]:
     """The other libraries, installed or not, in an interpreter of theirs; for products, those that have products.
 
     NumPy takes part twice where there is AVX-512: its OpenBLAS does not know every processor and then takes slower
-    kernels than the processor allows.
+    kernels than the processor allows. There PyTorch takes part in bfloat16 too, if the others compute in float32; with
+    AVX2 alone a layer took 17 times as long in bfloat16 as in float32 (PyTorch 2.13).
     """
-    def peer(name: str, file: str, packages: str, blas: str = "", **environment: str) -> Contestant:
-        return Contestant(name, WORKERS / file, python, True, environment=environment, blas=blas,
+    def peer(name: str, file: str, packages: str, blas: str = "", rounds_to: str = "",
+             **environment: str) -> Contestant:
+        return Contestant(name, WORKERS / file, python, True, environment=environment, blas=blas, rounds_to=rounds_to,
                           install=f"{Path(python).name} -m pip install {packages}")
 
     numpy_file = "numpy_products.py" if products else "numpy_formulas.py"
@@ -106,9 +112,11 @@ def peers(python: str, avx512: bool, *, products: bool = False) -> list[Contesta
     if products:
         return [peer("jax", "jax_products.py", "jax", JAX_PLATFORMS="cpu"),
                 peer("torch", "pytorch_products.py", "torch numpy"), *numpys]
+    in_bfloat16 = [peer("torch bfloat16", "pytorch_bfloat16.py", "torch numpy", rounds_to="bfloat16")]
     return [peer("jax", "jax_jit.py", "jax", JAX_PLATFORMS="cpu"),
             peer("torch", "pytorch_eager.py", "torch numpy"),
             peer("torch compiled", "pytorch_compiled.py", "torch numpy"),
+            *(in_bfloat16 if avx512 and dtype == "float32" else []),
             peer("scikit-learn", "scikit_learn.py", "scikit-learn", "numpy"), *numpys]
 
 
@@ -117,7 +125,8 @@ def gpu_peers(python: str, dtype: str) -> list[Contestant]:
     def peer(name: str, file: str, packages: str, tf32: bool, **options: Any) -> Contestant:
         return Contestant(f"{name} TF32" if tf32 else name, WORKERS / file, python, True,
                           options={**options, "tf32": tf32}, environment={"CUPY_TF32": str(int(tf32))},
-                          install=f"{Path(python).name} -m pip install {packages}", device="gpu", tf32=tf32)
+                          install=f"{Path(python).name} -m pip install {packages}", device="gpu",
+                          rounds_to="TF32" if tf32 else "")
 
     torch = "--force-reinstall torch numpy"  # one without CUDA may be there, and has to go
     return [contestant for tf32 in ((False, True) if dtype == "float32" else (False,)) for contestant in (

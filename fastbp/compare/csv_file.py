@@ -5,13 +5,13 @@ import io
 from typing import Any
 
 from .measuring import CEILINGS
-from .summary import device_of, summarise
+from .summary import OTHER_NUMBERS, device_of, rounds_to, summarise
 
 HEAD = ("row", "network", "product", "activation", "loss", "optimizer", "batch size [samples]", "shuffled",
-        "contestant", "peer", "device", "variant", "dtype", "threads", "time [us/step]", "spread [share of time]",
-        "throughput [samples/s]", "rate [GFLOP/s]", "ceiling [GFLOP/s]", "share of ceiling [1]", "baseline",
-        "time / baseline time [1]", "fastest peer", "time / fastest peer time [1]", "rounds", "first run [s]",
-        "disagreement [1]", "failed")
+        "contestant", "peer", "device", "variant", "dtype", "numbers", "threads", "time [us/step]",
+        "spread [share of time]", "throughput [samples/s]", "rate [GFLOP/s]", "ceiling [GFLOP/s]",
+        "share of ceiling [1]", "baseline", "time / baseline time [1]", "fastest peer", "time / fastest peer time [1]",
+        "rounds", "first run [s]", "disagreement [1]", "failed")
 
 
 def as_csv(results: dict[str, Any]) -> str:
@@ -30,7 +30,9 @@ def as_csv(results: dict[str, Any]) -> str:
                 **{part: row.get(part, "") for part in ("activation", "loss", "optimizer")},
                 "batch size [samples]": row["batch_size"], "shuffled": _is_shuffled(row), "contestant": name,
                 "peer": str(about["peer"]).lower(), "device": device_of(name, results),
-                "variant": warm_up.get("variant", ""), "dtype": settings["dtype"], "threads": settings["threads"],
+                "variant": warm_up.get("variant", ""), "dtype": settings["dtype"],
+                "numbers": OTHER_NUMBERS.get(rounds_to(name, results), settings["dtype"]),
+                "threads": settings["threads"],
                 "first run [s]": warm_up.get("first_seconds", ""),
                 "disagreement [1]": row["disagreement"].get(name, ""),
                 "failed": row["failed"].get(name, ""), **_measured(name, summary, row, results)})

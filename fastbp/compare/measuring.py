@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .contestants import TF32_AGREEMENT, Contestant, ContestantError, Process, cores_for
+from .contestants import AGREEMENTS, Contestant, ContestantError, Process, cores_for
 
 #: The names in a row of what was measured of the ceiling of a device.
 CEILINGS = {"cpu": "ceiling", "gpu": "gpu_ceiling"}
@@ -95,10 +95,9 @@ def compare(rows: Sequence[Row], contestants: Sequence[Contestant], ceilings: Ma
         by contestant, and "failed", the reasons of those that were not timed. No rows if no contestant runs here.
     """
     cores = cores_for(settings.threads)
-    results: dict[str, Any] = {"settings": asdict(settings) | {"cores": cores},
-                               "contestants": {contestant.name: {
-                                   "peer": contestant.peer, "device": contestant.device, "tf32": contestant.tf32,
-                                   "runs": False} for contestant in contestants}, "workloads": []}
+    about = {contestant.name: {"peer": contestant.peer, "device": contestant.device, "runs": False,
+                               "rounds_to": contestant.rounds_to} for contestant in contestants}
+    results: dict[str, Any] = {"settings": asdict(settings) | {"cores": cores}, "contestants": about, "workloads": []}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
@@ -111,8 +110,8 @@ def compare(rows: Sequence[Row], contestants: Sequence[Contestant], ceilings: Ma
             process = start(contestant)
             try:
                 show(f"starting {contestant.name}")
-                about = process.ask("describe", blas=contestant.blas)
-                results["contestants"][contestant.name] |= {"runs": True, **about}
+                described = process.ask("describe", blas=contestant.blas)
+                results["contestants"][contestant.name] |= {"runs": True, **described}
                 processes[contestant.name] = process
             except ContestantError as error:
                 results["contestants"][contestant.name] |= {"reason": _reason(error, contestant)}
@@ -160,7 +159,7 @@ def _compare_on(row: Row, processes: dict[str, Process], meters: dict[str, Proce
             continue
         disagreement = row.disagreement(np.load(result), expected, problem)
         found["disagreement"][name] = disagreement
-        if disagreement <= (TF32_AGREEMENT if process.contestant.tf32 else row.agreement):  # NaN does not
+        if disagreement <= AGREEMENTS.get(process.contestant.rounds_to, row.agreement):  # NaN does not
             taking_part[name], found["seconds"][name] = process, []
         else:
             found["failed"][name] = row.complaint(disagreement)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from .report import digits, short
-from .summary import baseline, summarise
+from .summary import baseline, other_numbers, summarise
 
 #: Every contestant has the same colour, marker and hatching in all pictures: colours of Okabe and Ito, which people who
 #: confuse red and green tell apart; what shares a library shares a colour, and differs in the rest.
 LOOKS = {"tiled": ("#0072B2", "o", ""), "auto": ("#0072B2", "o", ""), "loops": ("#555555", "s", ""),
          "blas": ("#E69F00", "D", ""), "jax": ("#D55E00", "^", ""), "torch": ("#CC79A7", "v", ""),
-         "torch compiled": ("#CC79A7", "<", "////"), "scikit-learn": ("#56B4E9", "P", ""),
+         "torch compiled": ("#CC79A7", "<", "////"), "torch bfloat16": ("#CC79A7", ">", "oo"),
+         "scikit-learn": ("#56B4E9", "P", ""),
          "numpy": ("#009E73", "X", ""), "numpy skylakex": ("#009E73", "*", "////"),
          "cuda": ("#000000", "d", ""), "cupy": ("#009E73", "p", "\\\\"), "cupy TF32": ("#009E73", "h", "...."),
          **{f"torch cuda{way}{bits}": ("#CC79A7", marker, hatch) for way, bits, marker, hatch in (
@@ -61,7 +62,9 @@ def _caption(figure: Any, results: dict[str, Any]) -> None:
     host, threads = results["host"], results["settings"]["threads"]
     parts = [host.get("processor"), host.get("vectors"), f"{threads} thread{'s' if threads > 1 else ''}",
              host.get("timed"), f"fastbp {host.get('fastbp', '')}"]
-    text = ", ".join(filter(None, parts)) + ". The ceiling is what fused multiply-adds in registers alone would take."
+    sentences = [", ".join(filter(None, parts)),
+                 "The ceiling is what fused multiply-adds in registers alone would take", *other_numbers(results)]
+    text = ". ".join(sentences) + "."
     figure.supxlabel(textwrap.fill(text, int(16 * figure.get_figwidth())), fontsize=8, color="#444444")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .measuring import CEILINGS
-from .summary import baseline, geometric_means, summarise
+from .summary import baseline, geometric_means, other_numbers, summarise
 
 #: What the cells of a table may show, and its title.
 QUANTITIES = {"ratio": "times as long as {baseline}", "us": "µs per step", "samples": "samples per second",
@@ -144,8 +144,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 def _below(results: dict[str, Any], summaries: Sequence[dict[str, Any]], show: str, with_peers: bool) -> list[str]:
     """Means, and a warning where the machine was busy."""
     lines = ["* the fastest peer"] if with_peers else []
-    if any(about.get("tf32") and about["runs"] for about in results["contestants"].values()):
-        lines.append("TF32: products on tensor cores, of factors with 10 bits; never *, and the ceiling is not theirs")
+    lines += [f"{text}; never *, and the ceiling is not theirs" for text in other_numbers(results)]
     first = baseline(results)
     means = [("* (the fastest peer)", geometric_means(summaries))]
     if show == "ratio" and first:

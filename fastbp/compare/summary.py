@@ -6,6 +6,10 @@ from typing import Any
 
 from .measuring import CEILINGS
 
+#: What is said of contestants whose products round their factors, by what they round them to.
+OTHER_NUMBERS = {"TF32": "other numbers: products in TF32 on tensor cores (10 bits)",
+                 "bfloat16": "other numbers: products in bfloat16 (7 bits)"}
+
 
 def summarise(results: dict[str, Any]) -> list[dict[str, Any]]:
     """For every row what its measurements say.
@@ -16,9 +20,10 @@ def summarise(results: dict[str, Any]) -> list[dict[str, Any]]:
         "name"; by contestant "us", the median microseconds of a step, "spread", half the distance between its slowest
         and fastest round, as a share of that, "samples" and "gflops" in a second; "baseline", see `baseline`, or None;
         "to_baseline", by contestant the median over the rounds of its time by the baseline's of the same round;
-        "fastest_peer", or None, of those that compute without TF32; "ratio", the same median of each backend's time by
-        that peer's; "ceiling_us" and "ceiling_gflops", a step at the ceiling on all threads, or None;
-        "gpu_ceiling_us" and "gpu_ceiling_gflops", the same of the GPU; "share" by contestant, of its device's ceiling.
+        "fastest_peer", or None, of those that do not round their factors; "ratio", the same median of each backend's
+        time by that peer's; "ceiling_us" and "ceiling_gflops", a step at the ceiling on all threads, or None;
+        "gpu_ceiling_us" and "gpu_ceiling_gflops", the same of the GPU; "share" by contestant, of its device's ceiling,
+        but for those that round, whose ceiling is another.
     """
     return [_summary(row, results) for row in results["workloads"]]
 
@@ -34,8 +39,8 @@ def _summary(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     seconds: dict[str, list[float]] = row["seconds"]
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     of_peers = [name for name in medians if results["contestants"][name]["peer"]]
-    fastest = min((name for name in of_peers if not results["contestants"][name].get("tf32")),
-                  key=lambda name: medians[name], default=None)
+    fastest = min((name for name in of_peers if not rounds_to(name, results)), key=lambda name: medians[name],
+                  default=None)
     first = baseline(results)
     first = first if first in medians else None
     rates = _ceilings(row, results)
@@ -53,12 +58,24 @@ def _summary(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
                for device in CEILINGS},
             **{f"{CEILINGS[device]}_gflops": 1e-9 * rates[device] if device in rates else None for device in CEILINGS},
             "share": {name: row["flops"] / (rates[device] * median) for name, median in medians.items()
-                      if (device := device_of(name, results)) in rates}}
+                      if (device := device_of(name, results)) in rates and not rounds_to(name, results)}}
 
 
 def device_of(name: str, results: dict[str, Any]) -> str:
     """The device of a contestant; results without the entry are of processors."""
     return str(results["contestants"][name].get("device", "cpu"))
+
+
+def rounds_to(name: str, results: dict[str, Any]) -> str:
+    """What a contestant's products round their factors to, or ""; earlier results say whether it is TF32."""
+    about = results["contestants"][name]
+    return str(about.get("rounds_to", "TF32" if about.get("tf32") else ""))
+
+
+def other_numbers(results: dict[str, Any]) -> list[str]:
+    """A line for everything that contestants which run here round their factors to."""
+    found = {rounds_to(name, results) for name, about in results["contestants"].items() if about["runs"]}
+    return [f"{kind}: {text}" for kind, text in OTHER_NUMBERS.items() if kind in found]
 
 
 def _ceilings(row: dict[str, Any], results: dict[str, Any]) -> dict[str, float]:

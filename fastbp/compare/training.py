@@ -25,8 +25,8 @@ class TrainingRow:
     checked_steps = 3
 
     #: |ΔW_k - ΔW_ref| / |ΔW_ref| of these steps at the most, in the 2-norm, and the same for every b_k. Float32
-    #: rounding makes up to 10^-4 and the place where scikit-learn adds Adam's ε some 10^-3; another formula, several
-    #: 10^-1.
+    #: rounding makes some 10^-4, and where Adam meets a relu whose sum is near 0, 0.006 (a row of W_1 in `wide-adam`);
+    #: the place where scikit-learn adds Adam's ε, less than 10^-3; another formula, several 10^-1.
     agreement = 0.05
 
     @property

@@ -21,7 +21,7 @@ class Workload:
         N_0 … N_L.
     activation : str
         Of the hidden layers; the last layer is the identity.
-    loss : "squared_error" or "softmax_cross_entropy"
+    loss : "squared_error", "softmax_cross_entropy" or "binary_cross_entropy"
     batch_size : int
         |S|.
     optimizer : "sgd" or "adam"
@@ -80,12 +80,17 @@ class Workload:
         return (6 * weights - 2 * self.widths[0] * self.widths[1]) * self.batch_size
 
     def draw(self, dtype: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """X (n, N_0), and labels (n,) in which every class occurs, or targets (n, N_L), all random."""
+        """X (n, N_0), and labels (n,) in which every class occurs, or targets (n, N_L), all random.
+
+        Targets of the binary cross-entropy are 0 or 1.
+        """
         rng = np.random.default_rng(seed)
         n, outputs = self.samples, self.widths[-1]
         X = rng.standard_normal((n, self.widths[0])).astype(dtype)
         if self.loss == "softmax_cross_entropy":
             return X, rng.permutation(np.arange(n) % outputs)
+        if self.loss == "binary_cross_entropy":
+            return X, rng.integers(0, 2, (n, outputs)).astype(dtype)
         return X, rng.standard_normal((n, outputs)).astype(dtype)
 
 
@@ -99,8 +104,15 @@ WORKLOADS = tuple(Workload(*row) for row in (
     ("digits", (64, 100, 10), "relu", "softmax_cross_entropy", 64, "sgd"),
     ("mnist-1", (784, 128, 10), "relu", "softmax_cross_entropy", 1, "sgd"),
     ("mnist-128", (784, 128, 10), "relu", "softmax_cross_entropy", 128, "sgd"),
+    ("mnist-128-adam", (784, 128, 10), "relu", "softmax_cross_entropy", 128, "adam"),
     ("wide", (784, 512, 512, 10), "relu", "softmax_cross_entropy", 128, "sgd"),
+    ("wide-adam", (784, 512, 512, 10), "relu", "softmax_cross_entropy", 128, "adam"),
     ("big", (1024, 2048, 2048, 2048, 10), "relu", "softmax_cross_entropy", 256, "sgd", 4),
+    ("otto", (93, 256, 128, 9), "relu", "softmax_cross_entropy", 256, "adam"),
+    ("year", (90, 512, 512, 1), "relu", "squared_error", 1024, "adam"),
+    ("higgs", (28, 300, 300, 300, 1), "relu", "binary_cross_entropy", 1000, "adam"),
+    ("actor", (17, 256, 256, 6), "tanh", "squared_error", 256, "adam"),
+    ("pinn", (2, 50, 50, 50, 50, 1), "tanh", "squared_error", 2000, "adam"),
 ))
 
 

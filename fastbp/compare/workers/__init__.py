@@ -1,7 +1,7 @@
 """What runs in the contestants' processes.
 
 `worker.py` is run by path, in an interpreter that need not have fastbp, and loads one of the other files. Each of those
-stands alone (`pytorch_graphs.py` with two beside it) and has
+stands alone (`pytorch_graphs.py` and `pytorch_bfloat16.py` with two beside them) and has
 
     VARIANTS                        the documented ways to do it, of which the fastest is measured
     Trainer(problem, variant)       with reset(), train(epochs), which returns when it is done, result(), and `variant`

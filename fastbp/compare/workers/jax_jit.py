@@ -95,6 +95,8 @@ class Trainer:
             h = a if k == len(layers) else g[self.problem.activation](a)
         if self.problem.loss == "squared_error":
             return 0.5 * jnp.sum((h - d) ** 2) / len(h)
+        if self.problem.loss == "binary_cross_entropy":
+            return jnp.sum(jax.nn.softplus(h) - d * h) / len(h)
         return -jnp.sum(d * jax.nn.log_softmax(h)) / len(h)
 
     def result(self) -> Any:

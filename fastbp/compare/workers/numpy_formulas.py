@@ -89,6 +89,8 @@ class Trainer:
         if self.problem.loss == "softmax_cross_entropy":
             Y = np.exp(Y - Y.max(axis=1, keepdims=True))
             Y /= Y.sum(axis=1, keepdims=True)
+        elif self.problem.loss == "binary_cross_entropy":
+            Y = 1 / (1 + np.exp(-Y))
         delta = (Y - d) / len(X)
         for k in range(len(self.layers), 0, -1):
             W, (dW, db) = self.layers[k - 1][0], self.gradients[k - 1]

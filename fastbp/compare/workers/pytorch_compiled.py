@@ -89,7 +89,7 @@ class Trainer:
         wrote it gave NaN."""
         import torch
 
-        gradient = torch.func.grad(self._loss)(parameters, X, d)
+        gradient = torch.func.grad(self.loss)(parameters, X, d)
         rate = self.problem.learning_rate
         if self.problem.optimizer == "sgd":
             for p, g in zip(parameters, gradient, strict=True):
@@ -102,7 +102,7 @@ class Trainer:
             p.sub_(rate * (m_p / (1 - 0.9**t)) / ((v_p / (1 - 0.999**t)).sqrt() + 1e-8))
         return t
 
-    def _loss(self, parameters: Any, h: Any, d: Any) -> Any:
+    def loss(self, parameters: Any, h: Any, d: Any) -> Any:
         """E / |S|."""
         import torch
         from torch.nn import functional
@@ -113,6 +113,8 @@ class Trainer:
             h = a if k + 2 == len(parameters) else g[self.problem.activation](a)
         if self.problem.loss == "softmax_cross_entropy":
             return functional.cross_entropy(h, d)
+        if self.problem.loss == "binary_cross_entropy":
+            return functional.binary_cross_entropy_with_logits(h, d, reduction="sum") / len(h)
         return functional.mse_loss(h, d, reduction="sum") * (0.5 / len(h))
 
     def result(self) -> Any:

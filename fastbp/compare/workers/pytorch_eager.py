@@ -12,6 +12,16 @@ from typing import Any
 VARIANTS = ("foreach", "fused")
 
 
+def losses() -> dict[str, Any]:
+    """E / |S| from Y and d."""
+    from torch.nn import functional
+
+    return {"squared_error": lambda Y, d: functional.mse_loss(Y, d, reduction="sum") * (0.5 / len(Y)),
+            "softmax_cross_entropy": functional.cross_entropy,
+            "binary_cross_entropy": lambda Y, d: functional.binary_cross_entropy_with_logits(
+                Y, d, reduction="sum") / len(Y)}
+
+
 class Trainer:
     """nn.Sequential and torch.optim."""
 
@@ -30,6 +40,7 @@ class Trainer:
                         {"identity": torch.nn.Identity, "logistic": torch.nn.Sigmoid, "tanh": torch.nn.Tanh,
                          "relu": torch.nn.ReLU}[problem.activation]()]
         self.model = torch.nn.Sequential(*modules[:-1]).to(self.device)
+        self.loss_of = losses()[problem.loss]
         self.theta = torch.from_numpy(problem.theta).to(self.device)
         self.X, self.d = X, d = [torch.from_numpy(values).to(self.device) for values in (problem.X, problem.d)]
         self.order = torch.arange(len(X), device=self.device)
@@ -68,18 +79,14 @@ class Trainer:
 
     def take(self, batches: Any) -> None:
         """A step with each of these batches."""
-        from torch.nn import functional
-
-        cross_entropy = self.problem.loss == "softmax_cross_entropy"
         for X, d in self._samples_of(batches):
             self.optimizer.zero_grad(set_to_none=True)
-            Y = self.model(X)
-            if cross_entropy:
-                E = functional.cross_entropy(Y, d)
-            else:
-                E = functional.mse_loss(Y, d, reduction="sum") * (0.5 / len(X))
-            E.backward()
+            self.loss(X, d).backward()
             self.optimizer.step()
+
+    def loss(self, X: Any, d: Any) -> Any:
+        """E / |S|."""
+        return self.loss_of(self.model(X), d)
 
     def _samples_of(self, batches: Any) -> Any:
         """(X, d) of each batch; shuffled, batches are parts of the order, and their rows are gathered in turn."""

@@ -32,14 +32,14 @@ class Training(NamedTuple):
 
     widths: list           # N_0 … N_L
     activation: str        # identity, logistic, tanh or relu
-    loss: str              # squared_error with its ½, or softmax_cross_entropy
+    loss: str              # squared_error with its ½, softmax_cross_entropy, or binary_cross_entropy of logits
     batch_size: int
     optimizer: str         # sgd or adam
     learning_rate: float
     threads: int
     options: dict          # of this contestant
     X: Any                 # (n, N_0)
-    d: Any                 # (n,) labels or (n, N_L) targets
+    d: Any                 # (n,) labels, or (n, N_L) targets, which are 0 or 1 for binary_cross_entropy
     theta: Any             # (P,) the initial W_1, b_1, …, each W_k (N_k, N_{k-1}) row by row
     shuffle: bool = False
 
