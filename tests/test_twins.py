@@ -43,7 +43,7 @@ TWINS = [
     (phases.propagate_share(F), phases.run_share),
     (phases.gradient_share(F), phases.run_share),
     (phases.update_share(F), phases.run_share),
-    (blocks.update_block(rules.ADAM, F, 32), blocks.update_parameters),
+    (blocks.update_block(rules.ADAM, F), blocks.update_parameters),
     (blocks.bounds_after(rules.ADAM), blocks.advance_bounds),
     (crew.chunks_share(F), phases.run_share),
     (crew.partials_share(F), phases.run_share),

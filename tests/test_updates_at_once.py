@@ -18,9 +18,9 @@ OPTIMIZERS = {
     "descent": (SGD, {"learning_rate": 1e-3, "weight_decay": 0.01}), "RMSprop": (RMSprop, {}),
     "Adam": (Adam, {"weight_decay": 0.01}), "AdamW": (AdamW, {}), "Nadam": (Nadam, {}), "Rprop": (Rprop, {})}
 
-#: Widths and batches of tiles of blocks of parameters; with ragged rows and columns; of lanes; and of few samples.
-SHAPES = {"blocks": ([64, 96, 32], 100), "ragged": ([37, 150, 7], 100), "lanes": ([3, 5, 2], 64),
-          "few": ([20, 9, 3], 3), "one": ([20, 9, 3], 1)}
+#: Widths and batches: of whole tiles, of ragged ones, of more columns than go together, of lanes, and of few samples.
+SHAPES = {"tiles": ([64, 96, 32], 100), "ragged": ([37, 150, 7], 100), "wide": ([1700, 20, 3], 40),
+          "lanes": ([3, 5, 2], 64), "few": ([20, 9, 3], 3), "one": ([20, 9, 3], 1)}
 
 EXTRAS = {
     "plain": {}, "penalty": {"l2_penalty": 0.1}, "dropout": {"dropout": 0.2}, "clipped": {"clip_sample_norm": 0.5},
@@ -67,15 +67,16 @@ def test_same_as_an_update_after_the_gradient(optimizer, shape, extras, dtype, u
         assert found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("widths", [[80, 200, 30], [1700, 40, 3]], ids=str)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_same_bits_for_any_slices_and_threads(optimizer, monkeypatch):
+def test_same_bits_for_any_slices_and_threads(optimizer, widths, monkeypatch):
     """Slices of one batch on any number of threads in turn, and of whole epochs on one."""
     kind, settings = OPTIMIZERS[optimizer]
-    expected = trained([80, 200, 30], 100, kind(**settings))
+    expected = trained(widths, 100, kind(**settings))
     for teams in ([1], [2], [1, 2]):
         turns = iter(teams * 1000)
         monkeypatch.setattr(fastbp.pace.Pace, "next_slice", lambda pace, threads, turns=turns: (next(turns), 100))
-        for found, one in zip(trained([80, 200, 30], 100, kind(**settings)), expected, strict=True):
+        for found, one in zip(trained(widths, 100, kind(**settings)), expected, strict=True):
             assert found.tobytes() == one.tobytes()
 
 
@@ -156,4 +157,4 @@ def test_averages_of_squares_below_zero_are_refused():
 def test_rules_with_more_averages_than_a_block_takes_are_refused():
     with pytest.raises(TypeError, match=r"rule three: expected at most 2 averages, found \('a', 'b', 'c'\)"):
         address_of(tiled.update_block, type(DESCENT)("three", DESCENT.coefficients, DESCENT.change, DESCENT.bound, (),
-                                                     ("a", "b", "c")), "float32", 0)
+                                                     ("a", "b", "c")), "float32")

@@ -86,7 +86,7 @@ def pieces(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
 
 def _pieces_of_updates(rule: Rule, dtype: np.dtype) -> list[Piece]:
     """What updates while a tile is in cache compile."""
-    return [(update_block, rule, dtype.name, 2 * lanes(dtype)), (update_share, dtype.name)]
+    return [(update_block, rule, dtype.name), (update_share, dtype.name)]
 
 
 def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, ...], activations: tuple[str, ...],

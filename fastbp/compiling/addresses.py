@@ -190,19 +190,3 @@ def address_in_memory(typing_context: Any, base: Any) -> Any:
         return builder.ptrtoint(data, ir.IntType(64))
 
     return signature, codegen
-
-
-@intrinsic(prefer_literal=True)
-def fetch(typing_context: Any, values: Any, count: Any) -> Any:
-    """Fetch the cache lines of `count` numbers at a pointer, a constant; they will be written."""
-    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        address, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [address, whole, whole, whole])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [address], kind)
-        in_line = 64 * 8 // values.dtype.bitwidth
-        for place in (*range(0, count.literal_value, in_line), count.literal_value - 1):  # they may begin within a line
-            line = builder.gep(given[0], [ir.IntType(64)(place)])
-            builder.call(prefetch, [builder.bitcast(line, address), whole(1), whole(3), whole(1)])
-        return context.get_dummy_value()
-
-    return types.void(values, count), codegen

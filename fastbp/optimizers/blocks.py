@@ -8,7 +8,7 @@ from typing import Any
 
 from numba import types
 
-from ..compiling.addresses import INTEGER, fetch, invoke, pointer, pointer_type
+from ..compiling.addresses import INTEGER, invoke, pointer, pointer_type
 from ..compiling.decorators import inlined, subkernel
 from ..compiling.tuples import numbers_at, write_numbers_at
 from .rules import Rule, change_of, rounded
@@ -30,24 +30,21 @@ def _write_element(averages: Any, k: int, place: Any, value: Any) -> None:
     averages[k][place] = value
 
 
-def update_block(rule: Rule, dtype: str, width: int) -> Any:
+def update_block(rule: Rule, dtype: str) -> Any:
     """The function that updates a block of parameters and sets their gradient to zero, for `address_of`.
 
-    Its arguments are (theta, grad, first, second, rows, columns, theta_row, grad_row, factor, penalty, row, ahead).
+    Its arguments are (theta, grad, first, second, rows, columns, theta_row, grad_row, factor, penalty, row).
     θ ← θ - change(g), where g = factor · (grad + penalty · θ) + λ θ.
 
     theta, first, second : (rows, columns), rows theta_row apart; the parameters and their averages. A rule with fewer
         averages does not touch the others.
     grad : (rows, columns), rows grad_row apart.
     row : the coefficients of the update, then λ of the weight decay.
-    ahead : where in theta, from here, the next block begins. It is fetched row by row, because it takes longer to come
-        from memory than to be updated; only with a width.
-    width : the number of columns for which there is code without a remainder, or 0.
     """
     if len(rule.averages) > MOST_AVERAGES:
         raise TypeError(f"rule {rule}: expected at most {MOST_AVERAGES} averages, found {rule.averages}")
     change = subkernel(change_of(rule, _element_of, _write_element), inline=True)
-    coefficients_of, decay, fetched = rounded(rule), rule.count, len(rule.averages)
+    coefficients_of, decay = rounded(rule), rule.count
 
     def update_row(theta: Any, grad: Any, averages: Any, columns: int, factor: Any, penalty: Any, weight_decay: Any,
                    coefficients: Any) -> None:
@@ -59,33 +56,24 @@ def update_block(rule: Rule, dtype: str, width: int) -> Any:
     update_row = subkernel(update_row, inline=True)
 
     def block(theta: Any, grad: Any, first: Any, second: Any, rows: int, columns: int, theta_row: int, grad_row: int,
-              factor: float, penalty: float, row: Any, ahead: int) -> None:
+              factor: float, penalty: float, row: Any) -> None:
         T = type(theta[0])
         numbers = T(factor), T(penalty), T(row[decay]), coefficients_of(row, theta[0])
         for r in range(rows):
             place = r * theta_row
             averages = pointer(first, place), pointer(second, place)
-            if width > 0:
-                fetch(pointer(theta, place + ahead), width)
-                if fetched > 0:
-                    fetch(pointer(first, place + ahead), width)
-                if fetched > 1:
-                    fetch(pointer(second, place + ahead), width)
-            if width > 0 and columns == width:
-                update_row(pointer(theta, place), pointer(grad, r * grad_row), averages, width, *numbers)
-            else:
-                update_row(pointer(theta, place), pointer(grad, r * grad_row), averages, columns, *numbers)
+            update_row(pointer(theta, place), pointer(grad, r * grad_row), averages, columns, *numbers)
 
     numbers, real = pointer_type(dtype), types.float64
     return block, (numbers, numbers, numbers, numbers, INTEGER, INTEGER, INTEGER, INTEGER, real, real,
-                   types.CPointer(real), INTEGER)
+                   types.CPointer(real))
 
 
 @inlined
 def update_parameters(address: Any, theta: Any, grad: Any, first: Any, second: Any, rows: Any, columns: Any,
-                      theta_row: Any, grad_row: Any, factor: Any, penalty: Any, row: Any, ahead: Any) -> None:
+                      theta_row: Any, grad_row: Any, factor: Any, penalty: Any, row: Any) -> None:
     """Update a block of parameters, by the function at an address that `update_block` describes."""
-    invoke(address, (theta, grad, first, second, rows, columns, theta_row, grad_row, factor, penalty, row, ahead))
+    invoke(address, (theta, grad, first, second, rows, columns, theta_row, grad_row, factor, penalty, row))
 
 
 def bounds_after(rule: Rule) -> Any:

@@ -116,7 +116,7 @@ def run_thread(part: int, theta: Any, grad: Any, factor: float, optimizer: Optim
     if part == WRITE:
         begin, end = share_of(size, thread, threads)
         update_parameters(optimizer.block, pointer(theta, begin), pointer(grad, begin), pointer(averages, begin),
-                          pointer(averages, size + begin), 1, end - begin, 0, 0, factor, 0.0, optimizer.row, 0)
+                          pointer(averages, size + begin), 1, end - begin, 0, 0, factor, 0.0, optimizer.row)
     else:
         run_share(optimizer.share, np.int64(part), theta, grad, averages, size, factor, optimizer.row, optimizer.found,
                   thread, threads)
@@ -274,7 +274,7 @@ def run_share(address: Any, part: Any, theta: Any, grad: Any, averages: Any, siz
 
 def pieces_of(rule: Rule, dtype: np.dtype) -> list[Piece]:
     """What the updates of an optimizer compile: a thread's share, and the coefficients."""
-    return [(update_share, rule, dtype.name), (update_block, rule, dtype.name, 0), (bounds_after, rule), (row_of, rule)]
+    return [(update_share, rule, dtype.name), (update_block, rule, dtype.name), (bounds_after, rule), (row_of, rule)]
 
 
 def spec_of(rule: Rule, dtype: np.dtype | None, settings: list[float], schedule: np.ndarray, clip_norm: float,

@@ -21,6 +21,11 @@ from .updates import update_at
 #: the h of a block, about BLOCK_SIZE numbers, come from the second level.
 BLOCK_SIZE = 2**17
 
+#: Tiles side by side, of up to SIDE_BY_SIDE columns, become the update of their parameters together: the processor
+#: fetches rows of that length in time. A step of Adam took 1.07 times one of SGD in 784-128-10 and 1.15 in
+#: 784-512-512-10; with each tile by itself, and the next one prefetched, 1.10 and 1.18. Rows do not lie a page apart.
+SIDE_BY_SIDE = 800
+
 #: Costs in multiply-adds of vectors: to add up the lanes of a sum, and to transpose a block, for each of its lanes.
 #: Measured on Zen 4 as 1.6 to 3.2, and as 4 to 5.5.
 FOLDING, TRANSPOSING = 3, 5
@@ -66,15 +71,16 @@ def share_of_tiles(job: Any, tile_rows: Any, tile_columns: Any, thread: Any, thr
 
 @inlined
 def corner(tile: Any, units: Any, high: Any, wide: Any, block: Any, tile_columns: Any) -> Any:
-    """The first row of a tile of a layer, how many rows it has, and its first column.
+    """The first row of a tile of a layer, how many rows it has, and its first column; its place among the tiles of its
+    block that lie side by side, and their number.
 
     Tiles are counted row after row within blocks of columns.
     """
     first = tile // (high * block) * block
     here, place = min(block, wide - first), tile - first * high
-    row = place // here
+    row, nth = place // here, place % here
     i = units * row // high
-    return i, units * (row + 1) // high - i, (first + place % here) * tile_columns
+    return i, units * (row + 1) // high - i, (first + nth) * tile_columns, nth, here
 
 
 @subkernel
@@ -85,30 +91,33 @@ def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
     """
     width, target, count = job.lanes, job.target, job.count
     sums = pointer(job.sums, thread * job.in_sums)
+    row_sums, together = pointer(sums, job.tile_rows * SIDE_BY_SIDE), SIDE_BY_SIDE // (2 * width)
     begin, end = share_of_tiles(job, job.tile_rows, 2 * width, thread, threads)
     place = 0
     for k in range(1, job.depth + 1):
         units, inputs = job.widths[k], job.widths[k - 1]
         high, wide = tiles_of_layer(job, k, job.tile_rows, 2 * width)
         block = max(1, min(BLOCK_SIZE // (2 * width * count), (wide + threads - 1) // threads))
-        for tile in range(max(begin - place, 0), min(end - place, high * wide)):
-            i, rows, column = corner(tile, units, high, wide, block, 2 * width)
+        first, last, begun = max(begin - place, 0), min(end - place, high * wide), 0
+        for tile in range(first, last):
+            i, rows, column, nth, here = corner(tile, units, high, wide, block, 2 * width)
             columns = min(2 * width, inputs - column)
             delta = pointer(job.delta, (job.units[k] + i) * width)
             h = pointer(job.h_rows, (job.places[k - 1] + column) // width * job.in_block)
             W, b = job.weights_at[k] + i * inputs + column, job.biases_at[k] + i
-            at, in_row = (sums, 2 * width) if job.updates else (pointer(target, W), inputs)
+            if tile == first or nth % together == 0:
+                begun = column
+            at, in_row = (pointer(sums, column - begun), SIDE_BY_SIDE) if job.updates else (pointer(target, W), inputs)
             add_gradient_tile(job.gradient_2 if columns > width else job.gradient_1, rows, columns, alpha, at, in_row,
                               delta, job.in_delta, h, job.in_block, count)
-            if job.updates:
-                next_i, _, next_column = corner(min(tile + 1, high * wide - 1), units, high, wide, block, 2 * width)
-                update_at(job, W, sums, rows, columns, inputs, 2 * width, job.penalty,
-                          (next_i - i) * inputs + next_column - column)
             if column == 0:
-                add_sums(job.add_row_sums, sums if job.updates else pointer(target, b), alpha, delta, rows,
+                add_sums(job.add_row_sums, row_sums if job.updates else pointer(target, b), alpha, delta, rows,
                          job.in_delta, count)
                 if job.updates:
-                    update_at(job, b, sums, 1, rows, 0, 0, 0.0, 0)
+                    update_at(job, b, row_sums, 1, rows, 0, 0, 0.0)
+            if job.updates and (tile + 1 == last or nth + 1 == here or (nth + 1) % together == 0):
+                update_at(job, W - column + begun, sums, rows, column - begun + columns, inputs, SIDE_BY_SIDE,
+                          job.penalty)
         place += high * wide
 
 

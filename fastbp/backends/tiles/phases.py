@@ -76,6 +76,6 @@ def update_share(dtype: str) -> Any:
             for first, size, penalty in ((job.weights_at[k], job.widths[k] * job.widths[k - 1], job.penalty),
                                          (job.biases_at[k], job.widths[k], 0.0)):
                 begin, end = share_of(size, thread, threads)
-                update_at(job, first + begin, pointer(job.target, first + begin), 1, end - begin, 0, 0, penalty, 0)
+                update_at(job, first + begin, pointer(job.target, first + begin), 1, end - begin, 0, 0, penalty)
 
     return share, phase_arguments(dtype)

@@ -14,8 +14,8 @@ from ...optimizers.blocks import update_parameters
 
 @inlined
 def update_at(job: Any, place: Any, grad: Any, rows: Any, columns: Any, theta_row: Any, grad_row: Any,
-              penalty: Any, ahead: Any) -> None:
-    """Update the block of a job's parameters that begins at a place in theta; the next one begins `ahead`."""
+              penalty: Any) -> None:
+    """Update the block of a job's parameters that begins at a place in theta."""
     update_parameters(job.update, pointer(job.theta, place), grad, pointer(job.averages, place),
                       pointer(job.averages, job.parameters + place), rows, columns, theta_row, grad_row, job.factor,
-                      penalty, job.row, ahead)
+                      penalty, job.row)

@@ -14,7 +14,7 @@ from ...layout import Layout, aligned_zeros, bytes_kept, keeping
 from ..contract import longest_chunk
 from .clipping import SQUARES_ROWS, clip_panel
 from .crew import chunks_share, partials_share
-from .gradients import costs, lanes_cost_less
+from .gradients import SIDE_BY_SIDE, costs, lanes_cost_less
 from .host import host, periodic_rows
 from .job import fields, make_job
 from .lane_gradient import lane_gradient, lane_rows
@@ -145,7 +145,7 @@ def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tup
     line, in_rows, in_largest = 64 // itemsize, _apart(2 * width, 8), _apart(depth + 1, 32 // itemsize)
     in_panel, in_error = _apart(in_row * width, line), _apart(widest * width, line)
     in_target, in_outcome = _apart(-(-outputs // width) * width * width, line), _apart(OUTCOME_ROWS * width, line)
-    in_sums = _apart(host().tile_rows * 2 * width, line)
+    in_sums = _apart(host().tile_rows * (SIDE_BY_SIDE + 1), line)
     row_cost, lane_cost = costs(layout.widths, width)
     by_lanes = resident and lanes_cost_less(panels, row_cost, lane_cost)  # then h of every panel has memory of its own
     compiled = pieces_of(layout, dtype, by_lanes)
