@@ -141,7 +141,7 @@ for depth in range(1, 7):
 module = sys.modules[f"fastbp.backends.{backend}"]
 propagate = module.propagate_arrays if backend == "tiled" else module.propagate
 largest_magnitude = fastbp.checks.arrays.MAGNITUDE_KERNELS[np.dtype("float32")]
-for kernel in (propagate, module.train, fastbp.optimizers.updates.update, largest_magnitude):
+for kernel in (propagate, module.train, fastbp.optimizers.updates.descend, largest_magnitude):
     print(len(kernel.signatures), sum(kernel.stats.cache_misses.values()))
 if backend == "loops" and module.propagate.stats.cache_misses:
     assert {len(kernel.signatures) for kernel in (module.propagate_sample, module.add_unit_gradient)} == {1}
