@@ -72,12 +72,16 @@ def test_it_is_compiled_here_where_the_second_process_fails(program, empty_cache
     assert helpers[0].poll() is not None
 
 
-@pytest.mark.parametrize("cannot", ["one process", "no Python", "frozen", "no cache", "no leave"])
+@pytest.mark.parametrize("cannot", ["one process", "no Python", "another program", "frozen", "no cache", "no leave"])
 def test_no_second_process(cannot, empty_cache, helpers, monkeypatch):
     if cannot == "one process":
         monkeypatch.setenv("FASTBP_COMPILE_PROCESSES", "1")
     elif cannot == "no Python":
         monkeypatch.setattr(sys, "executable", "")
+    elif cannot == "another program":
+        program = empty_cache / "editor"
+        program.write_text("")
+        monkeypatch.setattr(sys, "executable", str(program))
     elif cannot == "frozen":
         monkeypatch.setattr(sys, "frozen", True, raising=False)
     elif cannot == "no cache":

@@ -79,9 +79,13 @@ def compile_side_by_side(pieces: Sequence[Piece], here: Callable[[], None]) -> N
 
 
 def _may_start_processes() -> bool:
-    """Whether there is a cache that processes share, another core, and a Python to start."""
-    frozen = getattr(sys, "frozen", False) or not sys.executable or not Path(sys.executable).is_file()
-    return processes() > 1 and not frozen and cache_folder() is not None
+    """Whether there is a cache that processes share, another core, and a Python to start.
+
+    In a program that embeds Python, `sys.executable` may be that program.
+    """
+    executable = Path(sys.executable or "")
+    is_python = executable.name.lower().startswith(("python", "pypy")) and executable.is_file()
+    return processes() > 1 and is_python and not getattr(sys, "frozen", False) and cache_folder() is not None
 
 
 def _started(pieces: list[Piece]) -> "subprocess.Popen[bytes] | None":
