@@ -32,7 +32,7 @@ from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout
 from ..optimizers import updates
-from ..optimizers.blocks import FAR, advance_bounds, update_block
+from ..optimizers.blocks import FAR, stays_far, update_block
 from ..optimizers.rules import DESCENT, Rule
 from ..optimizers.updates import SMALL_SIZE, OptimizerSpec, larger, rule_of, write_row
 from . import linking
@@ -414,12 +414,8 @@ def measure_bounds(job: Any, bounds: Any, theta: Any, averages: Any) -> None:
 @inlined
 def leave_finite(job: Any, optimizer: Any, bounds: Any, sum_bound: Any, most: Any) -> Any:
     """Whether a gradient below `sum_bound` leaves all sums, θ and averages finite, to which bounds are brought."""
-    decay = job.penalty * bounds[0]
-    advance_bounds(optimizer.advance, job.factor * (sum_bound + decay), optimizer.row, bounds)
-    within = sum_bound + decay < FAR * most  # NaN compares as false
-    for k in range(bounds.shape[0]):
-        within = within and bounds[k] < FAR * most
-    return within
+    largest = sum_bound + job.penalty * bounds[0]
+    return stays_far(optimizer.advance, job.factor * largest, optimizer.row, bounds, most) and largest < FAR * most
 
 
 @subkernel

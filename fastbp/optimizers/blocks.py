@@ -98,3 +98,16 @@ def bounds_after(rule: Rule) -> Any:
 def advance_bounds(address: Any, g: Any, row: Any, bounds: Any) -> None:
     """Turn bounds before an update into those after it, by the function at an address that `bounds_after` describes."""
     invoke(address, (g, row, bounds))
+
+
+@inlined
+def stays_far(address: Any, g: Any, row: Any, bounds: Any, most: Any) -> Any:
+    """Turn bounds before an update into those after it; whether these are far from the largest number.
+
+    g : as `bounds_after` takes it; most : the largest number of theta's dtype.
+    """
+    advance_bounds(address, g, row, bounds)
+    far = True
+    for k in range(bounds.shape[0]):
+        far = far and bounds[k] < FAR * most  # NaN compares as false
+    return far

@@ -26,7 +26,7 @@ from ..compiling.side_by_side import Piece
 from ..formulas.elementary import is_finite, largest_number
 from ..schedules import learning_rate_at
 from ..threads import share_of
-from .blocks import FAR, advance_bounds, bounds_after, update_block, update_parameters
+from .blocks import FAR, bounds_after, stays_far, update_block, update_parameters
 from .rules import Rule, change_of, rounded, row_of, write_numbers
 
 _config: Any = numba.config
@@ -131,11 +131,8 @@ def is_bounded(theta: Any, factor: float, optimizer: OptimizerSpec, state: Optim
             found[place] = larger(found[place], found[thread * LINE + place])
     for k in range(bounds.shape[0]):
         bounds[k] = found[1 + k]
-    advance_bounds(optimizer.advance, factor * found[0], optimizer.row, bounds)
-    within = found[0] < FAR * largest_number(theta[0])  # NaN compares as false
-    for k in range(bounds.shape[0]):
-        within = within and bounds[k] < FAR * largest_number(theta[0])
-    return within
+    most = largest_number(theta[0])
+    return stays_far(optimizer.advance, factor * found[0], optimizer.row, bounds, most) and found[0] < FAR * most
 
 
 @kernel
