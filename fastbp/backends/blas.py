@@ -203,5 +203,5 @@ def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted
     return total, correct
 
 
-predict = predict_by(propagate)
+predict = predict_by(propagate, "predict_blas")
 train = training_loop("train_blas", propagate)

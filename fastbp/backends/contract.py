@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..checks.arrays import Samples
+from ..compiling.decorators import kernel
 from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout
@@ -123,12 +124,21 @@ class Backend(Protocol):
         `training_loop`."""
 
 
-def predict_by(propagate: Callable[..., Any]) -> Callable[..., None]:
-    """The `predict` of a backend, by its `propagate`."""
+def predict_by(propagate: Callable[..., Any], name: str) -> Callable[..., None]:
+    """The `predict` of a backend, by its compiled `propagate`.
+
+    Arrays come from Python one by one: Numba takes 1 µs to unpack a named tuple, a tenth of the time of a small network.
+    """
+    @kernel(name=name)
+    def predict_arrays(theta: Any, layout: Any, X: Any, labels: Any, targets: Any, weights: Any, Y: Any, norms: Any,
+                       start: int, stop: int, work: Any, threads: int) -> None:
+        batch = Batch(Samples(X, labels, targets, weights, np.nan), labels, start, stop)  # no labels, and no order
+        propagate(theta, layout, batch, 0.0, Wanted(weights[:0], Y, X[:0], norms), Extras(0.0, 0, 0, 0), work, threads)
+
     def predict(theta: Any, layout: Any, samples: Samples, Y: Any, start: int, stop: int, work: Any,
                 threads: int) -> None:
-        wanted = Wanted(samples.weights[:0], Y, samples.X[:0], NO_NORMS)
-        propagate(theta, layout, Batch(samples, NO_ORDER, start, stop), 0.0, wanted, NO_EXTRAS, work, threads)
+        X, labels, targets, weights, _ = samples
+        predict_arrays(theta, layout, X, labels, targets, weights, Y, NO_NORMS, start, stop, work, threads)
 
     return predict
 

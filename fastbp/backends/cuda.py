@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ..checks.arrays import Samples
 from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout
-from .contract import Batch, Extras, Wanted, longest_chunk, predict_by
+from .contract import NO_EXTRAS, NO_NORMS, NO_ORDER, Batch, Extras, Wanted, longest_chunk
 from .gpu.feed import Order
 from .gpu.memory import MEMORY
 from .gpu.panels import TOTAL_CORRECT, TOTAL_E
@@ -80,4 +81,7 @@ def propagate(theta: Any, layout: DeviceLayout, batch: Batch, E: float, wanted: 
     return float(totals[TOTAL_E]), int(totals[TOTAL_CORRECT])
 
 
-predict = predict_by(propagate)
+def predict(theta: Any, layout: Any, samples: Samples, Y: Any, start: int, stop: int, work: Any, threads: int) -> None:
+    """y = h_L; see `Backend.predict`."""
+    wanted = Wanted(samples.weights[:0], Y, samples.X[:0], NO_NORMS)
+    propagate(theta, layout, Batch(samples, NO_ORDER, start, stop), 0.0, wanted, NO_EXTRAS, work, threads)

@@ -190,7 +190,7 @@ def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted
     return total, correct
 
 
-predict = predict_by(propagate)
+predict = predict_by(propagate, "predict_loops")
 train = training_loop("train_loops", propagate)
 
 #: Where the backend keeps parameters and samples.
