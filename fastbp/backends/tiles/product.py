@@ -88,26 +88,28 @@ def affine(address: Any, rows: Any, start: Any, bias: Any, C: Any, c_panel: Any,
 def gradient_tile(dtype: str, vectors: int) -> Any:
     """The function C += alpha A B for one tile of a gradient, for `address_of`.
 
-    Its arguments are (rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps).
+    Its arguments are (rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row).
 
     C : (rows, columns), rows c_row apart; columns <= vectors · lanes. It becomes C + alpha Σ_t A[r, t] B[t, :].
+    ahead : (rows, columns), rows ahead_row apart, of what is written next: C itself, or the parameters of the tile.
     A : panels of δ, a_panel apart; element (r, t) of a panel at r · lanes + t.
     B : blocks of `lanes` columns, b_block apart; a step of a block is `lanes` further.
     """
     lanes = host().lanes(dtype)
 
-    def tile(rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps):
-        _gradient_tile(lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps)
+    def tile(rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row):
+        _gradient_tile(lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row)
 
     numbers = pointer_type(dtype)
-    return tile, (INTEGER, INTEGER, numbers.dtype, numbers, INTEGER, numbers, INTEGER, numbers, INTEGER, INTEGER)
+    return tile, (INTEGER, INTEGER, numbers.dtype, numbers, INTEGER, numbers, INTEGER, numbers, INTEGER, INTEGER,
+                  numbers, INTEGER)
 
 
 @inlined
 def add_gradient_tile(address: Any, rows: Any, columns: Any, alpha: Any, C: Any, c_row: Any, A: Any, a_panel: Any,
-                      B: Any, b_block: Any, steps: Any) -> None:
+                      B: Any, b_block: Any, steps: Any, ahead: Any, ahead_row: Any) -> None:
     """C += alpha A B, by the function at an address that `gradient_tile` describes."""
-    invoke(address, (rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps))
+    invoke(address, (rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row))
 
 
 @intrinsic(prefer_literal=True)
@@ -133,15 +135,17 @@ def _affine_tile(typing_context, lanes, vectors, fetches, rows, start, bias, C, 
 
 
 @intrinsic(prefer_literal=True)
-def _gradient_tile(typing_context, lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps):
-    signature = types.void(lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps)
+def _gradient_tile(typing_context, lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead,
+                   ahead_row):
+    signature = types.void(lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead,
+                           ahead_row)
 
     def codegen(context, builder, signature, values):
-        _, _, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps = values
+        _, _, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row = values
 
         def body(tile):
             C_at = tile.corners(C, c_row=c_row, c_vector=I64(tile.v.lanes))
-            tile.loop_over_panels(A, a_panel, B, b_block, steps, C, c_row)
+            tile.loop_over_panels(A, a_panel, B, b_block, steps, ahead, ahead_row)
             tile.add_to(C_at, alpha, columns)
 
         _for_every_number_of_rows(context, builder, C_type=signature.args[5], lanes=lanes.literal_value,
@@ -271,35 +275,35 @@ class _Tile:
         rest = iter(after[len(places) :])
         return after[: len(places)], [[[next(rest) for _ in self.vectors] for _ in self.rows] for _ in sums]
 
-    def loop_over_panels(self, A, a_panel, B, b_block, steps, C, c_row):
+    def loop_over_panels(self, A, a_panel, B, b_block, steps, ahead, ahead_row):
         """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one, where A lies in panels of `lanes` steps.
 
-        Every panel prefetches the next one, which is too far away for the processor to predict, and two rows of C. All
-        rows of C at once delayed the other loads.
+        Every panel prefetches the next one, which is too far away for the processor to predict, and two rows of what
+        is written next. All of its rows at once delayed the other loads.
         """
         builder, v = self.builder, self.v
         self.sums = [[v.zero for _ in self.vectors] for _ in self.rows]
-        last = v.at(C, builder.mul(c_row, I64(len(self.rows) - 1)))
+        last = v.at(ahead, builder.mul(ahead_row, I64(len(self.rows) - 1)))
         entry, outer = builder.block, builder.append_basic_block("panel")
         done = builder.append_basic_block("panels_done")
         builder.branch(outer)
         builder.position_at_end(outer)
         left, a, b = self._phi([(steps, entry)]), self._phi([(A, entry)]), self._phi([(B, entry)])
-        c = self._phi([(C, entry)])
+        row = self._phi([(ahead, entry)])
         sums = [[self._phi([(value, entry)]) for value in row] for row in self.sums]
         self.sums = sums
         for r in self.rows:
             v.prefetch(v.at(v.at(a, a_panel), r * v.lanes))
-        for row in (c, v.at(c, c_row)):
+        for place in (row, v.at(row, ahead_row)):
             for n in self.vectors:
-                v.prefetch(v.at(row, n * v.lanes), write=True)
-        c_next = v.at(c, builder.mul(c_row, I64(2)))
-        c_next = builder.select(builder.icmp_unsigned("<", builder.ptrtoint(c_next, I64), builder.ptrtoint(last, I64)),
-                                c_next, last)
+                v.prefetch(v.at(place, n * v.lanes), write=True)
+        next_row = v.at(row, builder.mul(ahead_row, I64(2)))
+        is_before = builder.icmp_unsigned("<", builder.ptrtoint(next_row, I64), builder.ptrtoint(last, I64))
+        next_row = builder.select(is_before, next_row, last)
         here = builder.select(builder.icmp_signed("<", left, I64(v.lanes)), left, I64(v.lanes))
         self.loop(a, I64(v.lanes), I64(1), b, b_block, here)
         rest = builder.sub(left, here)
-        advanced = [(left, rest), (a, v.at(a, a_panel)), (b, v.at(b, v.lanes * v.lanes)), (c, c_next)]
+        advanced = [(left, rest), (a, v.at(a, a_panel)), (b, v.at(b, v.lanes * v.lanes)), (row, next_row)]
         advanced += [(sums[r][n], self.sums[r][n]) for r in self.rows for n in self.vectors]
         for phi, value in advanced:
             phi.add_incoming(value, builder.block)
