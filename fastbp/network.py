@@ -116,6 +116,11 @@ class Network:
         """The layout, whose functions may not be compiled yet."""
         return self._layout
 
+    @property
+    def chunk(self) -> int:
+        """The number of samples that the backend takes at a time."""
+        return self._shelf.chunk if self._is_linked else self._backend.chunk(self._layout, self._dtype)
+
     def pieces(self, rule: Any) -> Any:
         """What a training by an optimizer's rule compiles; see `Backend.pieces`."""
         return self._backend.pieces(self._layout, self._activations, self._loss, self._dtype, rule)

@@ -127,7 +127,7 @@ class Backend(Protocol):
 def predict_by(propagate: Callable[..., Any], name: str) -> Callable[..., None]:
     """The `predict` of a backend, by its compiled `propagate`.
 
-    Arrays come from Python one by one: Numba takes 1 µs to unpack a named tuple, a tenth of the time of a small network.
+    Arrays come from Python one by one: Numba takes 1 µs to unpack a named tuple, a tenth of the time of a small call.
     """
     @kernel(name=name)
     def predict_arrays(theta: Any, layout: Any, X: Any, labels: Any, targets: Any, weights: Any, Y: Any, norms: Any,

@@ -17,6 +17,7 @@ among several threads, each takes whole chunks, and their gradients are added up
 (`tiles.rows`).
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,6 +90,12 @@ def _pieces_of_updates(rule: Rule, dtype: np.dtype) -> list[Piece]:
     return [(update_block, rule, dtype.name), (update_share, dtype.name)]
 
 
+@functools.cache
+def _addresses_of_updates(rule: Rule, dtype: np.dtype) -> tuple[int, ...]:
+    """The addresses of `_pieces_of_updates`."""
+    return tuple(address_of(*piece) for piece in _pieces_of_updates(rule, dtype))
+
+
 def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, ...], activations: tuple[str, ...],
                 loss: str, dtype: np.dtype, batch_size: int, steps: int) -> np.ndarray:
     """Set the job's kernels for updates by this optimizer, and for one-sample steps of this network; the job.
@@ -99,8 +106,7 @@ def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, .
     job.online = (address_of(online_steps, dtype.name, widths, activations, loss)
                   if is_worth_compiling(widths, batch_size, steps) else 0)
     in_tiles = not optimizer.is_plain and optimizer.clip_norm == 0.0
-    job.update, job.update_phase = (
-        (address_of(*piece) for piece in _pieces_of_updates(rule, dtype)) if in_tiles else (0, 0))
+    job.update, job.update_phase = _addresses_of_updates(rule, dtype) if in_tiles else (0, 0)
     return work
 
 

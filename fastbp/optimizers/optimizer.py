@@ -3,6 +3,7 @@
 An optimizer is immutable; its running averages and number of updates are in an `OptimizerState`.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from .. import threads
 from ..checks.arguments import require_number
+from ..checks.arrays import largest_magnitude
 from ..layout import aligned_zeros
 from ..schedules import Schedule, as_schedule
 from .rules import DESCENT, SQUARES, Rule
@@ -119,21 +121,38 @@ class Optimizer:
                                  f"{array.strides}, writeable {array.flags.writeable}; use a copy")
         if state.updates[0] < 0:
             raise ValueError(f"state: expected a number of updates of at least 0, found {state.updates[0]}")
-        if any(setting != 0.0 and theta.dtype.type(setting) == 0 for setting in self._settings()):
-            raise ValueError(f"optimizer: expected no settings that are 0 in {theta.dtype}, found {self!r}")
+        self.require_settings(theta.dtype)
 
-
-    def require_squares(self, state: OptimizerState) -> None:
-        """Refuse averages of squares that are negative, whose root would be NaN.
+    def require_settings(self, dtype: np.dtype) -> None:
+        """Refuse settings that are 0 in a dtype and not otherwise.
 
         Raises
         ------
         ValueError
         """
+        if any(setting != 0.0 and dtype.type(setting) == 0 for setting in self._settings()):
+            raise ValueError(f"optimizer: expected no settings that are 0 in {dtype}, found {self!r}")
+
+    def checked_state(self, theta: np.ndarray, state: OptimizerState | None) -> OptimizerState:
+        """The state, which a training of theta may start from; `start(theta)` for None.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `require_state`; or if averages are not finite, or averages of squares are negative, whose root would be
+            NaN.
+        """
+        if state is None:
+            self.require_settings(theta.dtype)
+            return self.start(theta)
+        self.require_state(state, theta)
+        if not math.isfinite(largest_magnitude(state.averages)):
+            raise ValueError("optimizer_state: expected finite averages, found NaN or infinity")
         for name, values in zip(self.rule.averages, state.averages, strict=True):
             if name == SQUARES and values.size and values.min() < 0:
                 place = int(values.argmin())
                 raise ValueError(f"state: expected averages {name} of at least 0, found {values[place]:g} at [{place}]")
+        return state
 
 
 class DivergenceError(ArithmeticError):

@@ -39,7 +39,8 @@ class _Descent:
             estimator._rate = float(estimator.learning_rate_init)
             estimator._optimizer_state = self.optimizer().start(net.theta)
         else:
-            estimator._optimizer_state = OptimizerState(*(_in_memory(array) for array in estimator._optimizer_state))
+            previous = OptimizerState(*(_in_memory(array) for array in estimator._optimizer_state))
+            estimator._optimizer_state = self.optimizer().checked_state(net.theta, previous)
         if estimator._best_theta is not None:
             estimator._best_theta = _in_memory(estimator._best_theta)
         waits = estimator.n_iter_no_change

@@ -1,5 +1,6 @@
 """`fit`: batches, epochs, and what is called between epochs."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..backends.training_loop import DIVERGED, RUNNING
 from ..checks.arguments import checked_clip_norm, require_flag, require_number, require_whole
-from ..checks.arrays import Samples, total_weight
+from ..checks.arrays import Samples, largest_magnitude, total_weight
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
@@ -120,10 +121,7 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     optimizer = checked_optimizer(optimizer)
     if not isinstance(optimizer_state, OptimizerState | None):
         raise TypeError(f"optimizer_state: expected what History.optimizer_state holds, found {optimizer_state!r}")
-    state = optimizer.start(net.theta) if optimizer_state is None else optimizer_state
-    optimizer.require_state(state, net.theta)
-    if not np.isfinite(state.averages).all():
-        raise ValueError("optimizer_state: expected finite averages, found NaN or infinity")
+    state = optimizer.checked_state(net.theta, optimizer_state)
     if seed is not None:
         require_whole("seed", seed, at_least=0)
     require_trainable(net)
@@ -147,7 +145,7 @@ def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
 def require_trainable(net: Network) -> None:
     """Refuse parameters that are read-only or not finite."""
     net.require_writeable()
-    if not np.isfinite(net.theta_on_host()).all():
+    if not math.isfinite(largest_magnitude(net.theta_on_host())):
         raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
 
 

@@ -104,6 +104,7 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
             if key not in seen:  # what several networks share is checked and converted once
                 seen[key] = training_samples(net, X_p, d_p, weight_p)
             chosen = checked_optimizer(optimizers[place])
+            chosen.require_settings(net.dtype)
             require_trainable(net)
             checked_rates(dropout, len(net.widths) - 1)
             if order_seeds[place] is not None:

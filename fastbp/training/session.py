@@ -49,9 +49,8 @@ def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replaceme
     drop_address = address_of(drop_panel, net.dtype.name, net.layout.lanes) if by_address else 0
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
-    chunk = net.backend_module.chunk(net.sizes, net.dtype)
-    return Plan(min(batch_size, n), chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale, loss_share,
-                tolerance, patience, drop_address, rates)
+    return Plan(min(batch_size, n), net.chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale,
+                loss_share, tolerance, patience, drop_address, rates)
 
 
 #: The kinds of trainings whose kernels were compiled, or looked for in the cache.
@@ -69,7 +68,7 @@ class Session:
     plan : Plan
     optimizer : Optimizer
     state : OptimizerState
-        The state that the optimizer starts from; updated in place.
+        The state that the optimizer starts from, from `Optimizer.checked_state`; updated in place.
     epochs : int
         The number of epochs in all.
     history : History, optional
@@ -78,8 +77,6 @@ class Session:
 
     def __init__(self, net: Network, samples: Samples, plan: Plan, optimizer: Optimizer, state: OptimizerState,
                  epochs: int, history: History | None = None) -> None:
-        optimizer.require_state(state, net.theta)
-        optimizer.require_squares(state)
         self.net, self.samples, self.plan, self.epochs = net, samples, plan, epochs
         self.state = net.backend_module.memory.with_state(state)
         self.progress = start_progress(len(samples.X), min(epochs, MOST_EPOCHS), len(state.averages),
