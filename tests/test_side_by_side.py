@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp.backends import tiled
 from fastbp.backends.tiles.magnitude import note_largest
 from fastbp.backends.tiles.outcomes import keep_outcomes
 from fastbp.backends.tiles.sums import add_row_sums
@@ -17,6 +18,7 @@ from fastbp.commands.warmup import WARMED_OPTIMIZERS
 from fastbp.compiling import addresses, cache, side_by_side
 from fastbp.compiling.addresses import address_of, is_cached
 from fastbp.compiling.side_by_side import compile_pieces, compile_side_by_side, processes
+from fastbp.optimizers import updates
 from fastbp.optimizers.rules import RULES
 
 PIECES = [(keep_outcomes, "float32"), (add_row_sums, "float32"), (note_largest, "float32")]
@@ -132,6 +134,8 @@ def test_the_list_is_what_a_training_compiles(rule, monkeypatch):
     for name, module in list(sys.modules.items()):
         if name.startswith("fastbp") and getattr(module, "address_of", None) is known:
             monkeypatch.setattr(module, "address_of", noted)
+    for known_addresses in (updates._addresses_of, tiled._addresses_of_updates):
+        known_addresses.cache_clear()
     monkeypatch.setattr(net._backend.memory.shelves, "_shelves", type(net._backend.memory.shelves._shelves)())
     net.fit(np.zeros((100, 32)), np.zeros(100, int), optimizer=optimizer, epochs=1, batch_size=50)
     assert asked == set(pieces)
