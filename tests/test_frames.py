@@ -36,7 +36,7 @@ SECOND_COLUMNS = {
 def test_columns_of_several_dtypes(second, first, dtype):
     """The same numbers as in a plain array, though two columns have the same name."""
     frame = pd.concat([pd.DataFrame({"a": A.astype(first)}), pd.DataFrame({"a": SECOND_COLUMNS[second]})], axis=1)
-    array, largest = as_input(frame, dtype, 2)
+    array, largest, _ = as_input(frame, dtype, 2)
     assert array.flags.c_contiguous
     assert array.dtype == dtype
     assert np.array_equal(array, PLAIN)
@@ -124,7 +124,7 @@ def test_no_more_memory_than_the_result(second):
     frame = pd.DataFrame(columns)
     as_input(frame[:10], F4, 31)
     tracemalloc.start()
-    array, _ = as_input(frame, F4, 31)
+    array, _, _ = as_input(frame, F4, 31)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.2 * array.nbytes

@@ -21,11 +21,13 @@ except ImportError as error:
     raise ImportError("backend 'blas' needs SciPy, whose BLAS compiled code calls; "
                       "install it with: pip install 'fastbp[blas]'") from error
 
+from ..checks.rows import read_row
+from ..compiling.addresses import pointer
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..formulas.sample_gradients import clip_factor
 from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, weight_matrix
-from .contract import Batch, Extras, Wanted, longest_chunk, predict_by
+from .contract import Batch, Extras, Wanted, called_from_python, longest_chunk
 from .memory import HOST
 from .sample import (
     activate,
@@ -168,8 +170,8 @@ def add_weight_gradient(grad: Any, layout: Layout, k: int, delta: Any, H_prev: A
 
 
 @kernel
-def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: Workspace,
-              threads: int) -> Any:
+def propagate_chunks(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras,
+                     work: Workspace, threads: int) -> Any:
     """E and ∇E of the samples of a batch, chunk after chunk; see `Backend.propagate`."""
     samples, order, start, stop = batch
     grad, Y, E0, norms = wanted
@@ -180,9 +182,8 @@ def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted
         count = min(chunk, stop - first)
         H_0, H_L = rows(work.h, layout, 0, count), rows(work.h, layout, layout.depth, count)
         for s in range(count):
-            sample = sample_at(order, first + s)
-            copy_row(samples.X[sample], H_0[s])
-            work.sample_numbers[s] = sample
+            work.sample_numbers[s] = sample_at(order, first + s)
+            read_row(samples, pointer(work.sample_numbers, s), H_0[s])
         forward_chunk(theta, layout, count, extras, work)
         if has_targets(samples):
             chunk_E, chunk_correct = loss_chunk(layout, samples, order, first, count, work)
@@ -203,5 +204,5 @@ def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted
     return total, correct
 
 
-predict = predict_by(propagate, "predict_blas")
-train = training_loop("train_blas", propagate)
+propagate_arrays, propagate, predict = called_from_python(propagate_chunks, "propagate_blas")
+train = training_loop("train_blas", propagate_chunks)

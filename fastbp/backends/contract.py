@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..checks.arrays import Samples
-from ..compiling.decorators import kernel
+from ..checks.arrays import KernelSamples, Samples
+from ..checks.rows import Rows, rows_of_array
+from ..compiling.decorators import inlined, kernel
 from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout
@@ -30,7 +31,8 @@ class Extras(NamedTuple):
 class Batch(NamedTuple):
     """The samples order[start:stop]."""
 
-    samples: Samples  # without labels and targets there is no loss, and nothing goes back
+    samples: Any      # `Samples`, in compiled code `KernelSamples`; without labels and targets there is no loss, and
+                      # nothing goes back
     order: Any        # (n,) int64, or (0,) for the samples start … stop - 1 themselves
     start: int
     stop: int
@@ -124,23 +126,45 @@ class Backend(Protocol):
         `training_loop`."""
 
 
-def predict_by(propagate: Callable[..., Any], name: str) -> Callable[..., None]:
-    """The `predict` of a backend, by its compiled `propagate`.
+#: How X is read where kernels take it as it is.
+PLAIN = Rows(0, 0, 0, 0, 0)
 
-    Arrays come from Python one by one: Numba takes 1 µs to unpack a named tuple, a tenth of the time of a small call.
+
+@inlined
+def kernel_samples(X: Any, rows: Any, labels: Any, targets: Any, weights: Any) -> Any:
+    """The samples of a call from Python: of an array X that kernels take as it is, or of other rows."""
+    address, n, row_bytes, column_bytes, read = rows_of_array(X) if rows.read == 0 else rows
+    return KernelSamples(address, n, row_bytes, column_bytes, read, labels, targets, weights, np.nan)
+
+
+def called_from_python(propagate: Callable[..., Any], name: str) -> tuple[Any, Callable[..., Any], Callable[..., Any]]:
+    """The kernel under a backend's `propagate` and `predict`, and both of these, by a compiled `propagate`.
+
+    Arrays and numbers come from Python one by one: Numba takes 1 µs to unpack a named tuple, a tenth of the time of a
+    small call.
     """
     @kernel(name=name)
-    def predict_arrays(theta: Any, layout: Any, X: Any, labels: Any, targets: Any, weights: Any, Y: Any, norms: Any,
-                       start: int, stop: int, work: Any, threads: int) -> None:
-        batch = Batch(Samples(X, labels, targets, weights, np.nan), labels, start, stop)  # no labels, and no order
-        propagate(theta, layout, batch, 0.0, Wanted(weights[:0], Y, X[:0], norms), Extras(0.0, 0, 0, 0), work, threads)
+    def propagate_arrays(theta: Any, layout: Any, X: Any, address: int, row_bytes: int, column_bytes: int, read: int,
+                         labels: Any, targets: Any, weights: Any, order: Any, start: int, stop: int, E: float,
+                         grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float, work: Any, threads: int) -> Any:
+        rows = Rows(address, stop, row_bytes, column_bytes, read)
+        batch = Batch(kernel_samples(X, rows, labels, targets, weights), order, start, stop)
+        return propagate(theta, layout, batch, E, Wanted(grad, Y, E0, norms), Extras(clip_norm, 0, 0, 0), work,
+                         threads)
+
+    def propagate_batch(theta: Any, layout: Any, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: Any,
+                        threads: int) -> Any:
+        (X, labels, targets, weights, _, rows), order, start, stop = batch
+        address, _, row_bytes, column_bytes, read = rows or PLAIN
+        return propagate_arrays(theta, layout, targets if rows else X, address, row_bytes, column_bytes, read, labels,
+                                targets, weights, order, start, stop, E, *wanted, extras.clip_norm, work, threads)
 
     def predict(theta: Any, layout: Any, samples: Samples, Y: Any, start: int, stop: int, work: Any,
                 threads: int) -> None:
-        X, labels, targets, weights, _ = samples
-        predict_arrays(theta, layout, X, labels, targets, weights, Y, NO_NORMS, start, stop, work, threads)
+        wanted = Wanted(samples.weights, Y, samples.targets, NO_NORMS)  # no weights and no targets, which are empty
+        propagate_batch(theta, layout, Batch(samples, NO_ORDER, start, stop), 0.0, wanted, NO_EXTRAS, work, threads)
 
-    return predict
+    return propagate_arrays, propagate_batch, predict
 
 
 #: A chunk should take no longer than this, because Ctrl-C waits for its end.

@@ -23,11 +23,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
+from ..checks.rows import read_row
+from ..compiling.addresses import pointer
 from ..compiling.decorators import kernel
 from ..formulas.sample_gradients import clip_factor
 from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, layer, weight_matrix
-from .contract import Batch, Extras, Wanted, longest_chunk, predict_by
+from .contract import Batch, Extras, Wanted, called_from_python, longest_chunk
 from .memory import HOST
 from .sample import (
     Masks,
@@ -120,7 +122,7 @@ def propagate_sample(theta: Any, layout: Layout, samples: Any, s: int, wanted: W
     """
     Y, E0, norms, lowest = wanted.Y, wanted.E0, wanted.norms, lowest_error(layout, wanted)
     sample, a, h, e, d = work.sample_numbers[s], work.a[s], work.h[s], work.e[s], work.d[s]
-    copy_row(samples.X[sample], layer(h, layout, 0))
+    read_row(samples, pointer(work.sample_numbers, s), layer(h, layout, 0))
     masks = masks_of(extras, work.sample_numbers, s)
     forward_sample(theta, layout, a, h, masks)
     y, e_L = layer(h, layout, layout.depth), layer(e, layout, layout.depth)
@@ -162,8 +164,8 @@ def propagate_samples(theta: Any, layout: Layout, samples: Any, count: int, want
 
 
 @kernel(parallel=True)
-def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: "Workspace",
-              threads: int) -> Any:
+def propagate_chunks(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras,
+                     work: "Workspace", threads: int) -> Any:
     """E and ∇E of the samples of a batch, chunk after chunk; see `Backend.propagate`."""
     samples, order, start, stop = batch
     grad = wanted.grad
@@ -190,8 +192,8 @@ def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted
     return total, correct
 
 
-predict = predict_by(propagate, "predict_loops")
-train = training_loop("train_loops", propagate)
+propagate_arrays, propagate, predict = called_from_python(propagate_chunks, "propagate_loops")
+train = training_loop("train_loops", propagate_chunks)
 
 #: Where the backend keeps parameters and samples.
 memory = HOST

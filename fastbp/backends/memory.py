@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..checks.arrays import Samples, as_inputs, as_samples
+from ..checks.arrays import Samples, as_inputs, as_samples, for_kernels
 from ..layout import aligned_copy, aligned_zeros
 from ..optimizers.updates import OptimizerState, descend
 from .workspaces import Shelves
@@ -53,6 +53,9 @@ class Memory(Protocol):
                    kind: str) -> Samples:
         """Samples in this memory, where the arrays may lie already; see `arrays.as_samples`."""
 
+    def for_kernels(self, samples: Samples) -> Any:
+        """The samples as the backend's `train` takes them; `samples` has to be kept as long."""
+
     def with_state(self, state: OptimizerState) -> OptimizerState:
         """An optimizer's state in this memory."""
 
@@ -68,6 +71,7 @@ class HostMemory:
 
     as_inputs = staticmethod(as_inputs)
     as_samples = staticmethod(as_samples)
+    for_kernels = staticmethod(for_kernels)
     zeros = staticmethod(np.zeros)
     vector = staticmethod(aligned_copy)
     zero_vector = staticmethod(aligned_zeros)

@@ -25,6 +25,7 @@ import numpy as np
 from numba import prange
 
 from ..checks.arrays import Samples
+from ..checks.rows import Rows
 from ..compiling.addresses import address_in_memory, address_of, pointer, pointer_to
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..compiling.side_by_side import Piece
@@ -37,7 +38,7 @@ from ..optimizers.blocks import FAR, stays_far, update_block
 from ..optimizers.rules import DESCENT, Rule
 from ..optimizers.updates import SMALL_SIZE, OptimizerSpec, larger, rule_of, write_row
 from . import linking
-from .contract import Batch, Extras, Wanted
+from .contract import NO_EXTRAS, NO_NORMS, NO_ORDER, PLAIN, Batch, Extras, Wanted, kernel_samples
 from .linking import linked_by_address
 from .memory import HOST
 from .tiles.crew import LEAST_USE, chunks_of
@@ -143,7 +144,8 @@ def slots_of(job: Any, count: Any, threads: Any) -> Any:
 def begin_job(job: Any, theta: Any, batch: Any, extras: Any) -> None:
     """Begin a call on a batch: set its arrays and extras, and request no results yet."""
     samples = batch.samples
-    begin_call(job, address_in_memory(theta), address_in_memory(samples.X))
+    begin_call(job, address_in_memory(theta), samples.address)
+    job.read, job.row_bytes, job.column_bytes = samples.read, samples.row_bytes, samples.column_bytes
     job.labels, job.targets = address_if_any(samples.labels), address_if_any(samples.targets)
     job.weights, job.order = address_if_any(samples.weights), address_if_any(batch.order)
     job.clip_norm, job.drop_units = extras.clip_norm, extras.drop_address
@@ -228,11 +230,12 @@ def propagate_in_loop(theta: Any, layout: Any, batch: Any, E: Any, wanted: Any, 
 
 
 @kernel
-def propagate_arrays(theta: Any, X: Any, labels: Any, targets: Any, weights: Any, order: Any, start: int, stop: int,
-                     E: float, grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float, work: Any,
-                     threads: int) -> Any:
+def propagate_arrays(theta: Any, X: Any, address: int, row_bytes: int, column_bytes: int, read: int, labels: Any,
+                     targets: Any, weights: Any, order: Any, start: int, stop: int, E: float, grad: Any, Y: Any,
+                     E0: Any, norms: Any, clip_norm: float, work: Any, threads: int) -> Any:
     """`propagate` with the arrays of its tuples as arguments, where no units are dropped."""
-    batch = Batch(Samples(X=X, labels=labels, targets=targets, weights=weights, largest=np.nan), order, start, stop)
+    rows = Rows(address, stop, row_bytes, column_bytes, read)
+    batch = Batch(kernel_samples(X, rows, labels, targets, weights), order, start, stop)
     wanted = Wanted(grad=grad, Y=Y, E0=E0, norms=norms)
     return propagate_in_loop(theta, 0, batch, E, wanted, Extras(clip_norm, 0, 0, 0), work, threads)
 
@@ -244,11 +247,12 @@ def propagate(theta: np.ndarray, layout: Layout, batch: Batch, E: float, wanted:
     It unpacks the tuples in Python. Numba takes 3 µs to unpack named ones, as long as a sample in 784-128-10, and 1 µs
     for plain ones.
     """
-    samples, order, start, stop = batch
-    X, labels, targets, weights, _ = samples
+    (X, labels, targets, weights, _, rows), order, start, stop = batch
     grad, Y, E0, norms = wanted
-    found: tuple[float, int] = propagate_arrays(theta, X, labels, targets, weights, order, start, stop, E, grad, Y, E0,
-                                                norms, extras.clip_norm, work, threads)
+    address, _, row_bytes, column_bytes, read = rows or PLAIN
+    found: tuple[float, int] = propagate_arrays(
+        theta, targets if rows else X, address, row_bytes, column_bytes, read, labels, targets, weights, order, start,
+        stop, E, grad, Y, E0, norms, extras.clip_norm, work, threads)
     return found
 
 
@@ -291,7 +295,11 @@ def predict_arrays(theta: Any, X: Any, Y: Any, start: int, stop: int, work: Any,
 def predict(theta: np.ndarray, layout: Layout, samples: Samples, Y: np.ndarray, start: int, stop: int,
             work: np.ndarray, threads: int) -> None:
     """y = h_L; see `Backend.predict`."""
-    predict_arrays(theta, samples.X, Y, start, stop, work, threads)
+    if samples.rows is None:
+        predict_arrays(theta, samples.X, Y, start, stop, work, threads)
+        return
+    wanted = Wanted(samples.weights, Y, samples.targets, NO_NORMS)  # no weights and no targets, which are empty
+    propagate(theta, layout, Batch(samples, NO_ORDER, start, stop), 0.0, wanted, NO_EXTRAS, work, threads)
 
 
 @subkernel(inline=True)
@@ -300,10 +308,16 @@ def descend(theta: Any, layout: Layout, batch: Batch, steps: Descent, extras: Ex
     job, count = job_in(work), batch.stop - batch.start
     if count > job.chunk:
         return steps.E, 0, 0, steps.bound
-    if job.online != 0 or (job.before != 0 and steps.batches >= MIN_BLOCK):
+    if is_online(job, batch) or (job.before != 0 and steps.batches >= MIN_BLOCK):
         E, correct, taken = descend_block(theta, batch, steps, extras, job, threads)
         return E, correct, taken, -1.0 if taken > 0 else steps.bound
     return descend_bounded(theta, batch, steps, extras, job, threads)
+
+
+@inlined
+def is_online(job: Any, batch: Any) -> Any:
+    """Whether a kernel of this very network takes its steps of one sample: from rows that need no converting."""
+    return job.online != 0 and batch.samples.read == 0
 
 
 @inlined
@@ -325,7 +339,7 @@ def descend_bounded(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, t
         if not (is_finite(E) and bound + max(1.0, rate) * change < FAR * largest_number(theta[0])):
             break
         taken += 1
-        job.behind = count == 1 and taken < batches and one_by_one(job)
+        job.behind = count == 1 and taken < batches and one_by_one(job) and job.read == 0
         add_gradient(job, team)
         total, correct, bound = total + E, correct + batch_correct, bound + rate * change
     return total, correct, taken, bound
@@ -345,7 +359,7 @@ def descend_block(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, thr
     while batches > 0:
         for p in range(theta.shape[0]):
             before[p] = theta[p]
-        if job.online != 0:
+        if is_online(job, batch):
             E, correct = descend_online(theta, batch, batches, steps, job)
         else:
             E, correct = descend_in_order(theta, batch, batches, steps, extras, job, threads)

@@ -194,9 +194,9 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
               threads: int) -> int:
         plan, optimizer, state, progress = training
         until_epoch, budget = limits
-        n = samples.X.shape[0]
+        n = samples.n
         counts, sums, bounds = progress.counts, progress.sums, progress.bounds
-        no_rows = samples.X[:0]
+        no_rows = samples.targets[:0]
         wanted = Wanted(grad, no_rows, no_rows, progress.loss[:0])
         is_plain = is_plain_descent(optimizer, plan)
         while budget > 0 and counts[EPOCH] < until_epoch:

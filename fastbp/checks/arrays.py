@@ -1,29 +1,53 @@
 """Arrays that users pass in: checked, and converted to what kernels may read.
 
 Kernels get C-contiguous, aligned arrays of one dtype, with finite numbers and labels inside the classes. Arrays that
-are so already are used without a copy, read-only and memory-mapped ones included; others are converted once. Arrays on
-a GPU are checked there, in `backends/gpu/memory.py`.
+are so already are used without a copy, read-only and memory-mapped ones included; others are converted once. X alone
+may lie in another way, and is converted while it is read: see `rows`. Arrays on a GPU are checked there, in
+`backends/gpu/memory.py`.
 """
 
 import functools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy import ma  # now: a child forked while another thread imports it would wait for ever
 
 from ..compiling.decorators import kernel
 from .frames import array_of_frame, is_frame
+from .rows import Rows, is_readable, rows_of
 
 
 class Samples(NamedTuple):
-    """The samples of a call as kernels see them; arrays that do not apply are empty."""
+    """The checked samples of a call; arrays that do not apply are empty."""
 
-    X: np.ndarray        # (n, N_0)
+    X: np.ndarray        # (n, N_0), as it lies
     labels: np.ndarray   # (n,) int64 class labels, or (0,)
     targets: np.ndarray  # (n, N_L), or (0, N_L) where there are labels
     weights: np.ndarray  # (n,) sample weights, or (0,) for all 1
     largest: float       # the largest |x| in X
+    rows: Rows | None = None  # how kernels read X, where it is not as they take it
+
+
+class KernelSamples(NamedTuple):
+    """`Samples` as compiled code takes them: `Rows`, without a tuple of their own, and arrays."""
+
+    address: int
+    n: int
+    row_bytes: int
+    column_bytes: int
+    read: int
+    labels: Any
+    targets: Any
+    weights: Any
+    largest: float
+
+
+def for_kernels(samples: Samples) -> KernelSamples:
+    """The samples as compiled code takes them; `samples` keeps their memory alive."""
+    X, labels, targets, weights, largest, rows = samples
+    return KernelSamples(*(rows or rows_of(X, targets.dtype)), labels, targets, weights, largest)
 
 
 #: Empty arrays stand for what is not given and not wanted. There is one of each, because making an array takes a tenth
@@ -111,11 +135,16 @@ def _finite_array(name: str, given: np.ndarray, dtype: np.dtype, frame: Any = No
             array = readable(np.ascontiguousarray(given, dtype))
     largest = largest_magnitude(array)
     if not math.isfinite(largest):
-        index = tuple(int(i) for i in np.unravel_index(_first_non_finite(array), array.shape))
-        found = frame.iloc[index] if frame is not None and np.isinf(given[index]) else given[index]
-        reason = f"which is beyond {dtype}" if np.isfinite(found) else "expected finite numbers"
-        raise ValueError(f"{name}: found {found} at {list(index)}, {reason}")
+        _refuse_non_finite(name, given, dtype, frame)
     return array, largest
+
+
+def _refuse_non_finite(name: str, given: np.ndarray, dtype: np.dtype, frame: Any) -> NoReturn:
+    """Refuse an array, and name the first number that is not finite in a dtype."""
+    index = _first_non_finite(given, dtype)
+    found = frame.iloc[index] if frame is not None and np.isinf(given[index]) else given[index]
+    reason = f"which is beyond {dtype}" if np.isfinite(found) else "expected finite numbers"
+    raise ValueError(f"{name}: found {found} at {list(index)}, {reason}")
 
 
 def require_dimensions(name: str, shape: tuple[int, ...], ndim: int) -> None:
@@ -147,8 +176,14 @@ class _Writable:
         self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
 
 
-def as_input(X: Any, dtype: np.dtype, features: int) -> tuple[np.ndarray, float]:
-    """X as (n, features), n >= 1, and its largest magnitude.
+#: X is converted at once if it takes up to this number of bytes then.
+SMALL_COPY = 2**20
+
+
+def as_input(X: Any, dtype: np.dtype, features: int) -> tuple[np.ndarray, float, Rows | None]:
+    """X as (n, features), n >= 1, its largest magnitude, and how it is read where it is not as kernels take it.
+
+    A large X of another dtype or order stays as it lies.
 
     Raises
     ------
@@ -158,7 +193,37 @@ def as_input(X: Any, dtype: np.dtype, features: int) -> tuple[np.ndarray, float]
     given = numeric_array("X", X, dtype)
     require_features(given.shape, features)
     require_dimensions("X", given.shape, 2)
-    return _finite_array("X", given, dtype, X if is_frame(X) else None)
+    return checked_rows("X", given, dtype, X if is_frame(X) else None)
+
+
+def checked_rows(name: str, given: np.ndarray, dtype: np.dtype,
+                 frame: Any = None) -> tuple[np.ndarray, float, Rows | None]:
+    """A matrix of real numbers, its largest magnitude, and how it is read; raises what `as_input` does.
+
+    frame : the data frame that the matrix was made of, whose number an error shows.
+    """
+    if (given.size * dtype.itemsize <= SMALL_COPY or (given.dtype == dtype and given.flags.c_contiguous)
+            or not is_readable(given)):
+        return *_finite_array(name, given, dtype, frame), None
+    with np.errstate(over="ignore"):
+        largest = float(dtype.type(_largest_as_it_lies(given)))
+    if not math.isfinite(largest):
+        _refuse_non_finite(name, given, dtype, frame)
+    return given, largest, rows_of(given, dtype)
+
+
+def _largest_as_it_lies(array: np.ndarray) -> float:
+    """max |x| over a matrix of any dtype and order, without a copy; NaN if there is one."""
+    if array.dtype.kind == "f" and (array.flags.c_contiguous or array.flags.f_contiguous):
+        return largest_magnitude(readable(array.ravel(order="K")))
+    return float(np.max([[abs(float(part.min())), abs(float(part.max()))] for part in _parts_of(array)]))
+
+
+def _parts_of(array: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows of a matrix in parts of about a megabyte: memory-mapped arrays may be larger than memory."""
+    rows = max(1, 2**20 // (array.shape[1] * array.itemsize))
+    for begin in range(0, len(array), rows):
+        yield array[begin : begin + rows]
 
 
 def require_features(shape: tuple[int, ...], features: int) -> None:
@@ -171,8 +236,8 @@ def require_features(shape: tuple[int, ...], features: int) -> None:
 
 def as_inputs(X: Any, dtype: np.dtype, features: int, outputs: int) -> Samples:
     """Samples without targets; raises what `as_input` does."""
-    X, largest = as_input(X, dtype, features)
-    return Samples(X, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest)
+    X, largest, rows = as_input(X, dtype, features)
+    return Samples(X, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest, rows)
 
 
 def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int,
@@ -194,9 +259,9 @@ def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: in
     TypeError, ValueError
         Named after the argument, with what was found and expected.
     """
-    X, largest = as_input(X, dtype, features)
+    X, largest, rows = as_input(X, dtype, features)
     labels, targets = as_targets(d, len(X), dtype, outputs, kind)
-    return Samples(X, labels, targets, as_weights(sample_weight, len(X), dtype), largest)
+    return Samples(X, labels, targets, as_weights(sample_weight, len(X), dtype), largest, rows)
 
 
 def as_targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -285,6 +350,8 @@ def _require_probabilities(targets: np.ndarray, *, sum_to_one: bool) -> None:
 
 def largest_magnitude(array: np.ndarray) -> float:
     """max |x| over a C-contiguous array; NaN if there is one, else infinity if there is one."""
+    if array.dtype == np.float16:  # of which Numba has no numbers
+        return float(np.uint16(_largest_half(array.ravel().view(np.uint16))).view(np.float16))
     found: float = MAGNITUDE_KERNELS[array.dtype](array.ravel())
     return found
 
@@ -304,6 +371,12 @@ def largest_bits(bits: Any) -> Any:
     return found >> one
 
 
+@kernel
+def _largest_half(bits: Any) -> int:
+    """The bits of max |x| of numbers of half precision."""
+    return largest_bits(bits)
+
+
 def _magnitude_kernel(number: Any, unsigned: Any) -> Any:
     @kernel(name=f"largest_magnitude_{number.__name__}")
     def largest_magnitude(flat: Any) -> float:
@@ -317,10 +390,14 @@ MAGNITUDE_KERNELS = {np.dtype(number): _magnitude_kernel(number, unsigned)
             for number, unsigned in ((np.float32, np.uint32), (np.float64, np.uint64))}
 
 
-def _first_non_finite(array: np.ndarray) -> int:
-    flat = array.reshape(-1)
-    for begin in range(0, flat.size, 2**20):  # memory-mapped arrays may be larger than memory
-        wrong = ~np.isfinite(flat[begin : begin + 2**20])
+def _first_non_finite(array: np.ndarray, dtype: np.dtype) -> tuple[int, ...]:
+    """The index of the first number of a vector or matrix that is not finite in a dtype."""
+    before = 0
+    for part in _parts_of(array.reshape(len(array), -1)):
+        with np.errstate(over="ignore", under="ignore"):
+            wrong = ~np.isfinite(part.astype(dtype))
         if wrong.any():
-            return begin + int(wrong.argmax())
+            row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+            return (before + int(row), int(column))[: array.ndim]
+        before += len(part)
     raise AssertionError("the array has only finite numbers")

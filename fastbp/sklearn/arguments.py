@@ -8,10 +8,14 @@ from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from ..checks.arrays import NO_LABELS, Samples, kernel_array, largest_magnitude, no_numbers, no_rows, require_unmasked
+from ..checks.arrays import NO_LABELS, Samples, checked_rows, kernel_array, no_numbers, no_rows, require_unmasked
+from ..checks.rows import READABLE
 
-#: The dtypes of X that stay as they are; others become the first.
+#: The dtypes of weights that stay as they are; others become the first.
 FLOATS = (np.float64, np.float32)
+
+#: Those of X, which the core reads as they lie; others become the first.
+NUMBERS = (*FLOATS, *(np.dtype(name).type for name in READABLE if name not in ("float32", "float64")))
 
 
 def checked_validation_data(estimator: Any, X: Any, y: Any) -> tuple[Any, np.ndarray]:
@@ -22,7 +26,7 @@ def checked_validation_data(estimator: Any, X: Any, y: Any) -> tuple[Any, np.nda
     TypeError, ValueError
         If they do not go together, or with X; or as `sklearn.utils.check_array`.
     """
-    rows = check_array(X, accept_sparse=["csr", "csc"], dtype=FLOATS, input_name="X_val", estimator=estimator)
+    rows = check_array(X, accept_sparse=["csr", "csc"], dtype=NUMBERS, input_name="X_val", estimator=estimator)
     if rows.shape[1] != estimator.n_features_in_:
         raise ValueError(f"X_val: expected {estimator.n_features_in_} features as X has, found shape {rows.shape}")
     validate_data(estimator, X, skip_check_array=True, reset=False)  # the names of its columns
@@ -64,7 +68,7 @@ def as_samples(X: Any, d: np.ndarray, weight: np.ndarray | None, dtype: np.dtype
     ValueError
         If a number is too large for the dtype, or all weights are 0 in it.
     """
-    rows, largest = kernel_array(f"X{suffix}", X.toarray() if sparse.issparse(X) else X, dtype, ndim=2)
+    X, largest, rows = checked_rows(f"X{suffix}", X.toarray() if sparse.issparse(X) else X, dtype)
     labels, targets, weights = NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype)
     if d.ndim == 1:
         labels = np.ascontiguousarray(d, np.int64)
@@ -77,15 +81,15 @@ def as_samples(X: Any, d: np.ndarray, weight: np.ndarray | None, dtype: np.dtype
         if not weights.any():
             found = f"{weight.max()} at most, which is 0 in {dtype}" if weight.any() else "only 0"
             raise ValueError(f"{weight_name}: expected weights that are not all zero, found {found}")
-    return Samples(rows, labels, targets, weights, largest)
+    return Samples(X, labels, targets, weights, largest, rows)
 
 
-def part_of(samples: Samples, rows: np.ndarray) -> Samples:
+def part_of(samples: Samples, numbers: np.ndarray) -> Samples:
     """The samples with these numbers, in this order."""
-    labels, targets, weights = (part[rows] if len(part) else part
+    labels, targets, weights = (part[numbers] if len(part) else part
                                 for part in (samples.labels, samples.targets, samples.weights))
-    X = samples.X[rows]
-    return Samples(X, labels, targets, weights, largest_magnitude(X))
+    X, largest, rows = checked_rows("X", samples.X[numbers], targets.dtype)
+    return Samples(X, labels, targets, weights, largest, rows)
 
 
 def require_unmasked_arguments(**given: Any) -> None:

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from sklearn.utils.validation import validate_data
 
 from ..checks.arrays import Samples
-from .arguments import FLOATS, require_unmasked_arguments
+from .arguments import NUMBERS, require_unmasked_arguments
 from .class_weights import as_places, weights_of_classes
 from .perceptron import Perceptron
 
@@ -214,7 +214,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             raise
 
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, np.ndarray]:
-        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS, reset=reset)
+        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=NUMBERS, reset=reset)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):

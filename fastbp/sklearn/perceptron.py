@@ -18,7 +18,7 @@ from ..functions.activations import BY_NAME, Activation
 from ..layout import Views
 from ..mlp import MLP
 from ..training.callbacks import checked_callbacks
-from .arguments import FLOATS, as_samples, checked_validation_data, checked_weights, require_unmasked_arguments
+from .arguments import NUMBERS, as_samples, checked_validation_data, checked_weights, require_unmasked_arguments
 from .class_weights import as_places, weights_by_class
 from .exporting import to_sklearn
 from .lbfgs import minimize_lbfgs
@@ -142,7 +142,7 @@ class Perceptron(BaseEstimator, ABC):
         d = self._encoded("y", y)
         self._random_state = check_random_state(self.random_state)
         if first:
-            self._start(X.shape[1], hidden, y, X.dtype)
+            self._start(X.shape[1], hidden, y, np.float32 if X.dtype == np.float32 else np.float64)
         else:
             self._require_same_network(hidden, y)
         of_classes = self._weights_of_classes(d)
@@ -277,7 +277,7 @@ class Perceptron(BaseEstimator, ABC):
         """a_L for every row of X, which is checked."""
         check_is_fitted(self)
         require_unmasked_arguments(X=X)
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=FLOATS, reset=False)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=NUMBERS, reset=False)
         if not sparse.issparse(X):
             return self.net_.forward(X)
         X = X.tocsr()

@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from ..checks.arrays import Samples, numeric_array
 from ..functions.losses import Loss, record_named
-from .arguments import FLOATS, require_unmasked_arguments
+from .arguments import NUMBERS, require_unmasked_arguments
 from .perceptron import Perceptron
 
 
@@ -96,7 +96,7 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
 
     def _validated(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, np.ndarray]:
-        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True, dtype=FLOATS,
+        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True, dtype=NUMBERS,
                              reset=reset)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)

@@ -78,6 +78,7 @@ class Session:
     def __init__(self, net: Network, samples: Samples, plan: Plan, optimizer: Optimizer, state: OptimizerState,
                  epochs: int, history: History | None = None) -> None:
         self.net, self.samples, self.plan, self.epochs = net, samples, plan, epochs
+        self._seen = net.backend_module.memory.for_kernels(samples)
         self.state = net.backend_module.memory.with_state(state)
         self.progress = start_progress(len(samples.X), min(epochs, MOST_EPOCHS), len(state.averages),
                                        in_order=plan.sampling == IN_ORDER)
@@ -108,7 +109,7 @@ class Session:
         threads.threading_layer()  # started before a kernel that may use it
         net = self.net
         training = Training(self.plan, optimizer.spec(None), self.state, self.progress)
-        net.backend_module.train(net.theta, net.grad, net.sizes, self.samples, training, Limits(0, 0),
+        net.backend_module.train(net.theta, net.grad, net.sizes, self._seen, training, Limits(0, 0),
                                  np.zeros(1, np.int64), 1)
 
     @property
@@ -144,7 +145,7 @@ class Session:
         until = min(until, self.history.epochs + len(self.progress.loss))  # no more fit into the records
         team, budget = self.pace.next_slice(count)
         training = Training(self.plan, self.spec, self.state, self.progress)
-        status = net.backend_module.train(net.theta, net.grad, net.layout, self.samples, training,
+        status = net.backend_module.train(net.theta, net.grad, net.layout, self._seen, training,
                                           Limits(until, budget), work, team)
         self.pace.learn(team, time.perf_counter() - begin, self.samples_done - before)
         return int(status)

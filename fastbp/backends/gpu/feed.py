@@ -104,8 +104,10 @@ class _Buffer:
         self.used.synchronize()  # the last kernels that read it are done
         count = len(rows)
         for source, pinned in zip(samples[:4], self._pinned, strict=False):
-            if len(pinned):
+            if len(pinned) and source.dtype == pinned.dtype:
                 np.take(source, rows, axis=0, out=pinned[:count], mode="clip")  # the mode that needs no copy
+            elif len(pinned):
+                pinned[:count] = source[rows]
         self._pinned[4][:count] = rows
         for pinned, copied in zip(self._pinned, self._on_device, strict=True):
             if len(pinned):
@@ -118,5 +120,6 @@ class _Buffer:
 
 def _kinds_of(samples: Samples) -> list[tuple[bool, tuple[int, ...], np.dtype]]:
     """Whether there are inputs, labels, targets, weights and numbers, the shape of one sample's, and the dtype."""
-    kinds = [(len(array) > 0, array.shape[1:], array.dtype) for array in samples[:4]]
+    dtypes = samples.targets.dtype, np.dtype(np.int64), samples.targets.dtype, samples.targets.dtype
+    kinds = [(len(array) > 0, array.shape[1:], dtype) for array, dtype in zip(samples[:4], dtypes, strict=True)]
     return [*kinds, (True, (), np.dtype(np.int64))]

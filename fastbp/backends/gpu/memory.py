@@ -34,6 +34,9 @@ from .updates import CONTROLS, FACTOR, NOT_FINITE, Update, rows_of
 #: for values of layers and parts of the gradient, which have bounds in `propagation` and `fused`.
 RESIDENT_SHARE, RESERVED_BYTES = 0.5, 2**30
 
+#: The bytes of rows that are converted at a time.
+CONVERTED_BYTES = 2**24
+
 
 if not SIMULATED:
     class Writable(DeviceArray):
@@ -105,6 +108,9 @@ class DeviceMemory:
         inputs, largest = _inputs(X, dtype, features)
         return moved(Samples(inputs, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest))
 
+    def for_kernels(self, samples: Samples) -> Samples:
+        return samples
+
     def as_samples(self, X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int,
                    kind: str) -> Samples:
         inputs, largest = _inputs(X, dtype, features)
@@ -138,13 +144,28 @@ def moved(samples: Samples) -> Samples:
     Either all arrays of samples are on the device, or all are NumPy's.
     """
     arrays = [samples.X, samples.labels, samples.targets, samples.weights]
-    size = sum(array.nbytes for array in arrays if not is_on_device(array))
+    dtype = samples.targets.dtype
+    size = sum(array.nbytes for array in arrays[1:] if not is_on_device(array))
+    size += 0 if is_on_device(samples.X) else samples.X.size * dtype.itemsize
     free = cuda.current_context().get_memory_info()[0]
     if size > min(RESIDENT_SHARE * free, free - RESERVED_BYTES):
         return samples._replace(**{name: getattr(samples, name).copy_to_host() for name in
                                    ("X", "labels", "targets", "weights") if is_on_device(getattr(samples, name))})
-    X, labels, targets, weights = (array if is_on_device(array) else there(array) for array in arrays)
+    labels, targets, weights = (array if is_on_device(array) else there(array) for array in arrays[1:])
+    X = samples.X if is_on_device(samples.X) else _converted_there(samples.X, dtype)
     return Samples(X, labels, targets, weights, samples.largest)
+
+
+def _converted_there(X: np.ndarray, dtype: np.dtype) -> Any:
+    """X on the device in a dtype; one of another dtype or order is converted some rows at a time."""
+    if X.dtype == dtype and X.flags.c_contiguous:
+        return there(X)
+    array, rows = cuda.device_array(X.shape, dtype), max(1, CONVERTED_BYTES // (X.shape[1] * dtype.itemsize))
+    for begin in range(0, len(X), rows):
+        part = np.ascontiguousarray(X[begin : begin + rows], dtype)
+        array[begin : begin + len(part)].copy_to_device(part)
+    cuda.default_stream().synchronize()
+    return array
 
 
 def _on_device(name: str, value: Any) -> Any:
@@ -161,7 +182,7 @@ def _on_device(name: str, value: Any) -> Any:
 def _inputs(X: Any, dtype: np.dtype, features: int) -> tuple[Any, float]:
     """`arrays.as_input`, for arrays on the device too, whose largest magnitude is given as NaN."""
     if not is_on_device(X):
-        return as_input(X, dtype, features)
+        return as_input(X, dtype, features)[:2]
     given = _on_device("X", X)
     require_features(tuple(given.shape), features)
     return _finite("X", given, dtype, 2), float("nan")

@@ -31,7 +31,10 @@ class Call:
     """What is set for every call."""
 
     theta: Numbers
-    X: Numbers           # (n, N_0)
+    X: Numbers           # (n, N_0); the first of its bytes where it is not as kernels take it
+    read: Code           # see `rows.row_reader`; 0 where nothing has to be converted
+    row_bytes: int       # from one row of X to the next, where they are read by `read`
+    column_bytes: int
     labels: Integers     # (n,), or 0
     targets: Numbers     # (n, N_L), or 0
     weights: Numbers     # (n,), or 0
@@ -200,7 +203,7 @@ def job_in(work: Any) -> Any:
 @inlined
 def begin_call(job: Any, theta: Any, X: Any) -> None:
     """Begin a call with the addresses of theta and X, and request no results yet."""
-    job.theta, job.X = theta, X
+    job.theta, job.X, job.read = theta, X, 0
     job.labels, job.targets, job.weights, job.order = 0, 0, 0, 0
     job.Y, job.E0, job.norms, job.clip_norm = 0, 0, 0, 0.0
     job.drop_units, job.lowest, job.keeps = 0, job.depth + 1, False

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from ...compiling.addresses import INTEGER, invoke, pointer, pointer_type
+from ...compiling.addresses import INTEGER, invoke, pointer, pointer_to, pointer_type
 from ...compiling.decorators import inlined, subkernel
 from ...functions import activations, loss_panels
 from ...functions.losses import record_named
@@ -84,7 +84,8 @@ def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], lo
 def take_steps(address: Any, theta: Any, batch: Any, count: Any, rate: Any, scratch: Any, result: Any) -> None:
     """Take steps for `count` samples of a batch, by the function at an address that `online_steps` describes."""
     samples, order = batch.samples, batch.order
-    invoke(address, (theta, samples.X, samples.labels, samples.targets, samples.weights, order,
+    X = pointer_to(samples.address, theta.dtype.type)
+    invoke(address, (theta, X, samples.labels, samples.targets, samples.weights, order,
                      np.int64(samples.labels.shape[0] > 0), np.int64(samples.weights.shape[0] > 0),
                      np.int64(order.shape[0] > 0), batch.start, count, theta.dtype.type(rate), scratch, result))
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import pointer
+from ...checks.rows import read_rows
+from ...compiling.addresses import address_in_memory, pointer, pointer_to
 from ...compiling.decorators import inlined, subkernel
 from ...formulas.dropout import drop_of_panel
 from ...functions.activations import activate_panel, delta_of_panel
@@ -73,13 +74,27 @@ def gather_inputs(job: Any, slot: Slot, panel: int, p: int) -> None:
             sample = order[sample]
         numbers[s] = sample
         begins[s] = sample * inputs
-    h = pointer(slot.h, p * job.in_panel)
-    if not job.keeps or sums_by_lanes(job):
+    h, stores = pointer(slot.h, p * job.in_panel), job.keeps and not sums_by_lanes(job)
+    if job.read != 0:
+        for j in range(0, inputs, width):
+            block = pointer(job.h_rows, j // width * job.in_block + begin * width) if stores else slot.e
+            columns = min(width, inputs - j)
+            read_inputs(job, numbers, width, j, columns, block, width)
+            transpose(job.transpose_block, block, job.steps, columns, pointer(h, j * width), job.steps, width, block)
+        return
+    if not stores:
         gather_rows(job, job.X, inputs, begins, h)
         return
     for j in range(0, inputs, width):
         transpose(job.gather, pointer(job.X, j), begins, min(width, inputs - j), pointer(h, j * width), job.steps,
                   width, pointer(job.h_rows, j // width * job.in_block + begin * width))
+
+
+@inlined
+def read_inputs(job: Any, numbers: Any, count: Any, first: Any, columns: Any, target: Any, target_row: Any) -> None:
+    """target = some columns of rows of X that are not as kernels take them."""
+    X = pointer_to(address_in_memory(job.X) + first * job.column_bytes, np.uint8)
+    read_rows(job.read, X, numbers, job.row_bytes, job.column_bytes, count, columns, target, target_row)
 
 
 @subkernel(inline=True)
