@@ -8,6 +8,7 @@ import pytest
 import fastbp.backends.tiled
 import fastbp.compare.kernels.tiled
 import fastbp.jit  # noqa: F401
+from fastbp.backends import conversion
 from fastbp.backends.tiles import (
     ceiling,
     clipping,
@@ -21,7 +22,6 @@ from fastbp.backends.tiles import (
     sums,
     transpose,
 )
-from fastbp.checks import rows
 from fastbp.formulas import dropout
 from fastbp.functions import activations, losses
 from fastbp.optimizers import blocks, rules, updates
@@ -50,7 +50,8 @@ TWINS = [
     (crew.partials_share(F), phases.run_share),
     (activations.apply_panel(activations.ACTIVATIONS[0], F, 8), activations.activate_panel),
     (activations.delta_panel(activations.ACTIVATIONS[0], F, 8), activations.delta_of_panel),
-    (rows.row_reader(F, "uint8", True), rows.read_rows),
+    (conversion.row_reader(F, "uint8", True), conversion.read_rows),
+    (transpose.gather_block(F, "uint8"), transpose.transpose),
     (losses.evaluate_panel(losses.LOSSES[0], F, 8), losses.loss_of_panel),
     (dropout.drop_panel(F, 8), dropout.drop_of_panel),
     (rules.row_of(rules.ADAM), rules.write_numbers),

@@ -21,7 +21,6 @@ except ImportError as error:
     raise ImportError("backend 'blas' needs SciPy, whose BLAS compiled code calls; "
                       "install it with: pip install 'fastbp[blas]'") from error
 
-from ..checks.rows import read_row
 from ..compiling.addresses import pointer
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..formulas.sample_gradients import clip_factor
@@ -29,6 +28,7 @@ from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, weight_matrix
 from .contract import Batch, Extras, Wanted, called_from_python, longest_chunk
 from .memory import HOST
+from .reading import read_row
 from .sample import (
     activate,
     activation_delta,
@@ -204,5 +204,5 @@ def propagate_chunks(theta: Any, layout: Layout, batch: Batch, E: float, wanted:
     return total, correct
 
 
-propagate_arrays, propagate, predict = called_from_python(propagate_chunks, "propagate_blas")
+propagate_arrays, propagate, predict = called_from_python(propagate_chunks, "blas")
 train = training_loop("train_blas", propagate_chunks)

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..checks.arrays import KernelSamples, Samples
-from ..checks.rows import Rows, rows_of_array
-from ..compiling.decorators import inlined, kernel
+from ..checks.arrays import Samples
+from ..compiling.decorators import kernel
 from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout
 from .memory import Memory
+from .reading import PLAIN, Rows, kernel_samples
 
 
 class Extras(NamedTuple):
@@ -126,43 +126,41 @@ class Backend(Protocol):
         `training_loop`."""
 
 
-#: How X is read where kernels take it as it is.
-PLAIN = Rows(0, 0, 0, 0, 0)
-
-
-@inlined
-def kernel_samples(X: Any, rows: Any, labels: Any, targets: Any, weights: Any) -> Any:
-    """The samples of a call from Python: of an array X that kernels take as it is, or of other rows."""
-    address, n, row_bytes, column_bytes, read = rows_of_array(X) if rows.read == 0 else rows
-    return KernelSamples(address, n, row_bytes, column_bytes, read, labels, targets, weights, np.nan)
-
-
 def called_from_python(propagate: Callable[..., Any], name: str) -> tuple[Any, Callable[..., Any], Callable[..., Any]]:
-    """The kernel under a backend's `propagate` and `predict`, and both of these, by a compiled `propagate`.
+    """The kernel under a backend's `propagate`, that function, and `predict`, by a compiled `propagate`.
 
     Arrays and numbers come from Python one by one: Numba takes 1 µs to unpack a named tuple, a tenth of the time of a
     small call.
     """
-    @kernel(name=name)
+    @kernel(name=f"propagate_{name}")
     def propagate_arrays(theta: Any, layout: Any, X: Any, address: int, row_bytes: int, column_bytes: int, read: int,
                          labels: Any, targets: Any, weights: Any, order: Any, start: int, stop: int, E: float,
                          grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float, work: Any, threads: int) -> Any:
-        rows = Rows(address, stop, row_bytes, column_bytes, read)
-        batch = Batch(kernel_samples(X, rows, labels, targets, weights), order, start, stop)
-        return propagate(theta, layout, batch, E, Wanted(grad, Y, E0, norms), Extras(clip_norm, 0, 0, 0), work,
-                         threads)
+        samples = kernel_samples(X, Rows(address, stop, row_bytes, column_bytes, read, 0), labels, targets, weights)
+        return propagate(theta, layout, Batch(samples, order, start, stop), E, Wanted(grad, Y, E0, norms),
+                         Extras(clip_norm, 0, 0, 0), work, threads)
+
+    @kernel(name=f"predict_{name}")
+    def predict_arrays(theta: Any, layout: Any, X: Any, address: int, row_bytes: int, column_bytes: int, read: int,
+                       labels: Any, targets: Any, weights: Any, Y: Any, norms: Any, start: int, stop: int, work: Any,
+                       threads: int) -> None:
+        samples = kernel_samples(X, Rows(address, stop, row_bytes, column_bytes, read, 0), labels, targets, weights)
+        propagate(theta, layout, Batch(samples, labels, start, stop), 0.0, Wanted(weights, Y, targets, norms),
+                  Extras(0.0, 0, 0, 0), work, threads)  # without labels and weights, which are empty
 
     def propagate_batch(theta: Any, layout: Any, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: Any,
                         threads: int) -> Any:
         (X, labels, targets, weights, _, rows), order, start, stop = batch
-        address, _, row_bytes, column_bytes, read = rows or PLAIN
+        address, _, row_bytes, column_bytes, read, _ = rows or PLAIN
         return propagate_arrays(theta, layout, targets if rows else X, address, row_bytes, column_bytes, read, labels,
                                 targets, weights, order, start, stop, E, *wanted, extras.clip_norm, work, threads)
 
     def predict(theta: Any, layout: Any, samples: Samples, Y: Any, start: int, stop: int, work: Any,
                 threads: int) -> None:
-        wanted = Wanted(samples.weights, Y, samples.targets, NO_NORMS)  # no weights and no targets, which are empty
-        propagate_batch(theta, layout, Batch(samples, NO_ORDER, start, stop), 0.0, wanted, NO_EXTRAS, work, threads)
+        X, labels, targets, weights, _, rows = samples
+        address, _, row_bytes, column_bytes, read, _ = rows or PLAIN
+        predict_arrays(theta, layout, targets if rows else X, address, row_bytes, column_bytes, read, labels, targets,
+                       weights, Y, NO_NORMS, start, stop, work, threads)
 
     return propagate_arrays, propagate_batch, predict
 

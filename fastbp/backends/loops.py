@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from ..checks.rows import read_row
 from ..compiling.addresses import pointer
 from ..compiling.decorators import kernel
 from ..formulas.sample_gradients import clip_factor
@@ -31,6 +30,7 @@ from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, layer, weight_matrix
 from .contract import Batch, Extras, Wanted, called_from_python, longest_chunk
 from .memory import HOST
+from .reading import read_row
 from .sample import (
     Masks,
     activate,
@@ -192,7 +192,7 @@ def propagate_chunks(theta: Any, layout: Layout, batch: Batch, E: float, wanted:
     return total, correct
 
 
-propagate_arrays, propagate, predict = called_from_python(propagate_chunks, "propagate_loops")
+propagate_arrays, propagate, predict = called_from_python(propagate_chunks, "loops")
 train = training_loop("train_loops", propagate_chunks)
 
 #: Where the backend keeps parameters and samples.

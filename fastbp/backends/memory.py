@@ -3,13 +3,15 @@
 Results for users are NumPy arrays, unless what they gave was on the device.
 """
 
+import functools
 from typing import Any, Protocol
 
 import numpy as np
 
-from ..checks.arrays import Samples, as_inputs, as_samples, for_kernels
+from ..checks.arrays import Samples, as_inputs, as_samples
 from ..layout import aligned_copy, aligned_zeros
 from ..optimizers.updates import OptimizerState, descend
+from .reading import for_kernels, rows_of
 from .workspaces import Shelves
 
 
@@ -69,8 +71,8 @@ class Memory(Protocol):
 class HostMemory:
     """The processor's memory: NumPy arrays."""
 
-    as_inputs = staticmethod(as_inputs)
-    as_samples = staticmethod(as_samples)
+    as_inputs = staticmethod(functools.partial(as_inputs, rows_of=rows_of))
+    as_samples = staticmethod(functools.partial(as_samples, rows_of=rows_of))
     for_kernels = staticmethod(for_kernels)
     zeros = staticmethod(np.zeros)
     vector = staticmethod(aligned_copy)

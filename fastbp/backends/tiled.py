@@ -25,7 +25,6 @@ import numpy as np
 from numba import prange
 
 from ..checks.arrays import Samples
-from ..checks.rows import Rows
 from ..compiling.addresses import address_in_memory, address_of, pointer, pointer_to
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..compiling.side_by_side import Piece
@@ -38,9 +37,10 @@ from ..optimizers.blocks import FAR, stays_far, update_block
 from ..optimizers.rules import DESCENT, Rule
 from ..optimizers.updates import SMALL_SIZE, OptimizerSpec, larger, rule_of, write_row
 from . import linking
-from .contract import NO_EXTRAS, NO_NORMS, NO_ORDER, PLAIN, Batch, Extras, Wanted, kernel_samples
+from .contract import NO_EXTRAS, NO_NORMS, NO_ORDER, Batch, Extras, Wanted
 from .linking import linked_by_address
 from .memory import HOST
+from .reading import PLAIN, Rows, kernel_samples
 from .tiles.crew import LEAST_USE, chunks_of
 from .tiles.gradients import sums_by_lanes
 from .tiles.job import begin_call, fields, job_at, job_in
@@ -145,7 +145,8 @@ def begin_job(job: Any, theta: Any, batch: Any, extras: Any) -> None:
     """Begin a call on a batch: set its arrays and extras, and request no results yet."""
     samples = batch.samples
     begin_call(job, address_in_memory(theta), samples.address)
-    job.read, job.row_bytes, job.column_bytes = samples.read, samples.row_bytes, samples.column_bytes
+    job.read, job.gather_rows = samples.read, samples.gather
+    job.row_bytes, job.column_bytes = samples.row_bytes, samples.column_bytes
     job.labels, job.targets = address_if_any(samples.labels), address_if_any(samples.targets)
     job.weights, job.order = address_if_any(samples.weights), address_if_any(batch.order)
     job.clip_norm, job.drop_units = extras.clip_norm, extras.drop_address
@@ -230,11 +231,11 @@ def propagate_in_loop(theta: Any, layout: Any, batch: Any, E: Any, wanted: Any, 
 
 
 @kernel
-def propagate_arrays(theta: Any, X: Any, address: int, row_bytes: int, column_bytes: int, read: int, labels: Any,
-                     targets: Any, weights: Any, order: Any, start: int, stop: int, E: float, grad: Any, Y: Any,
-                     E0: Any, norms: Any, clip_norm: float, work: Any, threads: int) -> Any:
+def propagate_arrays(theta: Any, X: Any, address: int, row_bytes: int, column_bytes: int, read: int, gather: int,
+                     labels: Any, targets: Any, weights: Any, order: Any, start: int, stop: int, E: float, grad: Any,
+                     Y: Any, E0: Any, norms: Any, clip_norm: float, work: Any, threads: int) -> Any:
     """`propagate` with the arrays of its tuples as arguments, where no units are dropped."""
-    rows = Rows(address, stop, row_bytes, column_bytes, read)
+    rows = Rows(address, stop, row_bytes, column_bytes, read, gather)
     batch = Batch(kernel_samples(X, rows, labels, targets, weights), order, start, stop)
     wanted = Wanted(grad=grad, Y=Y, E0=E0, norms=norms)
     return propagate_in_loop(theta, 0, batch, E, wanted, Extras(clip_norm, 0, 0, 0), work, threads)
@@ -249,10 +250,10 @@ def propagate(theta: np.ndarray, layout: Layout, batch: Batch, E: float, wanted:
     """
     (X, labels, targets, weights, _, rows), order, start, stop = batch
     grad, Y, E0, norms = wanted
-    address, _, row_bytes, column_bytes, read = rows or PLAIN
+    address, _, row_bytes, column_bytes, read, gather = rows or PLAIN
     found: tuple[float, int] = propagate_arrays(
-        theta, targets if rows else X, address, row_bytes, column_bytes, read, labels, targets, weights, order, start,
-        stop, E, grad, Y, E0, norms, extras.clip_norm, work, threads)
+        theta, targets if rows else X, address, row_bytes, column_bytes, read, gather, labels, targets, weights, order,
+        start, stop, E, grad, Y, E0, norms, extras.clip_norm, work, threads)
     return found
 
 

@@ -2,13 +2,13 @@
 
 Kernels get C-contiguous, aligned arrays of one dtype, with finite numbers and labels inside the classes. Arrays that
 are so already are used without a copy, read-only and memory-mapped ones included; others are converted once. X alone
-may lie in another way, and is converted while it is read: see `rows`. Arrays on a GPU are checked there, in
-`backends/gpu/memory.py`.
+may lie in another way, and is converted while it is read: see `backends/reading.py`. Arrays on a GPU are checked there,
+in `backends/gpu/memory.py`.
 """
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -16,7 +16,6 @@ from numpy import ma  # now: a child forked while another thread imports it woul
 
 from ..compiling.decorators import kernel
 from .frames import array_of_frame, is_frame
-from .rows import Rows, is_readable, rows_of
 
 
 class Samples(NamedTuple):
@@ -27,27 +26,7 @@ class Samples(NamedTuple):
     targets: np.ndarray  # (n, N_L), or (0, N_L) where there are labels
     weights: np.ndarray  # (n,) sample weights, or (0,) for all 1
     largest: float       # the largest |x| in X
-    rows: Rows | None = None  # how kernels read X, where it is not as they take it
-
-
-class KernelSamples(NamedTuple):
-    """`Samples` as compiled code takes them: `Rows`, without a tuple of their own, and arrays."""
-
-    address: int
-    n: int
-    row_bytes: int
-    column_bytes: int
-    read: int
-    labels: Any
-    targets: Any
-    weights: Any
-    largest: float
-
-
-def for_kernels(samples: Samples) -> KernelSamples:
-    """The samples as compiled code takes them; `samples` keeps their memory alive."""
-    X, labels, targets, weights, largest, rows = samples
-    return KernelSamples(*(rows or rows_of(X, targets.dtype)), labels, targets, weights, largest)
+    rows: Any = None     # how kernels read X, where it is not as they take it; else None
 
 
 #: Empty arrays stand for what is not given and not wanted. There is one of each, because making an array takes a tenth
@@ -180,7 +159,15 @@ class _Writable:
 SMALL_COPY = 2**20
 
 
-def as_input(X: Any, dtype: np.dtype, features: int) -> tuple[np.ndarray, float, Rows | None]:
+#: The dtypes that are read as they lie.
+READABLE = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
+            "float64")
+
+#: What says how kernels read an array that lies in its own way, for a network of a dtype.
+RowsOf = Callable[[np.ndarray, np.dtype], Any]
+
+
+def as_input(X: Any, dtype: np.dtype, features: int, rows_of: RowsOf | None = None) -> tuple[np.ndarray, float, Any]:
     """X as (n, features), n >= 1, its largest magnitude, and how it is read where it is not as kernels take it.
 
     A large X of another dtype or order stays as it lies.
@@ -193,23 +180,29 @@ def as_input(X: Any, dtype: np.dtype, features: int) -> tuple[np.ndarray, float,
     given = numeric_array("X", X, dtype)
     require_features(given.shape, features)
     require_dimensions("X", given.shape, 2)
-    return checked_rows("X", given, dtype, X if is_frame(X) else None)
+    return checked_rows("X", given, dtype, rows_of, X if is_frame(X) else None)
 
 
-def checked_rows(name: str, given: np.ndarray, dtype: np.dtype,
-                 frame: Any = None) -> tuple[np.ndarray, float, Rows | None]:
+def checked_rows(name: str, given: np.ndarray, dtype: np.dtype, rows_of: RowsOf | None = None,
+                 frame: Any = None) -> tuple[np.ndarray, float, Any]:
     """A matrix of real numbers, its largest magnitude, and how it is read; raises what `as_input` does.
 
     frame : the data frame that the matrix was made of, whose number an error shows.
     """
-    if (given.size * dtype.itemsize <= SMALL_COPY or (given.dtype == dtype and given.flags.c_contiguous)
-            or not is_readable(given)):
-        return *_finite_array(name, given, dtype, frame), None
+    if given.size * dtype.itemsize <= SMALL_COPY or not _lies_otherwise(given, dtype):
+        array, largest = _finite_array(name, given, dtype, frame)
+        return array, largest, None
     with np.errstate(over="ignore"):
         largest = float(dtype.type(_largest_as_it_lies(given)))
     if not math.isfinite(largest):
         _refuse_non_finite(name, given, dtype, frame)
-    return given, largest, rows_of(given, dtype)
+    return given, largest, None if rows_of is None else rows_of(given, dtype)
+
+
+def _lies_otherwise(array: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether an array is not as kernels take it, but can be read as it lies."""
+    return (not (array.dtype == dtype and array.flags.c_contiguous) and array.dtype.name in READABLE
+            and array.dtype.isnative and array.flags.aligned)
 
 
 def _largest_as_it_lies(array: np.ndarray) -> float:
@@ -234,14 +227,14 @@ def require_features(shape: tuple[int, ...], features: int) -> None:
         raise ValueError(f"X: expected at least one sample, found shape {shape}")
 
 
-def as_inputs(X: Any, dtype: np.dtype, features: int, outputs: int) -> Samples:
+def as_inputs(X: Any, dtype: np.dtype, features: int, outputs: int, rows_of: RowsOf | None = None) -> Samples:
     """Samples without targets; raises what `as_input` does."""
-    X, largest, rows = as_input(X, dtype, features)
+    X, largest, rows = as_input(X, dtype, features, rows_of)
     return Samples(X, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest, rows)
 
 
-def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int,
-               kind: str) -> Samples:
+def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int, kind: str,
+               rows_of: RowsOf | None = None) -> Samples:
     """The samples of one call, checked.
 
     Parameters
@@ -259,7 +252,7 @@ def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: in
     TypeError, ValueError
         Named after the argument, with what was found and expected.
     """
-    X, largest, rows = as_input(X, dtype, features)
+    X, largest, rows = as_input(X, dtype, features, rows_of)
     labels, targets = as_targets(d, len(X), dtype, outputs, kind)
     return Samples(X, labels, targets, as_weights(sample_weight, len(X), dtype), largest, rows)
 

@@ -8,8 +8,17 @@ from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from ..checks.arrays import NO_LABELS, Samples, checked_rows, kernel_array, no_numbers, no_rows, require_unmasked
-from ..checks.rows import READABLE
+from ..backends.reading import rows_of
+from ..checks.arrays import (
+    NO_LABELS,
+    READABLE,
+    Samples,
+    checked_rows,
+    kernel_array,
+    no_numbers,
+    no_rows,
+    require_unmasked,
+)
 
 #: The dtypes of weights that stay as they are; others become the first.
 FLOATS = (np.float64, np.float32)
@@ -68,7 +77,7 @@ def as_samples(X: Any, d: np.ndarray, weight: np.ndarray | None, dtype: np.dtype
     ValueError
         If a number is too large for the dtype, or all weights are 0 in it.
     """
-    X, largest, rows = checked_rows(f"X{suffix}", X.toarray() if sparse.issparse(X) else X, dtype)
+    X, largest, rows = checked_rows(f"X{suffix}", X.toarray() if sparse.issparse(X) else X, dtype, rows_of)
     labels, targets, weights = NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype)
     if d.ndim == 1:
         labels = np.ascontiguousarray(d, np.int64)
@@ -88,7 +97,7 @@ def part_of(samples: Samples, numbers: np.ndarray) -> Samples:
     """The samples with these numbers, in this order."""
     labels, targets, weights = (part[numbers] if len(part) else part
                                 for part in (samples.labels, samples.targets, samples.weights))
-    X, largest, rows = checked_rows("X", samples.X[numbers], targets.dtype)
+    X, largest, rows = checked_rows("X", samples.X[numbers], targets.dtype, rows_of)
     return Samples(X, labels, targets, weights, largest, rows)
 
 

@@ -39,8 +39,8 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     net : MLP
         Its parameters are trained in place; its running gradient is zero afterwards.
     X : array_like (n, N_0)
-        Converted once if it is not a C-contiguous array of the network's dtype; otherwise, memory-mapped or not, it is
-        read where it lies.
+        Real numbers of any dtype and in any order in memory, memory-mapped or not. They are read where they lie, and
+        converted to the network's dtype a few rows at a time.
     d : array_like
         Labels (n,) or targets (n, N_L), as for `MLP.loss_value`.
     optimizer : Optimizer

@@ -32,7 +32,8 @@ class Call:
 
     theta: Numbers
     X: Numbers           # (n, N_0); the first of its bytes where it is not as kernels take it
-    read: Code           # see `rows.row_reader`; 0 where nothing has to be converted
+    read: Code           # see `reading.Rows`
+    gather_rows: Code
     row_bytes: int       # from one row of X to the next, where they are read by `read`
     column_bytes: int
     labels: Integers     # (n,), or 0

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ...checks.rows import read_rows
 from ...compiling.addresses import address_in_memory, pointer, pointer_to
 from ...compiling.decorators import inlined, subkernel
 from ...formulas.dropout import drop_of_panel
 from ...functions.activations import activate_panel, delta_of_panel
 from ...functions.loss_panels import SAMPLE_E
 from ...functions.losses import loss_of_panel
+from ..conversion import read_rows
 from .clipping import clip_gradients
 from .gradients import sums_by_lanes
 from .job import Slot, is_given
@@ -76,11 +76,7 @@ def gather_inputs(job: Any, slot: Slot, panel: int, p: int) -> None:
         begins[s] = sample * inputs
     h, stores = pointer(slot.h, p * job.in_panel), job.keeps and not sums_by_lanes(job)
     if job.read != 0:
-        for j in range(0, inputs, width):
-            block = pointer(job.h_rows, j // width * job.in_block + begin * width) if stores else slot.e
-            columns = min(width, inputs - j)
-            read_inputs(job, numbers, width, j, columns, block, width)
-            transpose(job.transpose_block, block, job.steps, columns, pointer(h, j * width), job.steps, width, block)
+        gather_converted(job, slot, h, begins, begin, stores)
         return
     if not stores:
         gather_rows(job, job.X, inputs, begins, h)
@@ -88,6 +84,25 @@ def gather_inputs(job: Any, slot: Slot, panel: int, p: int) -> None:
     for j in range(0, inputs, width):
         transpose(job.gather, pointer(job.X, j), begins, min(width, inputs - j), pointer(h, j * width), job.steps,
                   width, pointer(job.h_rows, j // width * job.in_block + begin * width))
+
+
+@subkernel
+def gather_converted(job: Any, slot: Slot, h: Any, begins: Any, begin: int, stores: bool) -> None:
+    """h_0 of a panel from rows of X that are not as kernels take them."""
+    width, inputs, numbers = job.lanes, job.inputs, pointer(begins, job.lanes)
+    for s in range(width):
+        begins[s] = numbers[s] * job.row_bytes
+    for j in range(0, inputs, width):
+        block, h_block = slot.e, pointer(h, j * width)
+        if stores:
+            block = pointer(job.h_rows, j // width * job.in_block + begin * width)
+        if job.gather_rows != 0 and j + width <= inputs:
+            X = pointer_to(address_in_memory(job.X) + j * job.column_bytes, np.uint8)
+            transpose(job.gather_rows, X, begins, width, h_block, job.steps, width, block)
+        else:
+            columns = min(width, inputs - j)
+            read_inputs(job, numbers, width, j, columns, block, width)
+            transpose(job.transpose_block, block, job.steps, columns, h_block, job.steps, width, block)
 
 
 @inlined

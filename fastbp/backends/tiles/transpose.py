@@ -6,10 +6,12 @@ and c (bit d of r and c clear). Element by element it took eight times as long (
 
 from typing import Any
 
+import numpy as np
 from numba import types
 
 from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer_type
 from ...compiling.decorators import inlined
+from ..conversion import converted, stored_as
 from .host import host
 from .vectors import I64, Vectors
 
@@ -69,6 +71,22 @@ def transpose_columns(address: Any, source: Any, source_rows: Any, columns: Any,
     invoke(address, (source, source_rows, columns, target))
 
 
+def gather_block(dtype: str, source: str) -> Any:
+    """The function that converts and transposes a block of lanes × lanes numbers of another dtype, for `address_of`.
+
+    Its arguments are those of `transpose_block` with copies; `transpose` calls it. The source is in bytes, of which
+    source_rows counts, and all of its rows have `lanes` numbers: `columns` is not used.
+    """
+    lanes, itemsize = host().lanes(dtype), np.dtype(source).itemsize
+    stored, is_half = stored_as(source)
+
+    def gather(source, source_rows, columns, target, target_rows, rows, copy):
+        _gather(lanes, is_half, itemsize, stored, source, source_rows, target, target_rows, rows, copy)
+
+    numbers, places = pointer_type(dtype), types.CPointer(INTEGER)
+    return gather, (types.CPointer(types.uint8), places, INTEGER, numbers, places, INTEGER, numbers)
+
+
 @intrinsic(prefer_literal=True)
 def _transpose_narrow(typing_context, lanes, source, source_rows, columns, target):
     signature = types.void(lanes, source, source_rows, columns, target)
@@ -111,6 +129,26 @@ def _transpose(typing_context, lanes, copies, source, source_rows, columns, targ
         return context.get_dummy_value()
 
     source_type = source
+    return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def _gather(typing_context, lanes, is_half, itemsize, stored, source, source_rows, target, target_rows, rows, copy):
+    signature = types.void(lanes, is_half, itemsize, stored, source, source_rows, target, target_rows, rows, copy)
+
+    def codegen(context, builder, signature, values):
+        source, source_rows, target, target_rows, rows, copy = values[4:]
+        v = Vectors(builder, context.get_value_type(signature.args[6].dtype), lanes.literal_value)
+        places = [builder.gep(source, [builder.load(builder.gep(source_rows, [I64(r)]))]) for r in range(v.lanes)]
+        for place in places:
+            v.prefetch(builder.gep(place, [I64(AHEAD * v.lanes * itemsize.literal_value)]))
+        block = [converted(builder, place, stored.instance_type, is_half.literal_value, v.type) for place in places]
+        for r, row in enumerate(block):
+            v.store(row, v.at(copy, r * v.lanes))
+        targets = [_place(builder, v, target, target_rows, c) for c in range(v.lanes)]
+        _store_rows(builder, v, _transposed(v, block), targets, rows)
+        return context.get_dummy_value()
+
     return signature, codegen
 
 
