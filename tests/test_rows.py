@@ -9,6 +9,7 @@ from tolerances import CPU_BACKENDS, on_backends, on_host
 import fastbp
 from fastbp.checks import arrays
 from fastbp.checks.arrays import READABLE
+from fastbp.sklearn import MLPClassifier
 
 #: Rows of whole vectors and a rest, in panels of samples and a rest.
 WIDTHS, SAMPLES = (37, 5, 3), 19
@@ -156,3 +157,19 @@ def test_the_largest_number_that_rounds_into_the_dtype_is_taken():
     assert net.forward(np.full((3, 1), largest + 2.0**102)).tolist() == [[0.0]] * 3
     with pytest.raises(ValueError, match="which is beyond float32"):
         net.forward(np.full((3, 1), largest + 2.0**103))
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_an_estimator_reads_integers_where_they_lie():
+    """Also what it predicts on, and the part that early stopping does not hold out."""
+    X, y = numbers("uint8", (20_000, 50)), np.arange(20_000) % 3
+    models = [MLPClassifier([4], max_iter=2, random_state=0, early_stopping=True) for _ in range(2)]
+    models[0].fit(X, y).predict(X)  # makes workspaces
+    tracemalloc.start()
+    models[0].fit(X, y).predict(X)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    models[1].fit(X.astype(np.float64), y)
+    assert peak < 0.5 * 8 * X.size
+    for one, other in zip(models[0].coefs_, models[1].coefs_, strict=True):
+        np.testing.assert_array_equal(one, other)
