@@ -48,8 +48,10 @@ def row_reader(dtype: str, source: str, contiguous: bool) -> Any:
             row, out = address_in_memory(pointer(X, numbers[r] * row_bytes)), pointer(target, r * target_row)
             for c in range(0, whole, lanes):
                 convert(lanes, is_half, pointer_to(row + c * itemsize, stored), pointer(out, c))
-            for c in range(whole, columns):
-                convert(1, is_half, pointer_to(row + c * column_bytes, stored), pointer(out, c))
+        for c in range(whole, columns):  # of columns that lie apart, one after another: their rows share pages
+            column, out = address_in_memory(pointer(X, c * column_bytes)), pointer(target, c)
+            for r in range(count):
+                convert(1, is_half, pointer_to(column + numbers[r] * row_bytes, stored), pointer(out, r * target_row))
 
     target = pointer_type(dtype)
     return read, (types.CPointer(types.uint8), types.CPointer(INTEGER), INTEGER, INTEGER, INTEGER, INTEGER, target,
