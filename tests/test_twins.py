@@ -51,7 +51,7 @@ TWINS = [
     (activations.apply_panel(activations.ACTIVATIONS[0], F, 8), activations.activate_panel),
     (activations.delta_panel(activations.ACTIVATIONS[0], F, 8), activations.delta_of_panel),
     (conversion.row_reader(F, "uint8", True), conversion.read_rows),
-    (transpose.gather_block(F, "uint8"), transpose.transpose),
+    (transpose.gather_block(F, "uint8"), transpose.gather_converted),
     (losses.evaluate_panel(losses.LOSSES[0], F, 8), losses.loss_of_panel),
     (dropout.drop_panel(F, 8), dropout.drop_of_panel),
     (rules.row_of(rules.ADAM), rules.write_numbers),

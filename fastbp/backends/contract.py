@@ -15,7 +15,7 @@ from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout
 from .memory import Memory
-from .reading import PLAIN, Rows, kernel_samples
+from .reading import as_arguments, kernel_samples
 
 
 class Extras(NamedTuple):
@@ -133,34 +133,30 @@ def called_from_python(propagate: Callable[..., Any], name: str) -> tuple[Any, C
     small call.
     """
     @kernel(name=f"propagate_{name}")
-    def propagate_arrays(theta: Any, layout: Any, X: Any, address: int, row_bytes: int, column_bytes: int, read: int,
-                         labels: Any, targets: Any, weights: Any, order: Any, start: int, stop: int, E: float,
-                         grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float, work: Any, threads: int) -> Any:
-        samples = kernel_samples(X, Rows(address, stop, row_bytes, column_bytes, read, 0), labels, targets, weights)
+    def propagate_arrays(theta: Any, layout: Any, X: Any, reading: int, labels: Any, targets: Any, weights: Any,
+                         order: Any, start: int, stop: int, E: float, grad: Any, Y: Any, E0: Any, norms: Any,
+                         clip_norm: float, work: Any, threads: int) -> Any:
+        samples = kernel_samples(X, reading, stop, labels, targets, weights)
         return propagate(theta, layout, Batch(samples, order, start, stop), E, Wanted(grad, Y, E0, norms),
                          Extras(clip_norm, 0, 0, 0), work, threads)
 
     @kernel(name=f"predict_{name}")
-    def predict_arrays(theta: Any, layout: Any, X: Any, address: int, row_bytes: int, column_bytes: int, read: int,
-                       labels: Any, targets: Any, weights: Any, Y: Any, norms: Any, start: int, stop: int, work: Any,
-                       threads: int) -> None:
-        samples = kernel_samples(X, Rows(address, stop, row_bytes, column_bytes, read, 0), labels, targets, weights)
+    def predict_arrays(theta: Any, layout: Any, X: Any, reading: int, labels: Any, targets: Any, weights: Any, Y: Any,
+                       norms: Any, start: int, stop: int, work: Any, threads: int) -> None:
+        samples = kernel_samples(X, reading, stop, labels, targets, weights)
         propagate(theta, layout, Batch(samples, labels, start, stop), 0.0, Wanted(weights, Y, targets, norms),
                   Extras(0.0, 0, 0, 0), work, threads)  # without labels and weights, which are empty
 
     def propagate_batch(theta: Any, layout: Any, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: Any,
                         threads: int) -> Any:
-        (X, labels, targets, weights, _, rows), order, start, stop = batch
-        address, _, row_bytes, column_bytes, read, _ = rows or PLAIN
-        return propagate_arrays(theta, layout, targets if rows else X, address, row_bytes, column_bytes, read, labels,
-                                targets, weights, order, start, stop, E, *wanted, extras.clip_norm, work, threads)
+        samples, order, start, stop = batch
+        return propagate_arrays(theta, layout, *as_arguments(samples), samples.labels, samples.targets,
+                                samples.weights, order, start, stop, E, *wanted, extras.clip_norm, work, threads)
 
     def predict(theta: Any, layout: Any, samples: Samples, Y: Any, start: int, stop: int, work: Any,
                 threads: int) -> None:
-        X, labels, targets, weights, _, rows = samples
-        address, _, row_bytes, column_bytes, read, _ = rows or PLAIN
-        predict_arrays(theta, layout, targets if rows else X, address, row_bytes, column_bytes, read, labels, targets,
-                       weights, Y, NO_NORMS, start, stop, work, threads)
+        predict_arrays(theta, layout, *as_arguments(samples), samples.labels, samples.targets, samples.weights, Y,
+                       NO_NORMS, start, stop, work, threads)
 
     return propagate_arrays, propagate_batch, predict
 

@@ -9,11 +9,30 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from ..compiling.addresses import INTEGER, address_in_memory, intrinsic, invoke, pointer, pointer_to, pointer_type
+from ..compiling.addresses import INTEGER, intrinsic, invoke, pointer, pointer_to, pointer_type
 from ..compiling.decorators import inlined
+from ..compiling.records import Code, RecordType, fields_of, record_at, record_dtype
 
 #: The bytes of the numbers that `row_reader` converts at once.
 VECTOR_BYTES = 64
+
+
+class Reading:
+    """Where the rows of X (n, N_0) lie, and how they are read."""
+
+    read: Code         # what `row_reader` describes
+    gather: Code       # what `transpose.gather_block` describes, or 0
+    X: int             # the address of the first number
+    row_bytes: int     # from one row to the next
+    column_bytes: int  # from one column to the next
+
+
+FIELDS = fields_of(Reading)
+
+READING_DTYPE, READING_TYPE = record_dtype(FIELDS), RecordType(Reading)
+
+#: The function (address, None): the record at an address.
+reading_at = record_at(Reading)
 
 
 def stored_as(source: str) -> tuple[Any, bool]:
@@ -30,10 +49,10 @@ def stored_as(source: str) -> tuple[Any, bool]:
 def row_reader(dtype: str, source: str, contiguous: bool) -> Any:
     """The function that reads some rows of X, for `address_of`.
 
-    Its arguments are (X, numbers, row_bytes, column_bytes, count, columns, target, target_row). It writes
-    target[r, c] = X[numbers[r], c].
+    Its arguments are (reading, numbers, count, first, columns, target, target_row). It writes
+    target[r, c] = X[numbers[r], first + c].
 
-    X : the first number of the first column that is read, as bytes; rows and columns row_bytes and column_bytes apart.
+    reading : `Reading`.
     numbers : (count,) int64.
     target : (count, columns), rows target_row apart.
     contiguous : whether the columns lie one after another.
@@ -41,28 +60,26 @@ def row_reader(dtype: str, source: str, contiguous: bool) -> Any:
     lanes, itemsize = VECTOR_BYTES // np.dtype(dtype).itemsize, np.dtype(source).itemsize
     stored, is_half = stored_as(source)
 
-    def read(X: Any, numbers: Any, row_bytes: int, column_bytes: int, count: int, columns: int, target: Any,
-             target_row: int) -> None:
-        whole = columns - columns % lanes if contiguous else 0
+    def read(reading: Any, numbers: Any, count: int, first: int, columns: int, target: Any, target_row: int) -> None:
+        row_bytes, column_bytes = reading.row_bytes, reading.column_bytes
+        begin, whole = reading.X + first * column_bytes, columns - columns % lanes if contiguous else 0
         for r in range(count):
-            row, out = address_in_memory(pointer(X, numbers[r] * row_bytes)), pointer(target, r * target_row)
+            row, out = begin + numbers[r] * row_bytes, pointer(target, r * target_row)
             for c in range(0, whole, lanes):
                 convert(lanes, is_half, pointer_to(row + c * itemsize, stored), pointer(out, c))
         for c in range(whole, columns):  # of columns that lie apart, one after another: their rows share pages
-            column, out = address_in_memory(pointer(X, c * column_bytes)), pointer(target, c)
+            column, out = begin + c * column_bytes, pointer(target, c)
             for r in range(count):
                 convert(1, is_half, pointer_to(column + numbers[r] * row_bytes, stored), pointer(out, r * target_row))
 
-    target = pointer_type(dtype)
-    return read, (types.CPointer(types.uint8), types.CPointer(INTEGER), INTEGER, INTEGER, INTEGER, INTEGER, target,
-                  INTEGER)
+    return read, (READING_TYPE, types.CPointer(INTEGER), INTEGER, INTEGER, INTEGER, pointer_type(dtype), INTEGER)
 
 
 @inlined
-def read_rows(address: Any, X: Any, numbers: Any, row_bytes: Any, column_bytes: Any, count: Any, columns: Any,
-              target: Any, target_row: Any) -> None:
-    """target = some rows of X, by the function at an address that `row_reader` describes."""
-    invoke(address, (X, numbers, row_bytes, column_bytes, count, columns, target, target_row))
+def read_rows(address: Any, reading: Any, numbers: Any, count: Any, first: Any, columns: Any, target: Any,
+              target_row: Any) -> None:
+    """target = some columns of rows of X, by the function at an address that `row_reader` describes."""
+    invoke(address, (reading, numbers, count, first, columns, target, target_row))
 
 
 @intrinsic(prefer_literal=True)

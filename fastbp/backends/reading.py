@@ -1,8 +1,8 @@
 """X as it lies: rows of any real dtype and any strides, converted while kernels read them.
 
-Kernels see numbers alone: an address, strides, and the addresses of functions that convert. So they are compiled once
-for all X, and a training never holds a converted copy of X. Rows of the network's dtype, one after another in memory,
-are read without such functions.
+Kernels see one address, of a `Reading`: a record that says where the rows lie, and which functions convert them. So
+they are compiled once for all X, and a training never holds a converted copy of X. Rows of the network's dtype, one
+after another in memory, are read without a record; its address is 0 then.
 """
 
 import functools
@@ -13,34 +13,23 @@ import numpy as np
 from ..checks.arrays import Samples
 from ..compiling.addresses import address_in_memory, address_of, pointer_to
 from ..compiling.decorators import inlined
-from .conversion import read_rows, row_reader
+from .conversion import FIELDS, READING_DTYPE, read_rows, reading_at, row_reader
 from .tiles.transpose import gather_block
 
 
 class Rows(NamedTuple):
-    """Where the rows of X (n, N_0) lie, and how they are read."""
+    """How kernels read an X that is not as they take it."""
 
-    address: int       # of the first number
-    n: int
-    row_bytes: int     # from one row to the next
-    column_bytes: int  # from one column to the next
-    read: int          # the address of the function that converts rows, `row_reader`; 0 if nothing has to be done
-    gather: int        # of the one that converts and transposes blocks, `gather_block`; 0 also if columns lie apart
-
-
-#: The rows of a call that takes X as it is.
-PLAIN = Rows(0, 0, 0, 0, 0, 0)
+    address: int        # of the record
+    record: np.ndarray  # `conversion.Reading`
 
 
 class KernelSamples(NamedTuple):
-    """`Samples` as compiled code takes them: `Rows`, without a tuple of their own, and arrays."""
+    """`Samples` as compiled code takes them: the address of X, or that of a `Reading` of it, and arrays."""
 
     address: int
+    reading: int
     n: int
-    row_bytes: int
-    column_bytes: int
-    read: int
-    gather: int
     labels: Any
     targets: Any
     weights: Any
@@ -48,11 +37,19 @@ class KernelSamples(NamedTuple):
 
 
 def rows_of(X: np.ndarray, dtype: np.dtype) -> Rows:
-    """The rows of an array that `arrays.checked_rows` has checked, for a network of a dtype."""
+    """How a network of a dtype reads an array that `arrays.checked_rows` has checked."""
     row_bytes, column_bytes = X.strides
-    is_plain = X.dtype == dtype and X.flags.c_contiguous
-    read, gather = (0, 0) if is_plain else _readers(dtype, X.dtype, column_bytes == X.itemsize)
-    return Rows(X.__array_interface__["data"][0], len(X), row_bytes, column_bytes, read, gather)
+    read, gather = _readers(dtype, X.dtype, column_bytes == X.itemsize)
+    return _record(read=read, gather=gather, X=X.__array_interface__["data"][0], row_bytes=row_bytes,
+                   column_bytes=column_bytes)
+
+
+def _record(**given: int) -> Rows:
+    """A record with these fields, and its address."""
+    record = np.zeros(len(FIELDS), np.int64)
+    for name, value in given.items():
+        setattr(record.view(READING_DTYPE)[0], name, value)
+    return Rows(record.ctypes.data, record)
 
 
 @functools.cache
@@ -64,27 +61,33 @@ def _readers(dtype: np.dtype, source: np.dtype, contiguous: bool) -> tuple[int, 
 
 def for_kernels(samples: Samples) -> KernelSamples:
     """The samples as compiled code takes them; `samples` keeps their memory alive."""
-    X, labels, targets, weights, largest, given = samples
-    rows: Rows = given or rows_of(X, targets.dtype)
-    return KernelSamples(*rows, labels, targets, weights, largest)
+    X, labels, targets, weights, largest, rows = samples
+    return KernelSamples(X.__array_interface__["data"][0], rows.address if rows else 0, len(X), labels, targets,
+                         weights, largest)
+
+
+def as_arguments(samples: Samples) -> tuple[np.ndarray, int]:
+    """X and the address of its `Reading`, as a call from Python hands them on: X has the network's dtype, or no rows.
+
+    Calls with arrays of other dtypes would be compiled anew.
+    """
+    rows = samples.rows
+    return (samples.X, 0) if rows is None else (samples.targets[:0], rows.address)
 
 
 @inlined
-def kernel_samples(X: Any, rows: Any, labels: Any, targets: Any, weights: Any) -> Any:
-    """The samples of a call from Python: of an array X that kernels take as it is, or of other rows."""
-    row_bytes = X.shape[1] * X.itemsize
-    plain = Rows(address_in_memory(X), X.shape[0], row_bytes, X.itemsize, 0, 0)
-    address, n, row_bytes, column_bytes, read, gather = plain if rows.read == 0 else rows
-    return KernelSamples(address, n, row_bytes, column_bytes, read, gather, labels, targets, weights, np.nan)
+def kernel_samples(X: Any, reading: Any, n: Any, labels: Any, targets: Any, weights: Any) -> Any:
+    """The samples of a call from Python, by what `as_arguments` gives."""
+    return KernelSamples(address_in_memory(X), reading, n, labels, targets, weights, np.nan)
 
 
 @inlined
-def read_row(rows: Any, number: Any, target: Any) -> None:
-    """target (N_0,) = the row whose number lies at a pointer. `rows` has the fields of `Rows`."""
-    if rows.read != 0:
-        read_rows(rows.read, pointer_to(rows.address, np.uint8), number, rows.row_bytes, rows.column_bytes, 1,
-                  target.shape[0], target, 0)
+def read_row(samples: Any, number: Any, target: Any) -> None:
+    """target (N_0,) = the row whose number lies at a pointer."""
+    if samples.reading != 0:
+        reading = reading_at(samples.reading, None)
+        read_rows(reading.read, reading, number, 1, 0, target.shape[0], target, 0)
     else:
-        x = pointer_to(rows.address + number[0] * rows.row_bytes, target.dtype.type)
+        x = pointer_to(samples.address, target.dtype.type)
         for j in range(target.shape[0]):
-            target[j] = x[j]
+            target[j] = x[number[0] * target.shape[0] + j]

@@ -40,7 +40,7 @@ from . import linking
 from .contract import NO_EXTRAS, NO_NORMS, NO_ORDER, Batch, Extras, Wanted
 from .linking import linked_by_address
 from .memory import HOST
-from .reading import PLAIN, Rows, kernel_samples
+from .reading import as_arguments, kernel_samples
 from .tiles.crew import LEAST_USE, chunks_of
 from .tiles.gradients import sums_by_lanes
 from .tiles.job import begin_call, fields, job_at, job_in
@@ -145,8 +145,7 @@ def begin_job(job: Any, theta: Any, batch: Any, extras: Any) -> None:
     """Begin a call on a batch: set its arrays and extras, and request no results yet."""
     samples = batch.samples
     begin_call(job, address_in_memory(theta), samples.address)
-    job.read, job.gather_rows = samples.read, samples.gather
-    job.row_bytes, job.column_bytes = samples.row_bytes, samples.column_bytes
+    job.reading = samples.reading
     job.labels, job.targets = address_if_any(samples.labels), address_if_any(samples.targets)
     job.weights, job.order = address_if_any(samples.weights), address_if_any(batch.order)
     job.clip_norm, job.drop_units = extras.clip_norm, extras.drop_address
@@ -231,12 +230,11 @@ def propagate_in_loop(theta: Any, layout: Any, batch: Any, E: Any, wanted: Any, 
 
 
 @kernel
-def propagate_arrays(theta: Any, X: Any, address: int, row_bytes: int, column_bytes: int, read: int, gather: int,
-                     labels: Any, targets: Any, weights: Any, order: Any, start: int, stop: int, E: float, grad: Any,
-                     Y: Any, E0: Any, norms: Any, clip_norm: float, work: Any, threads: int) -> Any:
+def propagate_arrays(theta: Any, X: Any, reading: int, labels: Any, targets: Any, weights: Any, order: Any, start: int,
+                     stop: int, E: float, grad: Any, Y: Any, E0: Any, norms: Any, clip_norm: float, work: Any,
+                     threads: int) -> Any:
     """`propagate` with the arrays of its tuples as arguments, where no units are dropped."""
-    rows = Rows(address, stop, row_bytes, column_bytes, read, gather)
-    batch = Batch(kernel_samples(X, rows, labels, targets, weights), order, start, stop)
+    batch = Batch(kernel_samples(X, reading, stop, labels, targets, weights), order, start, stop)
     wanted = Wanted(grad=grad, Y=Y, E0=E0, norms=norms)
     return propagate_in_loop(theta, 0, batch, E, wanted, Extras(clip_norm, 0, 0, 0), work, threads)
 
@@ -248,12 +246,12 @@ def propagate(theta: np.ndarray, layout: Layout, batch: Batch, E: float, wanted:
     It unpacks the tuples in Python. Numba takes 3 µs to unpack named ones, as long as a sample in 784-128-10, and 1 µs
     for plain ones.
     """
-    (X, labels, targets, weights, _, rows), order, start, stop = batch
+    samples, order, start, stop = batch
+    X, reading = as_arguments(samples)
     grad, Y, E0, norms = wanted
-    address, _, row_bytes, column_bytes, read, gather = rows or PLAIN
     found: tuple[float, int] = propagate_arrays(
-        theta, targets if rows else X, address, row_bytes, column_bytes, read, gather, labels, targets, weights, order,
-        start, stop, E, grad, Y, E0, norms, extras.clip_norm, work, threads)
+        theta, X, reading, samples.labels, samples.targets, samples.weights, order, start, stop, E, grad, Y, E0, norms,
+        extras.clip_norm, work, threads)
     return found
 
 
@@ -318,7 +316,7 @@ def descend(theta: Any, layout: Layout, batch: Batch, steps: Descent, extras: Ex
 @inlined
 def is_online(job: Any, batch: Any) -> Any:
     """Whether a kernel of this very network takes its steps of one sample: from rows that need no converting."""
-    return job.online != 0 and batch.samples.read == 0
+    return job.online != 0 and batch.samples.reading == 0
 
 
 @inlined
@@ -340,7 +338,7 @@ def descend_bounded(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, t
         if not (is_finite(E) and bound + max(1.0, rate) * change < FAR * largest_number(theta[0])):
             break
         taken += 1
-        job.behind = count == 1 and taken < batches and one_by_one(job) and job.read == 0
+        job.behind = count == 1 and taken < batches and one_by_one(job) and job.reading == 0
         add_gradient(job, team)
         total, correct, bound = total + E, correct + batch_correct, bound + rate * change
     return total, correct, taken, bound

@@ -31,11 +31,8 @@ class Call:
     """What is set for every call."""
 
     theta: Numbers
-    X: Numbers           # (n, N_0); the first of its bytes where it is not as kernels take it
-    read: Code           # see `reading.Rows`
-    gather_rows: Code
-    row_bytes: int       # from one row of X to the next, where they are read by `read`
-    column_bytes: int
+    X: Numbers           # (n, N_0), where it is as kernels take it
+    reading: int         # the address of a `conversion.Reading` where it is not, or 0
     labels: Integers     # (n,), or 0
     targets: Numbers     # (n, N_L), or 0
     weights: Numbers     # (n,), or 0
@@ -204,7 +201,7 @@ def job_in(work: Any) -> Any:
 @inlined
 def begin_call(job: Any, theta: Any, X: Any) -> None:
     """Begin a call with the addresses of theta and X, and request no results yet."""
-    job.theta, job.X, job.read = theta, X, 0
+    job.theta, job.X, job.reading = theta, X, 0
     job.labels, job.targets, job.weights, job.order = 0, 0, 0, 0
     job.Y, job.E0, job.norms, job.clip_norm = 0, 0, 0, 0.0
     job.drop_units, job.lowest, job.keeps = 0, job.depth + 1, False

@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import address_in_memory, pointer, pointer_to
+from ...compiling.addresses import pointer
 from ...compiling.decorators import inlined, subkernel
 from ...formulas.dropout import drop_of_panel
 from ...functions.activations import activate_panel, delta_of_panel
 from ...functions.loss_panels import SAMPLE_E
 from ...functions.losses import loss_of_panel
-from ..conversion import read_rows
+from ..conversion import read_rows, reading_at
 from .clipping import clip_gradients
 from .gradients import sums_by_lanes
 from .job import Slot, is_given
 from .magnitude import raise_to_largest
 from .outcomes import copy_outcomes
 from .product import FROM_BIAS, FROM_ZERO, affine
-from .transpose import NARROW, transpose, transpose_columns
+from .transpose import NARROW, gather_converted, transpose, transpose_columns
 
 #: Steps of one tile. W_kᵀ δ_k reads down the rows of W_k, which are far apart in memory. COLUMN_STEPS of them are used
 #: again by the next columns before they leave the cache, even where they lie a power of two apart and share a few sets.
@@ -75,8 +75,8 @@ def gather_inputs(job: Any, slot: Slot, panel: int, p: int) -> None:
         numbers[s] = sample
         begins[s] = sample * inputs
     h, stores = pointer(slot.h, p * job.in_panel), job.keeps and not sums_by_lanes(job)
-    if job.read != 0:
-        gather_converted(job, slot, h, begins, begin, stores)
+    if job.reading != 0:
+        read_panel(job, slot, h, begins, begin, stores)
         return
     if not stores:
         gather_rows(job, job.X, inputs, begins, h)
@@ -87,29 +87,21 @@ def gather_inputs(job: Any, slot: Slot, panel: int, p: int) -> None:
 
 
 @subkernel
-def gather_converted(job: Any, slot: Slot, h: Any, begins: Any, begin: int, stores: bool) -> None:
+def read_panel(job: Any, slot: Slot, h: Any, begins: Any, begin: int, stores: bool) -> None:
     """h_0 of a panel from rows of X that are not as kernels take them."""
-    width, inputs, numbers = job.lanes, job.inputs, pointer(begins, job.lanes)
+    width, inputs, numbers, reading = job.lanes, job.inputs, pointer(begins, job.lanes), reading_at(job.reading, None)
     for s in range(width):
-        begins[s] = numbers[s] * job.row_bytes
+        begins[s] = numbers[s] * reading.row_bytes
     for j in range(0, inputs, width):
         block, h_block = slot.e, pointer(h, j * width)
         if stores:
             block = pointer(job.h_rows, j // width * job.in_block + begin * width)
-        if job.gather_rows != 0 and j + width <= inputs:
-            X = pointer_to(address_in_memory(job.X) + j * job.column_bytes, np.uint8)
-            transpose(job.gather_rows, X, begins, width, h_block, job.steps, width, block)
+        if reading.gather != 0 and j + width <= inputs:
+            gather_converted(reading.gather, reading, begins, j, h_block, job.steps, block)
         else:
             columns = min(width, inputs - j)
-            read_inputs(job, numbers, width, j, columns, block, width)
+            read_rows(reading.read, reading, numbers, width, j, columns, block, width)
             transpose(job.transpose_block, block, job.steps, columns, h_block, job.steps, width, block)
-
-
-@inlined
-def read_inputs(job: Any, numbers: Any, count: Any, first: Any, columns: Any, target: Any, target_row: Any) -> None:
-    """target = some columns of rows of X that are not as kernels take them."""
-    X = pointer_to(address_in_memory(job.X) + first * job.column_bytes, np.uint8)
-    read_rows(job.read, X, numbers, job.row_bytes, job.column_bytes, count, columns, target, target_row)
 
 
 @subkernel(inline=True)

@@ -16,9 +16,10 @@ from ...compiling.addresses import pointer
 from ...compiling.decorators import inlined, subkernel
 from ...formulas.sample_gradients import clip_factor
 from ...functions.activations import activate_panel, delta_of_panel
+from ..conversion import read_rows, reading_at
 from .job import is_given, slot_of
 from .magnitude import raise_to_largest
-from .panels import clips, evaluate, has_targets, read_inputs, unit_vector
+from .panels import clips, evaluate, has_targets, unit_vector
 from .row_products import add_outer_product, affine_row, transposed_product
 
 #: Rows of W_1 that take their deferred step before they are used: a multiple of those that `dot_rows` takes at once.
@@ -28,7 +29,7 @@ ROWS_IN_CACHE = 8
 @inlined
 def input_row(job: Any, s: Any, k: Any) -> Any:
     """h_k of a sample: a row of X, or a row of the workspace."""
-    if k == 0 and job.read == 0:
+    if k == 0 and job.reading == 0:
         return pointer(job.X, job.rows[job.lanes + s] * job.inputs)
     return pointer(job.h, s * job.in_row + job.places[k])
 
@@ -43,8 +44,9 @@ def propagate_rows(job: Any) -> None:
         sample = job.first + min(s, samples - 1)
         numbers[s] = order[sample] if is_given(order) else sample
     for s in range(samples):
-        if job.read != 0:
-            read_inputs(job, pointer(numbers, s), 1, 0, job.inputs, pointer(job.h, s * job.in_row), 0)
+        if job.reading != 0:
+            reading = reading_at(job.reading, None)
+            read_rows(reading.read, reading, pointer(numbers, s), 1, 0, job.inputs, pointer(job.h, s * job.in_row), 0)
         for k in range(1, depth + 1):
             forward_row(job, s, k, before)
             if k < depth:

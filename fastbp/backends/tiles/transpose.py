@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer_type
+from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer_to, pointer_type
 from ...compiling.decorators import inlined
-from ..conversion import converted, stored_as
+from ..conversion import READING_TYPE, converted, stored_as
 from .host import host
 from .vectors import I64, Vectors
 
@@ -74,17 +74,28 @@ def transpose_columns(address: Any, source: Any, source_rows: Any, columns: Any,
 def gather_block(dtype: str, source: str) -> Any:
     """The function that converts and transposes a block of lanes × lanes numbers of another dtype, for `address_of`.
 
-    Its arguments are those of `transpose_block` with copies; `transpose` calls it. The source is in bytes, of which
-    source_rows counts, and all of its rows have `lanes` numbers: `columns` is not used.
+    Its arguments are (reading, source_rows, first, target, target_rows, copy). The block has the columns of X from
+    `first` on, all `lanes` of them; its rows, converted, are also written one after another at copy.
+
+    reading : `conversion.Reading`
+    source_rows, target_rows : (lanes,) int64, where the rows of X begin, in bytes; and where columns of the block go
     """
     lanes, itemsize = host().lanes(dtype), np.dtype(source).itemsize
     stored, is_half = stored_as(source)
 
-    def gather(source, source_rows, columns, target, target_rows, rows, copy):
-        _gather(lanes, is_half, itemsize, stored, source, source_rows, target, target_rows, rows, copy)
+    def gather(reading, source_rows, first, target, target_rows, copy):
+        source = pointer_to(reading.X + first * itemsize, np.uint8)
+        _gather(lanes, is_half, itemsize, stored, source, source_rows, target, target_rows, lanes, copy)
 
     numbers, places = pointer_type(dtype), types.CPointer(INTEGER)
-    return gather, (types.CPointer(types.uint8), places, INTEGER, numbers, places, INTEGER, numbers)
+    return gather, (READING_TYPE, places, INTEGER, numbers, places, numbers)
+
+
+@inlined
+def gather_converted(address: Any, reading: Any, source_rows: Any, first: Any, target: Any, target_rows: Any,
+                     copy: Any) -> None:
+    """A converted and transposed block of X, by the function at an address that `gather_block` describes."""
+    invoke(address, (reading, source_rows, first, target, target_rows, copy))
 
 
 @intrinsic(prefer_literal=True)
