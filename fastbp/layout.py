@@ -71,6 +71,16 @@ def make_layout(widths: Sequence[int]) -> Layout:
         itemsize=0, lanes=0, takes_labels=False, digest=0, register=0)
 
 
+def without_inputs(layout: Layout) -> Layout:
+    """The layout of a network whose first layer gets no panels of inputs: see `tiles.sparse`.
+
+    W_1 stays where it is in theta, and `size` is that of theta.
+    """
+    widths = layout.widths.copy()
+    widths[0] = 0
+    return layout._replace(widths=widths, units=np.concatenate([[0], np.cumsum(widths)]).astype(np.int64))
+
+
 class Views(list[np.ndarray]):
     """Views of one vector, one for each layer; what is assigned to one of them is written into it.
 
@@ -91,15 +101,17 @@ class Views(list[np.ndarray]):
             view[...] = values
 
 
-def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
+def aligned_zeros(size: int, dtype: np.dtype, *, written: bool = True) -> np.ndarray:
     """A vector of zeros that begins at a cache line of 64 bytes: a load from two lines costs twice.
 
-    The zeros are written. Pages that were only read would all be the operating system's one page of zeros, whose many
-    addresses push each other out of the first-level cache; steps of 30-100-1 took 1.5 times as long.
+    The zeros are written, unless they need not be. Pages that were only read would all be the operating system's one
+    page of zeros, whose many addresses push each other out of the first-level cache; steps of 30-100-1 took 1.5 times
+    as long.
     """
     line = 64 // np.dtype(dtype).itemsize
-    values = np.empty(size + line, dtype)
-    values[:] = 0
+    values = (np.empty if written else np.zeros)(size + line, dtype)
+    if written:
+        values[:] = 0
     begin = -(values.ctypes.data // values.itemsize) % line
     return values[begin : begin + size]
 

@@ -25,7 +25,7 @@ from .formulas.initializers import drawn_weights
 from .formulas.sample_gradients import GradientNoise, noise_of
 from .functions.activations import Activation, checked_activations
 from .functions.losses import Loss, loss_named
-from .layout import Views, bias_vector, make_layout, weight_matrix
+from .layout import Views, bias_vector, make_layout, weight_matrix, without_inputs
 from .optimizers.optimizer import DivergenceError
 from .pace import Pace, paces_of
 
@@ -63,6 +63,7 @@ class Network:
         """Set what is not pickled: the backend, the layout, the paces, and arrays for results that are not wanted."""
         self._backend_name, self._backend = backend_named(backend)
         self._layout, self._is_linked = make_layout(self._widths), False
+        self._sparse_shelf: Shelf | None = None
         self._paces = paces_of(self._backend_name, self._dtype.name, self._widths)
         self._no_results = Wanted(no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
                                   no_rows(self._dtype, self._widths[0]), NO_NORMS)
@@ -116,10 +117,11 @@ class Network:
         """The layout, whose functions may not be compiled yet."""
         return self._layout
 
-    @property
-    def chunk(self) -> int:
-        """The number of samples that the backend takes at a time."""
-        return self._shelf.chunk if self._is_linked else self._backend.chunk(self._layout, self._dtype)
+    def chunk(self, by_entries: bool = False) -> int:
+        """The number of samples that the backend takes at a time; see `workspace`."""
+        if self._is_linked:
+            return self._shelf(by_entries).chunk
+        return self._backend.chunk(without_inputs(self._layout) if by_entries else self._layout, self._dtype)
 
     def pieces(self, rule: Any) -> Any:
         """What a training by an optimizer's rule compiles; see `Backend.pieces`."""
@@ -127,10 +129,26 @@ class Network:
 
     def _link(self) -> None:
         """Compile the functions that the layout refers to, and find the shelf of its workspaces."""
-        linked = self._backend.linked(self._layout, self._activations, self._loss, self._dtype)
-        kind = self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss
-        self._shelf: Shelf = self._backend.memory.shelves.shelf(kind, self._backend, linked, self._dtype)
-        self._layout, self._is_linked = linked, True
+        self._layout = self._backend.linked(self._layout, self._activations, self._loss, self._dtype)
+        self._dense_shelf, self._is_linked = self._new_shelf(self._layout), True
+
+    def _new_shelf(self, layout: Any) -> Shelf:
+        """The shelf of the workspaces for a layout."""
+        kind = (self._backend_name, self._dtype, self._widths, int(layout.widths[0]), tuple(self._activations),
+                self._loss)
+        return self._backend.memory.shelves.shelf(kind, self._backend, layout, self._dtype)
+
+    def _shelf(self, by_entries: bool) -> Shelf:
+        """The shelf of the workspaces that calls take; that for sparse rows is made at the first such call."""
+        if not by_entries:
+            return self._dense_shelf
+        if self._sparse_shelf is None:
+            self._sparse_shelf = self._new_shelf(without_inputs(self._layout))
+        return self._sparse_shelf
+
+    def takes_entries(self, samples: Samples) -> bool:
+        """Whether the first layer may go over what is not zero in X; otherwise its rows are written out."""
+        return samples.rows is not None and samples.rows.by_entries and self._backend.takes_entries
 
     @property
     def theta(self) -> np.ndarray:
@@ -277,7 +295,7 @@ class Network:
         C = checked_clip_norm("clip_norm", clip_norm)
         extras = Extras(C, 0, 0, 0) if C else NO_EXTRAS
         samples = self.checked_samples(X, d, sample_weight)
-        return self._in_slices(3, self._propagate, samples, self._for_gradient(), extras)[0]
+        return self._in_slices(3, self._propagate, samples, self._for_gradient(), extras, whole_rows=C > 0.0)[0]
 
     def _accumulate_few(self, X: Any, d: Any) -> float | None:
         """`accumulate_gradient` of a few samples, checked and computed in one compiled call.
@@ -303,11 +321,11 @@ class Network:
         if not self._is_linked:
             self._link()
         threads.threading_layer()  # started before a kernel that may use it
-        idle = self._shelf.take(n)
+        idle = self._dense_shelf.take(n)
         try:
             E, found = add(self._theta, X, d, self._grad, idle.work)
         finally:
-            self._shelf.idle.append(idle)
+            self._dense_shelf.idle.append(idle)
         return E if found else None
 
     def accumulate_samples(self, samples: Samples) -> float:
@@ -367,7 +385,8 @@ class Network:
         memory = self._backend.memory
         norms = memory.zeros(len(samples.X), np.dtype(np.float64))
         total = memory.zeros(self._layout.size, self._dtype)
-        self._in_slices(3, self._propagate, samples, self._no_results._replace(grad=total, norms=norms))
+        self._in_slices(3, self._propagate, samples, self._no_results._replace(grad=total, norms=norms),
+                        whole_rows=True)
         return norms, total
 
     def input_gradient(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
@@ -378,7 +397,7 @@ class Network:
         samples = self.checked_samples(X, d, sample_weight)
         E0: np.ndarray = self._backend.memory.empty(samples.X.shape, self._dtype, X)
         no_grad, no_Y, _, no_norms = self._no_results
-        self._in_slices(2, self._propagate, samples, Wanted(no_grad, no_Y, E0, no_norms))
+        self._in_slices(2, self._propagate, samples, Wanted(no_grad, no_Y, E0, no_norms), whole_rows=True)
         return E0
 
     def step(self, learning_rate: float) -> None:
@@ -416,22 +435,24 @@ class Network:
         return E, 0
 
     def _in_slices(self, passes: int, call: Callable[..., tuple[float, int]], samples: Samples,
-                   *given: Any) -> tuple[float, int]:
+                   *given: Any, whole_rows: bool = False) -> tuple[float, int]:
         """E and correct samples of ``call(start, stop, E, work, threads, samples, *given)`` over all samples.
 
         It is called for slices, between which Ctrl-C may end it.
 
         passes : 1 forward, 2 with errors, 3 with gradients.
+        whole_rows : whether the results, e_0 or norms, need rows of X with their zeros.
         """
-        n = len(samples.X)
-        operations = 6.0 * self.layout.size * n
-        idle = self._shelf.take(n)
+        n, layout = len(samples.X), self.layout
+        by_entries = not whole_rows and self.takes_entries(samples)
+        operations, shelf = 6.0 * layout.size * n, self._shelf(by_entries)
+        idle = shelf.take(n)
         try:
             with threads.allowed(operations if self._backend.parallel else 0.0) as count:
                 if operations < threads.SMALL_CALL:  # too short to look at the clock
                     return call(0, n, 0.0, idle.work, count, samples, *given)
-                E, correct, start, chunk = 0.0, 0, 0, self._shelf.chunk
-                pace = self.pace(("call", passes), passes)
+                E, correct, start, chunk = 0.0, 0, 0, shelf.chunk
+                pace = self.pace(("call", passes, by_entries), passes)
                 while start < n:
                     begin, (team, budget) = time.perf_counter(), pace.next_slice(count)
                     stop = min(start + max(1, budget // chunk) * chunk, n)
@@ -439,7 +460,7 @@ class Network:
                     pace.learn(team, time.perf_counter() - begin, stop - start)
                     start, correct = stop, correct + more
         finally:
-            self._shelf.idle.append(idle)
+            shelf.idle.append(idle)
         return E, correct
 
     def pace(self, call: Hashable, passes: float) -> Pace:
@@ -449,11 +470,14 @@ class Network:
         """
         return self._paces.of(call, passes)
 
-    def workspace(self, samples: int) -> AbstractContextManager[Any]:
-        """A workspace for kernel calls, which no other thread has meanwhile."""
+    def workspace(self, samples: int, by_entries: bool = False) -> AbstractContextManager[Any]:
+        """A workspace for kernel calls, which no other thread has meanwhile.
+
+        by_entries : whether for a sparse X, whose entries the first layer takes one by one; see `takes_entries`.
+        """
         if not self._is_linked:
             self._link()
-        return self._shelf.workspace(samples)
+        return self._shelf(by_entries).workspace(samples)
 
     @property
     def backend_module(self) -> Any:
@@ -466,7 +490,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """All attributes but those that `_prepare` sets; None for a gradient of zero, as training leaves it."""
-        prepared = ("_backend", "_layout", "_is_linked", "_paces", "_shelf", "_no_results")
+        prepared = ("_backend", "_layout", "_is_linked", "_paces", "_dense_shelf", "_sparse_shelf", "_no_results")
         state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         theta, grad = map(self._backend.memory.to_host, (self._theta, self._grad))
         return state | {"_theta": theta, "_grad": grad if grad.any() else None}

@@ -60,6 +60,9 @@ def flops(dtype: np.dtype) -> float:
 #: BLAS has threads of its own.
 parallel = False
 
+#: Rows of a sparse X are written out.
+takes_entries = False
+
 #: The workspace holds at most this many samples at once, and at most this many bytes.
 MAX_CHUNK, MAX_BYTES = 1024, 2**24
 

@@ -59,6 +59,10 @@ class Backend(Protocol):
     #: Whether several threads may pay; otherwise it gets 1.
     parallel: bool
 
+    #: Whether a workspace for `layout.without_inputs` takes a sparse X entry by entry; otherwise its rows are written
+    #: out, a few at a time.
+    takes_entries: bool
+
     def linked(self, layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Any:
         """The layout with its activations and loss, compiled."""
 

@@ -22,9 +22,13 @@ class Reading:
 
     read: Code         # what `row_reader` describes
     gather: Code       # what `transpose.gather_block` describes, or 0
-    X: int             # the address of the first number
+    X: int             # the address of the first number, or of the entries
     row_bytes: int     # from one row to the next
     column_bytes: int  # from one column to the next
+    columns: int       # of sparse rows, see `checks.sparse_rows`: the address of the column of each entry
+    begins: int        # where the entries of each row begin
+    affine: Code       # what `entries.affine_entries` describes
+    add: Code          # what `entries.add_entries` describes
 
 
 FIELDS = fields_of(Reading)

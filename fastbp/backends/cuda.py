@@ -29,8 +29,8 @@ memory = MEMORY
 NO_RATES = np.empty(0)
 
 
-#: Whether `propagate` takes threads.
-parallel = False
+#: Whether `propagate` takes threads, and sparse rows entry by entry.
+parallel = takes_entries = False
 
 
 def flops(dtype: np.dtype) -> float:

@@ -201,6 +201,9 @@ memory = HOST
 #: Whether `propagate` takes threads.
 parallel = True
 
+#: Rows of a sparse X are written out.
+takes_entries = False
+
 #: The workspace holds at most this many samples at once, and at most this many bytes.
 MAX_CHUNK, MAX_BYTES = 256, 2**24
 

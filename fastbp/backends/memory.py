@@ -8,11 +8,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..checks.arrays import Samples, as_inputs, as_samples
+from ..checks.arrays import Samples, as_inputs, as_samples, largest_magnitude
 from ..layout import aligned_copy, aligned_zeros
 from ..optimizers.updates import OptimizerState, descend
 from .reading import for_kernels, rows_of
 from .workspaces import Shelves
+
+#: Vectors of this number of bytes or more take no memory as long as they are zero: a training may never write a
+#: gradient down.
+LARGE = 2**20
 
 
 class Memory(Protocol):
@@ -76,16 +80,19 @@ class HostMemory:
     for_kernels = staticmethod(for_kernels)
     zeros = staticmethod(np.zeros)
     vector = staticmethod(aligned_copy)
-    zero_vector = staticmethod(aligned_zeros)
 
     def __init__(self) -> None:
         self.shelves = Shelves(2**26)
+
+    def zero_vector(self, size: int, dtype: np.dtype) -> Any:
+        return aligned_zeros(size, dtype, written=size * dtype.itemsize < LARGE)
 
     def write(self, array: Any, values: np.ndarray) -> None:
         array[:] = values
 
     def fill(self, array: Any, value: float) -> None:
-        array[:] = value
+        if value != 0.0 or array.nbytes < LARGE or largest_magnitude(array) != 0.0:
+            array[:] = value
 
     def empty(self, shape: Any, dtype: np.dtype, given: Any) -> Any:
         return np.empty(shape, dtype)

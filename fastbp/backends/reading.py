@@ -1,4 +1,4 @@
-"""X as it lies: rows of any real dtype and any strides, converted while kernels read them.
+"""X as it lies: rows of any real dtype and any strides, or sparse ones, converted while kernels read them.
 
 Kernels see one address, of a `Reading`: a record that says where the rows lie, and which functions convert them. So
 they are compiled once for all X, and a training never holds a converted copy of X. Rows of the network's dtype, one
@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..checks.arrays import Samples
+from ..checks.sparse_rows import CsrRows
 from ..compiling.addresses import address_in_memory, address_of, pointer_to
 from ..compiling.decorators import inlined
 from .conversion import FIELDS, READING_DTYPE, read_rows, reading_at, row_reader
+from .entries import add_entries, affine_entries, csr_reader
 from .tiles.transpose import gather_block
 
 
@@ -22,6 +24,7 @@ class Rows(NamedTuple):
 
     address: int        # of the record
     record: np.ndarray  # `conversion.Reading`
+    by_entries: bool    # whether the first layer takes what is not zero, where the backend can
 
 
 class KernelSamples(NamedTuple):
@@ -36,20 +39,34 @@ class KernelSamples(NamedTuple):
     largest: float
 
 
-def rows_of(X: np.ndarray, dtype: np.dtype) -> Rows:
-    """How a network of a dtype reads an array that `arrays.checked_rows` has checked."""
+#: Sparse rows of which a larger share is not zero are written out: the products of a layer take less time than to go
+#: over entries one by one.
+MOST_DENSE = 1 / 32
+
+
+def rows_of(X: np.ndarray | CsrRows, dtype: np.dtype) -> Rows:
+    """How a network of a dtype reads rows that `arrays.checked_rows` has checked."""
+    if isinstance(X, CsrRows):
+        read, affine, add = _readers_of_entries(dtype, X.values.dtype, X.columns.dtype)
+        return _record(X.density < MOST_DENSE, read=read, affine=affine, add=add, X=_address(X.values),
+                       columns=_address(X.columns), begins=_address(X.indptr))
     row_bytes, column_bytes = X.strides
     read, gather = _readers(dtype, X.dtype, column_bytes == X.itemsize)
-    return _record(read=read, gather=gather, X=X.__array_interface__["data"][0], row_bytes=row_bytes,
-                   column_bytes=column_bytes)
+    return _record(False, read=read, gather=gather, X=_address(X), row_bytes=row_bytes, column_bytes=column_bytes)
 
 
-def _record(**given: int) -> Rows:
+def _address(array: np.ndarray) -> int:
+    """The address of an array, which may be read-only."""
+    address, _ = array.__array_interface__["data"]
+    return int(address)
+
+
+def _record(by_entries: bool, **given: int) -> Rows:
     """A record with these fields, and its address."""
     record = np.zeros(len(FIELDS), np.int64)
     for name, value in given.items():
         setattr(record.view(READING_DTYPE)[0], name, value)
-    return Rows(record.ctypes.data, record)
+    return Rows(_address(record), record, by_entries)
 
 
 @functools.cache
@@ -59,11 +76,18 @@ def _readers(dtype: np.dtype, source: np.dtype, contiguous: bool) -> tuple[int, 
             address_of(gather_block, dtype.name, source.name) if contiguous else 0)
 
 
+@functools.cache
+def _readers_of_entries(dtype: np.dtype, source: np.dtype, index: np.dtype) -> tuple[int, int, int]:
+    """The addresses of the functions that read entries and columns of these dtypes."""
+    names = dtype.name, source.name, index.name
+    return address_of(csr_reader, *names), address_of(affine_entries, *names), address_of(add_entries, *names)
+
+
 def for_kernels(samples: Samples) -> KernelSamples:
     """The samples as compiled code takes them; `samples` keeps their memory alive."""
     X, labels, targets, weights, largest, rows = samples
-    return KernelSamples(X.__array_interface__["data"][0], rows.address if rows else 0, len(X), labels, targets,
-                         weights, largest)
+    return KernelSamples(0 if rows else _address(X), rows.address if rows else 0, len(X), labels, targets, weights,
+                         largest)
 
 
 def as_arguments(samples: Samples) -> tuple[np.ndarray, int]:

@@ -48,6 +48,7 @@ from .tiles.magnitude import raise_to_largest
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps, take_steps
 from .tiles.outcomes import add_one_by_one, sums_of_chunk
 from .tiles.phases import FEW, one_by_one, run_share, update_share
+from .tiles.sparse import is_sparse, number_samples
 from .tiles.workspace import chunk as chunk
 from .tiles.workspace import lanes, pieces_of
 from .tiles.workspace import nbytes as nbytes
@@ -70,8 +71,8 @@ SMALL_SUM = 2**16
 memory = HOST
 
 
-#: Whether `propagate` takes threads.
-parallel = True
+#: Whether `propagate` takes threads, and workspaces for layouts without inputs take a sparse X entry by entry.
+parallel = takes_entries = True
 
 
 def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Layout:
@@ -162,6 +163,9 @@ def address_if_any(array: Any) -> Any:
 def propagate_chunk(job: Any, first: Any, count: Any, threads: Any) -> Any:
     """Run phase 1; E and the number of correct samples, summed in their order."""
     job.first, job.count = first, count
+    if is_sparse(job):
+        number_samples(job)
+        run(job.entries_phase, job, threads)
     run(job.propagate_phase, job, threads)
     return sums_of_chunk(job)
 
@@ -462,12 +466,11 @@ def update_at_once(theta: Any, batch: Batch, step: Step, optimizer: Any, state: 
         measure_bounds(job, bounds, theta, state.averages)  # bounds that only grow are too large after a while
         if not leave_finite(job, optimizer, bounds, sum_bound, most):
             return E, correct, False
-    if one_by_one(job) or sums_by_lanes(job):  # the tiles are no blocks of parameters
-        add_gradient(job, team)
+    tiles_are_blocks = not (one_by_one(job) or sums_by_lanes(job))  # of parameters
+    job.updates = tiles_are_blocks or is_sparse(job)
+    add_gradient(job, team)
+    if not tiles_are_blocks:
         run(job.update_phase, job, team if job.parameters >= SMALL_SIZE else 1)
-    else:
-        job.updates = True
-        add_gradient(job, team)
     state.updates[0] += 1
     return E, correct, True
 

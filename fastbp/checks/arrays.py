@@ -16,12 +16,13 @@ from numpy import ma  # now: a child forked while another thread imports it woul
 
 from ..compiling.decorators import kernel
 from .frames import array_of_frame, is_frame
+from .sparse_rows import checked_csr, is_sparse
 
 
 class Samples(NamedTuple):
     """The checked samples of a call; arrays that do not apply are empty."""
 
-    X: np.ndarray        # (n, N_0), as it lies
+    X: Any               # (n, N_0), as it lies: an array, or `CsrRows`
     labels: np.ndarray   # (n,) int64 class labels, or (0,)
     targets: np.ndarray  # (n, N_L), or (0, N_L) where there are labels
     weights: np.ndarray  # (n,) sample weights, or (0,) for all 1
@@ -163,32 +164,39 @@ SMALL_COPY = 2**20
 READABLE = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
             "float64")
 
-#: What says how kernels read an array that lies in its own way, for a network of a dtype.
-RowsOf = Callable[[np.ndarray, np.dtype], Any]
+#: What says how kernels read rows that lie in their own way, for a network of a dtype.
+RowsOf = Callable[[Any, np.dtype], Any]
 
 
-def as_input(X: Any, dtype: np.dtype, features: int, rows_of: RowsOf | None = None) -> tuple[np.ndarray, float, Any]:
+def as_input(X: Any, dtype: np.dtype, features: int, rows_of: RowsOf | None = None) -> tuple[Any, float, Any]:
     """X as (n, features), n >= 1, its largest magnitude, and how it is read where it is not as kernels take it.
 
-    A large X of another dtype or order stays as it lies.
+    A large X of another dtype or order stays as it lies, and so does a sparse one.
 
     Raises
     ------
     TypeError, ValueError
         As `kernel_array`; or if X is empty or has another number of features.
     """
-    given = numeric_array("X", X, dtype)
+    given = X if type(X) is not np.ndarray and is_sparse(X) else numeric_array("X", X, dtype)
     require_features(given.shape, features)
     require_dimensions("X", given.shape, 2)
     return checked_rows("X", given, dtype, rows_of, X if is_frame(X) else None)
 
 
-def checked_rows(name: str, given: np.ndarray, dtype: np.dtype, rows_of: RowsOf | None = None,
-                 frame: Any = None) -> tuple[np.ndarray, float, Any]:
+def checked_rows(name: str, given: Any, dtype: np.dtype, rows_of: RowsOf | None = None,
+                 frame: Any = None) -> tuple[Any, float, Any]:
     """A matrix of real numbers, its largest magnitude, and how it is read; raises what `as_input` does.
 
+    given : an array, or a sparse matrix.
     frame : the data frame that the matrix was made of, whose number an error shows.
     """
+    if type(given) is not np.ndarray and is_sparse(given):
+        if rows_of is None:
+            raise TypeError(f"{name}: expected a dense array for this backend, found a sparse matrix; use "
+                            f"{name}.toarray()")
+        rows, largest = checked_csr(name, given, dtype)
+        return rows, largest, rows_of(rows, dtype)
     if given.size * dtype.itemsize <= SMALL_COPY or not _lies_otherwise(given, dtype):
         array, largest = _finite_array(name, given, dtype, frame)
         return array, largest, None

@@ -4,7 +4,6 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
@@ -77,7 +76,7 @@ def as_samples(X: Any, d: np.ndarray, weight: np.ndarray | None, dtype: np.dtype
     ValueError
         If a number is too large for the dtype, or all weights are 0 in it.
     """
-    X, largest, rows = checked_rows(f"X{suffix}", X.toarray() if sparse.issparse(X) else X, dtype, rows_of)
+    X, largest, rows = checked_rows(f"X{suffix}", X, dtype, rows_of)
     labels, targets, weights = NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype)
     if d.ndim == 1:
         labels = np.ascontiguousarray(d, np.int64)

@@ -7,7 +7,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -24,9 +23,6 @@ from .exporting import to_sklearn
 from .lbfgs import minimize_lbfgs
 from .records import reset_records
 from .stochastic import prepared_descent
-
-#: Rows of a sparse X that are made dense at once for a prediction.
-DENSE_ROWS = 4096
 
 _HIDDEN_ACTIVATIONS = {name for name in BY_NAME if name != "softmax"}
 
@@ -278,11 +274,7 @@ class Perceptron(BaseEstimator, ABC):
         check_is_fitted(self)
         require_unmasked_arguments(X=X)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=NUMBERS, reset=False)
-        if not sparse.issparse(X):
-            return self.net_.forward(X)
-        X = X.tocsr()
-        return np.concatenate([self.net_.forward(X[begin : begin + DENSE_ROWS].toarray())
-                               for begin in range(0, X.shape[0], DENSE_ROWS)])
+        return self.net_.forward(X)
 
     def to_sklearn(self) -> Any:
         """The fitted scikit-learn estimator with these parameters and weights.

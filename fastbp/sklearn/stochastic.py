@@ -48,7 +48,7 @@ class _Descent:
         drops = bool(np.any(estimator.dropout))
         seed = int(estimator._random_state.randint(2**31 - 1)) if estimator.shuffle or drops else 0
         seed += int(estimator.t_)  # so that later calls draw other orders and masks, from any random_state
-        plan = make_plan(net, n, _batch_size(estimator.batch_size, n), shuffle=estimator.shuffle, seed=seed,
+        plan = make_plan(net, samples, _batch_size(estimator.batch_size, n), shuffle=estimator.shuffle, seed=seed,
                          penalty=float(estimator.alpha), by_weight=len(samples.weights) > 0,
                          loss_scale=estimator._loss_scale, tolerance=float(estimator.tol),
                          patience=0 if estimator.early_stopping else self.waits,

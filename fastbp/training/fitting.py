@@ -127,7 +127,7 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     require_trainable(net)
     C = checked_clip_norm("clip_sample_norm", clip_sample_norm)
     alpha = require_number("l2_penalty", l2_penalty, at_least=0.0)
-    plan = make_plan(net, len(run.samples.X), batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
+    plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
                      clip_norm=C, penalty=alpha, by_weight=run.weighted_mean,
                      loss_share=len(run.samples.X) / run.divisor_of(run.samples), dropout=dropout)
     return _train(run, Session(net, run.samples, plan, optimizer, state, epochs), progress)

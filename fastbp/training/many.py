@@ -112,7 +112,7 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
         except (TypeError, ValueError) as error:
             raise type(error)(f"nets[{place}]: {error}") from None
         tasks.append(_Task(net, seen[key], chosen, order_seeds[place]))
-    trainer = _Trainer(tasks, epochs, lambda task: make_plan(task.net, len(task.samples.X), batch_size, shuffle=shuffle,
+    trainer = _Trainer(tasks, epochs, lambda task: make_plan(task.net, task.samples, batch_size, shuffle=shuffle,
                                                              replacement=replacement, seed=task.seed,
                                                              clip_norm=clip_norm, dropout=dropout))
     with ProgressBar(progress, len(tasks), "networks") as bar:

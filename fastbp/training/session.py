@@ -36,11 +36,11 @@ from .history import History
 MOST_EPOCHS = 2**16
 
 
-def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replacement: bool = False,
+def make_plan(net: Network, samples: Samples, batch_size: int, *, shuffle: bool, replacement: bool = False,
               seed: int | None = None, clip_norm: float = 0.0, penalty: float = 0.0, by_weight: bool = False,
               loss_scale: float = 1.0, loss_share: float = 0.0, tolerance: float = 0.0, patience: int = 0,
               dropout: float | Sequence[float] | None = None) -> Plan:
-    """The plan of a training on n samples.
+    """The plan of a training on these samples.
 
     Raises what `checked_rates` does. After that, a seed that is not given is drawn from the network's generator.
     """
@@ -49,8 +49,14 @@ def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replaceme
     drop_address = address_of(drop_panel, net.dtype.name, net.layout.lanes) if by_address else 0
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
-    return Plan(min(batch_size, n), net.chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale,
+    chunk = net.chunk(_by_entries(net, samples, clip_norm))
+    return Plan(min(batch_size, len(samples.X)), chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale,
                 loss_share, tolerance, patience, drop_address, rates)
+
+
+def _by_entries(net: Network, samples: Samples, clip_norm: float) -> bool:
+    """Whether training goes over what is not zero in X: norms of single gradients need whole rows."""
+    return clip_norm == 0.0 and net.takes_entries(samples)
 
 
 #: The kinds of trainings whose kernels were compiled, or looked for in the cache.
@@ -86,7 +92,8 @@ class Session:
         self.spec = optimizer.spec(net.dtype)
         self.history = History() if history is None else history
         self.history.optimizer_state = state
-        self.pace = net.pace(("training", plan.batch_size.bit_length()), passes=3)
+        self._by_entries = _by_entries(net, samples, plan.clip_norm)
+        self.pace = net.pace(("training", plan.batch_size.bit_length(), self._by_entries), passes=3)
         self._begin = time.perf_counter()
         net.zero_grad()
 
@@ -130,7 +137,7 @@ class Session:
         plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and not len(plan.rates)
                  and net.is_built_in)
         steps = self.epochs * len(self.samples.X) // plan.batch_size if plain else 0
-        with net.workspace(plan.batch_size) as work:
+        with net.workspace(plan.batch_size, self._by_entries) as work:
             yield net.backend_module.specialised(work, self.spec, net.widths, net.activations, net.loss, net.dtype,
                                                  plan.batch_size, steps)
 

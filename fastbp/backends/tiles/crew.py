@@ -13,9 +13,9 @@ import numpy as np
 from ...compiling.addresses import address_in_memory, pointer, pointer_to
 from ...compiling.decorators import inlined
 from ...threads import share_of
-from .job import CALL_SIZE, job_at
+from .job import CALL_SIZE, job_at, phase_arguments
 from .outcomes import sums_of_chunk
-from .phases import phase_arguments, run_share
+from .phases import run_share
 
 #: Chunks are shared where at least this part of the threads' time is used: of 9 chunks two threads have 4 and 5.
 LEAST_USE = 0.8

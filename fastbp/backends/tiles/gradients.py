@@ -56,8 +56,8 @@ def sums_by_lanes(job: Any) -> Any:
 
 @inlined
 def tiles_of_layer(job: Any, k: Any, tile_rows: Any, tile_columns: Any) -> Any:
-    """How many tiles high and wide ∂E/∂W_k is."""
-    return (job.widths[k] + tile_rows - 1) // tile_rows, (job.widths[k - 1] + tile_columns - 1) // tile_columns
+    """How many tiles high and wide ∂E/∂W_k is; without inputs, one column of them for ∂E/∂b_k."""
+    return (job.widths[k] + tile_rows - 1) // tile_rows, max(1, (job.widths[k - 1] + tile_columns - 1) // tile_columns)
 
 
 @inlined
@@ -126,9 +126,10 @@ def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
             if tile == first or nth % together == 0:
                 begun = column
             at, in_row = (pointer(sums, column - begun), SIDE_BY_SIDE) if job.updates else (pointer(target, W), inputs)
-            add_gradient_tile(job.gradient_2 if columns > width else job.gradient_1, rows, columns, alpha, at, in_row,
-                              delta, job.in_delta, h, job.in_block, count,
-                              pointer(job.theta if job.updates else target, W), inputs)
+            if columns > 0:
+                add_gradient_tile(job.gradient_2 if columns > width else job.gradient_1, rows, columns, alpha, at,
+                                  in_row, delta, job.in_delta, h, job.in_block, count,
+                                  pointer(job.theta if job.updates else target, W), inputs)
             if column == 0:
                 add_sums(job.add_row_sums, row_sums if job.updates else pointer(target, b), alpha, delta, rows,
                          job.in_delta, count)
@@ -159,9 +160,11 @@ def add_lane_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
             i = units * row // high
             rows, columns = units * (row + 1) // high - i, min(COLUMNS, inputs - column)
             delta = pointer(job.delta, (job.units[k] + i) * width)
-            add_lane_gradient(job.lane_gradient, rows, columns, alpha,
-                              pointer(target, job.weights_at[k] + i * inputs + column), inputs, delta, job.in_delta,
-                              pointer(job.h, (job.places[k - 1] + column) * width), job.in_panel, panels)
+            if columns > 0:
+                add_lane_gradient(job.lane_gradient, rows, columns, alpha,
+                                  pointer(target, job.weights_at[k] + i * inputs + column), inputs, delta,
+                                  job.in_delta, pointer(job.h, (job.places[k - 1] + column) * width), job.in_panel,
+                                  panels)
             if column == 0:
                 add_sums(job.add_row_sums, pointer(target, job.biases_at[k] + i), alpha, delta, rows, job.in_delta,
                          count)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from ...compiling.addresses import address_in_memory, pointer
+from ...compiling.addresses import INTEGER, address_in_memory, pointer
 from ...compiling.decorators import inlined
 from ...compiling.records import (
     Code,
@@ -75,7 +75,7 @@ class Job(Call):
     apply: Integers       # the address of what gives h_k
     apply_delta: Integers  # the address of what gives δ_k
     depth: int
-    inputs: int           # N_0
+    inputs: int           # N_0, or 0 where X is sparse
     outputs: int          # N_L
     parameters: int
 
@@ -144,6 +144,14 @@ class Job(Call):
     in_row: int
     in_sums: int
 
+    # Where X is sparse, see `tiles.sparse`; else 0.
+    features: int         # N_0
+    numbers: Integers     # which samples a chunk has
+    sums_1: Numbers       # a_1 of a chunk, unit after unit, `chunk` apart
+    row_gradient: Numbers  # a row of ∂E/∂W_1 for each thread, in_row_gradient apart
+    in_row_gradient: int
+    entries_phase: Code
+
     # Where threads may take whole chunks, see `tiles.crew`; else 0.
     crew: Integers        # a job for each of crew_size threads, in_crew apart
     crew_size: int
@@ -160,11 +168,13 @@ FIELDS = fields_of(Job)
 #: The number of 64-bit fields of a job, and of those of a call, with which it begins.
 JOB_SIZE, CALL_SIZE = len(FIELDS), len(fields_of(Call))
 
-_DTYPE, _OF_CREW = record_dtype(FIELDS), ("crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial",
-                                          "chunks_phase", "partials_phase")
+_DTYPE = record_dtype(FIELDS)
 
-#: What `tiled.specialised` sets for a training.
-_SPECIALISED = "online", "update", "update_phase"
+#: What is set only for some jobs: by `tiled.specialised` for a training, for a sparse X, and with a crew.
+_SET_LATER = ("online", "update", "update_phase",
+              "features", "numbers", "sums_1", "row_gradient", "in_row_gradient", "entries_phase",
+              "crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial", "chunks_phase",
+              "partials_phase")
 
 
 def fields(work: np.ndarray) -> Job:
@@ -173,8 +183,8 @@ def fields(work: np.ndarray) -> Job:
 
 
 def make_job(**given: int) -> np.ndarray:
-    """A job for a workspace: every field of `Job` but those of `Call`, of a crew and of `_SPECIALISED`, which are 0."""
-    zero = {*Call.__annotations__, *_OF_CREW, *_SPECIALISED}
+    """A job for a workspace: every field of `Job` but those of `Call` and of `_SET_LATER`, which are 0."""
+    zero = {*Call.__annotations__, *_SET_LATER}
     if set(given) != set(FIELDS) - zero:
         raise TypeError(f"make_job: {set(given) ^ (set(FIELDS) - zero)}: missing, or no field that is set here")
     work = np.zeros(JOB_SIZE, np.int64)
@@ -183,9 +193,9 @@ def make_job(**given: int) -> np.ndarray:
     return work
 
 
-def job_type(dtype: str) -> Any:
-    """The type of a job in functions that are compiled for numbers of a dtype."""
-    return RecordType(Job, pointer_dtype(dtype))
+def phase_arguments(dtype: str) -> tuple[Any, ...]:
+    """The types of a phase's arguments, (job, thread, threads), for numbers of a dtype."""
+    return RecordType(Job, pointer_dtype(dtype)), INTEGER, INTEGER
 
 
 #: The function (address, T): the job at an address. Its addresses are pointers, or integers where T is None.

@@ -27,6 +27,7 @@ from .job import Slot, is_given
 from .magnitude import raise_to_largest
 from .outcomes import copy_outcomes
 from .product import FROM_BIAS, FROM_ZERO, affine
+from .sparse import copy_sums, is_sparse
 from .transpose import NARROW, gather_converted, transpose, transpose_columns
 
 #: Steps of one tile. W_kᵀ δ_k reads down the rows of W_k, which are far apart in memory. COLUMN_STEPS of them are used
@@ -240,9 +241,13 @@ def forward_layer(job: Any, slot: Any, k: Any, panel: Any, panels: Any) -> None:
     """a_k = W_k h_{k-1} + b_k and h_k = g_k(a_k) of some panels."""
     width, units, inputs = job.lanes, job.widths[k], job.widths[k - 1]
     here = job.places[k] * width
-    affine(job.affine, units, FROM_BIAS, pointer(job.theta, job.biases_at[k]), pointer(slot.a, here), job.in_panel,
-           pointer(job.theta, job.weights_at[k]), inputs, 1, pointer(slot.h, job.places[k - 1] * width), job.in_panel,
-           inputs, panels, ROW_STEPS)
+    if k == 1 and is_sparse(job):
+        for p in range(panels):
+            copy_sums(job, panel + p, pointer(slot.a, p * job.in_panel + here))
+    else:
+        affine(job.affine, units, FROM_BIAS, pointer(job.theta, job.biases_at[k]), pointer(slot.a, here), job.in_panel,
+               pointer(job.theta, job.weights_at[k]), inputs, 1, pointer(slot.h, job.places[k - 1] * width),
+               job.in_panel, inputs, panels, ROW_STEPS)
     for p in range(panels):
         h_k = pointer(slot.h, p * job.in_panel + here)
         activate_panel(job.apply[k], pointer(slot.a, p * job.in_panel + here), h_k, units)

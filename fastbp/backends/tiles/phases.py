@@ -4,22 +4,18 @@ from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import INTEGER, invoke, pointer
+from ...compiling.addresses import invoke, pointer
 from ...compiling.decorators import inlined
 from ...threads import share_of
 from .gradients import add_lane_tiles, add_tiles, sums_by_lanes
-from .job import job_type, slot_of
+from .job import phase_arguments, slot_of
 from .panels import propagate_group
 from .rows import add_outer_products, propagate_rows
+from .sparse import add_sparse_gradient, is_sparse
 from .updates import update_at
 
 #: Up to FEW samples go through the network one by one.
 FEW = 4
-
-
-def phase_arguments(dtype: str) -> tuple[Any, ...]:
-    """The types of a phase's arguments."""
-    return job_type(dtype), INTEGER, INTEGER
 
 
 @inlined
@@ -30,8 +26,9 @@ def run_share(phase: Any, job: Any, thread: Any, threads: Any) -> None:
 
 @inlined
 def one_by_one(job: Any) -> Any:
-    """Whether samples go through the network one by one; not where units are dropped, which panels alone do."""
-    return job.count <= min(FEW, job.lanes) and job.drop_units == 0
+    """Whether samples go through the network one by one; not where units are dropped or rows are sparse, which panels
+    alone do."""
+    return job.count <= min(FEW, job.lanes) and job.drop_units == 0 and not is_sparse(job)
 
 
 def propagate_share(dtype: str) -> Any:
@@ -65,6 +62,8 @@ def gradient_share(dtype: str) -> Any:
             add_lane_tiles(job, alpha, thread, threads)
         else:
             add_tiles(job, alpha, thread, threads)
+        if is_sparse(job):
+            add_sparse_gradient(job, alpha, thread, threads)
 
     return share, phase_arguments(dtype)
 

@@ -24,6 +24,7 @@ from .outcomes import keep_outcomes
 from .phases import gradient_share, propagate_share
 from .product import affine_product, gradient_tile
 from .row_products import add_outer, combine_rows, dot_rows
+from .sparse import entries_share
 from .sums import add_row_sums
 from .transpose import transpose_block, transpose_narrow
 
@@ -52,6 +53,9 @@ GROUP_BYTES, MIN_GROUP, MAX_GROUP, MAX_SLOTS = 2**17, 2, 8, 64
 #: The stored gradients of chunks have about this number of bytes in all, but every thread has one at least.
 PARTIALS_BYTES = 2**21
 
+#: A row of a sparse X has about this number of entries at most, to choose a chunk by.
+MOST_ENTRIES = 2**10
+
 #: Up to MAX_COPIED parameters the workspace has memory for a copy of θ, and steps can be undone.
 MAX_COPIED = 2**14
 
@@ -73,14 +77,17 @@ class _Sizes(NamedTuple):
 
 def _sizes_of(layout: Layout, dtype: np.dtype) -> _Sizes:
     width, itemsize = lanes(dtype), dtype.itemsize
+    sparse = int(layout.biases[1]) if layout.widths[0] == 0 else 0  # the size of W_1
+    size = layout.size - sparse
+    operations = size + min(sparse, MOST_ENTRIES * int(layout.widths[1]))
     widths = [-(-units // width) * width for units in layout.widths.tolist()]
     places, widest = [0, *itertools.accumulate(widths)], max(widths)
     stored = (places[-2] + int(layout.units[-1])) * itemsize  # bytes of a sample in delta and h_rows
     passing = (2 * places[-1] + widest) * itemsize
-    resident = layout.size * itemsize <= RESIDENT_BYTES and passing * width <= RESIDENT_BYTES // 2
+    resident = size * itemsize <= RESIDENT_BYTES and passing * width <= RESIDENT_BYTES // 2
     samples = min(max(CHUNK_BYTES // stored, MIN_CHUNK), MAX_CHUNK,
                   MAX_BYTES // (stored if resident else stored + passing),
-                  longest_chunk(LANE_FLOPS * width, layout.size))
+                  longest_chunk(LANE_FLOPS * width, operations))
     return _Sizes(places, widest, passing, resident, max(1, samples // width) * width)
 
 
@@ -112,6 +119,8 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None
     threads = _config.NUMBA_NUM_THREADS if threads is None else threads
     work, size = _one_job(layout, dtype, samples, threads)
     job = fields(work)
+    if layout.widths[0] == 0:
+        return _for_entries(work, layout, dtype, threads)
     chunks = -(-samples // job.chunk)
     if job.group == 0 or min(threads, chunks) < 2:
         return work
@@ -131,6 +140,19 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None
     job.chunks_phase = address_of(chunks_share, dtype.name)
     job.partials_phase = address_of(partials_share, dtype.name)
     return keeping(work, rows, *own, partials)
+
+
+def _for_entries(work: np.ndarray, layout: Layout, dtype: np.dtype, threads: int) -> np.ndarray:
+    """The job, with the memory of `tiles.sparse`."""
+    job, line = fields(work), 64 // dtype.itemsize
+    job.features = int(layout.biases[1]) // int(layout.widths[1])
+    job.in_row_gradient = _apart(job.features, line)
+    numbers = aligned_zeros(job.chunk, np.dtype(np.int64))
+    sums, row_gradient = (aligned_zeros(size, dtype) for size in (int(layout.widths[1]) * job.chunk,
+                                                                  threads * job.in_row_gradient))
+    job.numbers, job.sums_1, job.row_gradient = (array.ctypes.data for array in (numbers, sums, row_gradient))
+    job.entries_phase = address_of(entries_share, dtype.name)
+    return keeping(work, work, numbers, sums, row_gradient)
 
 
 def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:

@@ -1,0 +1,138 @@
+"""Sparse rows: written out a few at a time, and multiplied by W_1 entry by entry.
+
+    a_i = b_i + Σ_{j : x_j ≠ 0} w_ij x_j       `affine_entries`
+    ∂E/∂w_ij += δ_i x_j where x_j ≠ 0          `add_entries`
+
+All functions take the rows from a `conversion.Reading`, and are compiled for the dtypes of entries and column numbers.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from ..compiling.addresses import INTEGER, invoke, pointer, pointer_to, pointer_type
+from ..compiling.decorators import inlined
+from .conversion import READING_TYPE
+
+#: Units whose sums over the entries of a row go on side by side: a multiply-add waits four cycles for the one before.
+TOGETHER = 8
+
+
+@inlined
+def entries_of(reading: Any, source: Any, index: Any) -> Any:
+    """The values of all entries, their columns, and where those of each row begin."""
+    return (pointer_to(reading.X, source), pointer_to(reading.columns, index),
+            pointer_to(reading.begins, np.int64))
+
+
+def csr_reader(dtype: str, source: str, index: str) -> Any:
+    """The function that writes rows out, zeros and all: a `row_reader` of sparse rows."""
+    T, S, I = (np.dtype(name).type for name in (dtype, source, index))
+
+    def read(reading: Any, numbers: Any, count: int, first: int, columns: int, target: Any, target_row: int) -> None:
+        values, places, begins = entries_of(reading, S, I)
+        for r in range(count):
+            out, begin, end = pointer(target, r * target_row), begins[numbers[r]], begins[numbers[r] + 1]
+            for c in range(columns):
+                out[c] = T(0.0)
+            after = end
+            while begin < after:  # the first entry from column `first` on
+                middle = (begin + after) // 2
+                if places[middle] < first:
+                    begin = middle + 1
+                else:
+                    after = middle
+            while begin < end and places[begin] < first + columns:
+                out[places[begin] - first] = T(values[begin])
+                begin += 1
+
+    return read, (READING_TYPE, types.CPointer(INTEGER), INTEGER, INTEGER, INTEGER, pointer_type(dtype), INTEGER)
+
+
+def affine_entries(dtype: str, source: str, index: str) -> Any:
+    """The function that gives a_1 of some units for some samples, for `address_of`.
+
+    Its arguments are (reading, numbers, count, units, W, in_row, b, out, in_out).
+
+    numbers : (count,) int64, of the samples' rows.
+    W : (units, N_0), rows in_row apart; b : (units,).
+    out : (units, count), rows in_out apart.
+    """
+    T, S, I = (np.dtype(name).type for name in (dtype, source, index))
+
+    def affine(reading: Any, numbers: Any, count: int, units: int, W: Any, in_row: int, b: Any, out: Any,
+               in_out: int) -> None:
+        values, places, begins = entries_of(reading, S, I)
+        whole = units - units % TOGETHER
+        for i in range(0, whole, TOGETHER):
+            rows, biases = pointer(W, i * in_row), pointer(b, i)
+            for s in range(count):
+                a = sums_at(biases, 1)
+                for p in range(begins[numbers[s]], begins[numbers[s] + 1]):
+                    a = sums_after(a, pointer(rows, np.int64(places[p])), in_row, T(values[p]))
+                for u in range(TOGETHER):
+                    out[(i + u) * in_out + s] = a[u]
+        for i in range(whole, units):
+            row = pointer(W, i * in_row)
+            for s in range(count):
+                total = b[i]
+                for p in range(begins[numbers[s]], begins[numbers[s] + 1]):
+                    total += row[places[p]] * T(values[p])
+                out[i * in_out + s] = total
+
+    numbers = pointer_type(dtype)
+    return affine, (READING_TYPE, types.CPointer(INTEGER), INTEGER, INTEGER, numbers, INTEGER, numbers, numbers,
+                    INTEGER)
+
+
+@inlined
+def sums_at(values: Any, apart: Any) -> Any:
+    """The numbers that TOGETHER sums begin with."""
+    return (values[0], values[apart], values[2 * apart], values[3 * apart], values[4 * apart], values[5 * apart],
+            values[6 * apart], values[7 * apart])
+
+
+@inlined
+def sums_after(a: Any, w: Any, in_row: Any, x: Any) -> Any:
+    """TOGETHER sums after one entry x, whose weights lie in_row apart."""
+    return (a[0] + w[0] * x, a[1] + w[in_row] * x, a[2] + w[2 * in_row] * x, a[3] + w[3 * in_row] * x,
+            a[4] + w[4 * in_row] * x, a[5] + w[5 * in_row] * x, a[6] + w[6 * in_row] * x, a[7] + w[7 * in_row] * x)
+
+
+@inlined
+def affine_of_entries(address: Any, reading: Any, numbers: Any, count: Any, units: Any, W: Any, in_row: Any, b: Any,
+                      out: Any, in_out: Any) -> None:
+    """a_1 of some units, by the function at an address that `affine_entries` describes."""
+    invoke(address, (reading, numbers, count, units, W, in_row, b, out, in_out))
+
+
+def add_entries(dtype: str, source: str, index: str) -> Any:
+    """The function that adds a row of ∂E/∂W_1, sample after sample, for `address_of`.
+
+    Its arguments are (reading, numbers, count, alpha, delta, in_delta, lanes, target): target_j += alpha δ x_j.
+
+    numbers : (count,) int64, of the samples' rows.
+    delta : δ_i of the unit, in panels of `lanes` samples, in_delta apart.
+    target : (N_0,)
+    """
+    T, S, I = (np.dtype(name).type for name in (dtype, source, index))
+
+    def add(reading: Any, numbers: Any, count: int, alpha: Any, delta: Any, in_delta: int, lanes: int,
+            target: Any) -> None:
+        values, places, begins = entries_of(reading, S, I)
+        for s in range(count):
+            factor = alpha * delta[s // lanes * in_delta + s % lanes]
+            if factor != T(0.0):
+                for p in range(begins[numbers[s]], begins[numbers[s] + 1]):
+                    target[places[p]] += factor * T(values[p])
+
+    numbers = pointer_type(dtype)
+    return add, (READING_TYPE, types.CPointer(INTEGER), INTEGER, numbers.dtype, numbers, INTEGER, INTEGER, numbers)
+
+
+@inlined
+def add_gradient_of_entries(address: Any, reading: Any, numbers: Any, count: Any, alpha: Any, delta: Any,
+                            in_delta: Any, lanes: Any, target: Any) -> None:
+    """A row of ∂E/∂W_1, by the function at an address that `add_entries` describes."""
+    invoke(address, (reading, numbers, count, alpha, delta, in_delta, lanes, target))

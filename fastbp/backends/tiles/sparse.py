@@ -1,0 +1,81 @@
+"""W_1 and sparse rows of X: the products of the first layer over what is not zero, for a whole chunk.
+
+The job of a sparse X has no inputs: its panels begin with a_1, and phase 2 leaves ∂E/∂W_1 to this module. Threads share
+the units of layer 1, each with its row of W_1, so that the sums have one order for any number of threads.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ...compiling.addresses import pointer, pointer_to
+from ...compiling.decorators import inlined, subkernel
+from ...threads import share_of
+from ..conversion import reading_at
+from ..entries import TOGETHER, add_gradient_of_entries, affine_of_entries
+from .job import is_given, phase_arguments
+from .updates import update_at
+
+
+@inlined
+def is_sparse(job: Any) -> Any:
+    """Whether the job takes rows of X entry by entry."""
+    return job.features > 0
+
+
+@inlined
+def number_samples(job: Any) -> None:
+    """Write which samples the chunk has, before threads share it; the addresses in the job are integers."""
+    order, numbers = pointer_to(job.order, np.int64), pointer_to(job.numbers, np.int64)
+    for s in range(job.count):
+        numbers[s] = order[job.first + s] if is_given(order) else job.first + s
+
+
+@inlined
+def share_of_units(job: Any, thread: Any, threads: Any) -> Any:
+    """The first unit of layer 1 in a thread's share, and the first after it: whole groups of them."""
+    units = job.widths[1]
+    begin, end = share_of((units + TOGETHER - 1) // TOGETHER, thread, threads)
+    return begin * TOGETHER, min(end * TOGETHER, units)
+
+
+def entries_share(dtype: str) -> Any:
+    """The function of the phase before phase 1: a_1 of all samples, in a thread's share of the units."""
+    def share(job: Any, thread: int, threads: int) -> None:
+        begin, end = share_of_units(job, thread, threads)
+        count, width, reading = job.count, job.lanes, reading_at(job.reading, None)
+        affine_of_entries(reading.affine, reading, job.numbers, count, end - begin,
+                          pointer(job.theta, job.weights_at[1] + begin * job.features), job.features,
+                          pointer(job.theta, job.biases_at[1] + begin), pointer(job.sums_1, begin * job.chunk),
+                          job.chunk)
+        for i in range(begin, end):  # lanes after the last sample repeat it
+            row = pointer(job.sums_1, i * job.chunk)
+            for s in range(count, (count + width - 1) // width * width):
+                row[s] = row[count - 1]
+
+    return share, phase_arguments(dtype)
+
+
+@inlined
+def copy_sums(job: Any, panel: Any, a: Any) -> None:
+    """a_1 of a panel."""
+    width = job.lanes
+    for i in range(job.widths[1]):
+        sums = pointer(job.sums_1, i * job.chunk + panel * width)
+        for s in range(width):
+            a[i * width + s] = sums[s]
+
+
+@subkernel
+def add_sparse_gradient(job: Any, alpha: Any, thread: int, threads: int) -> None:
+    """target += alpha ∂E/∂W_1 of a chunk in a thread's share of the units; or the update of W_1, row by row."""
+    begin, end = share_of_units(job, thread, threads)
+    features, reading = job.features, reading_at(job.reading, None)
+    own = pointer(job.row_gradient, thread * job.in_row_gradient)
+    for i in range(begin, end):
+        W = job.weights_at[1] + i * features
+        add_gradient_of_entries(reading.add, reading, job.numbers, job.count, alpha,
+                                pointer(job.delta, (job.units[1] + i) * job.lanes), job.in_delta, job.lanes,
+                                own if job.updates else pointer(job.target, W))
+        if job.updates:
+            update_at(job, W, own, np.int64(1), features, features, features, job.penalty)

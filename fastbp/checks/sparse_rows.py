@@ -1,0 +1,113 @@
+"""Sparse X: the rows of a CSR matrix of SciPy, checked."""
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+#: The dtypes of entries that kernels read as they are; others are converted.
+_AS_THEY_ARE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
+
+
+class CsrRows:
+    """Rows (n, N_0), of which only what is not zero is stored: row r has the entries indptr[r] … indptr[r+1] - 1.
+
+    Parameters
+    ----------
+    values : (entries,)
+    columns : (entries,) int32 or int64, ascending within a row
+    indptr : (n+1,) int64
+    features : int
+        N_0.
+    """
+
+    def __init__(self, values: np.ndarray, columns: np.ndarray, indptr: np.ndarray, features: int) -> None:
+        self.values, self.columns, self.indptr = values, columns, indptr
+        self.shape = len(indptr) - 1, features
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the entries."""
+        return self.values.dtype
+
+    @property
+    def density(self) -> float:
+        """The share of the numbers that are stored."""
+        return int(self.indptr[-1] - self.indptr[0]) / (self.shape[0] * self.shape[1])
+
+    def __getitem__(self, numbers: np.ndarray) -> "CsrRows":
+        """The rows with these numbers, copied."""
+        begins, lengths = self.indptr[:-1][numbers], np.diff(self.indptr)[numbers]
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.repeat(begins - indptr[:-1], lengths) + np.arange(indptr[-1])
+        return CsrRows(self.values[places], self.columns[places], indptr, self.shape[1])
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether X is a sparse matrix or array of SciPy, or rows of one that was checked."""
+    module = sys.modules.get("scipy.sparse")  # if nobody has imported it, X is none of it
+    return isinstance(X, CsrRows) or (module is not None and bool(module.issparse(X)))
+
+
+def checked_csr(name: str, X: Any, dtype: np.dtype) -> tuple[CsrRows, float]:
+    """The rows of a sparse matrix, and its largest magnitude.
+
+    The arrays of a CSR matrix are used as they are. Matrices of other formats, with entries given twice or out of
+    order, or of dtypes that kernels do not read, are converted to CSR in a copy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no matrix of real numbers that are finite in the dtype, or its columns and rows are none.
+    """
+    rows = X if isinstance(X, CsrRows) else _rows_of(name, X, dtype)
+    values = rows.values[rows.indptr[0] : rows.indptr[-1]]
+    largest = 0.0
+    if len(values):
+        with np.errstate(over="ignore"):
+            largest = float(max(abs(dtype.type(values.min())), abs(dtype.type(values.max()))))
+    if not math.isfinite(largest):
+        with np.errstate(over="ignore"):
+            entry = int(np.argmin(np.isfinite(values.astype(dtype)))) + int(rows.indptr[0])
+        place = [int(np.searchsorted(rows.indptr, entry, side="right")) - 1, int(rows.columns[entry])]
+        reason = f"which is beyond {dtype}" if np.isfinite(rows.values[entry]) else "expected finite numbers"
+        raise ValueError(f"{name}: found {rows.values[entry]} at {place}, {reason}")
+    return rows, largest
+
+
+def _rows_of(name: str, X: Any, dtype: np.dtype) -> CsrRows:
+    """The rows of a matrix of SciPy, whose structure is checked: kernels trust it."""
+    if X.ndim != 2:
+        raise ValueError(f"{name}: expected 2 dimensions, found shape {X.shape}")
+    if X.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, found dtype {X.dtype}")
+    X = X.tocsr()
+    count = _checked_entries(name, X)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+        count = _checked_entries(name, X)
+    values = np.ascontiguousarray(X.data[:count])
+    if values.dtype.name not in _AS_THEY_ARE or not (values.dtype.isnative and values.flags.aligned):
+        with np.errstate(over="ignore"):
+            values = values.astype(dtype)
+    columns = np.ascontiguousarray(X.indices[:count], np.int32 if X.indices.dtype.itemsize <= 4 else np.int64)
+    return CsrRows(values, columns, np.ascontiguousarray(X.indptr, np.int64), X.shape[1])
+
+
+def _checked_entries(name: str, X: Any) -> int:
+    """How many entries a CSR matrix has; refuses one whose arrays do not go together."""
+    indptr, columns = X.indptr, X.indices
+    count = int(indptr[-1])
+    if (len(indptr) != X.shape[0] + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any()
+            or len(columns) < count or len(X.data) < count):
+        raise ValueError(f"{name}: expected indptr that counts the entries of each row of a CSR matrix, from 0 to at "
+                         f"most {min(len(columns), len(X.data))}, found {indptr}")
+    if count and not 0 <= columns[:count].min() <= columns[:count].max() < X.shape[1]:
+        wrong = int(np.argmax((columns[:count] < 0) | (columns[:count] >= X.shape[1])))
+        raise ValueError(f"{name}: expected columns 0 to {X.shape[1] - 1}, found {columns[wrong]} in entry {wrong}")
+    return count
