@@ -71,16 +71,6 @@ def make_layout(widths: Sequence[int]) -> Layout:
         itemsize=0, lanes=0, takes_labels=False, digest=0, register=0)
 
 
-def without_inputs(layout: Layout) -> Layout:
-    """The layout of a network whose first layer gets no panels of inputs: see `tiles.sparse`.
-
-    W_1 stays where it is in theta, and `size` is that of theta.
-    """
-    widths = layout.widths.copy()
-    widths[0] = 0
-    return layout._replace(widths=widths, units=np.concatenate([[0], np.cumsum(widths)]).astype(np.int64))
-
-
 class Views(list[np.ndarray]):
     """Views of one vector, one for each layer; what is assigned to one of them is written into it.
 

@@ -10,7 +10,17 @@ import numpy as np
 
 from . import threads
 from .backends import backend_named
-from .backends.contract import NO_EXTRAS, NO_NORMS, NO_ORDER, Batch, Extras, Wanted
+from .backends.contract import (
+    BY_ENTRIES,
+    FROM_TRANSPOSE,
+    NO_EXTRAS,
+    NO_NORMS,
+    NO_ORDER,
+    WHOLE,
+    Batch,
+    Extras,
+    Wanted,
+)
 from .backends.workspaces import Shelf
 from .checks.arguments import (
     checked_clip_norm,
@@ -25,9 +35,13 @@ from .formulas.initializers import drawn_weights
 from .formulas.sample_gradients import GradientNoise, noise_of
 from .functions.activations import Activation, checked_activations
 from .functions.losses import Loss, loss_named
-from .layout import Views, bias_vector, make_layout, weight_matrix, without_inputs
+from .layout import Views, bias_vector, make_layout, weight_matrix
 from .optimizers.optimizer import DivergenceError
 from .pace import Pace, paces_of
+
+#: Sparse rows of which a larger share is stored are written out: a step of 1000-100-10 in batches of 128 takes as long
+#: then as over the entries. (Of a dense copy it took as long at half of that share.)
+MOST_DENSE = 1 / 8
 
 
 class Network:
@@ -63,7 +77,7 @@ class Network:
         """Set what is not pickled: the backend, the layout, the paces, and arrays for results that are not wanted."""
         self._backend_name, self._backend = backend_named(backend)
         self._layout, self._is_linked = make_layout(self._widths), False
-        self._sparse_shelf: Shelf | None = None
+        self._shelves: dict[int, Shelf] = {}
         self._paces = paces_of(self._backend_name, self._dtype.name, self._widths)
         self._no_results = Wanted(no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
                                   no_rows(self._dtype, self._widths[0]), NO_NORMS)
@@ -117,38 +131,38 @@ class Network:
         """The layout, whose functions may not be compiled yet."""
         return self._layout
 
-    def chunk(self, by_entries: bool = False) -> int:
-        """The number of samples that the backend takes at a time; see `workspace`."""
-        if self._is_linked:
-            return self._shelf(by_entries).chunk
-        return self._backend.chunk(without_inputs(self._layout) if by_entries else self._layout, self._dtype)
+    def chunk(self, way: int = WHOLE) -> int:
+        """The number of samples that the backend takes at a time."""
+        return (self._shelf(way).chunk if self._is_linked
+                else self._backend.chunk(self._layout, self._dtype, **_given(way)))
 
     def pieces(self, rule: Any) -> Any:
         """What a training by an optimizer's rule compiles; see `Backend.pieces`."""
         return self._backend.pieces(self._layout, self._activations, self._loss, self._dtype, rule)
 
     def _link(self) -> None:
-        """Compile the functions that the layout refers to, and find the shelf of its workspaces."""
+        """Compile the functions that the layout refers to."""
         self._layout = self._backend.linked(self._layout, self._activations, self._loss, self._dtype)
-        self._dense_shelf, self._is_linked = self._new_shelf(self._layout), True
+        self._is_linked = True
 
-    def _new_shelf(self, layout: Any) -> Shelf:
-        """The shelf of the workspaces for a layout."""
-        kind = (self._backend_name, self._dtype, self._widths, int(layout.widths[0]), tuple(self._activations),
-                self._loss)
-        return self._backend.memory.shelves.shelf(kind, self._backend, layout, self._dtype)
+    def _shelf(self, way: int) -> Shelf:
+        """The shelf of the workspaces for calls that take X in this way; see `contract.WHOLE`."""
+        shelf = self._shelves.get(way)
+        if shelf is None:
+            kind = self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss, way
+            shelf = self._shelves[way] = self._backend.memory.shelves.shelf(kind, self._backend, self._layout,
+                                                                            self._dtype, **_given(way))
+        return shelf
 
-    def _shelf(self, by_entries: bool) -> Shelf:
-        """The shelf of the workspaces that calls take; that for sparse rows is made at the first such call."""
-        if not by_entries:
-            return self._dense_shelf
-        if self._sparse_shelf is None:
-            self._sparse_shelf = self._new_shelf(without_inputs(self._layout))
-        return self._sparse_shelf
+    def way_of(self, samples: Samples, count: int) -> int:
+        """How a call takes X, or a training that takes `count` samples between updates of θ; see `contract.WHOLE`.
 
-    def takes_entries(self, samples: Samples) -> bool:
-        """Whether the first layer may go over what is not zero in X; otherwise its rows are written out."""
-        return samples.rows is not None and samples.rows.by_entries and self._backend.takes_entries
+        W_1ᵀ is made where columns of X have half an entry each on average: to make it takes as long as it saves then.
+        """
+        rows = samples.rows
+        if rows is None or rows.density >= MOST_DENSE or not self._backend.takes_entries:
+            return WHOLE
+        return FROM_TRANSPOSE if rows.density * count >= 0.5 else BY_ENTRIES
 
     @property
     def theta(self) -> np.ndarray:
@@ -321,11 +335,12 @@ class Network:
         if not self._is_linked:
             self._link()
         threads.threading_layer()  # started before a kernel that may use it
-        idle = self._dense_shelf.take(n)
+        shelf = self._shelf(WHOLE)
+        idle = shelf.take(n)
         try:
             E, found = add(self._theta, X, d, self._grad, idle.work)
         finally:
-            self._dense_shelf.idle.append(idle)
+            shelf.idle.append(idle)
         return E if found else None
 
     def accumulate_samples(self, samples: Samples) -> float:
@@ -444,15 +459,15 @@ class Network:
         whole_rows : whether the results, e_0 or norms, need rows of X with their zeros.
         """
         n, layout = len(samples.X), self.layout
-        by_entries = not whole_rows and self.takes_entries(samples)
-        operations, shelf = 6.0 * layout.size * n, self._shelf(by_entries)
+        way = WHOLE if whole_rows else self.way_of(samples, n)
+        operations, shelf = 6.0 * layout.size * n, self._shelf(way)
         idle = shelf.take(n)
         try:
             with threads.allowed(operations if self._backend.parallel else 0.0) as count:
                 if operations < threads.SMALL_CALL:  # too short to look at the clock
                     return call(0, n, 0.0, idle.work, count, samples, *given)
                 E, correct, start, chunk = 0.0, 0, 0, shelf.chunk
-                pace = self.pace(("call", passes, by_entries), passes)
+                pace = self.pace(("call", passes, way), passes)
                 while start < n:
                     begin, (team, budget) = time.perf_counter(), pace.next_slice(count)
                     stop = min(start + max(1, budget // chunk) * chunk, n)
@@ -470,14 +485,11 @@ class Network:
         """
         return self._paces.of(call, passes)
 
-    def workspace(self, samples: int, by_entries: bool = False) -> AbstractContextManager[Any]:
-        """A workspace for kernel calls, which no other thread has meanwhile.
-
-        by_entries : whether for a sparse X, whose entries the first layer takes one by one; see `takes_entries`.
-        """
+    def workspace(self, samples: int, way: int = WHOLE) -> AbstractContextManager[Any]:
+        """A workspace for kernel calls that take X in this way, which no other thread has meanwhile."""
         if not self._is_linked:
             self._link()
-        return self._shelf(by_entries).workspace(samples)
+        return self._shelf(way).workspace(samples)
 
     @property
     def backend_module(self) -> Any:
@@ -490,7 +502,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """All attributes but those that `_prepare` sets; None for a gradient of zero, as training leaves it."""
-        prepared = ("_backend", "_layout", "_is_linked", "_paces", "_dense_shelf", "_sparse_shelf", "_no_results")
+        prepared = ("_backend", "_layout", "_is_linked", "_paces", "_shelves", "_no_results")
         state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         theta, grad = map(self._backend.memory.to_host, (self._theta, self._grad))
         return state | {"_theta": theta, "_grad": grad if grad.any() else None}
@@ -510,6 +522,11 @@ class Network:
         vectors = {name: state.pop(name) for name in ("_theta", "_grad")}
         other.__setstate__(copy.deepcopy(state, memo) | vectors)
         return other
+
+
+def _given(way: int) -> dict[str, int]:
+    """The way in which X is taken, as an argument for backends that have several."""
+    return {} if way == WHOLE else {"way": way}
 
 
 def _require_same(name: str, values: np.ndarray, own: np.ndarray) -> None:

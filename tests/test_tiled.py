@@ -87,10 +87,10 @@ def test_networks_of_any_shape_on_batches_of_any_size(problem):
 @pytest.mark.parametrize("widths", [(2, 16, 1), (4, 32, 16, 4), (20, 200, 200, 5), (784, 128, 10), (1024, 2048, 10)])
 def test_a_workspace_has_at_most_64_mebibytes_for_any_number_of_threads(widths, dtype):
     layout = MLP(widths, dtype=dtype, loss="squared_error", backend="tiled", initializer="zeros").layout
-    tiled.workspace(layout, np.dtype(dtype), 10**6, 2)  # compiles
+    tiled.workspace(layout, np.dtype(dtype), 10**6, threads=2)  # compiles
     for threads in (1, 2, 3, 8, 24, 64, 128):
         tracemalloc.start()
-        job = tiled.workspace(layout, np.dtype(dtype), 10**6, threads)
+        job = tiled.workspace(layout, np.dtype(dtype), 10**6, threads=threads)
         reserved, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert 2 * fields(job).chunk * 8 < reserved <= 2**26

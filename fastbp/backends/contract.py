@@ -51,6 +51,11 @@ class Wanted(NamedTuple):
 NO_EXTRAS, NO_ORDER, NO_NORMS = Extras(0.0, 0, 0, 0), np.empty(0, np.int64), np.empty(0)
 
 
+#: How a call takes the rows of X: with all of their numbers; or entry by entry, where X is sparse, with W_1 as it lies,
+#: or with W_1ᵀ, which is made first.
+WHOLE, BY_ENTRIES, FROM_TRANSPOSE = range(3)
+
+
 class Backend(Protocol):
     """The contract: what `loops.py` does sample by sample, whatever the schedule."""
 
@@ -59,20 +64,20 @@ class Backend(Protocol):
     #: Whether several threads may pay; otherwise it gets 1.
     parallel: bool
 
-    #: Whether a workspace for `layout.without_inputs` takes a sparse X entry by entry; otherwise its rows are written
-    #: out, a few at a time.
+    #: Whether it takes a sparse X entry by entry; otherwise rows are written out, a few at a time.
     takes_entries: bool
 
     def linked(self, layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Any:
         """The layout with its activations and loss, compiled."""
 
-    def chunk(self, layout: Layout, dtype: np.dtype) -> int:
-        """The number of samples in a chunk, which depends on the network alone; see `longest_chunk`.
+    def chunk(self, layout: Layout, dtype: np.dtype, way: int = WHOLE) -> int:
+        """The number of samples in a chunk, which depends on the network and the way alone; see `longest_chunk`.
 
-        A call may be cut in two at any multiple of it, counted from its start, without changing a bit.
+        A call may be cut in two at any multiple of it, counted from its start, without changing a bit. It is the same
+        for BY_ENTRIES and FROM_TRANSPOSE, and so are the results.
         """
 
-    def workspace(self, layout: Layout, dtype: np.dtype, samples: int) -> Any:
+    def workspace(self, layout: Layout, dtype: np.dtype, samples: int, way: int = WHOLE) -> Any:
         """The workspace for calls with at most `samples` samples; its size has a bound, however many they are."""
 
     def nbytes(self, work: Any) -> int:

@@ -28,6 +28,7 @@ class Reading:
     columns: int       # of sparse rows, see `checks.sparse_rows`: the address of the column of each entry
     begins: int        # where the entries of each row begin
     affine: Code       # what `entries.affine_entries` describes
+    affine_transposed: Code
     add: Code          # what `entries.add_entries` describes
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ..compiling.addresses import INTEGER, invoke, pointer, pointer_to, pointer_type
+from ..compiling.addresses import INTEGER, in_order, invoke, pointer, pointer_to, pointer_type
 from ..compiling.decorators import inlined
 from .conversion import READING_TYPE
 
@@ -50,6 +50,7 @@ def csr_reader(dtype: str, source: str, index: str) -> Any:
     return read, (READING_TYPE, types.CPointer(INTEGER), INTEGER, INTEGER, INTEGER, pointer_type(dtype), INTEGER)
 
 
+@in_order
 def affine_entries(dtype: str, source: str, index: str) -> Any:
     """The function that gives a_1 of some units for some samples, for `address_of`.
 
@@ -80,6 +81,32 @@ def affine_entries(dtype: str, source: str, index: str) -> Any:
                 for p in range(begins[numbers[s]], begins[numbers[s] + 1]):
                     total += row[places[p]] * T(values[p])
                 out[i * in_out + s] = total
+
+    numbers = pointer_type(dtype)
+    return affine, (READING_TYPE, types.CPointer(INTEGER), INTEGER, INTEGER, numbers, INTEGER, numbers, numbers,
+                    INTEGER)
+
+
+@in_order
+def affine_from_transpose(dtype: str, source: str, index: str) -> Any:
+    """The function that gives the same a_1 from W_1ᵀ, sample by sample, for `address_of`.
+
+    Its arguments are those of `affine_entries`, with W (N_0, units), whose rows are in_row apart, and out
+    (count, units). An entry takes numbers of W that lie side by side.
+    """
+    T, S, I = (np.dtype(name).type for name in (dtype, source, index))
+
+    def affine(reading: Any, numbers: Any, count: int, units: int, W: Any, in_row: int, b: Any, out: Any,
+               in_out: int) -> None:
+        values, places, begins = entries_of(reading, S, I)
+        for s in range(count):
+            a = pointer(out, s * in_out)
+            for i in range(units):
+                a[i] = b[i]
+            for p in range(begins[numbers[s]], begins[numbers[s] + 1]):
+                w, x = pointer(W, places[p] * in_row), T(values[p])
+                for i in range(units):
+                    a[i] += w[i] * x
 
     numbers = pointer_type(dtype)
     return affine, (READING_TYPE, types.CPointer(INTEGER), INTEGER, INTEGER, numbers, INTEGER, numbers, numbers,

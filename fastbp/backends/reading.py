@@ -15,7 +15,7 @@ from ..checks.sparse_rows import CsrRows
 from ..compiling.addresses import address_in_memory, address_of, pointer_to
 from ..compiling.decorators import inlined
 from .conversion import FIELDS, READING_DTYPE, read_rows, reading_at, row_reader
-from .entries import add_entries, affine_entries, csr_reader
+from .entries import add_entries, affine_entries, affine_from_transpose, csr_reader
 from .tiles.transpose import gather_block
 
 
@@ -24,7 +24,7 @@ class Rows(NamedTuple):
 
     address: int        # of the record
     record: np.ndarray  # `conversion.Reading`
-    by_entries: bool    # whether the first layer takes what is not zero, where the backend can
+    density: float      # the share of the numbers that are stored
 
 
 class KernelSamples(NamedTuple):
@@ -39,20 +39,15 @@ class KernelSamples(NamedTuple):
     largest: float
 
 
-#: Sparse rows of which a larger share is not zero are written out: the products of a layer take less time than to go
-#: over entries one by one.
-MOST_DENSE = 1 / 32
-
-
 def rows_of(X: np.ndarray | CsrRows, dtype: np.dtype) -> Rows:
     """How a network of a dtype reads rows that `arrays.checked_rows` has checked."""
     if isinstance(X, CsrRows):
-        read, affine, add = _readers_of_entries(dtype, X.values.dtype, X.columns.dtype)
-        return _record(X.density < MOST_DENSE, read=read, affine=affine, add=add, X=_address(X.values),
-                       columns=_address(X.columns), begins=_address(X.indptr))
+        read, affine, transposed, add = _readers_of_entries(dtype, X.values.dtype, X.columns.dtype)
+        return _record(X.density, read=read, affine=affine, affine_transposed=transposed, add=add,
+                       X=_address(X.values), columns=_address(X.columns), begins=_address(X.indptr))
     row_bytes, column_bytes = X.strides
     read, gather = _readers(dtype, X.dtype, column_bytes == X.itemsize)
-    return _record(False, read=read, gather=gather, X=_address(X), row_bytes=row_bytes, column_bytes=column_bytes)
+    return _record(1.0, read=read, gather=gather, X=_address(X), row_bytes=row_bytes, column_bytes=column_bytes)
 
 
 def _address(array: np.ndarray) -> int:
@@ -61,12 +56,12 @@ def _address(array: np.ndarray) -> int:
     return int(address)
 
 
-def _record(by_entries: bool, **given: int) -> Rows:
+def _record(density: float, **given: int) -> Rows:
     """A record with these fields, and its address."""
     record = np.zeros(len(FIELDS), np.int64)
     for name, value in given.items():
         setattr(record.view(READING_DTYPE)[0], name, value)
-    return Rows(_address(record), record, by_entries)
+    return Rows(_address(record), record, density)
 
 
 @functools.cache
@@ -77,10 +72,10 @@ def _readers(dtype: np.dtype, source: np.dtype, contiguous: bool) -> tuple[int, 
 
 
 @functools.cache
-def _readers_of_entries(dtype: np.dtype, source: np.dtype, index: np.dtype) -> tuple[int, int, int]:
+def _readers_of_entries(dtype: np.dtype, source: np.dtype, index: np.dtype) -> tuple[int, ...]:
     """The addresses of the functions that read entries and columns of these dtypes."""
-    names = dtype.name, source.name, index.name
-    return address_of(csr_reader, *names), address_of(affine_entries, *names), address_of(add_entries, *names)
+    return tuple(address_of(make, dtype.name, source.name, index.name)
+                 for make in (csr_reader, affine_entries, affine_from_transpose, add_entries))
 
 
 def for_kernels(samples: Samples) -> KernelSamples:

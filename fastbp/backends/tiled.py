@@ -71,7 +71,7 @@ SMALL_SUM = 2**16
 memory = HOST
 
 
-#: Whether `propagate` takes threads, and workspaces for layouts without inputs take a sparse X entry by entry.
+#: Whether `propagate` takes threads, and a sparse X entry by entry.
 parallel = takes_entries = True
 
 
@@ -165,9 +165,17 @@ def propagate_chunk(job: Any, first: Any, count: Any, threads: Any) -> Any:
     job.first, job.count = first, count
     if is_sparse(job):
         number_samples(job)
-        run(job.entries_phase, job, threads)
+        if job.transposed == 0:
+            run(job.entries_phase, job, threads)
     run(job.propagate_phase, job, threads)
     return sums_of_chunk(job)
+
+
+@inlined
+def prepare(job: Any, threads: Any) -> None:
+    """Make what follows from θ before a call, or a step, takes its chunks: W_1ᵀ, where sparse rows need it."""
+    if job.transposed != 0:
+        run(job.transpose_phase, job, threads)
 
 
 @inlined
@@ -204,6 +212,7 @@ def propagate_by_crew(job: Any, start: Any, stop: Any, E: Any, crew: Any) -> Any
 def propagate_job(job: Any, start: int, stop: int, E: float, threads: int) -> Any:
     """Compute a job's results for the samples from start to stop; E plus the losses, and how many are correct."""
     in_chunk, total, correct = job.chunk, E, 0
+    prepare(job, threads)
     if job.keeps and worth_a_crew(job, stop - start, threads):
         rest = (stop - start) % in_chunk  # a few go one by one, and are added to the gradient one after another
         shared = stop - rest if rest <= FEW else stop
@@ -336,6 +345,7 @@ def descend_bounded(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, t
     total, correct, taken = steps.E, 0, 0
     while taken < batches:
         forget_largest(job, largest, slots)
+        prepare(job, team)
         E, batch_correct = propagate_chunk(job, batch.start + taken * count, count, team)
         change = largest_change(job, largest, batch.samples.largest, count, slots)
         # Every partial sum and every new parameter is below this; NaN compares as false.
@@ -385,6 +395,7 @@ def descend_in_order(theta: Any, batch: Any, batches: Any, steps: Any, extras: A
     begin_descent(job, theta, batch, steps.rate, extras)
     total, correct = steps.E, 0
     for first in range(batch.start, batch.start + batches * count, count):
+        prepare(job, team)
         batch_E, batch_correct = propagate_chunk(job, first, count, team)
         add_gradient(job, team)
         total, correct = total + batch_E, correct + batch_correct
@@ -457,6 +468,7 @@ def update_at_once(theta: Any, batch: Batch, step: Step, optimizer: Any, state: 
     job.factor, job.penalty = step.factor, step.penalty
     largest = pointer_to(job.largest, theta.dtype.type)
     forget_largest(job, largest, slots)
+    prepare(job, team)
     E, correct = propagate_chunk(job, batch.start, count, team)
     if not is_finite(E):
         return E, correct, False

@@ -29,11 +29,12 @@ class Shelf:
     takes an element in one step of the interpreter.
     """
 
-    def __init__(self, shelves: "Shelves", key: Hashable, backend: Any, layout: Any, dtype: Any) -> None:
+    def __init__(self, shelves: "Shelves", key: Hashable, backend: Any, layout: Any, dtype: Any,
+                 **way: int) -> None:
         self._shelves, self.key = shelves, key
-        self._backend, self._layout, self._dtype = backend, layout, dtype
+        self._backend, self._layout, self._dtype, self._way = backend, layout, dtype, way
         #: The samples that the backend takes at a time.
-        self.chunk: int = backend.chunk(layout, dtype)
+        self.chunk: int = backend.chunk(layout, dtype, **way)
         self.idle: list[_Idle] = []
 
     @contextmanager
@@ -55,7 +56,7 @@ class Shelf:
 
     def _new(self, samples: int) -> _Idle:
         samples = 1 << (samples - 1).bit_length()  # or calls that grow by one would allocate every time
-        work = self._backend.workspace(self._layout, self._dtype, samples)
+        work = self._backend.workspace(self._layout, self._dtype, samples, **self._way)
         idle = _Idle(samples, self._backend.nbytes(work), work)
         self._shelves.make_place(self, idle.nbytes)
         return idle
@@ -74,11 +75,14 @@ class Shelves:
         self._most_bytes = most_bytes
         self._shelves: WeakValueDictionary[Hashable, Shelf] = WeakValueDictionary()
 
-    def shelf(self, key: Hashable, backend: Any, layout: Any, dtype: Any) -> Shelf:
-        """The shelf of one kind of networks, which lives as long as one of them does."""
+    def shelf(self, key: Hashable, backend: Any, layout: Any, dtype: Any, **way: int) -> Shelf:
+        """The shelf of one kind of networks, which lives as long as one of them does.
+
+        way : how calls take X, for backends that take it in several; see `Backend.workspace`.
+        """
         shelf = self._shelves.get(key)
         if shelf is None:
-            shelf = self._shelves[key] = Shelf(self, key, backend, layout, dtype)
+            shelf = self._shelves[key] = Shelf(self, key, backend, layout, dtype, **way)
         return shelf
 
     def idle_bytes(self) -> int:

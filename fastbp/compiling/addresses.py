@@ -20,7 +20,7 @@ from numba.core.typing import signature
 from numba.extending import intrinsic as _intrinsic
 
 from .cache import cache_folder, kernel_cache
-from .decorators import KERNEL_FASTMATH, named, undisturbed
+from .decorators import FORMULA_FASTMATH, KERNEL_FASTMATH, named, undisturbed
 
 INTEGER = types.int64
 
@@ -31,6 +31,16 @@ intrinsic: Any = _intrinsic  # the intrinsics take fewer arguments than the func
 def pointer_type(dtype: Any) -> Any:
     """The type of a pointer to numbers of a dtype."""
     return types.CPointer(numba.from_dtype(np.dtype(dtype)))
+
+
+#: What `in_order` was called for.
+_IN_ORDER: set[Callable[..., Any]] = set()
+
+
+def in_order(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile the function that `make` describes with the sums in the order in which they are written."""
+    _IN_ORDER.add(make)
+    return make
 
 
 @functools.cache
@@ -47,7 +57,8 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
     """
     function, arguments = make(*settings)
     named(_symbol(make.__name__, settings), function)
-    options = {"error_model": "numpy", "fastmath": set(KERNEL_FASTMATH)}
+    fastmath = FORMULA_FASTMATH if make in _IN_ORDER else KERNEL_FASTMATH
+    options = {"error_model": "numpy", "fastmath": set(fastmath)}
     compiled = _ccallback.CFunc(function, (tuple(arguments), types.void), locals={}, options=options)
     compiled._compiler = _Compiler(function, compiled._targetdescr, options, {}, compiler.Compiler)
     if cache_folder() is not None and all(getattr(setting, "is_cached", True) for setting in settings):

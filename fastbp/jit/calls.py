@@ -110,7 +110,7 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
         raise ValueError("layout: expected net.layout as it is, found one that was changed, or that came from another "
                          "process without being pickled as a whole")
     require_whole("max_batch", max_batch, at_least=1)
-    workspaces = [tiled.workspace(layout, _dtype_of(layout), max_batch, 1)
+    workspaces = [tiled.workspace(layout, _dtype_of(layout), max_batch, threads=1)
                   for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
     entries = [Entry() for _ in workspaces]
     rows = np.zeros((len(workspaces), HEADER_SIZE + len(workspaces[0])), np.int64)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import threads
+from ..backends.contract import WHOLE
 from ..backends.training_loop import (
     BATCH_E,
     EPOCH,
@@ -49,14 +50,14 @@ def make_plan(net: Network, samples: Samples, batch_size: int, *, shuffle: bool,
     drop_address = address_of(drop_panel, net.dtype.name, net.layout.lanes) if by_address else 0
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
-    chunk = net.chunk(_by_entries(net, samples, clip_norm))
-    return Plan(min(batch_size, len(samples.X)), chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale,
-                loss_share, tolerance, patience, drop_address, rates)
+    size = min(batch_size, len(samples.X))
+    return Plan(size, net.chunk(_way_of(net, samples, size, clip_norm)), sampling, order_seed, clip_norm, penalty,
+                by_weight, loss_scale, loss_share, tolerance, patience, drop_address, rates)
 
 
-def _by_entries(net: Network, samples: Samples, clip_norm: float) -> bool:
-    """Whether training goes over what is not zero in X: norms of single gradients need whole rows."""
-    return clip_norm == 0.0 and net.takes_entries(samples)
+def _way_of(net: Network, samples: Samples, batch_size: int, clip_norm: float) -> int:
+    """How training takes X: norms of single gradients need whole rows. See `contract.WHOLE`."""
+    return net.way_of(samples, batch_size) if clip_norm == 0.0 else WHOLE
 
 
 #: The kinds of trainings whose kernels were compiled, or looked for in the cache.
@@ -92,8 +93,8 @@ class Session:
         self.spec = optimizer.spec(net.dtype)
         self.history = History() if history is None else history
         self.history.optimizer_state = state
-        self._by_entries = _by_entries(net, samples, plan.clip_norm)
-        self.pace = net.pace(("training", plan.batch_size.bit_length(), self._by_entries), passes=3)
+        self._way = _way_of(net, samples, plan.batch_size, plan.clip_norm)
+        self.pace = net.pace(("training", plan.batch_size.bit_length(), self._way), passes=3)
         self._begin = time.perf_counter()
         net.zero_grad()
 
@@ -137,7 +138,7 @@ class Session:
         plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and not len(plan.rates)
                  and net.is_built_in)
         steps = self.epochs * len(self.samples.X) // plan.batch_size if plain else 0
-        with net.workspace(plan.batch_size, self._by_entries) as work:
+        with net.workspace(plan.batch_size, self._way) as work:
             yield net.backend_module.specialised(work, self.spec, net.widths, net.activations, net.loss, net.dtype,
                                                  plan.batch_size, steps)
 

@@ -151,6 +151,11 @@ class Job(Call):
     row_gradient: Numbers  # a row of ∂E/∂W_1 for each thread, in_row_gradient apart
     in_row_gradient: int
     entries_phase: Code
+    transposed: Numbers   # W_1ᵀ (N_0, N_1), rows in_transposed apart, or 0
+    in_transposed: int
+    transpose_places: Integers  # memory for each thread, in_places apart
+    in_places: int
+    transpose_phase: Code
 
     # Where threads may take whole chunks, see `tiles.crew`; else 0.
     crew: Integers        # a job for each of crew_size threads, in_crew apart
@@ -173,6 +178,7 @@ _DTYPE = record_dtype(FIELDS)
 #: What is set only for some jobs: by `tiled.specialised` for a training, for a sparse X, and with a crew.
 _SET_LATER = ("online", "update", "update_phase",
               "features", "numbers", "sums_1", "row_gradient", "in_row_gradient", "entries_phase",
+              "transposed", "in_transposed", "transpose_places", "in_places", "transpose_phase",
               "crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial", "chunks_phase",
               "partials_phase")
 

@@ -27,7 +27,7 @@ from .job import Slot, is_given
 from .magnitude import raise_to_largest
 from .outcomes import copy_outcomes
 from .product import FROM_BIAS, FROM_ZERO, affine
-from .sparse import copy_sums, is_sparse
+from .sparse import copy_sums, is_sparse, sum_rows
 from .transpose import NARROW, gather_converted, transpose, transpose_columns
 
 #: Steps of one tile. W_kᵀ δ_k reads down the rows of W_k, which are far apart in memory. COLUMN_STEPS of them are used
@@ -237,13 +237,25 @@ def unit_vector(e: Any, i: Any, outputs: Any, width: Any) -> None:
 
 
 @inlined
+def first_sums(job: Any, slot: Any, panel: Any, p: Any, a: Any) -> None:
+    """a_1 of a panel of sparse rows."""
+    if is_given(job.transposed):
+        begins, numbers = slot_rows(job, slot, p)
+        rows = pointer(slot.e, p * job.in_error)
+        sum_rows(job, numbers, begins, rows)
+        gather_rows(job, rows, job.widths[1], begins, a)
+    else:
+        copy_sums(job, panel, a)
+
+
+@inlined
 def forward_layer(job: Any, slot: Any, k: Any, panel: Any, panels: Any) -> None:
     """a_k = W_k h_{k-1} + b_k and h_k = g_k(a_k) of some panels."""
     width, units, inputs = job.lanes, job.widths[k], job.widths[k - 1]
     here = job.places[k] * width
     if k == 1 and is_sparse(job):
         for p in range(panels):
-            copy_sums(job, panel + p, pointer(slot.a, p * job.in_panel + here))
+            first_sums(job, slot, panel + p, p, pointer(slot.a, p * job.in_panel + here))
     else:
         affine(job.affine, units, FROM_BIAS, pointer(job.theta, job.biases_at[k]), pointer(slot.a, here), job.in_panel,
                pointer(job.theta, job.weights_at[k]), inputs, 1, pointer(slot.h, job.places[k - 1] * width),

@@ -14,6 +14,7 @@ from ...threads import share_of
 from ..conversion import reading_at
 from ..entries import TOGETHER, add_gradient_of_entries, affine_of_entries
 from .job import is_given, phase_arguments
+from .transpose import transpose
 from .updates import update_at
 
 
@@ -54,6 +55,35 @@ def entries_share(dtype: str) -> Any:
                 row[s] = row[count - 1]
 
     return share, phase_arguments(dtype)
+
+
+def transpose_share(dtype: str) -> Any:
+    """The function that makes W_1ᵀ, in a thread's share of its rows."""
+    def share(job: Any, thread: int, threads: int) -> None:
+        width, units, features, apart = job.lanes, job.widths[1], job.features, job.in_transposed
+        W, rows = pointer(job.theta, job.weights_at[1]), pointer(job.transpose_places, thread * job.in_places)
+        columns = pointer(rows, width)
+        for c in range(width):
+            columns[c] = c * apart
+        begin, end = share_of((features + width - 1) // width, thread, threads)
+        for j in range(begin * width, min(end * width, features), width):
+            for i in range(0, units, width):
+                for r in range(width):
+                    rows[r] = min(i + r, units - 1) * features
+                transpose(job.transpose_block, pointer(W, j), rows, min(width, features - j),
+                          pointer(job.transposed, j * apart + i), columns, min(width, units - i), W)
+
+    return share, phase_arguments(dtype)
+
+
+@inlined
+def sum_rows(job: Any, numbers: Any, begins: Any, rows: Any) -> None:
+    """a_1 of a panel's samples from W_1ᵀ, row after row; where each begins is written to `begins`."""
+    reading, units = reading_at(job.reading, None), job.widths[1]
+    for s in range(job.lanes):
+        begins[s] = s * units
+    affine_of_entries(reading.affine_transposed, reading, numbers, job.lanes, units, job.transposed, job.in_transposed,
+                      pointer(job.theta, job.biases_at[1]), rows, units)
 
 
 @inlined

@@ -11,7 +11,7 @@ from ...compiling.decorators import undisturbed
 from ...compiling.side_by_side import Piece
 from ...functions.loss_panels import OUTCOME_ROWS
 from ...layout import Layout, aligned_zeros, bytes_kept, keeping
-from ..contract import longest_chunk
+from ..contract import FROM_TRANSPOSE, WHOLE, longest_chunk
 from .clipping import SQUARES_ROWS, clip_panel
 from .crew import chunks_share, partials_share
 from .gradients import SIDE_BY_SIDE, costs, lanes_cost_less
@@ -24,7 +24,7 @@ from .outcomes import keep_outcomes
 from .phases import gradient_share, propagate_share
 from .product import affine_product, gradient_tile
 from .row_products import add_outer, combine_rows, dot_rows
-from .sparse import entries_share
+from .sparse import entries_share, transpose_share
 from .sums import add_row_sums
 from .transpose import transpose_block, transpose_narrow
 
@@ -76,6 +76,7 @@ class _Sizes(NamedTuple):
 
 
 def _sizes_of(layout: Layout, dtype: np.dtype) -> _Sizes:
+    """They of a layout, also of one `_without_inputs`."""
     width, itemsize = lanes(dtype), dtype.itemsize
     sparse = int(layout.biases[1]) if layout.widths[0] == 0 else 0  # the size of W_1
     size = layout.size - sparse
@@ -91,9 +92,16 @@ def _sizes_of(layout: Layout, dtype: np.dtype) -> _Sizes:
     return _Sizes(places, widest, passing, resident, max(1, samples // width) * width)
 
 
-def chunk(layout: Layout, dtype: np.dtype) -> int:
+def _without_inputs(layout: Layout) -> Layout:
+    """The layout for panels that begin with a_1, where X is sparse; W_1 stays in its place in theta."""
+    widths = layout.widths.copy()
+    widths[0] = 0
+    return layout._replace(widths=widths, units=np.concatenate([[0], np.cumsum(widths)]).astype(np.int64))
+
+
+def chunk(layout: Layout, dtype: np.dtype, way: int = WHOLE) -> int:
     """How many samples are taken at a time; see `Backend.chunk`."""
-    return _sizes_of(layout, dtype).chunk
+    return _sizes_of(layout if way == WHOLE else _without_inputs(layout), dtype).chunk
 
 
 def pieces_of(layout: Layout, dtype: np.dtype, by_lanes: bool) -> dict[str, Piece]:
@@ -111,16 +119,17 @@ def pieces_of(layout: Layout, dtype: np.dtype, by_lanes: bool) -> dict[str, Piec
 
 
 @undisturbed()
-def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None = None) -> np.ndarray:
+def workspace(layout: Layout, dtype: np.dtype, samples: int, way: int = WHOLE, threads: int | None = None
+              ) -> np.ndarray:
     """The job, with its memory, for calls with at most `samples` samples on at most `threads` threads.
 
     By default `threads` is the number of threads that Numba starts.
     """
     threads = _config.NUMBA_NUM_THREADS if threads is None else threads
+    if way != WHOLE:
+        return _for_entries(layout, dtype, samples, way, threads)
     work, size = _one_job(layout, dtype, samples, threads)
     job = fields(work)
-    if layout.widths[0] == 0:
-        return _for_entries(work, layout, dtype, threads)
     chunks = -(-samples // job.chunk)
     if job.group == 0 or min(threads, chunks) < 2:
         return work
@@ -142,17 +151,26 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int, threads: int | None
     return keeping(work, rows, *own, partials)
 
 
-def _for_entries(work: np.ndarray, layout: Layout, dtype: np.dtype, threads: int) -> np.ndarray:
-    """The job, with the memory of `tiles.sparse`."""
-    job, line = fields(work), 64 // dtype.itemsize
-    job.features = int(layout.biases[1]) // int(layout.widths[1])
-    job.in_row_gradient = _apart(job.features, line)
-    numbers = aligned_zeros(job.chunk, np.dtype(np.int64))
-    sums, row_gradient = (aligned_zeros(size, dtype) for size in (int(layout.widths[1]) * job.chunk,
-                                                                  threads * job.in_row_gradient))
-    job.numbers, job.sums_1, job.row_gradient = (array.ctypes.data for array in (numbers, sums, row_gradient))
-    job.entries_phase = address_of(entries_share, dtype.name)
-    return keeping(work, work, numbers, sums, row_gradient)
+def _for_entries(layout: Layout, dtype: np.dtype, samples: int, way: int, threads: int) -> np.ndarray:
+    """The job for a sparse X, with the memory of `tiles.sparse`."""
+    work, _ = _one_job(_without_inputs(layout), dtype, samples, threads)
+    job, width, units = fields(work), lanes(dtype), int(layout.widths[1])
+    line = 64 // dtype.itemsize
+    job.features, job.in_row_gradient = int(layout.widths[0]), _apart(int(layout.widths[0]), line)
+    numbers, row_gradient = aligned_zeros(job.chunk, np.dtype(np.int64)), aligned_zeros(
+        threads * job.in_row_gradient, dtype)
+    job.numbers, job.row_gradient = numbers.ctypes.data, row_gradient.ctypes.data
+    memory = numbers, row_gradient
+    if way == FROM_TRANSPOSE:
+        job.in_transposed, job.in_places = -(-units // line) * line, _apart(2 * width, 8)
+        transposed = aligned_zeros(-(-job.features // width) * width * job.in_transposed, dtype)
+        places = aligned_zeros(threads * job.in_places, np.dtype(np.int64))
+        job.transposed, job.transpose_places = transposed.ctypes.data, places.ctypes.data
+        job.transpose_phase = address_of(transpose_share, dtype.name)
+        return keeping(work, work, *memory, transposed, places)
+    sums = aligned_zeros(units * job.chunk, dtype)
+    job.sums_1, job.entries_phase = sums.ctypes.data, address_of(entries_share, dtype.name)
+    return keeping(work, work, *memory, sums)
 
 
 def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:
