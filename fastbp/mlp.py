@@ -55,6 +55,12 @@ class MLP(Network):
     **Input** is checked before any kernel runs. Wrong shapes, labels outside the classes, NaN and infinity raise a
     ValueError or TypeError that names the argument, and the network is as it was.
 
+    **Sparse X**: all calls take matrices and arrays of scipy.sparse, CSR as it is, with any dtype of numbers and
+    indices. Other formats, entries out of order and entries given twice are converted to CSR in a copy. ``tiled`` goes
+    over what is not zero where that is less than an eighth of X, and the results agree with those of a dense X to
+    rounding. For `input_gradient` and norms or clipping of single gradients, and with ``loops`` and ``blas``, rows are
+    written out a few at a time. ``cuda`` takes no sparse X.
+
     **Memory**: networks of one shape share their workspaces. Those that are idle have at most 64 MiB in all.
 
     **From compiled code**: a network is a function that your own ``@njit`` functions may call; see `fastbp.jit`.

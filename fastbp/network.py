@@ -222,8 +222,8 @@ class Network:
 
         Parameters
         ----------
-        X : array_like (n, N_0)
-            Real numbers of any dtype, converted to the network's; all finite.
+        X : array_like or sparse matrix (n, N_0)
+            Real numbers of any dtype, converted to the network's; all finite. See `MLP` for sparse ones.
 
         Returns
         -------
@@ -245,7 +245,7 @@ class Network:
 
         Parameters
         ----------
-        X : array_like (n, N_0)
+        X : array_like or sparse matrix (n, N_0)
         d : array_like
             For the losses with softmax: integer labels (n,) from 0 to N_L - 1, or rows (n, N_L) that sum to 1. For
             "binary_cross_entropy": (n, N_L) numbers from 0 to 1. For "poisson": (n, N_L) numbers of at least 0. For

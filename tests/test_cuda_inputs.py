@@ -179,3 +179,10 @@ def test_what_is_refused(loss, change, message, call):
     with pytest.raises(expected.type, match=f"^validation_data: {message}" if call == "validation" else f"^{message}"):
         CALLS[call](net, **there)
     assert (on_host(net.theta).tobytes(), on_host(net.grad).tobytes()) == before
+
+
+def test_a_sparse_matrix_is_refused():
+    sparse = pytest.importorskip("scipy.sparse")
+    for call in (lambda net, X: net.forward(X), lambda net, X: net.fit(X, LABELS, epochs=1)):
+        with pytest.raises(TypeError, match=r"^X: expected a dense array for this backend, found a sparse matrix"):
+            call(network(), sparse.csr_array(X))

@@ -8,7 +8,7 @@ import pytest
 import fastbp.backends.tiled
 import fastbp.compare.kernels.tiled
 import fastbp.jit  # noqa: F401
-from fastbp.backends import conversion
+from fastbp.backends import conversion, entries
 from fastbp.backends.tiles import (
     ceiling,
     clipping,
@@ -52,6 +52,10 @@ TWINS = [
     (activations.delta_panel(activations.ACTIVATIONS[0], F, 8), activations.delta_of_panel),
     (conversion.row_reader(F, "uint8", True), conversion.read_rows),
     (transpose.gather_block(F, "uint8"), transpose.gather_converted),
+    (entries.csr_reader(F, "uint8", "int32"), conversion.read_rows),
+    (entries.affine_entries(F, "float64", "int32"), entries.affine_of_entries),
+    (entries.affine_from_transpose(F, "float64", "int64"), entries.affine_of_entries),
+    (entries.add_entries(F, "float64", "int32"), entries.add_gradient_of_entries),
     (losses.evaluate_panel(losses.LOSSES[0], F, 8), losses.loss_of_panel),
     (dropout.drop_panel(F, 8), dropout.drop_of_panel),
     (rules.row_of(rules.ADAM), rules.write_numbers),

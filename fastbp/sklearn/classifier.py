@@ -121,8 +121,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     Where y has one class only, its probability is 1, in one column. scikit-learn has two columns then.
 
-    float32 data are trained in float32. A sparse X is made dense: as a whole to train, some thousand rows at a time to
-    predict.
+    float32 data are trained in float32. A sparse X is never made dense: see `fastbp.MLP`.
 
     .. [1] https://scikit-learn.org/stable/modules/generated/sklearn.neural_network.MLPClassifier.html
 

@@ -38,9 +38,10 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     ----------
     net : MLP
         Its parameters are trained in place; its running gradient is zero afterwards.
-    X : array_like (n, N_0)
+    X : array_like or sparse matrix (n, N_0)
         Real numbers of any dtype and in any order in memory, memory-mapped or not. They are read where they lie, and
-        converted to the network's dtype a few rows at a time.
+        converted to the network's dtype a few rows at a time. Of a sparse matrix of SciPy, the first layer goes over
+        what is not zero; other formats than CSR are converted to it.
     d : array_like
         Labels (n,) or targets (n, N_L), as for `MLP.loss_value`.
     optimizer : Optimizer

@@ -40,7 +40,7 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
     nets : sequence of MLP
         All different objects; they may differ in everything. On the processor: one with the backend "cuda" has the
         whole GPU to itself in `MLP.fit`.
-    X : array_like (n, N_0), or list of arrays
+    X : array_like or sparse matrix (n, N_0), or list of them
         Samples for all networks, or a list with an array for each network.
     d : array_like, or list of arrays
         Labels (n,) or targets (n, N_L) as for `MLP.fit`, for all networks, or a list with an array for each.
@@ -88,9 +88,9 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
     epochs = require_whole("epochs", epochs, at_least=1)
     batch_size = require_whole("batch_size", batch_size, at_least=1)
     clip_norm = checked_clip_norm("clip_sample_norm", clip_sample_norm)
-    optimizers = _for_each("optimizer", optimizer, len(nets), object)
+    optimizers = _for_each("optimizer", optimizer, len(nets), lambda element: True)
     order_seeds = [None] * len(nets) if seeds is None else _one_each("seeds", seeds, len(nets))
-    given = [_for_each(name, value, len(nets), np.ndarray | None)
+    given = [_for_each(name, value, len(nets), _is_data)
              for name, value in (("X", X), ("d", d), ("sample_weight", sample_weight))]
     seen: dict[tuple[Any, ...], Samples] = {}
     tasks = []
@@ -202,9 +202,14 @@ def _checked_nets(nets: Sequence[Network]) -> list[Network]:
     return list(nets)
 
 
-def _for_each(name: str, value: Any, count: int, kind: Any) -> list[Any]:
-    """One value for each network: those of a list or tuple in which one is of a kind, else the same for all."""
-    if isinstance(value, list | tuple) and any(isinstance(element, kind) for element in value):
+def _is_data(element: Any) -> bool:
+    """Whether an element of a list is data of one network: an array, a data frame, a sparse matrix, or nothing."""
+    return element is None or (hasattr(element, "shape") and len(element.shape) > 0)
+
+
+def _for_each(name: str, value: Any, count: int, is_one: Callable[[Any], bool]) -> list[Any]:
+    """One value for each network: those of a list or tuple of which an element is one, else the same for all."""
+    if isinstance(value, list | tuple) and any(map(is_one, value)):
         return _one_each(name, value, count)
     return [value] * count
 
