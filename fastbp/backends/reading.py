@@ -1,18 +1,22 @@
-"""X as it lies: rows of any real dtype and any strides, converted while kernels read them.
+"""X as it lies: rows of any real dtype and any strides, converted and standardised while kernels read them.
 
 Kernels see one address, of a `Reading`: a record that says where the rows lie, and which functions convert them. So
 they are compiled once for all X, and a training never holds a converted copy of X. Rows of the network's dtype, one
-after another in memory, are read without a record; its address is 0 then.
+after another in memory, are read without a record; its address is 0 then. Rows of a network that standardises always have
+one, or a standardised copy where they are few; `Samples.X` is as it was given in either case.
 """
 
 import functools
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks.arrays import Samples
-from ..compiling.addresses import address_in_memory, address_of, pointer_to
-from ..compiling.decorators import inlined
+from ..checks.arrays import Samples, largest_magnitude
+from ..checks.standardization import Standardization
+from ..compiling.addresses import address_in_memory, address_of, pointer, pointer_to
+from ..compiling.decorators import inlined, kernel
 from .conversion import FIELDS, READING_DTYPE, read_rows, reading_at, row_reader
 from .tiles.transpose import gather_block
 
@@ -20,8 +24,15 @@ from .tiles.transpose import gather_block
 class Rows(NamedTuple):
     """How kernels read an X that is not as they take it."""
 
-    address: int        # of the record
-    record: np.ndarray  # `conversion.Reading`
+    address: int              # of the record
+    record: np.ndarray        # `conversion.Reading`
+    standardization: Standardization | None = None  # whose numbers the record refers to
+    largest: float = math.nan                       # of standardised rows, the largest |h_0|
+    copy: np.ndarray | None = None                  # the standardised rows, where they are few; then no record is read
+
+
+#: In place of a record that is not read.
+NO_RECORD = np.empty(0, np.int64)
 
 
 class KernelSamples(NamedTuple):
@@ -36,12 +47,53 @@ class KernelSamples(NamedTuple):
     largest: float
 
 
-def rows_of(X: np.ndarray, dtype: np.dtype) -> Rows:
-    """How a network of a dtype reads an array that `arrays.checked_rows` has checked."""
+def rows_of(X: np.ndarray, dtype: np.dtype, standardization: Standardization | None = None,
+            copies: bool = False) -> Rows:
+    """How a network of a dtype reads an array that `arrays.checked_rows` has checked, or checks where it standardises.
+
+    copies : whether to standardise the rows now.
+    """
+    if standardization is not None and copies:
+        copy = standardization.applied(X, dtype)
+        return Rows(0, NO_RECORD, standardization, largest_magnitude(copy), copy)
     row_bytes, column_bytes = X.strides
-    read, gather = _readers(dtype, X.dtype, column_bytes == X.itemsize)
-    return _record(read=read, gather=gather, X=X.__array_interface__["data"][0], row_bytes=row_bytes,
-                   column_bytes=column_bytes)
+    read, gather = readers(dtype, X.dtype, column_bytes == X.itemsize, standardization is not None)
+    place = {"read": read, "gather": gather, "X": X.__array_interface__["data"][0], "row_bytes": row_bytes,
+             "column_bytes": column_bytes}
+    if standardization is None:
+        return _record(**place)
+    rows = _record(**place, **scaling_of(standardization))._replace(standardization=standardization)
+    largest = [largest_magnitude(block) for block in blocks_of(rows, *X.shape, dtype)]
+    return rows._replace(largest=max(largest) if all(map(math.isfinite, largest)) else math.nan)
+
+
+def scaling_of(standardization: Standardization) -> dict[str, int]:
+    """The fields of a record that say how it standardises."""
+    return {"shift": standardization.shift.ctypes.data, "factor": standardization.factor.ctypes.data}
+
+
+#: The bytes of a block of `blocks_of`, about, and its fewest and its most rows.
+BLOCK_BYTES, FEWEST_ROWS, MOST_ROWS = 2**18, 8, 1024
+
+
+def blocks_of(rows: Rows, n: int, features: int, dtype: np.dtype) -> Iterator[np.ndarray]:
+    """The n rows of X as they are read, in blocks (rows, features), each in the place of the one before."""
+    size = min(max(BLOCK_BYTES // (features * dtype.itemsize), FEWEST_ROWS), MOST_ROWS)
+    block, numbers = np.empty((min(size, n), features), dtype), np.empty(size, np.int64)
+    for begin in range(0, n, size):
+        count = min(size, n - begin)
+        read_block(rows.address, begin, numbers[:count], block)
+        yield block[:count]
+
+
+@kernel
+def read_block(address: int, begin: int, numbers: Any, block: Any) -> None:
+    """block = the rows of X with the numbers begin + `numbers`, which are counted from 0."""
+    reading = reading_at(address, None)
+    for r in range(numbers.shape[0]):
+        numbers[r] = begin + r
+    read_rows(reading.read, reading, pointer(numbers, 0), numbers.shape[0], 0, block.shape[1], pointer(block, 0),
+              block.shape[1])
 
 
 def _record(**given: int) -> Rows:
@@ -53,15 +105,17 @@ def _record(**given: int) -> Rows:
 
 
 @functools.cache
-def _readers(dtype: np.dtype, source: np.dtype, contiguous: bool) -> tuple[int, int]:
+def readers(dtype: np.dtype, source: np.dtype, contiguous: bool, standardized: bool) -> tuple[int, int]:
     """The addresses of the functions that read a dtype; the names of dtypes take 4 µs each."""
-    return (address_of(row_reader, dtype.name, source.name, contiguous),
-            address_of(gather_block, dtype.name, source.name) if contiguous else 0)
+    return (address_of(row_reader, dtype.name, source.name, contiguous, standardized),
+            address_of(gather_block, dtype.name, source.name, standardized) if contiguous else 0)
 
 
 def for_kernels(samples: Samples) -> KernelSamples:
     """The samples as compiled code takes them; `samples` keeps their memory alive."""
     X, labels, targets, weights, largest, rows = samples
+    if rows is not None and rows.copy is not None:
+        X, rows = rows.copy, None
     return KernelSamples(X.__array_interface__["data"][0], rows.address if rows else 0, len(X), labels, targets,
                          weights, largest)
 
@@ -72,7 +126,9 @@ def as_arguments(samples: Samples) -> tuple[np.ndarray, int]:
     Calls with arrays of other dtypes would be compiled anew.
     """
     rows = samples.rows
-    return (samples.X, 0) if rows is None else (samples.targets[:0], rows.address)
+    if rows is None:
+        return samples.X, 0
+    return (samples.targets[:0], rows.address) if rows.copy is None else (rows.copy, 0)
 
 
 @inlined
