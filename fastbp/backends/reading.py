@@ -98,10 +98,16 @@ def read_block(address: int, begin: int, numbers: Any, block: Any) -> None:
 
 def _record(**given: int) -> Rows:
     """A record with these fields, and its address."""
+    record = record_of(**given)
+    return Rows(record.ctypes.data, record)
+
+
+def record_of(**given: int) -> np.ndarray:
+    """A `conversion.Reading` with these fields; the others are 0."""
     record = np.zeros(len(FIELDS), np.int64)
     for name, value in given.items():
         setattr(record.view(READING_DTYPE)[0], name, value)
-    return Rows(record.ctypes.data, record)
+    return record
 
 
 @functools.cache
