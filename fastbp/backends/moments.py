@@ -127,7 +127,7 @@ class Moments:
 
 @kernel
 def add_block(block: Any, before: float, sums: Any, exponents: Any, units: Any, of_block: Any) -> bool:
-    """Merge the moments of a block of rows into those of `before` rows; False, and nothing merged, if one is not finite.
+    """Merge the moments of a block of rows into those of `before` rows; False, and nothing done, if one is not finite.
 
     block : (n, N_0); sums : (ROWS, N_0); exponents : (N_0,) int64; units : (N_0,) and of_block : (2, N_0), memory.
     """

@@ -2,8 +2,8 @@
 
 Kernels see one address, of a `Reading`: a record that says where the rows lie, and which functions convert them. So
 they are compiled once for all X, and a training never holds a converted copy of X. Rows of the network's dtype, one
-after another in memory, are read without a record; its address is 0 then. Rows of a network that standardises always have
-one, or a standardised copy where they are few; `Samples.X` is as it was given in either case.
+after another in memory, are read without a record; its address is 0 then. A network that standardises reads all rows by
+a record, or from a standardised copy where they are few; `Samples.X` is as it was given in either case.
 """
 
 import functools
@@ -63,7 +63,7 @@ def rows_of(X: np.ndarray, dtype: np.dtype, standardization: Standardization | N
     if standardization is None:
         return _record(**place)
     rows = _record(**place, **scaling_of(standardization))._replace(standardization=standardization)
-    largest = [largest_magnitude(block) for block in blocks_of(rows, *X.shape, dtype)]
+    largest = [largest_magnitude(block) for block in blocks_of(rows, len(X), X.shape[1], dtype)]
     return rows._replace(largest=max(largest) if all(map(math.isfinite, largest)) else math.nan)
 
 

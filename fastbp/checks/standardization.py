@@ -1,4 +1,4 @@
-"""Standardised inputs, h_0 = (x - μ) / σ of every feature: the numbers that a network keeps, and the formula in NumPy."""
+"""Standardised inputs, h_0 = (x - μ) / σ of every feature: the numbers that a network keeps, and the formula."""
 
 import sys
 from typing import Any

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backends.conversion import number_at, reading_at
-from ..backends.reading import record_of, readers
+from ..backends.reading import readers, record_of
 from ..compiling.addresses import pointer_to
 from ..compiling.decorators import kernel
 from ..formulas.elementary import is_finite

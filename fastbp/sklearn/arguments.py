@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from ..backends.moments import Moments
 from ..backends.reading import rows_of
 from ..checks.arrays import (
     NO_LABELS,
@@ -19,6 +20,10 @@ from ..checks.arrays import (
     no_rows,
     require_unmasked,
 )
+from ..checks.standardization import Standardization
+
+#: Rows of a sparse X that are made dense at once.
+DENSE_ROWS = 4096
 
 #: The dtypes of weights that stay as they are; others become the first.
 FLOATS = (np.float64, np.float32)
@@ -66,18 +71,20 @@ def checked_weights(name: str, given: Any, n: int) -> np.ndarray | None:
 
 
 def as_samples(X: Any, d: np.ndarray, weight: np.ndarray | None, dtype: np.dtype, outputs: int, suffix: str,
-               weight_name: str) -> Samples:
+               weight_name: str, standardization: Standardization | None) -> Samples:
     """The samples of a call, as kernels take them.
 
     X : (n, N_0), dense or sparse; d : (n,) labels, or (n, outputs) targets; weight : (n,) or None.
     suffix : what follows X and y in the names of the arguments.
+    standardization : that of the network.
 
     Raises
     ------
     ValueError
         If a number is too large for the dtype, or all weights are 0 in it.
     """
-    X, largest, rows = checked_rows(f"X{suffix}", X.toarray() if sparse.issparse(X) else X, dtype, rows_of)
+    X, largest, rows = checked_rows(f"X{suffix}", X.toarray() if sparse.issparse(X) else X, dtype, rows_of,
+                                    standardization=standardization)
     labels, targets, weights = NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype)
     if d.ndim == 1:
         labels = np.ascontiguousarray(d, np.int64)
@@ -93,11 +100,24 @@ def as_samples(X: Any, d: np.ndarray, weight: np.ndarray | None, dtype: np.dtype
     return Samples(X, labels, targets, weights, largest, rows)
 
 
+def mean_and_scale(X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every feature of X, dense or sparse; raises what `Moments` does."""
+    moments = Moments(X.shape[1])
+    if sparse.issparse(X):
+        rows = X.tocsr()
+        for begin in range(0, rows.shape[0], DENSE_ROWS):
+            moments.add(rows[begin : begin + DENSE_ROWS].toarray())
+    else:
+        moments.add(X)
+    return moments.mean_and_scale()
+
+
 def part_of(samples: Samples, numbers: np.ndarray) -> Samples:
     """The samples with these numbers, in this order."""
     labels, targets, weights = (part[numbers] if len(part) else part
                                 for part in (samples.labels, samples.targets, samples.weights))
-    X, largest, rows = checked_rows("X", samples.X[numbers], targets.dtype, rows_of)
+    standardization = samples.rows.standardization if samples.rows is not None else None
+    X, largest, rows = checked_rows("X", samples.X[numbers], targets.dtype, rows_of, standardization=standardization)
     return Samples(X, labels, targets, weights, largest, rows)
 
 
