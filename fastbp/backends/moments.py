@@ -8,7 +8,7 @@ merged with those of the blocks before [1]_:
 Both are counted from the first row on, so that small differences of large numbers keep their digits; and in units 2^e
 of the largest |x| of the feature so far, so that no square of numbers near 1e300 or 1e-300 is lost.
 
-.. [1] Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+.. [1] Chan, Golub and LeVeque, "Algorithms for computing the sample variance: analysis and recommendations", 1983.
 """
 
 import math
@@ -83,7 +83,7 @@ class Moments:
             self.features, self._sums = features, np.zeros((ROWS, features))
             self._exponents = np.full(features, -LARGEST_EXPONENT)
         X, before = as_readable(given), 0
-        units, of_block = np.empty(features), np.empty((2, features))
+        units, of_block = np.empty(features), np.empty((3, features))
         for block in blocks_of(rows_of(X, _FLOAT64), len(X), features, _FLOAT64):
             if not add_block(block, float(self.samples), self._sums, self._exponents, units, of_block):
                 row, j = (int(place) for place in np.argwhere(~np.isfinite(block))[0])
@@ -129,7 +129,7 @@ class Moments:
 def add_block(block: Any, before: float, sums: Any, exponents: Any, units: Any, of_block: Any) -> bool:
     """Merge the moments of a block of rows into those of `before` rows; False, and nothing done, if one is not finite.
 
-    block : (n, N_0); sums : (ROWS, N_0); exponents : (N_0,) int64; units : (N_0,) and of_block : (2, N_0), memory.
+    block : (n, N_0); sums : (ROWS, N_0); exponents : (N_0,) int64; units : (N_0,) and of_block : (3, N_0), memory.
     """
     n, features = block.shape
     largest = units
@@ -166,10 +166,15 @@ def find_largest(block: Any, largest: Any) -> None:
 
 @panel_loop
 def moments_of_block(block: Any, sums: Any, units: Any, of_block: Any) -> None:
-    """of_block = the mean of every column, from the first sample on, and the sum of squares around it."""
+    """of_block = the mean of every column, from the first sample on, and the sum of squares around it.
+
+    Σ (x - m), which would be 0 without rounding, corrects both.
+
+    of_block : (3, N_0), the last row memory.
+    """
     n = block.shape[0]
     for j in range(block.shape[1]):
-        of_block[0, j], of_block[1, j] = 0.0, 0.0
+        of_block[0, j], of_block[1, j], of_block[2, j] = 0.0, 0.0, 0.0
     for s in range(n):
         for j in range(block.shape[1]):
             of_block[0, j] += block[s, j] * units[j] - sums[FIRST, j] * units[j]
@@ -179,6 +184,10 @@ def moments_of_block(block: Any, sums: Any, units: Any, of_block: Any) -> None:
         for j in range(block.shape[1]):
             beyond = (block[s, j] * units[j] - sums[FIRST, j] * units[j]) - of_block[0, j]
             of_block[1, j] += beyond * beyond
+            of_block[2, j] += beyond
+    for j in range(block.shape[1]):
+        of_block[0, j] += of_block[2, j] / n
+        of_block[1, j] = max(0.0, of_block[1, j] - of_block[2, j] * (of_block[2, j] / n))
 
 
 @inlined
