@@ -186,7 +186,8 @@ class Network:
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self._widths))
-        return (f"<{type(self).__name__} {shape}, {', '.join(self.activations)}, {self.loss}, {self._dtype}, "
+        inputs = "" if self._standardization is None else " of standardised inputs"
+        return (f"<{type(self).__name__} {shape}{inputs}, {', '.join(self.activations)}, {self.loss}, {self._dtype}, "
                 f"{self._layout.size} parameters, backend {self.backend!r}>")
 
     # ---- standardised inputs ---------------------------------------------------------------------------------------

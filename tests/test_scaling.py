@@ -120,3 +120,36 @@ def test_a_test_row_that_float32_does_not_hold_is_named(trained):
     status, _, message = trained(columns, "--test-fraction", "0.9", "--seed", "1")
     assert status == BAD_INPUT
     assert "--data: column 'huge' has the value 1e+300, which float32 does not hold" in message
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e300])
+def test_the_model_takes_raw_rows(trained, capsys, unit):
+    """In Python and by the command, as training saw them; the network has the numbers, and the metadata has not."""
+    columns = {"a": (X[:, 0] * unit).tolist(), "b": (X[:, 1] + 1e6).tolist()}
+    trained(columns | {"kind": np.where(X[:, 0] > 0, "up", "down").tolist()})
+    assert main(["predict", "data.npz", "--data", "data.csv", "--target", "kind", "--json", "--probabilities"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    net, rows = fastbp.load("data.npz"), np.array(list(columns.values())).T
+    assert not {"input_mean", "input_scale"} & set(net.metadata)
+    np.testing.assert_allclose(net.feature_scale / X.std(axis=0), [unit, 1.0], rtol=0.2)
+    Y = np.exp(net.forward(rows).astype(np.float64))
+    np.testing.assert_allclose(found["probabilities"], Y / Y.sum(axis=1, keepdims=True), rtol=1e-12)
+    assert found["predictions"] == [net.metadata["classes"][i] for i in Y.argmax(axis=1)]
+
+
+def test_models_of_older_versions_predict_as_before(tmp_path, monkeypatch, capsys):
+    """Their networks take rows that the command standardised by the metadata."""
+    monkeypatch.chdir(tmp_path)
+    net, mean, scale = fastbp.MLP([2, 4, 1], activation="tanh", loss="squared_error", seed=0), [3.0, -1e6], [0.5, 10.0]
+    net.metadata = {"input_mean": mean, "input_scale": scale, "target_mean": [7.0], "target_scale": [2.0],
+                    "classes": None, "features": None}
+    net.save("old.npz")
+    rows = X * scale + mean
+    np.savez("rows.npz", X=rows)
+    assert main(["predict", "old.npz", "--data", "rows.npz", "--json"]) == 0
+    expected = net.forward((rows - mean) / scale)[:, 0] * 2.0 + 7.0
+    np.testing.assert_allclose(json.loads(capsys.readouterr().out)["predictions"], expected, rtol=1e-5)
+    net.standardize(mean=mean, scale=scale)  # which numbers would count?
+    net.save("both.npz")
+    assert main(["predict", "both.npz", "--data", "rows.npz"]) == BAD_INPUT
+    assert "'input_mean' or 'input_scale' beside a network that standardises" in capsys.readouterr().err

@@ -126,9 +126,10 @@ class NotFiniteError(ValueError):
     index : tuple of int
         Its place.
     found : number
+        It; NaN, and an empty index, where only the message was handed on.
     """
 
-    def __init__(self, message: str, index: tuple[int, ...], found: Any) -> None:
+    def __init__(self, message: str, index: tuple[int, ...] = (), found: Any = math.nan) -> None:
         super().__init__(message)
         self.index, self.found = index, found
 

@@ -170,6 +170,8 @@ def _converted_there(X: np.ndarray, dtype: np.dtype, rows_read: Any) -> Any:
     """X on the device in a dtype; one of another dtype or order is converted some rows at a time, or standardised."""
     if rows_read is None and X.dtype == dtype and X.flags.c_contiguous:
         return there(X)
+    if rows_read is not None and rows_read.copy is not None:
+        return there(rows_read.copy)
     array, rows = cuda.device_array(X.shape, dtype), max(1, CONVERTED_BYTES // (X.shape[1] * dtype.itemsize))
     for begin in range(0, len(X), rows):
         part = converted_rows(X[begin : begin + rows], dtype, rows_read)
