@@ -11,6 +11,7 @@ import numpy as np
 
 from ...checks.arrays import (
     NO_LABELS,
+    NotFiniteError,
     Samples,
     are_labels,
     as_input,
@@ -251,7 +252,7 @@ def _finite(name: str, given: Any, dtype: np.dtype, ndim: int, standardization: 
         array, expected = cuda.device_array(tuple(given.shape), dtype), f"{expected} when they are standardised"
         standardize[blocks_for(given.size), THREADS](given, there(standardization.shift), there(standardization.factor),
                                                      array)
-    _require(name, given, array, -largest, largest, expected)
+    _require(name, given, array, -largest, largest, expected, NotFiniteError)
     return array
 
 
@@ -264,14 +265,16 @@ def _converted(given: Any, dtype: np.dtype) -> Any:
     return array
 
 
-def _require(name: str, given: Any, array: Any, low: float, high: float, expected: str) -> None:
+def _require(name: str, given: Any, array: Any, low: float, high: float, expected: str,
+             error: type[ValueError] = ValueError) -> None:
     """Refuse numbers outside the bounds, NaN among them."""
     place = _first(is_outside, array.size, array.reshape(array.size), low, high)
     if place is not None:
         index = tuple(int(i) for i in np.unravel_index(place, tuple(given.shape)))
         # Of an array with negative strides Numba reads no number.
         found = array.reshape(array.size)[place] if min(given.strides) < 0 else given[index]
-        raise ValueError(f"{name}: expected {expected}, found {found} at {list(index)}")
+        where = (index, found) if error is NotFiniteError else ()
+        raise error(f"{name}: expected {expected}, found {found} at {list(index)}", *where)
 
 
 def _first(kernel_of: Any, count: int, *arguments: Any) -> int | None:
