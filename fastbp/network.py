@@ -287,10 +287,11 @@ class Network:
 
     def forward_samples(self, samples: Samples) -> np.ndarray:
         """y = h_L of samples that were checked before; see `forward`."""
-        return self._outputs(samples, samples.X)
+        inputs = samples._replace(**{name: getattr(samples, name)[:0] for name in ("labels", "targets", "weights")})
+        return self._outputs(inputs, samples.X)
 
     def _outputs(self, samples: Samples, given: Any) -> np.ndarray:
-        """y = h_L of samples, as an array of the kind that `given` is."""
+        """y = h_L of samples without targets, as an array of the kind that `given` is."""
         Y: np.ndarray = self._backend.memory.empty((len(samples.X), self._widths[-1]), self._dtype, given)
         self._in_slices(1, self._predict, samples, Y)
         return Y

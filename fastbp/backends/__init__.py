@@ -73,7 +73,7 @@ def _pickled(layout: Layout) -> tuple[Any, ...]:
 
 def _unlinked(widths: list[int], shift: np.ndarray, factor: np.ndarray) -> Layout:
     """The layout of a pickle."""
-    return make_layout(widths)._replace(shift=shift, factor=factor)
+    return make_layout(widths)._replace(shift=shift.copy(), factor=factor.copy())
 
 
 def _linked_anew(widths: list[int], activations: list[Activation], loss: Loss, dtype: str, backend: str,

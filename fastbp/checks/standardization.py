@@ -38,6 +38,9 @@ class Standardization:
         self.slope = self.factor / 2.0
         self.key = self.mean.tobytes(), self.scale.tobytes()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.mean, self.scale)  # copies of arrays could be written to
+
     def applied(self, X: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """The standardised rows of X (n, N_0), C-contiguous; infinite where they are too large for the dtype."""
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):

@@ -300,7 +300,7 @@ def standardize(source: Any, shift: Any, factor: Any, target: Any) -> None:
     p = cuda.grid(1)
     if p < target.shape[0] * target.shape[1]:
         i, j = p // target.shape[1], p % target.shape[1]
-        target[i, j] = (0.5 * source[i, j] - shift[j]) * factor[j]
+        target[i, j] = (0.5 * np.float64(source[i, j]) - shift[j]) * factor[j]
 
 
 @kernel
