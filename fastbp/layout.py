@@ -29,8 +29,10 @@ class Layout(NamedTuple):
     itemsize: int            # the bytes of a number; 0 before the addresses are written
     lanes: int               # the samples of a panel, which the functions take at once
     takes_labels: bool       # whether the loss takes labels
-    digest: int              # one number for widths, dtype, functions and process; 0 before the addresses are written
+    digest: int              # one number for all else and the process; 0 before the addresses are written
     register: int            # the address of the register of workspaces, or 0; see `register`
+    shift: np.ndarray        # (N_0,) float64, μ/2 where X is standardised, see `checks.standardization`; else (0,)
+    factor: np.ndarray       # (N_0,) float64, 2/σ likewise
 
     @property
     def is_linked(self) -> bool:
@@ -68,7 +70,8 @@ def make_layout(widths: Sequence[int]) -> Layout:
         widths=np.array(widths, np.int64), weights=weights, biases=biases,
         units=np.concatenate([[0], np.cumsum(widths)]).astype(np.int64),
         apply=np.zeros(depth + 1, np.int64), delta=np.zeros(depth + 1, np.int64), evaluate=0, depth=depth, size=offset,
-        itemsize=0, lanes=0, takes_labels=False, digest=0, register=0)
+        itemsize=0, lanes=0, takes_labels=False, digest=0, register=0,
+        shift=np.zeros(0), factor=np.zeros(0))
 
 
 class Views(list[np.ndarray]):

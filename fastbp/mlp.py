@@ -15,6 +15,8 @@ from .training.history import History
 class MLP(Network):
     """A multilayer perceptron: a_k = W_k h_{k-1} + b_k, h_k = g_k(a_k) for k = 1 … L, with h_0 = x and y = h_L.
 
+    After `standardize` h_0 = (x - μ) / σ, feature by feature.
+
     Parameters
     ----------
     widths : sequence of int
@@ -49,6 +51,8 @@ class MLP(Network):
         Numba on the device, which CuPy, PyTorch and JAX take by its ``__cuda_array_interface__``; see `theta_on_host`.
     grad : ndarray (P,)
         The running gradient, laid out like theta.
+    feature_mean, feature_scale : ndarray (N_0,) or None
+        μ and σ by which X is standardised, after `standardize`; else None.
 
     Notes
     -----

@@ -21,6 +21,8 @@ from .backends.contract import (
     Extras,
     Wanted,
 )
+from .backends.linking import standardizing
+from .backends.moments import Moments
 from .backends.workspaces import Shelf
 from .checks.arguments import (
     checked_clip_norm,
@@ -31,6 +33,7 @@ from .checks.arguments import (
     require_whole,
 )
 from .checks.arrays import Samples, no_numbers, no_rows
+from .checks.standardization import Standardization, checked_standardization
 from .formulas.initializers import drawn_weights
 from .formulas.sample_gradients import GradientNoise, noise_of
 from .functions.activations import Activation, checked_activations
@@ -49,6 +52,9 @@ class Network:
 
     Parameters and attributes are those of `MLP`.
     """
+
+    #: How X is standardised; also of networks that older versions pickled, which do not.
+    _standardization: Standardization | None = None
 
     def __init__(self, widths: Sequence[int], *, activation: str | Activation | Sequence[str | Activation] = "relu",
                  output_activation: str | Activation = "identity", loss: str | Loss = "softmax_cross_entropy",
@@ -76,7 +82,7 @@ class Network:
     def _prepare(self, backend: str) -> None:
         """Set what is not pickled: the backend, the layout, the paces, and arrays for results that are not wanted."""
         self._backend_name, self._backend = backend_named(backend)
-        self._layout, self._is_linked = make_layout(self._widths), False
+        self._layout, self._is_linked = standardizing(make_layout(self._widths), self._standardization), False
         self._shelves: dict[int, Shelf] = {}
         self._paces = paces_of(self._backend_name, self._dtype.name, self._widths)
         self._no_results = Wanted(no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
@@ -212,8 +218,84 @@ class Network:
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self._widths))
-        return (f"<{type(self).__name__} {shape}, {', '.join(self.activations)}, {self.loss}, {self._dtype}, "
+        inputs = "" if self._standardization is None else " of standardised inputs"
+        return (f"<{type(self).__name__} {shape}{inputs}, {', '.join(self.activations)}, {self.loss}, {self._dtype}, "
                 f"{self._layout.size} parameters, backend {self.backend!r}>")
+
+    # ---- standardised inputs ---------------------------------------------------------------------------------------
+
+    def standardize(self, X: Any = None, *, mean: Any = None, scale: Any = None) -> None:
+        """From now on take h_0 = (x - μ) / σ of every feature, so that all calls take x as it is.
+
+        μ and σ belong to the network: they are saved and copied with it, and gradients and Jacobians with respect to x
+        count them in. X of the calls is standardised while it is read, in float64, and rounded once to the network's
+        dtype; it is not copied. Numbers have to be finite in that dtype when they are standardised. Parameters stay as
+        they are.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix (n, N_0), optional
+            Samples of which μ is the mean, and σ the standard deviation √(Σ (x - μ)² / n), 1 where a feature is
+            constant. They are read once, as they lie, in float64. Sparse rows have no zeros where μ is not 0, and are
+            then written out a few at a time; a standardisation by ``mean=0.0, scale=net.feature_scale`` keeps them.
+        mean, scale : array_like (N_0,) or float, optional
+            μ and σ instead of X; one number is for all features.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is not a finite, non-empty array of that shape, or a feature's deviation is too small for float64 to
+            hold all its digits; if mean and scale are not finite numbers, or a scale is not above 0; or if there are
+            neither X nor both of these, or all. The network is then as it was.
+
+        See Also
+        --------
+        unstandardize : Take x as it is again.
+
+        Examples
+        --------
+        >>> from fastbp import MLP
+        >>> net = MLP([2, 3, 1], loss="squared_error", seed=0)
+        >>> X = np.array([[1.0, 1e9], [2.0, 1e9 + 1], [3.0, 1e9 + 2]])
+        >>> net.standardize(X)
+        >>> net.feature_mean.tolist(), net.feature_scale.round(3).tolist()
+        ([2.0, 1000000001.0], [0.816, 0.816])
+        >>> net.standardize(mean=0.0, scale=255.0)
+        >>> net.feature_scale.tolist()
+        [255.0, 255.0]
+        """
+        if X is None:
+            chosen = checked_standardization(mean, scale, self._widths[0])
+        elif mean is not None or scale is not None:
+            raise TypeError("standardize: expected X, or mean and scale, found both")
+        else:
+            moments = Moments(self._widths[0])
+            moments.add(X)
+            chosen = Standardization(*moments.mean_and_scale())
+        self._set_standardization(chosen)
+
+    def unstandardize(self) -> None:
+        """Take x as it is from now on: h_0 = x. Parameters stay as they are."""
+        self._set_standardization(None)
+
+    def _set_standardization(self, standardization: Standardization | None) -> None:
+        self._standardization = standardization
+        self._layout = standardizing(self._layout, standardization)
+
+    @property
+    def standardization(self) -> Standardization | None:
+        """How X is standardised, None where it is taken as it is."""
+        return self._standardization
+
+    @property
+    def feature_mean(self) -> np.ndarray | None:
+        """μ of every feature, (N_0,) float64 and read-only; None where X is not standardised. See `standardize`."""
+        return None if self._standardization is None else self._standardization.mean
+
+    @property
+    def feature_scale(self) -> np.ndarray | None:
+        """σ of every feature, (N_0,) float64 and read-only; None where X is not standardised."""
+        return None if self._standardization is None else self._standardization.scale
 
     # ---- forward and back ------------------------------------------------------------------------------------------
 
@@ -234,9 +316,16 @@ class Network:
         TypeError, ValueError
             If X is not a finite, non-empty array of that shape.
         """
-        memory = self._backend.memory
-        samples = memory.as_inputs(X, self._dtype, self._widths[0], self._widths[-1])
-        Y: np.ndarray = memory.empty((len(samples.X), self._widths[-1]), self._dtype, X)
+        return self._outputs(self.checked_inputs(X), X)
+
+    def forward_samples(self, samples: Samples) -> np.ndarray:
+        """y = h_L of samples that were checked before; see `forward`."""
+        inputs = samples._replace(**{name: getattr(samples, name)[:0] for name in ("labels", "targets", "weights")})
+        return self._outputs(inputs, samples.X)
+
+    def _outputs(self, samples: Samples, given: Any) -> np.ndarray:
+        """y = h_L of samples without targets, as an array of the kind that `given` is."""
+        Y: np.ndarray = self._backend.memory.empty((len(samples.X), self._widths[-1]), self._dtype, given)
         self._in_slices(1, self._predict, samples, Y)
         return Y
 
@@ -302,7 +391,7 @@ class Network:
         E : float
             Σ_s w_s L_s, whether gradients are clipped or not.
         """
-        if sample_weight is None and clip_norm is None:
+        if sample_weight is None and clip_norm is None and self._standardization is None:
             E = self._accumulate_few(X, d)
             if E is not None:
                 return E
@@ -405,7 +494,7 @@ class Network:
         return norms, total
 
     def input_gradient(self, X: Any, d: Any, sample_weight: Any = None) -> np.ndarray:
-        """e_0 = ∇_x E, a row (N_0,) for every sample.
+        """e_0 = ∇_x E, a row (N_0,) for every sample; of a network that standardises, with respect to x as it is given.
 
         The running gradient is not touched. Parameters are those of `loss_value`, and so is what it raises.
         """
@@ -413,6 +502,8 @@ class Network:
         E0: np.ndarray = self._backend.memory.empty(samples.X.shape, self._dtype, X)
         no_grad, no_Y, _, no_norms = self._no_results
         self._in_slices(2, self._propagate, samples, Wanted(no_grad, no_Y, E0, no_norms), whole_rows=True)
+        if self._standardization is not None:
+            self._backend.memory.multiply_columns(E0, self._standardization.slope)
         return E0
 
     def step(self, learning_rate: float) -> None:
@@ -437,7 +528,11 @@ class Network:
     def checked_samples(self, X: Any, d: Any, sample_weight: Any) -> Samples:
         """The samples of a call, as kernels take them; raises what `loss_value` does."""
         return self._backend.memory.as_samples(X, d, sample_weight, self._dtype, self._widths[0], self._widths[-1],
-                                               self._loss.targets)
+                                               self._loss.targets, self._standardization)
+
+    def checked_inputs(self, X: Any) -> Samples:
+        """Samples without targets, as kernels take them; raises what `forward` does."""
+        return self._backend.memory.as_inputs(X, self._dtype, self._widths[0], self._widths[-1], self._standardization)
 
     def _propagate(self, start: int, stop: int, E: float, work: Any, threads: int, samples: Samples, wanted: Wanted,
                    extras: Extras = NO_EXTRAS) -> tuple[float, int]:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .checks.arguments import checked_widths
+from .checks.standardization import Standardization, checked_standardization
 from .functions.activations import checked_activations
 from .functions.losses import loss_named
 from .network import Network
@@ -24,11 +25,13 @@ from .network import Network
 Net = TypeVar("Net", bound=Network)
 
 FORMAT = "fastbp network"
-VERSION = 1
+
+#: Files of networks that standardise X are of another version, which fastbp refuses where it does not know of that.
+PLAIN, STANDARDIZING = VERSIONS = (1, 2)
 
 
 def save(net: Network, path: "str | PathLike[str]") -> None:
-    """Write the network to one .npz file: its shape, names, parameters and metadata.
+    """Write the network to one .npz file: its shape, names, parameters, how it standardises X, and metadata.
 
     The file is written in the same folder under another name, and then renamed, so that a crash never leaves half a
     file. The new file has the permissions of one that it replaces. Of a link, the file that it points to is replaced.
@@ -60,12 +63,16 @@ def save(net: Network, path: "str | PathLike[str]") -> None:
         metadata = json.dumps(net.metadata, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"metadata: expected what JSON can hold ({error})") from None
+    numbers: dict[str, Any] = {}
+    if net.standardization is not None:
+        numbers = {"feature_mean": net.standardization.mean, "feature_scale": net.standardization.scale}
     target = path.resolve()
     temporary = target.with_name(f".{target.name[:32]}.{uuid.uuid4().hex}")
     try:
         with open(temporary, "xb") as file:
-            np.savez(file, format=FORMAT, version=VERSION, widths=np.array(net.widths, np.int64),
-                     activations=np.array(net.activations), loss=net.loss, theta=theta, metadata=metadata)
+            np.savez(file, format=FORMAT, version=STANDARDIZING if numbers else PLAIN,
+                     widths=np.array(net.widths, np.int64), activations=np.array(net.activations), loss=net.loss,
+                     theta=theta, metadata=metadata, **numbers)
             file.flush()
             os.fsync(file.fileno())
         if existing is not None:
@@ -94,8 +101,9 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str,
         if str(content.get("format")) != FORMAT:
             raise ValueError(f"{path}: not a fastbp network, its 'format' is {content.get('format')}")
         version = _integers(path, content, "version", ndim=0)
-        if version != VERSION:
-            raise ValueError(f"{path}: written in version {version}; this fastbp reads version {VERSION}")
+        if version not in VERSIONS:
+            raise ValueError(f"{path}: written in version {version}; this fastbp reads versions {PLAIN} to "
+                             f"{STANDARDIZING}")
         widths = _integers(path, content, "widths", ndim=1).tolist()
         if theta is None or len(theta.shape) != 1 or theta.dtype not in (np.float32, np.float64):
             raise ValueError(f"{path}: not a fastbp network, expected theta as a vector of float32 or float64, found "
@@ -112,6 +120,7 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str,
             checked_widths(widths)
             loss_named(loss, checked_activations(names, "identity", len(widths) - 1)[-1].name, widths[-1])
             theta.require_size()
+            standardization = _standardization(content, widths[0]) if version == STANDARDIZING else None
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a whole network ({error})") from None
         net = make(widths, activation=names, loss=loss, dtype=theta.dtype, seed=seed, backend=backend,
@@ -125,7 +134,19 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str,
     if not finite:
         raise ValueError(f"{path}: theta holds NaN or infinity")
     net.metadata = metadata
+    if standardization is not None:
+        net.standardize(mean=standardization.mean, scale=standardization.scale)
     return net
+
+
+def _standardization(content: dict[str, np.ndarray], features: int) -> Standardization:
+    """How a network standardises X; both arrays have to be (features,) float64."""
+    mean, scale = content["feature_mean"], content["feature_scale"]
+    for array in (mean, scale):
+        if array.dtype != np.float64 or array.shape != (features,):
+            raise ValueError(f"expected feature_mean and feature_scale as {features} float64, found {array.dtype} of "
+                             f"shape {array.shape}")
+    return checked_standardization(mean, scale, features)
 
 
 @contextmanager

@@ -86,6 +86,8 @@ def kernels(dtype, few):
     for source in (types.float32, types.float64, types.int64, types.uint8, types.boolean):
         yield f"convert {source}", memory.convert, (types.Array(source, 2, "A"), M)
         yield f"convert_vector {source}", memory.convert_vector, (types.Array(source, 1, "A"), V)
+        yield f"standardize {source}", memory.standardize, (types.Array(source, 2, "A"), NUMBERS, NUMBERS, M)
+    yield "multiply_by_column", memory.multiply_by_column, (M, NUMBERS)
     yield "is_outside", memory.is_outside, (V, REAL, REAL, ORDER)
     yield "is_outside labels", memory.is_outside, (ORDER, i, i, ORDER)
     yield "row_sum_is_wrong", memory.row_sum_is_wrong, (M, ORDER)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import fastbp
 from fastbp.__main__ import BAD_INPUT, main
 from fastbp.commands.scaling import Scaling
 
@@ -13,9 +14,18 @@ X = RNG.normal(size=(300, 2))
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
+def network(X, dtype, features):
+    """A network whose outputs are its standardised inputs, and the scaling that made it so."""
+    net = fastbp.MLP([X.shape[1]] * 2, loss="squared_error", dtype=dtype, initializer="zeros")
+    net.weights[0] = np.eye(X.shape[1], dtype=dtype)
+    scaling = Scaling.of(np.zeros(0), classes=["a", "b"], features=features)
+    scaling.standardize(net, X)
+    return net, scaling
+
+
 def standardised(column, dtype=FLOAT64):
     column = np.asarray(column, np.float64)[:, None]
-    return Scaling.of(column, np.zeros(0), classes=["a", "b"], features=["x"]).inputs(column, dtype)[:, 0]
+    return network(column, dtype, ["x"])[0].forward(column)[:, 0]
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e300, -1e307, 1e-300, 3e-307, 1e30, 1e-30])
@@ -46,9 +56,9 @@ def test_small_differences_of_large_numbers_are_kept():
     np.testing.assert_allclose(standardised(1e8 + 1e-3 * z), z, rtol=1e-4)
 
 
-def test_more_columns_than_are_copied_at_a_time():
+def test_many_columns():
     wide = RNG.normal(size=(20, 300)) * np.logspace(-300, 300, 300)
-    Z = Scaling.of(wide, np.zeros(0), classes=["a"], features=None).inputs(wide, FLOAT64)
+    Z = network(wide, FLOAT64, None)[0].forward(wide)
     np.testing.assert_allclose(Z.mean(axis=0), 0.0, atol=1e-14)
     np.testing.assert_allclose(Z.std(axis=0), 1.0)
 
@@ -60,10 +70,11 @@ def test_numbers_without_all_digits_are_refused():
 
 @pytest.mark.parametrize(("dtype", "fits", "beyond"), [(FLOAT32, 1e38, 1e39), (FLOAT64, 1e307, np.finfo(float).max)])
 def test_what_a_dtype_does_not_hold_is_refused(dtype, fits, beyond):
-    scaling = Scaling.of(0.1 * X, np.zeros(0), classes=["a", "b"], features=["x", "y"])
-    assert np.isfinite(scaling.inputs(np.array([[0.0, 0.1 * fits]]), dtype).astype(dtype)).all()
+    net, scaling = network(0.1 * X, dtype, ["x", "y"])
+    scaling.require_inputs(net, np.array([[0.0, 0.1 * fits]]))
+    assert np.isfinite(net.forward(np.array([[0.0, 0.1 * fits]]))).all()
     with pytest.raises(ValueError, match=rf"--data: column 'y' has the value 1.*, which {dtype} does not hold"):
-        scaling.inputs(np.array([[0.0, 0.0], [0.0, beyond]]), dtype)
+        scaling.require_inputs(net, np.array([[0.0, 0.0], [0.0, beyond]]))
 
 
 @pytest.fixture
@@ -109,3 +120,36 @@ def test_a_test_row_that_float32_does_not_hold_is_named(trained):
     status, _, message = trained(columns, "--test-fraction", "0.9", "--seed", "1")
     assert status == BAD_INPUT
     assert "--data: column 'huge' has the value 1e+300, which float32 does not hold" in message
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e300])
+def test_the_model_takes_raw_rows(trained, capsys, unit):
+    """In Python and by the command, as training saw them; the network has the numbers, and the metadata has not."""
+    columns = {"a": (X[:, 0] * unit).tolist(), "b": (X[:, 1] + 1e6).tolist()}
+    trained(columns | {"kind": np.where(X[:, 0] > 0, "up", "down").tolist()})
+    assert main(["predict", "data.npz", "--data", "data.csv", "--target", "kind", "--json", "--probabilities"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    net, rows = fastbp.load("data.npz"), np.array(list(columns.values())).T
+    assert not {"input_mean", "input_scale"} & set(net.metadata)
+    np.testing.assert_allclose(net.feature_scale / X.std(axis=0), [unit, 1.0], rtol=0.2)
+    Y = np.exp(net.forward(rows).astype(np.float64))
+    np.testing.assert_allclose(found["probabilities"], Y / Y.sum(axis=1, keepdims=True), rtol=1e-12)
+    assert found["predictions"] == [net.metadata["classes"][i] for i in Y.argmax(axis=1)]
+
+
+def test_models_of_older_versions_predict_as_before(tmp_path, monkeypatch, capsys):
+    """Their networks take rows that the command standardised by the metadata."""
+    monkeypatch.chdir(tmp_path)
+    net, mean, scale = fastbp.MLP([2, 4, 1], activation="tanh", loss="squared_error", seed=0), [3.0, -1e6], [0.5, 10.0]
+    net.metadata = {"input_mean": mean, "input_scale": scale, "target_mean": [7.0], "target_scale": [2.0],
+                    "classes": None, "features": None}
+    net.save("old.npz")
+    rows = X * scale + mean
+    np.savez("rows.npz", X=rows)
+    assert main(["predict", "old.npz", "--data", "rows.npz", "--json"]) == 0
+    expected = net.forward((rows - mean) / scale)[:, 0] * 2.0 + 7.0
+    np.testing.assert_allclose(json.loads(capsys.readouterr().out)["predictions"], expected, rtol=1e-5)
+    net.standardize(mean=mean, scale=scale)  # which numbers would count?
+    net.save("both.npz")
+    assert main(["predict", "both.npz", "--data", "rows.npz"]) == BAD_INPUT
+    assert "'input_mean' or 'input_scale' beside a network that standardises" in capsys.readouterr().err

@@ -138,6 +138,33 @@ def test_the_way_follows_density_and_samples():
     assert others.way_of(others.checked_samples(rows(), np.zeros(53, int), None), 10) == WHOLE
 
 
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("source", ["uint8", "float64"])
+@pytest.mark.parametrize("centred", [True, False])
+def test_standardised_rows_are_those_of_a_dense_copy(centred, source, backend):
+    """Features of scale alone are taken entry by entry."""
+    X = rows(dtype=source)
+    found = []
+    for given in (X, X.toarray()):
+        net = network(backend)
+        net.standardize(given)
+        if not centred:
+            net.standardize(mean=0.0, scale=net.feature_scale)
+        ways = [net.way_of(net.checked_samples(given, np.zeros(53, int), None), 100)]
+        found.append([net.feature_mean, net.feature_scale, *all_results(net, given)])
+        entries = backend == "tiled" and given is X and not centred
+        assert ways == [FROM_TRANSPOSE if entries else WHOLE]
+    for one, other in zip(*found, strict=True):
+        assert_close(one, other, 1e-9)
+
+
+def test_a_sparse_number_that_is_too_large_when_standardised_is_refused():
+    net = network(dtype="float32")
+    net.standardize(mean=0.0, scale=1e-300)
+    with pytest.raises(ValueError, match=r"^X: found a number that is beyond float32 when it is standardised"):
+        net.forward(rows())
+
+
 def test_callbacks_see_weights_and_averages_of_a_dense_training():
     X, d, seen = rows(), np.arange(53) % 3, ([], [])
     for given, found in zip((X, X.toarray()), seen, strict=True):

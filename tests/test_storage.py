@@ -258,7 +258,7 @@ class Intruder:
 THETA = np.linspace(-1, 1, 26)
 WRONG = {
     "other format": ({"format": "another network"}, "not a fastbp network, its 'format' is another network"),
-    "newer version": ({"version": 2}, "written in version 2; this fastbp reads version 1"),
+    "newer version": ({"version": 3}, "written in version 3; this fastbp reads versions 1 to 2"),
     "version 0": ({"version": 0}, "written in version 0"),
     "version in words": ({"version": "one"}, "its 'version' is one"),
     "float version": ({"version": 1.0}, "its 'version'"),

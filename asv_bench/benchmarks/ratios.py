@@ -54,6 +54,22 @@ class OverBlas:
         return ratio(self.steps.measure, self.blas.measure)
 
 
+class Standardising:
+    """A training step of "tiled" that standardises X while it is read, over one that takes X as it is."""
+
+    params = tuple(BY_NAME)
+    param_names = ("workload",)
+    unit = "times the time without"
+
+    def setup(self, workload: str) -> None:
+        use_threads(1)
+        self.plain = steps_of(workload, "tiled", TURN_SECONDS)
+        self.standardising = steps_of(workload, "tiled", TURN_SECONDS, standardizes=True)
+
+    def track_step(self, workload: str) -> float:
+        return ratio(self.standardising.measure, self.plain.measure)
+
+
 def ratio(ours: Callable[[], float], other: Callable[[], float]) -> float:
     """The median of ours / other, measured in turn; three digits are more than it is worth."""
     return float(f"{median(ours() / other() for _ in range(ROUNDS)):.3g}")

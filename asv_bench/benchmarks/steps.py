@@ -27,13 +27,18 @@ class Steps:
         About how long a call should take: so many epochs, or, where one is longer, so many batches of it.
     clock : callable
         OWN_TIME or WALL_TIME.
+    standardizes : bool
+        Whether the network standardises X, which it reads where it lies then.
     """
 
-    def __init__(self, workload: Workload, backend: str, seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(self, workload: Workload, backend: str, seconds: float, clock: Callable[[], float],
+                 standardizes: bool = False) -> None:
         self._workload, self._clock = workload, clock
         self._X, self._d = workload.draw("float32")
         self._net = fastbp.MLP(workload.widths, activation=workload.activation, loss=workload.loss, seed=0,
                                backend=backend)
+        if standardizes:
+            self._net.standardize(self._X)
         self._start = self._net.theta.copy()
         optimizer = {"sgd": fastbp.SGD, "adam": fastbp.Adam}[workload.optimizer]
         self._optimizer = optimizer(workload.learning_rate)
@@ -78,7 +83,8 @@ class Steps:
 
 
 @functools.cache
-def steps_of(workload: str, backend: str, seconds: float, clock: Callable[[], float] = OWN_TIME) -> Steps:
+def steps_of(workload: str, backend: str, seconds: float, clock: Callable[[], float] = OWN_TIME,
+             standardizes: bool = False) -> Steps:
     """The steps of a workload by name, compiled and run before; one for all samples of a process.
 
     Raises
@@ -88,4 +94,4 @@ def steps_of(workload: str, backend: str, seconds: float, clock: Callable[[], fl
     """
     if (workload, backend) == ("big", "loops"):
         raise NotImplementedError("a step takes some four seconds")
-    return Steps(BY_NAME[workload], backend, seconds, clock)
+    return Steps(BY_NAME[workload], backend, seconds, clock, standardizes)

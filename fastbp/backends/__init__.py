@@ -23,6 +23,10 @@ NAMES = ("auto", "tiled", "loops", "blas", "cuda")
 ON_GPU = ("cuda",)
 
 
+#: The numbers of a layout that does not standardise.
+NO_SCALING = np.zeros(0)
+
+
 def backend_named(name: str) -> tuple[str, Backend]:
     """The name of a backend, for "auto" that which it stands for, and its module.
 
@@ -56,20 +60,30 @@ def backend_named(name: str) -> tuple[str, Backend]:
 
 def _pickled(layout: Layout) -> tuple[Any, ...]:
     """What a layout is pickled as: the settings of its functions, because their addresses are of this process."""
-    widths = layout.widths.tolist()
+    widths, numbers = layout.widths.tolist(), (layout.shift, layout.factor)
     if not layout.is_linked:
-        return make_layout, (widths,)
+        return _unlinked, (widths, *numbers)
     if layout.digest != digest_of(layout):
         raise TypeError("layout: expected net.layout as it is, found one that was changed, or has addresses of another "
                         "process; it cannot be pickled")
     activations = [settings_at(int(address))[0] for address in layout.apply[1:]]
     loss, dtype, lanes = settings_at(layout.evaluate)
-    return _linked_anew, (widths, activations, loss, dtype, "loops" if lanes == 1 else "tiled")
+    return _linked_anew, (widths, activations, loss, dtype, "loops" if lanes == 1 else "tiled", *numbers)
 
 
-def _linked_anew(widths: list[int], activations: list[Activation], loss: Loss, dtype: str, backend: str) -> Layout:
-    """The layout of a pickle, with the addresses that its functions have in this process."""
-    linked: Layout = backend_named(backend)[1].linked(make_layout(widths), activations, loss, np.dtype(dtype))
+def _unlinked(widths: list[int], shift: np.ndarray, factor: np.ndarray) -> Layout:
+    """The layout of a pickle."""
+    return make_layout(widths)._replace(shift=shift.copy(), factor=factor.copy())
+
+
+def _linked_anew(widths: list[int], activations: list[Activation], loss: Loss, dtype: str, backend: str,
+                 shift: np.ndarray = NO_SCALING, factor: np.ndarray = NO_SCALING) -> Layout:
+    """The layout of a pickle, with the addresses that its functions have in this process.
+
+    Pickles of older versions have no numbers of a standardisation.
+    """
+    layout = _unlinked(widths, shift, factor)
+    linked: Layout = backend_named(backend)[1].linked(layout, activations, loss, np.dtype(dtype))
     return linked
 
 

@@ -3,7 +3,8 @@
     a_i = b_i + Σ_{j : x_j ≠ 0} w_ij x_j       `affine_entries`
     ∂E/∂w_ij += δ_i x_j where x_j ≠ 0          `add_entries`
 
-All functions take the rows from a `conversion.Reading`, and are compiled for the dtypes of entries and column numbers.
+All functions take the rows from a `conversion.Reading`, and are compiled for the dtypes of entries and column numbers,
+and for numbers as they are or standardised. Of standardised rows those alone are taken entry by entry whose μ is 0.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ from numba import types
 
 from ..compiling.addresses import INTEGER, in_order, invoke, pointer, pointer_to, pointer_type
 from ..compiling.decorators import inlined
-from .conversion import READING_TYPE
+from .conversion import READING_TYPE, number_at
 
 #: Units whose sums over the entries of a row go on side by side: a multiply-add waits four cycles for the one before.
 TOGETHER = 8
@@ -26,9 +27,24 @@ def entries_of(reading: Any, source: Any, index: Any) -> Any:
             pointer_to(reading.begins, np.int64))
 
 
-def csr_reader(dtype: str, source: str, index: str) -> Any:
+def number_of(T: Any, standardized: bool) -> Any:
+    """The compiled function (reading, values, places, p) that gives the number of an entry, rounded once to T."""
+    @inlined
+    def as_it_is(reading: Any, values: Any, places: Any, p: Any) -> Any:
+        return T(values[p])
+
+    @inlined
+    def in_float64(reading: Any, values: Any, places: Any, p: Any) -> Any:
+        j = places[p]
+        return T((0.5 * values[p] - number_at(reading.shift, j)[0]) * number_at(reading.factor, j)[0])
+
+    return in_float64 if standardized else as_it_is
+
+
+def csr_reader(dtype: str, source: str, index: str, standardized: bool) -> Any:
     """The function that writes rows out, zeros and all: a `row_reader` of sparse rows."""
     T, S, I = (np.dtype(name).type for name in (dtype, source, index))
+    number = number_of(T, standardized)
 
     def read(reading: Any, numbers: Any, count: int, first: int, columns: int, target: Any, target_row: int) -> None:
         values, places, begins = entries_of(reading, S, I)
@@ -36,6 +52,8 @@ def csr_reader(dtype: str, source: str, index: str) -> Any:
             out, begin, end = pointer(target, r * target_row), begins[numbers[r]], begins[numbers[r] + 1]
             for c in range(columns):
                 out[c] = T(0.0)
+                if standardized:
+                    out[c] = T(-number_at(reading.shift, first + c)[0] * number_at(reading.factor, first + c)[0])
             after = end
             while begin < after:  # the first entry from column `first` on
                 middle = (begin + after) // 2
@@ -44,14 +62,14 @@ def csr_reader(dtype: str, source: str, index: str) -> Any:
                 else:
                     after = middle
             while begin < end and places[begin] < first + columns:
-                out[places[begin] - first] = T(values[begin])
+                out[places[begin] - first] = number(reading, values, places, begin)
                 begin += 1
 
     return read, (READING_TYPE, types.CPointer(INTEGER), INTEGER, INTEGER, INTEGER, pointer_type(dtype), INTEGER)
 
 
 @in_order
-def affine_entries(dtype: str, source: str, index: str) -> Any:
+def affine_entries(dtype: str, source: str, index: str, standardized: bool) -> Any:
     """The function that gives a_1 of some units for some samples, for `address_of`.
 
     Its arguments are (reading, numbers, count, units, W, in_row, b, out, in_out).
@@ -61,6 +79,7 @@ def affine_entries(dtype: str, source: str, index: str) -> Any:
     out : (units, count), rows in_out apart.
     """
     T, S, I = (np.dtype(name).type for name in (dtype, source, index))
+    number = number_of(T, standardized)
 
     def affine(reading: Any, numbers: Any, count: int, units: int, W: Any, in_row: int, b: Any, out: Any,
                in_out: int) -> None:
@@ -71,7 +90,8 @@ def affine_entries(dtype: str, source: str, index: str) -> Any:
             for s in range(count):
                 a = sums_at(biases, 1)
                 for p in range(begins[numbers[s]], begins[numbers[s] + 1]):
-                    a = sums_after(a, pointer(rows, np.int64(places[p])), in_row, T(values[p]))
+                    a = sums_after(a, pointer(rows, np.int64(places[p])), in_row,
+                                   number(reading, values, places, p))
                 for u in range(TOGETHER):
                     out[(i + u) * in_out + s] = a[u]
         for i in range(whole, units):
@@ -79,7 +99,7 @@ def affine_entries(dtype: str, source: str, index: str) -> Any:
             for s in range(count):
                 total = b[i]
                 for p in range(begins[numbers[s]], begins[numbers[s] + 1]):
-                    total += row[places[p]] * T(values[p])
+                    total += row[places[p]] * number(reading, values, places, p)
                 out[i * in_out + s] = total
 
     numbers = pointer_type(dtype)
@@ -88,13 +108,14 @@ def affine_entries(dtype: str, source: str, index: str) -> Any:
 
 
 @in_order
-def affine_from_transpose(dtype: str, source: str, index: str) -> Any:
+def affine_from_transpose(dtype: str, source: str, index: str, standardized: bool) -> Any:
     """The function that gives the same a_1 from W_1ᵀ, sample by sample, for `address_of`.
 
     Its arguments are those of `affine_entries`, with W (N_0, units), whose rows are in_row apart, and out
     (count, units). An entry takes numbers of W that lie side by side.
     """
     T, S, I = (np.dtype(name).type for name in (dtype, source, index))
+    number = number_of(T, standardized)
 
     def affine(reading: Any, numbers: Any, count: int, units: int, W: Any, in_row: int, b: Any, out: Any,
                in_out: int) -> None:
@@ -104,7 +125,7 @@ def affine_from_transpose(dtype: str, source: str, index: str) -> Any:
             for i in range(units):
                 a[i] = b[i]
             for p in range(begins[numbers[s]], begins[numbers[s] + 1]):
-                w, x = pointer(W, places[p] * in_row), T(values[p])
+                w, x = pointer(W, places[p] * in_row), number(reading, values, places, p)
                 for i in range(units):
                     a[i] += w[i] * x
 
@@ -134,7 +155,7 @@ def affine_of_entries(address: Any, reading: Any, numbers: Any, count: Any, unit
     invoke(address, (reading, numbers, count, units, W, in_row, b, out, in_out))
 
 
-def add_entries(dtype: str, source: str, index: str) -> Any:
+def add_entries(dtype: str, source: str, index: str, standardized: bool) -> Any:
     """The function that adds a row of ∂E/∂W_1, sample after sample, for `address_of`.
 
     Its arguments are (reading, numbers, count, alpha, delta, in_delta, lanes, target): target_j += alpha δ x_j.
@@ -144,6 +165,7 @@ def add_entries(dtype: str, source: str, index: str) -> Any:
     target : (N_0,)
     """
     T, S, I = (np.dtype(name).type for name in (dtype, source, index))
+    number = number_of(T, standardized)
 
     def add(reading: Any, numbers: Any, count: int, alpha: Any, delta: Any, in_delta: int, lanes: int,
             target: Any) -> None:
@@ -152,7 +174,7 @@ def add_entries(dtype: str, source: str, index: str) -> Any:
             factor = alpha * delta[s // lanes * in_delta + s % lanes]
             if factor != T(0.0):
                 for p in range(begins[numbers[s]], begins[numbers[s] + 1]):
-                    target[places[p]] += factor * T(values[p])
+                    target[places[p]] += factor * number(reading, values, places, p)
 
     numbers = pointer_type(dtype)
     return add, (READING_TYPE, types.CPointer(INTEGER), INTEGER, numbers.dtype, numbers, INTEGER, INTEGER, numbers)

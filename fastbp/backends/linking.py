@@ -1,9 +1,11 @@
 """Linking: the layout of a network with the addresses of its activations and its loss."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from ..checks.standardization import Standardization
 from ..compiling.addresses import address_of
 from ..compiling.decorators import undisturbed
 from ..compiling.side_by_side import Piece
@@ -32,7 +34,18 @@ def linked_by_address(layout: Layout, activations: Sequence[Activation], loss: L
     return linked._replace(digest=digest_of(linked))
 
 
+def standardizing(layout: Any, standardization: Standardization | None) -> Any:
+    """The layout with the numbers of a standardisation, or without; one of a GPU as it is."""
+    if not isinstance(layout, Layout):
+        return layout
+    shift, factor = ((np.zeros(0), np.zeros(0)) if standardization is None
+                     else (standardization.shift, standardization.factor))
+    changed = layout._replace(shift=shift, factor=factor)
+    return changed._replace(digest=digest_of(changed)) if layout.is_linked else changed
+
+
 def digest_of(layout: Layout) -> int:
     """The digest that a layout has if its functions are in this process."""
     return hash((*layout.widths.tolist(), *layout.apply.tolist(), *layout.delta.tolist(), layout.evaluate,
-                 layout.itemsize, layout.lanes, layout.register, PROCESS))
+                 layout.itemsize, layout.lanes, layout.register, PROCESS, layout.shift.tobytes(),
+                 layout.factor.tobytes()))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..checks.arrays import Samples, as_inputs, as_samples, largest_magnitude
+from ..checks.standardization import Standardization
 from ..layout import aligned_copy, aligned_zeros
 from ..optimizers.updates import OptimizerState, descend
 from .reading import for_kernels, rows_of
@@ -52,15 +53,19 @@ class Memory(Protocol):
     def result(self, array: Any, given: Any) -> Any:
         """An array of results in this memory as one of the kind that `given` is."""
 
-    def as_inputs(self, X: Any, dtype: np.dtype, features: int, outputs: int) -> Samples:
+    def as_inputs(self, X: Any, dtype: np.dtype, features: int, outputs: int,
+                  standardization: Standardization | None) -> Samples:
         """Samples without targets in this memory, where X may lie already; see `arrays.as_inputs`."""
 
     def as_samples(self, X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int,
-                   kind: str) -> Samples:
+                   kind: str, standardization: Standardization | None) -> Samples:
         """Samples in this memory, where the arrays may lie already; see `arrays.as_samples`."""
 
     def for_kernels(self, samples: Samples) -> Any:
         """The samples as the backend's `train` takes them; `samples` has to be kept as long."""
+
+    def multiply_columns(self, array: Any, factors: np.ndarray) -> None:
+        """array (n, N_0) *= factors (N_0,) of its columns, multiplied in float64, where it is in this memory or not."""
 
     def with_state(self, state: OptimizerState) -> OptimizerState:
         """An optimizer's state in this memory."""
@@ -70,6 +75,12 @@ class Memory(Protocol):
 
     def descend(self, theta: Any, grad: Any, rate: float) -> bool:
         """θ ← θ - rate · grad, then grad = 0; False, and θ as it was, where that is not finite."""
+
+
+def multiply_columns(array: np.ndarray, factors: np.ndarray) -> None:
+    """array (n, N_0) *= factors (N_0,), multiplied in float64 some thousand numbers at a time."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        np.multiply(array, factors, out=array, casting="same_kind")
 
 
 class HostMemory:
@@ -102,6 +113,9 @@ class HostMemory:
 
     def result(self, array: Any, given: Any) -> Any:
         return array
+
+    def multiply_columns(self, array: Any, factors: np.ndarray) -> None:
+        multiply_columns(array, factors)
 
     def with_state(self, state: OptimizerState) -> OptimizerState:
         return state

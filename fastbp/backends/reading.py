@@ -1,19 +1,23 @@
-"""X as it lies: rows of any real dtype and any strides, or sparse ones, converted while kernels read them.
+"""X as it lies: rows of any real dtype and any strides, or sparse ones, converted and standardised while they are read.
 
 Kernels see one address, of a `Reading`: a record that says where the rows lie, and which functions convert them. So
 they are compiled once for all X, and a training never holds a converted copy of X. Rows of the network's dtype, one
-after another in memory, are read without a record; its address is 0 then.
+after another in memory, are read without a record; its address is 0 then. A network that standardises reads all rows by
+a record, or from a standardised copy where they are few; `Samples.X` is as it was given in either case.
 """
 
 import functools
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks.arrays import Samples
+from ..checks.arrays import Samples, largest_magnitude
 from ..checks.sparse_rows import CsrRows
-from ..compiling.addresses import address_in_memory, address_of, pointer_to
-from ..compiling.decorators import inlined
+from ..checks.standardization import Standardization
+from ..compiling.addresses import address_in_memory, address_of, pointer, pointer_to
+from ..compiling.decorators import inlined, kernel
 from .conversion import FIELDS, READING_DTYPE, read_rows, reading_at, row_reader
 from .entries import add_entries, affine_entries, affine_from_transpose, csr_reader
 from .tiles.transpose import gather_block
@@ -22,9 +26,16 @@ from .tiles.transpose import gather_block
 class Rows(NamedTuple):
     """How kernels read an X that is not as they take it."""
 
-    address: int        # of the record
-    record: np.ndarray  # `conversion.Reading`
-    density: float      # the share of the numbers that are stored
+    address: int              # of the record
+    record: np.ndarray        # `conversion.Reading`
+    density: float = 1.0      # the share of the numbers that are stored, of which kernels may take each
+    standardization: Standardization | None = None  # whose numbers the record refers to
+    largest: float = math.nan                       # of standardised rows, the largest |h_0|
+    copy: np.ndarray | None = None                  # the standardised rows, where they are few; then no record is read
+
+
+#: In place of a record that is not read.
+NO_RECORD = np.empty(0, np.int64)
 
 
 class KernelSamples(NamedTuple):
@@ -39,15 +50,69 @@ class KernelSamples(NamedTuple):
     largest: float
 
 
-def rows_of(X: np.ndarray | CsrRows, dtype: np.dtype) -> Rows:
-    """How a network of a dtype reads rows that `arrays.checked_rows` has checked."""
-    if isinstance(X, CsrRows):
-        read, affine, transposed, add = _readers_of_entries(dtype, X.values.dtype, X.columns.dtype)
-        return _record(X.density, read=read, affine=affine, affine_transposed=transposed, add=add,
-                       X=_address(X.values), columns=_address(X.columns), begins=_address(X.indptr))
+def rows_of(X: np.ndarray | CsrRows, dtype: np.dtype, standardization: Standardization | None = None,
+            copies: bool = False) -> Rows:
+    """How a network of a dtype reads rows that `arrays.checked_rows` has checked, or checks where it standardises.
+
+    copies : whether to standardise the rows of an array now.
+    """
+    if standardization is not None and copies and not isinstance(X, CsrRows):
+        copy = standardization.applied(X, dtype)
+        return Rows(0, NO_RECORD, 1.0, standardization, largest_magnitude(copy), copy)
+    density, place = _entries_of(X, dtype, standardization) if isinstance(X, CsrRows) else _place_of(
+        X, dtype, standardization)
+    if standardization is None:
+        return _rows(density, **place)
+    rows = _rows(density, **place, **scaling_of(standardization))._replace(standardization=standardization)
+    largest = [largest_magnitude(block) for block in blocks_of(rows, len(X), X.shape[1], dtype)]
+    return rows._replace(largest=max(largest) if all(map(math.isfinite, largest)) else math.nan)
+
+
+def _place_of(X: np.ndarray, dtype: np.dtype, standardization: Standardization | None) -> tuple[float, dict[str, int]]:
+    """The density of an array, and where it lies: fields of a record."""
     row_bytes, column_bytes = X.strides
-    read, gather = _readers(dtype, X.dtype, column_bytes == X.itemsize)
-    return _record(1.0, read=read, gather=gather, X=_address(X), row_bytes=row_bytes, column_bytes=column_bytes)
+    read, gather = readers(dtype, X.dtype, column_bytes == X.itemsize, standardization is not None)
+    return 1.0, {"read": read, "gather": gather, "X": _address(X), "row_bytes": row_bytes,
+                 "column_bytes": column_bytes}
+
+
+def _entries_of(X: CsrRows, dtype: np.dtype, standardization: Standardization | None) -> tuple[float, dict[str, int]]:
+    """The density of sparse rows, and where they lie. What is zero and becomes another number is counted as stored."""
+    centred = standardization is not None and bool(standardization.mean.any())
+    read, affine, transposed, add = _readers_of_entries(dtype, X.values.dtype, X.columns.dtype,
+                                                        standardization is not None)
+    return 1.0 if centred else X.density, {
+        "read": read, "affine": affine, "affine_transposed": transposed, "add": add, "X": _address(X.values),
+        "columns": _address(X.columns), "begins": _address(X.indptr)}
+
+
+def scaling_of(standardization: Standardization) -> dict[str, int]:
+    """The fields of a record that say how it standardises."""
+    return {"shift": standardization.shift.ctypes.data, "factor": standardization.factor.ctypes.data}
+
+
+#: The bytes of a block of `blocks_of`, about, and its fewest and its most rows.
+BLOCK_BYTES, FEWEST_ROWS, MOST_ROWS = 2**18, 8, 1024
+
+
+def blocks_of(rows: Rows, n: int, features: int, dtype: np.dtype) -> Iterator[np.ndarray]:
+    """The n rows of X as they are read, in blocks (rows, features), each in the place of the one before."""
+    size = min(max(BLOCK_BYTES // (features * dtype.itemsize), FEWEST_ROWS), MOST_ROWS)
+    block, numbers = np.empty((min(size, n), features), dtype), np.empty(size, np.int64)
+    for begin in range(0, n, size):
+        count = min(size, n - begin)
+        read_block(rows.address, begin, numbers[:count], block)
+        yield block[:count]
+
+
+@kernel
+def read_block(address: int, begin: int, numbers: Any, block: Any) -> None:
+    """block = the rows of X with the numbers begin + `numbers`, which are counted from 0."""
+    reading = reading_at(address, None)
+    for r in range(numbers.shape[0]):
+        numbers[r] = begin + r
+    read_rows(reading.read, reading, pointer(numbers, 0), numbers.shape[0], 0, block.shape[1], pointer(block, 0),
+              block.shape[1])
 
 
 def _address(array: np.ndarray) -> int:
@@ -56,31 +121,39 @@ def _address(array: np.ndarray) -> int:
     return int(address)
 
 
-def _record(density: float, **given: int) -> Rows:
+def _rows(density: float, **given: int) -> Rows:
     """A record with these fields, and its address."""
-    record = np.zeros(len(FIELDS), np.int64)
-    for name, value in given.items():
-        setattr(record.view(READING_DTYPE)[0], name, value)
+    record = record_of(**given)
     return Rows(_address(record), record, density)
 
 
+def record_of(**given: int) -> np.ndarray:
+    """A `conversion.Reading` with these fields; the others are 0."""
+    record = np.zeros(len(FIELDS), np.int64)
+    for name, value in given.items():
+        setattr(record.view(READING_DTYPE)[0], name, value)
+    return record
+
+
 @functools.cache
-def _readers(dtype: np.dtype, source: np.dtype, contiguous: bool) -> tuple[int, int]:
+def readers(dtype: np.dtype, source: np.dtype, contiguous: bool, standardized: bool) -> tuple[int, int]:
     """The addresses of the functions that read a dtype; the names of dtypes take 4 µs each."""
-    return (address_of(row_reader, dtype.name, source.name, contiguous),
-            address_of(gather_block, dtype.name, source.name) if contiguous else 0)
+    return (address_of(row_reader, dtype.name, source.name, contiguous, standardized),
+            address_of(gather_block, dtype.name, source.name, standardized) if contiguous else 0)
 
 
 @functools.cache
-def _readers_of_entries(dtype: np.dtype, source: np.dtype, index: np.dtype) -> tuple[int, ...]:
+def _readers_of_entries(dtype: np.dtype, source: np.dtype, index: np.dtype, standardized: bool) -> tuple[int, ...]:
     """The addresses of the functions that read entries and columns of these dtypes."""
-    return tuple(address_of(make, dtype.name, source.name, index.name)
+    return tuple(address_of(make, dtype.name, source.name, index.name, standardized)
                  for make in (csr_reader, affine_entries, affine_from_transpose, add_entries))
 
 
 def for_kernels(samples: Samples) -> KernelSamples:
     """The samples as compiled code takes them; `samples` keeps their memory alive."""
     X, labels, targets, weights, largest, rows = samples
+    if rows is not None and rows.copy is not None:
+        X, rows = rows.copy, None
     return KernelSamples(0 if rows else _address(X), rows.address if rows else 0, len(X), labels, targets, weights,
                          largest)
 
@@ -91,7 +164,9 @@ def as_arguments(samples: Samples) -> tuple[np.ndarray, int]:
     Calls with arrays of other dtypes would be compiled anew.
     """
     rows = samples.rows
-    return (samples.X, 0) if rows is None else (samples.targets[:0], rows.address)
+    if rows is None:
+        return samples.X, 0
+    return (samples.targets[:0], rows.address) if rows.copy is None else (rows.copy, 0)
 
 
 @inlined

@@ -16,17 +16,17 @@ from numpy import ma  # now: a child forked while another thread imports it woul
 
 from ..compiling.decorators import kernel
 from .frames import array_of_frame, is_frame
-from .sparse_rows import checked_csr, is_sparse
+from .sparse_rows import CsrRows, checked_csr, is_sparse
 
 
 class Samples(NamedTuple):
     """The checked samples of a call; arrays that do not apply are empty."""
 
-    X: Any               # (n, N_0), as it lies: an array, or `CsrRows`
+    X: Any               # (n, N_0), as it lies: an array, or `CsrRows`; on a GPU, standardised if need be
     labels: np.ndarray   # (n,) int64 class labels, or (0,)
     targets: np.ndarray  # (n, N_L), or (0, N_L) where there are labels
     weights: np.ndarray  # (n,) sample weights, or (0,) for all 1
-    largest: float       # the largest |x| in X
+    largest: float       # the largest |x| in X, or |h_0| where X is standardised
     rows: Any = None     # how kernels read X, where it is not as they take it; else None
 
 
@@ -119,12 +119,35 @@ def _finite_array(name: str, given: np.ndarray, dtype: np.dtype, frame: Any = No
     return array, largest
 
 
-def _refuse_non_finite(name: str, given: np.ndarray, dtype: np.dtype, frame: Any) -> NoReturn:
-    """Refuse an array, and name the first number that is not finite in a dtype."""
-    index = _first_non_finite(given, dtype)
+class NotFiniteError(ValueError):
+    """An array has a number that is not finite, or too large for the dtype of the network.
+
+    Attributes
+    ----------
+    index : tuple of int
+        Its place.
+    found : number
+        It; NaN, and an empty index, where only the message was handed on.
+    """
+
+    def __init__(self, message: str, index: tuple[int, ...] = (), found: Any = math.nan) -> None:
+        super().__init__(message)
+        self.index, self.found = index, found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.index, self.found)
+
+
+def _refuse_non_finite(name: str, given: np.ndarray, dtype: np.dtype, frame: Any,
+                       standardization: Any = None) -> NoReturn:
+    """Refuse an array, and name the first number that is not finite in a dtype, where it is standardised then."""
+    index = _first_non_finite(given, dtype, standardization)
     found = frame.iloc[index] if frame is not None and np.isinf(given[index]) else given[index]
     reason = f"which is beyond {dtype}" if np.isfinite(found) else "expected finite numbers"
-    raise ValueError(f"{name}: found {found} at {list(index)}, {reason}")
+    if np.isfinite(found) and standardization is not None:
+        mean, scale = standardization.mean[index[1]], standardization.scale[index[1]]
+        reason += f" when it is standardised by the mean {mean:g} and the scale {scale:g}"
+    raise NotFiniteError(f"{name}: found {found} at {list(index)}, {reason}", index, found)
 
 
 def require_dimensions(name: str, shape: tuple[int, ...], ndim: int) -> None:
@@ -164,14 +187,17 @@ SMALL_COPY = 2**20
 READABLE = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
             "float64")
 
-#: What says how kernels read rows that lie in their own way, for a network of a dtype.
-RowsOf = Callable[[Any, np.dtype], Any]
+#: What says how kernels read rows that lie in their own way, for a network of a dtype; of standardised rows also with
+#: a standardisation, and whether they are standardised now, into a copy.
+RowsOf = Callable[..., Any]
 
 
-def as_input(X: Any, dtype: np.dtype, features: int, rows_of: RowsOf | None = None) -> tuple[Any, float, Any]:
+def as_input(X: Any, dtype: np.dtype, features: int, rows_of: RowsOf | None = None,
+             standardization: Any = None) -> tuple[Any, float, Any]:
     """X as (n, features), n >= 1, its largest magnitude, and how it is read where it is not as kernels take it.
 
-    A large X of another dtype or order stays as it lies, and so does a sparse one.
+    A large X of another dtype or order stays as it lies, and so does a sparse one. Where there is a `Standardization`,
+    X is as it was given, and the magnitude is that of the standardised numbers.
 
     Raises
     ------
@@ -181,22 +207,24 @@ def as_input(X: Any, dtype: np.dtype, features: int, rows_of: RowsOf | None = No
     given = X if type(X) is not np.ndarray and is_sparse(X) else numeric_array("X", X, dtype)
     require_features(given.shape, features)
     require_dimensions("X", given.shape, 2)
-    return checked_rows("X", given, dtype, rows_of, X if is_frame(X) else None)
+    return checked_rows("X", given, dtype, rows_of, X if is_frame(X) else None, standardization)
 
 
 def checked_rows(name: str, given: Any, dtype: np.dtype, rows_of: RowsOf | None = None,
-                 frame: Any = None) -> tuple[Any, float, Any]:
+                 frame: Any = None, standardization: Any = None) -> tuple[Any, float, Any]:
     """A matrix of real numbers, its largest magnitude, and how it is read; raises what `as_input` does.
 
     given : an array, or a sparse matrix.
     frame : the data frame that the matrix was made of, whose number an error shows.
     """
     if type(given) is not np.ndarray and is_sparse(given):
-        if rows_of is None:
-            raise TypeError(f"{name}: expected a dense array for this backend, found a sparse matrix; use "
-                            f"{name}.toarray()")
-        rows, largest = checked_csr(name, given, dtype)
-        return rows, largest, rows_of(rows, dtype)
+        return _checked_sparse_rows(name, given, dtype, rows_of, standardization)
+    if standardization is not None and rows_of is not None:
+        given = as_readable(given)
+        rows = rows_of(given, dtype, standardization, given.size * dtype.itemsize <= SMALL_COPY)
+        if not math.isfinite(rows.largest):
+            _refuse_non_finite(name, given, dtype, frame, standardization)
+        return given, rows.largest, rows
     if given.size * dtype.itemsize <= SMALL_COPY or not _lies_otherwise(given, dtype):
         array, largest = _finite_array(name, given, dtype, frame)
         return array, largest, None
@@ -207,10 +235,36 @@ def checked_rows(name: str, given: Any, dtype: np.dtype, rows_of: RowsOf | None 
     return given, largest, None if rows_of is None else rows_of(given, dtype)
 
 
+def _checked_sparse_rows(name: str, given: Any, dtype: np.dtype, rows_of: RowsOf | None,
+                         standardization: Any) -> tuple[CsrRows, float, Any]:
+    """What `checked_rows` gives for a sparse matrix."""
+    if rows_of is None:
+        raise TypeError(f"{name}: expected a dense array for this backend, found a sparse matrix; use {name}.toarray()")
+    X, largest = checked_csr(name, given, dtype if standardization is None else np.dtype(np.float64))
+    if standardization is None:
+        return X, largest, rows_of(X, dtype)
+    rows = rows_of(X, dtype, standardization)
+    if not math.isfinite(rows.largest):
+        raise ValueError(f"{name}: found a number that is beyond {dtype} when it is standardised")
+    return X, rows.largest, rows
+
+
 def _lies_otherwise(array: np.ndarray, dtype: np.dtype) -> bool:
     """Whether an array is not as kernels take it, but can be read as it lies."""
-    return (not (array.dtype == dtype and array.flags.c_contiguous) and array.dtype.name in READABLE
-            and array.dtype.isnative and array.flags.aligned)
+    return not (array.dtype == dtype and array.flags.c_contiguous) and _can_be_read(array)
+
+
+def _can_be_read(array: np.ndarray) -> bool:
+    """Whether an array can be read as it lies."""
+    return array.dtype.name in READABLE and array.dtype.isnative and array.flags.aligned
+
+
+def as_readable(array: np.ndarray) -> np.ndarray:
+    """The matrix itself where it can be read as it lies, else a copy in float64."""
+    if _can_be_read(array):
+        return array
+    with np.errstate(over="ignore"):  # an infinity is found, and named
+        return np.ascontiguousarray(array, np.float64)
 
 
 def _largest_as_it_lies(array: np.ndarray) -> float:
@@ -235,14 +289,15 @@ def require_features(shape: tuple[int, ...], features: int) -> None:
         raise ValueError(f"X: expected at least one sample, found shape {shape}")
 
 
-def as_inputs(X: Any, dtype: np.dtype, features: int, outputs: int, rows_of: RowsOf | None = None) -> Samples:
+def as_inputs(X: Any, dtype: np.dtype, features: int, outputs: int, standardization: Any = None,
+              rows_of: RowsOf | None = None) -> Samples:
     """Samples without targets; raises what `as_input` does."""
-    X, largest, rows = as_input(X, dtype, features, rows_of)
+    X, largest, rows = as_input(X, dtype, features, rows_of, standardization)
     return Samples(X, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest, rows)
 
 
 def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int, kind: str,
-               rows_of: RowsOf | None = None) -> Samples:
+               standardization: Any = None, rows_of: RowsOf | None = None) -> Samples:
     """The samples of one call, checked.
 
     Parameters
@@ -254,13 +309,15 @@ def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: in
         from 0 to 1, or (n,) where there is one output; for "counts" the same with numbers of at least 0.
     sample_weight : array_like (n,) or None
         Non-negative.
+    standardization : Standardization, optional
+        By which X is standardised where kernels read it.
 
     Raises
     ------
     TypeError, ValueError
         Named after the argument, with what was found and expected.
     """
-    X, largest, rows = as_input(X, dtype, features, rows_of)
+    X, largest, rows = as_input(X, dtype, features, rows_of, standardization)
     labels, targets = as_targets(d, len(X), dtype, outputs, kind)
     return Samples(X, labels, targets, as_weights(sample_weight, len(X), dtype), largest, rows)
 
@@ -391,12 +448,13 @@ MAGNITUDE_KERNELS = {np.dtype(number): _magnitude_kernel(number, unsigned)
             for number, unsigned in ((np.float32, np.uint32), (np.float64, np.uint64))}
 
 
-def _first_non_finite(array: np.ndarray, dtype: np.dtype) -> tuple[int, ...]:
-    """The index of the first number of a vector or matrix that is not finite in a dtype."""
+def _first_non_finite(array: np.ndarray, dtype: np.dtype, standardization: Any) -> tuple[int, ...]:
+    """The index of the first number of a vector or matrix that is not finite in a dtype, or not when standardised."""
     before = 0
     for part in _parts_of(array.reshape(len(array), -1)):
         with np.errstate(over="ignore", under="ignore"):
-            wrong = ~np.isfinite(part.astype(dtype))
+            wrong = ~np.isfinite(part.astype(dtype) if standardization is None
+                                 else standardization.applied(part, dtype))
         if wrong.any():
             row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
             return (before + int(row), int(column))[: array.ndim]

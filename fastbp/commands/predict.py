@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> str:
     scaling = Scaling.of_network(net, options.model)
     dataset = datasets.load(options.data, target=options.target, names=scaling.features, with_targets=False,
                             **as_written(options))
-    found = predictions(net, scaling, scaling.columns(dataset.X, dataset.features))
+    found = predictions(net, scaling, scaling.columns(dataset.X, dataset.features, net.widths[0]))
     classes = scaling.classes
     if options.probabilities and found.probabilities is None:
         raise ValueError("--probabilities: the model predicts quantities, not classes")

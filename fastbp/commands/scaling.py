@@ -1,63 +1,63 @@
 """Standardised inputs and targets, and the way back from a network's outputs to classes and quantities.
 
-What was learnt from the training rows travels in the network's metadata, so that a saved model can predict from raw
-inputs.
+The network standardises its inputs. What else was learnt from the training rows travels in its metadata, so that a
+saved model can predict from raw inputs.
 """
 
 import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..backends.moments import Moments
+from ..checks.arrays import NotFiniteError
+from ..checks.standardization import Standardization
 from ..datasets.sources import shown
 from ..mlp import MLP
 
-LARGEST_FLOAT, SMALLEST_NORMAL = sys.float_info.max, sys.float_info.min
-_BELOW_ONE = math.nextafter(1.0, 0.0)
-_COLUMNS = 128  # that are copied at a time
+LARGEST_FLOAT = sys.float_info.max
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """(x - mean) / scale of every feature, and of the targets where they are quantities (None for classes).
+    """(y - mean) / scale of the targets where they are quantities (None for classes), and the names of what is learnt.
 
     Counts are only divided by their mean, near which a network with small weights then begins.
     """
 
-    input_mean: np.ndarray
-    input_scale: np.ndarray
     target_mean: np.ndarray | None
     target_scale: np.ndarray | None
     classes: list[Any] | None
     features: list[str] | None
 
     @classmethod
-    def of(cls, X: np.ndarray, y: np.ndarray, *, classes: list[Any] | None, features: list[str] | None,
+    def of(cls, y: np.ndarray, *, classes: list[Any] | None, features: list[str] | None,
            counts: bool = False) -> "Scaling":
-        """Learn means and standard deviations; a constant feature keeps the scale 1.
+        """Learn means and standard deviations of targets; a constant one keeps the scale 1.
 
         Raises
         ------
         ValueError
             If the numbers of a column differ by less than what float64 holds with all digits.
         """
-        mean, scale = mean_and_deviation(X, partial(_feature, features))
         if classes is not None:
-            return cls(mean, scale, None, None, classes, features)
+            return cls(None, None, classes, features)
         quantities = y.reshape(len(y), -1)
         target_mean, target_scale = mean_and_deviation(quantities, target_name)
         if counts:
             target_scale = np.where(target_mean > 0, target_mean, 1.0)
             target_mean = np.zeros_like(target_scale)
-        return cls(mean, scale, target_mean, target_scale, None, features)
+        return cls(target_mean, target_scale, None, features)
 
     @classmethod
     def of_network(cls, net: MLP, source: str) -> "Scaling":
         """The scaling of a network that `fastbp train` wrote to the file `source`.
+
+        Files of older versions have the scaling of the inputs in the metadata, by which the network standardises from
+        now on.
 
         Raises
         ------
@@ -72,8 +72,12 @@ class Scaling:
             features = None if given.get("features") is None else _names(given, "features", inputs, str)
             if features is not None and len(set(features)) < inputs:
                 raise ValueError("two of 'features' have one name")
-            return cls(_numbers(given, "input_mean", inputs), _numbers(given, "input_scale", inputs, above=0.0),
-                       _numbers(given, "target_mean", outputs) if classes is None else None,
+            if net.standardization is None:
+                net.standardize(mean=_numbers(given, "input_mean", inputs),
+                                scale=_numbers(given, "input_scale", inputs, above=0.0))
+            elif "input_mean" in given or "input_scale" in given:
+                raise ValueError("found 'input_mean' or 'input_scale' beside a network that standardises")
+            return cls(_numbers(given, "target_mean", outputs) if classes is None else None,
                        _numbers(given, "target_scale", outputs, above=0.0) if classes is None else None,
                        None if classes is None else _names(given, "classes", classes, str, int), features)
         except ValueError as error:
@@ -85,12 +89,28 @@ class Scaling:
         def listed(array: np.ndarray | None) -> list[float] | None:
             return None if array is None else array.tolist()
 
-        return {"input_mean": listed(self.input_mean), "input_scale": listed(self.input_scale),
-                "target_mean": listed(self.target_mean), "target_scale": listed(self.target_scale),
+        return {"target_mean": listed(self.target_mean), "target_scale": listed(self.target_scale),
                 "classes": self.classes, "features": self.features}
 
-    def columns(self, X: np.ndarray, features: list[str] | None) -> np.ndarray:
+    def standardize(self, net: MLP, X: np.ndarray) -> None:
+        """Let the network standardise its inputs by means and standard deviations of training rows.
+
+        Raises
+        ------
+        ValueError
+            If the numbers of a column differ by less than what float64 holds with all digits.
+        """
+        mean, scale = mean_and_deviation(X, self.column)
+        net.standardize(mean=mean, scale=scale)
+
+    def column(self, j: int) -> str:
+        """The words for a feature."""
+        return f"column {j if self.features is None else self.features[j]!r}"
+
+    def columns(self, X: np.ndarray, features: list[str] | None, inputs: int) -> np.ndarray:
         """The features that the network takes of samples: by name where both have names, else as they stand.
+
+        inputs : how many it takes.
 
         Raises
         ------
@@ -98,8 +118,8 @@ class Scaling:
             If one is missing, or there are others.
         """
         if features is None or self.features is None:
-            if X.shape[1] != len(self.input_mean):
-                raise ValueError(f"--data: the model takes {len(self.input_mean)} features, found {X.shape[1]}; "
+            if X.shape[1] != inputs:
+                raise ValueError(f"--data: the model takes {inputs} features, found {X.shape[1]}; "
                                  f"--target leaves a column of a table out")
             return X
         place = {name: j for j, name in enumerate(features)}
@@ -114,15 +134,14 @@ class Scaling:
                              f"what the model does not take (--target leaves one column out)")
         return X[:, [place[name] for name in self.features]]
 
-    def inputs(self, X: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Standardised inputs.
-
-        Raises
-        ------
-        ValueError
-            If a number is too large for this dtype.
-        """
-        return _standardised(X, self.input_mean, self.input_scale, dtype, partial(_feature, self.features))
+    def require_inputs(self, net: MLP, X: np.ndarray) -> None:
+        """Refuse numbers that are too large for the dtype of the network, which standardises them."""
+        try:
+            net.checked_inputs(X)
+        except NotFiniteError as error:
+            j, numbers = error.index[1], net.standardization
+            assert numbers is not None
+            raise _too_large(self.column(j), error.found, net.dtype, numbers.mean[j], numbers.scale[j]) from None
 
     def targets(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """Labels as they are, quantities standardised.
@@ -134,11 +153,13 @@ class Scaling:
         """
         if self.target_mean is None or self.target_scale is None:
             return y
-        return _standardised(y.reshape(len(y), -1), self.target_mean, self.target_scale, dtype, target_name)
-
-
-def _feature(features: list[str] | None, j: int) -> str:
-    return f"column {j if features is None else features[j]!r}"
+        values = y.reshape(len(y), -1)
+        Z = Standardization(self.target_mean, self.target_scale).applied(values, np.dtype(np.float64))
+        wrong = np.argwhere(~(np.abs(Z) <= np.finfo(dtype).max))
+        if len(wrong):
+            i, j = wrong[0]
+            raise _too_large(target_name(j), values[i, j], dtype, self.target_mean[j], self.target_scale[j])
+        return Z
 
 
 def target_name(i: int) -> str:
@@ -151,41 +172,19 @@ def magnitude(A: np.ndarray) -> np.ndarray:
 
 
 def mean_and_deviation(A: np.ndarray, name: Callable[[int], str]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column, 1 where it is constant.
+    """Mean and standard deviation of each column, 1 where it is constant; raises what `Moments` does.
 
-    Both are computed in units of the column's magnitude and from the first row on, so that neither numbers near 1e300
-    nor small differences of large numbers are lost.
+    name : gives the words for a column.
     """
-    means, deviations = np.empty(A.shape[1]), np.empty(A.shape[1])
-    for begin in range(0, A.shape[1], _COLUMNS):
-        columns = slice(begin, begin + _COLUMNS)
-        e = magnitude(A[:, columns])
-        unit = np.ldexp(A[:, columns].astype(np.float64), -e)
-        beyond = unit - unit[0]
-        mean = beyond.mean(axis=0)
-        means[columns] = np.ldexp(unit[0] + mean, e)
-        deviation = np.minimum(np.sqrt(np.mean((beyond - mean) ** 2, axis=0)), _BELOW_ONE)
-        deviations[columns] = np.where((beyond == 0.0).all(axis=0), 1.0, np.ldexp(deviation, e))
-    if (deviations < SMALLEST_NORMAL).any():
-        j = int(deviations.argmin())
-        raise ValueError(f"--data: {name(j)} has the standard deviation {deviations[j]:g}, expected 0 or at least "
-                         f"{SMALLEST_NORMAL:.3g}, below which float64 loses digits: give it in another unit")
-    return means, deviations
+    moments = Moments()
+    moments.add(A, "--data")
+    return moments.mean_and_scale(lambda j: f"--data: {name(j)}")
 
 
-def _standardised(A: np.ndarray, mean: np.ndarray, scale: np.ndarray, dtype: np.dtype, name: Callable[[int], str]
-                  ) -> np.ndarray:
-    """(A - mean) / scale."""
-    Z = np.divide(A, 2.0, dtype=np.float64)  # halves, because a difference of the largest numbers overflows
-    Z -= mean / 2.0
-    with np.errstate(over="ignore"):
-        Z /= scale
-        Z *= 2.0
-    if not max(Z.max(), -Z.min()) <= np.finfo(dtype).max:
-        i, j = np.argwhere(~(np.abs(Z) <= np.finfo(dtype).max))[0]
-        raise ValueError(f"--data: {name(j)} has the value {A[i, j]:g}, which {dtype} does not hold in units of the "
-                         f"training rows, {mean[j]:g} ± {scale[j]:g}: correct it or leave its row out")
-    return Z
+def _too_large(name: str, value: float, dtype: np.dtype, mean: float, scale: float) -> ValueError:
+    """The error of a number that a dtype does not hold when it is standardised."""
+    return ValueError(f"--data: {name} has the value {value:g}, which {dtype} does not hold in units of the training "
+                      f"rows, {mean:g} ± {scale:g}: correct it or leave its row out")
 
 
 def _numbers(given: dict[str, Any], name: str, count: int, *, above: float = -math.inf) -> np.ndarray:
@@ -216,7 +215,8 @@ class Predictions(NamedTuple):
 
 def predictions(net: MLP, scaling: Scaling, X: np.ndarray) -> Predictions:
     """The labels and probabilities, or the quantities, of raw inputs."""
-    Y = net.forward(scaling.inputs(X, net.dtype)).astype(np.float64)
+    scaling.require_inputs(net, X)
+    Y = net.forward(X).astype(np.float64)
     if scaling.target_mean is not None and scaling.target_scale is not None:
         with np.errstate(over="ignore"):  # what is too large for float64 is infinite
             means = np.exp(Y) if net.loss == "poisson" else Y

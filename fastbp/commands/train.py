@@ -131,16 +131,19 @@ def run(options: argparse.Namespace) -> str:
     train, validation, test = _parts(dataset, options)
     loss = options.loss or ("softmax_cross_entropy" if dataset.classes else "squared_error")
     outputs, output_activation = _last_layer(loss, dataset)
-    scaling = Scaling.of(train.X, train.y, classes=dataset.classes, features=dataset.features,
+    scaling = Scaling.of(train.y, classes=dataset.classes, features=dataset.features,
                          counts=record_named(loss).targets == "counts")
     net = MLP([train.X.shape[1], *options.layers, outputs], activation=options.activation,
               output_activation=output_activation, loss=loss, dtype=options.dtype, seed=options.seed,
               backend=options.backend)
     net.metadata = scaling.as_metadata()
     _set_threads(options.threads)
-    X, d = scaling.inputs(train.X, net.dtype), scaling.targets(train.y, net.dtype)
-    watched = ((scaling.inputs(validation.X, net.dtype), scaling.targets(validation.y, net.dtype))
-               if len(validation.X) else None)
+    scaling.standardize(net, train.X)
+    for part in (train, validation, test):
+        if len(part.X):
+            scaling.require_inputs(net, part.X)
+    X, d = train.X, scaling.targets(train.y, net.dtype)
+    watched = (validation.X, scaling.targets(validation.y, net.dtype)) if len(validation.X) else None
     _caution(seen := cautions.of_data(dataset))
     compile_seconds = _compile(net, X, d, optimizer, options)
     callbacks = [EarlyStopping(patience=options.early_stopping)] if options.early_stopping else []
@@ -248,8 +251,9 @@ def _compile(net: MLP, X: np.ndarray, d: np.ndarray, optimizer: Optimizer, optio
     begin = time.perf_counter()
     _say(options, "preparing kernels: compiled at the first run, read from disk later")
     n = options.batch_size if net.backend in ON_GPU else 1  # on a GPU kernels are made for a size of batches
-    MLP(net.widths, activation=net.activations, loss=net.loss, dtype=net.dtype, backend=net.backend, seed=0).fit(
-        X[:n], d[:n], optimizer=optimizer, epochs=1, batch_size=n, validation_data=(X[:n], d[:n]), progress=False)
+    copy = MLP(net.widths, activation=net.activations, loss=net.loss, dtype=net.dtype, backend=net.backend, seed=0)
+    copy.standardize(mean=net.feature_mean, scale=net.feature_scale)
+    copy.fit(X[:n], d[:n], optimizer=optimizer, epochs=1, batch_size=n, validation_data=(X[:n], d[:n]), progress=False)
     return time.perf_counter() - begin
 
 

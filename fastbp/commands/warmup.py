@@ -43,6 +43,9 @@ BATCHES = (1, 40)
 #: Samples of several chunks, of which each thread takes some.
 MANY = 10_000
 
+#: So many samples of SMALL that they are standardised while they are read.
+LONG = 2**17
+
 #: The widths of a network that trains in no time.
 SMALL = (3, 4, 2)
 
@@ -190,6 +193,8 @@ def call_everything(network: Network) -> None:
         net.accumulate_gradient(X, d, np.ones(n))
         net.step(0.01)
         net.fit(X, d, epochs=1, dropout=0.5, progress=False)
+    net.standardize(X)
+    net.forward(np.zeros((LONG, SMALL[0]), network.dtype))
 
 
 def _samples(network: Network, n: int) -> tuple[np.ndarray, np.ndarray]:

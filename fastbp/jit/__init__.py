@@ -14,6 +14,9 @@ They allocate nothing and raise nothing. Each returns a status; where it is not 
 written to, unless the function says otherwise. Arrays are C-contiguous and of the network's dtype. x is one sample
 (N_0,) or several (n, N_0), and so are the others. Everything runs on the calling thread.
 
+Of a network that standardises, x is as it is before that, derivatives are with respect to it, and x has to be finite
+after it too. The numbers are in ``net.layout``: take it, and a workspace, after `MLP.standardize`.
+
 Your function gets theta, layout, work, and what is written to, as arguments. Numba takes arrays that a function finds
 outside it for constants, and does not see what is written to them later. Compiling a function that passes such an array
 to one of these raises a TypingError. x and d may be constants.
@@ -27,7 +30,7 @@ The statuses:
 
 - OK;
 - WRONG_WORKSPACE: it was copied, is of another process, was made by another version of fastbp, or is for other widths,
-  dtype, activations or loss than the layout's;
+  dtype, activations, loss or standardisation than the layout's;
 - WRONG_SIZE: an array's shape does not fit the network or the other arrays;
 - WRONG_TARGET: a label is outside the classes, or the loss takes no labels;
 - NOT_FINITE: an input or a result is not finite;

@@ -13,8 +13,8 @@ from ..formulas.elementary import is_finite
 OK, WRONG_WORKSPACE, WRONG_SIZE, WRONG_TARGET, NOT_FINITE, BUSY = range(6)
 
 #: The header of a workspace, before the job. STAMP: the code, SELF: its own address, DIGEST: the layout. ENTRY and
-#: KEY: its entry in the register. PLACE: memory for one label.
-STAMP, SELF, DIGEST, ITEMSIZE, TAKES_LABELS, ENTRY, KEY, PLACE, HEADER_SIZE = range(9)
+#: KEY: its entry in the register. PLACE: memory for one label. READING: the record by which x is standardised, or 0.
+STAMP, SELF, DIGEST, ITEMSIZE, TAKES_LABELS, ENTRY, KEY, PLACE, READING, HEADER_SIZE = range(10)
 
 
 def checked_address(name: str, *, written: bool = False, dimensions: int = 1) -> Any:

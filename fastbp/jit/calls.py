@@ -28,6 +28,7 @@ from .arguments import (
     KEY,
     NOT_FINITE,
     OK,
+    READING,
     SELF,
     STAMP,
     TAKES_LABELS,
@@ -40,6 +41,7 @@ from .arguments import (
     targets_of,
 )
 from .constants import refuse_constants
+from .standardizing import begin_reading, end_derivatives, reading_for, status_of_inputs
 
 _STAMP = int(package_digest()[:15], 16)
 _adam_numbers = rounded(ADAM)
@@ -70,7 +72,8 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     Parameters
     ----------
     layout : Layout
-        ``net.layout`` of a network with the backend "tiled", which "auto" stands for.
+        ``net.layout`` of a network with the backend "tiled", which "auto" stands for. After `MLP.standardize` it is
+        another one, for another workspace.
     max_batch : int
         The samples of a call. Calls with more are taken in parts.
     threads : int, optional
@@ -113,12 +116,14 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     workspaces = [tiled.workspace(layout, _dtype_of(layout), max_batch, threads=1)
                   for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]
     entries = [Entry() for _ in workspaces]
+    readings = [reading_for(layout, _dtype_of(layout)) for _ in workspaces]
     rows = np.zeros((len(workspaces), HEADER_SIZE + len(workspaces[0])), np.int64)
     header = {STAMP: _STAMP, DIGEST: layout.digest, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels}
-    for row, own, entry in zip(rows, workspaces, entries, strict=True):
+    for row, own, entry, reading in zip(rows, workspaces, entries, readings, strict=True):
         row[list(header)] = list(header.values())
+        row[READING] = 0 if reading is None else reading.ctypes.data
         row[[SELF, ENTRY, KEY]], row[HEADER_SIZE:] = (row.ctypes.data, entry.place, entry.key), own
-    work = keeping(rows, *workspaces, *entries).view(Workspace)
+    work = keeping(rows, *workspaces, *entries, *readings, layout.shift, layout.factor).view(Workspace)
     return work if threads is not None else work[0]
 
 
@@ -148,6 +153,7 @@ def forward(theta: Any, layout: Any, x: Any, y: Any, work: Any) -> int:
     if status != OK:
         return status
     begin_call(job, parameters, samples)
+    begin_reading(job, header, samples)
     job.Y = results
     _propagate(job, n, 0)
     _end(register, header)
@@ -184,6 +190,7 @@ def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work
         return np.nan, status
     labels, targets = labels_of(d, theta, header), targets_of(d, theta)
     begin_call(job, parameters, samples)
+    begin_reading(job, header, samples)
     job.labels, job.targets, job.lowest, job.keeps = labels, targets, 1, True
     E = _propagate(job, n, sums)
     _end(register, header)
@@ -192,7 +199,7 @@ def accumulate_gradient(theta: Any, layout: Any, x: Any, d: Any, grad: Any, work
 
 @kernel(inline=True, at_calls=refuse_constants)
 def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any) -> Any:
-    """e_0 = ∇_x E for the samples x with targets d; returns E and the status.
+    """e_0 = ∇_x E for the samples x with targets d; returns E and the status. x is as it is before it is standardised.
 
     Arguments are those of `accumulate_gradient`; e_0 : like x, written. If E or e_0 is not finite for finite x and d,
     the status is NOT_FINITE, and e_0 is as computed.
@@ -214,8 +221,10 @@ def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any)
         return np.nan, status
     labels, targets = labels_of(d, theta, header), targets_of(d, theta)
     begin_call(job, parameters, samples)
+    begin_reading(job, header, samples)
     job.labels, job.targets, job.lowest, job.E0 = labels, targets, 0, results
     E = _propagate(job, n, 0)
+    end_derivatives(pointer_to(results, theta.dtype.type), e_0.size, job.inputs, header)
     _end(register, header)
     return E, _status_of(pointer_to(results, theta.dtype.type), e_0.size) if is_finite(E) else NOT_FINITE
 
@@ -243,8 +252,10 @@ def input_jacobian(theta: Any, layout: Any, x: Any, J: Any, work: Any) -> int:
     if status != OK:
         return status
     begin_call(job, parameters, samples)
+    begin_reading(job, header, samples)
     job.jacobian, job.lowest, job.E0 = True, 0, results
     _propagate(job, n, 0)
+    end_derivatives(pointer_to(results, theta.dtype.type), J.size, job.inputs, header)
     _end(register, header)
     return _status_of(pointer_to(results, theta.dtype.type), J.size)
 
@@ -306,7 +317,7 @@ def _checked(header: Any, size: Any, digest: Any, parameters: Any, itemsize: Any
     n = size_of_x // job.inputs
     if parameters != job.parameters or n == 0 or features != job.inputs:
         return WRONG_SIZE, 0
-    return _status_of(x, size_of_x), n
+    return status_of_inputs(x, size_of_x, job.inputs, header), n
 
 
 @kernel(inline=True)

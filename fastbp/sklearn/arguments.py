@@ -18,6 +18,7 @@ from ..checks.arrays import (
     no_rows,
     require_unmasked,
 )
+from ..checks.standardization import Standardization
 
 #: The dtypes of weights that stay as they are; others become the first.
 FLOATS = (np.float64, np.float32)
@@ -65,18 +66,19 @@ def checked_weights(name: str, given: Any, n: int) -> np.ndarray | None:
 
 
 def as_samples(X: Any, d: np.ndarray, weight: np.ndarray | None, dtype: np.dtype, outputs: int, suffix: str,
-               weight_name: str) -> Samples:
+               weight_name: str, standardization: Standardization | None) -> Samples:
     """The samples of a call, as kernels take them.
 
     X : (n, N_0), dense or sparse; d : (n,) labels, or (n, outputs) targets; weight : (n,) or None.
     suffix : what follows X and y in the names of the arguments.
+    standardization : that of the network.
 
     Raises
     ------
     ValueError
         If a number is too large for the dtype, or all weights are 0 in it.
     """
-    X, largest, rows = checked_rows(f"X{suffix}", X, dtype, rows_of)
+    X, largest, rows = checked_rows(f"X{suffix}", X, dtype, rows_of, standardization=standardization)
     labels, targets, weights = NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype)
     if d.ndim == 1:
         labels = np.ascontiguousarray(d, np.int64)
@@ -96,7 +98,8 @@ def part_of(samples: Samples, numbers: np.ndarray) -> Samples:
     """The samples with these numbers, in this order."""
     labels, targets, weights = (part[numbers] if len(part) else part
                                 for part in (samples.labels, samples.targets, samples.weights))
-    X, largest, rows = checked_rows("X", samples.X[numbers], targets.dtype, rows_of)
+    standardization = samples.rows.standardization if samples.rows is not None else None
+    X, largest, rows = checked_rows("X", samples.X[numbers], targets.dtype, rows_of, standardization=standardization)
     return Samples(X, labels, targets, weights, largest, rows)
 
 

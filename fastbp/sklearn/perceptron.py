@@ -17,7 +17,13 @@ from ..functions.activations import BY_NAME, Activation
 from ..layout import Views
 from ..mlp import MLP
 from ..training.callbacks import checked_callbacks
-from .arguments import NUMBERS, as_samples, checked_validation_data, checked_weights, require_unmasked_arguments
+from .arguments import (
+    NUMBERS,
+    as_samples,
+    checked_validation_data,
+    checked_weights,
+    require_unmasked_arguments,
+)
 from .class_weights import as_places, weights_by_class
 from .exporting import to_sklearn
 from .lbfgs import minimize_lbfgs
@@ -59,6 +65,7 @@ class Perceptron(BaseEstimator, ABC):
         "callbacks": ["array-like"],
         "progress": [None, "boolean"],
         "backend": [StrOptions({"auto", "tiled", "loops", "blas"})],
+        "standardize": ["boolean"],
     }
 
     hidden_layer_sizes: Any
@@ -68,6 +75,7 @@ class Perceptron(BaseEstimator, ABC):
     random_state: Any
     early_stopping: bool
     backend: str
+    standardize: bool
     dropout: Any
     max_grad_norm: float | None
     callbacks: Sequence[Callable[..., Any]]
@@ -139,6 +147,8 @@ class Perceptron(BaseEstimator, ABC):
         self._random_state = check_random_state(self.random_state)
         if first:
             self._start(X.shape[1], hidden, y, np.float32 if X.dtype == np.float32 else np.float64)
+            if self.standardize:
+                self.net_.standardize(X)
         else:
             self._require_same_network(hidden, y)
         of_classes = self._weights_of_classes(d)
@@ -158,7 +168,7 @@ class Perceptron(BaseEstimator, ABC):
         if of_classes is not None:
             name = "class_weight" if weight is None else f"{name} times class_weight"
             weight = weights_by_class(of_classes, as_places(d)) * (1.0 if weight is None else weight)
-        return as_samples(X, d, weight, self.net_.dtype, self.n_outputs_, suffix, name)
+        return as_samples(X, d, weight, self.net_.dtype, self.n_outputs_, suffix, name, self.net_.standardization)
 
     def _hidden_widths(self) -> list[int]:
         given = self.hidden_layer_sizes
@@ -187,6 +197,9 @@ class Perceptron(BaseEstimator, ABC):
             if found != expected:
                 raise ValueError(f"{what}: training goes on with a network of {expected}, found {found}; for a new one "
                                  f"call fit with warm_start=False")
+        if self.standardize and net.standardization is None:
+            raise ValueError("standardize: training goes on with a network that takes X as it is, found True; for a "
+                             "new one call fit with warm_start=False")
         self._require_outputs("y", y)
 
     def _require_outputs(self, name: str, y: np.ndarray) -> None:
@@ -248,7 +261,10 @@ class Perceptron(BaseEstimator, ABC):
 
     @property
     def coefs_(self) -> list[np.ndarray]:
-        """W_1ᵀ … W_Lᵀ, views (N_{k-1}, N_k) into ``net_.theta``: written in place, they change the network."""
+        """W_1ᵀ … W_Lᵀ, views (N_{k-1}, N_k) into ``net_.theta``: written in place, they change the network.
+
+        With `standardize` they are of the standardised features.
+        """
         return Views(W.T for W in self._fitted_net("coefs_").weights)
 
     @coefs_.setter
@@ -279,10 +295,13 @@ class Perceptron(BaseEstimator, ABC):
     def to_sklearn(self) -> Any:
         """The fitted scikit-learn estimator with these parameters and weights.
 
+        It takes the same X. Of a network that standardises, W_1 / σ and b_1 - W_1 μ / σ are its first weights, in
+        float64. Where |μ| is much larger than σ, its sums lose the digits that these have in common.
+
         Raises
         ------
         ValueError
-            If a parameter is set that scikit-learn's estimator does not have.
+            If a parameter is set that scikit-learn's estimator does not have, or these weights are not finite.
         """
         return to_sklearn(self)
 

@@ -184,7 +184,7 @@ class _Descent:
         session.history.record("validation_loss", estimator.validation_loss_curve_[-1])
         if not estimator.early_stopping:
             return
-        score = estimator._score_of(net.forward(samples.X), samples)
+        score = estimator._score_of(net.forward_samples(samples), samples)
         estimator.validation_scores_.append(score)
         session.history.record("validation_score", score)
         if estimator.verbose:

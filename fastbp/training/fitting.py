@@ -265,8 +265,8 @@ def _record_epochs(run: _Run, session: Session) -> None:
         history.record("validation_loss", E / run.validation_divisor)
         if net.loss_record.is_classification:
             history.record("validation_accuracy", accuracy)
-        _record_metrics(run.metrics, "validation_", d, net, validation.X, history)
-    _record_metrics(run.metrics, "", run.d, net, run.samples.X, history)
+        _record_metrics(run.metrics, "validation_", d, net, validation, history)
+    _record_metrics(run.metrics, "", run.d, net, run.samples, history)
     if run.callbacks:
         session.write_state()
     if ask_to_stop(run.callbacks, net, history):
@@ -274,11 +274,11 @@ def _record_epochs(run: _Run, session: Session) -> None:
     session.theta_may_have_changed()
 
 
-def _record_metrics(metrics: Mapping[str, Callable[..., float]], prefix: str, d: Any, net: Network, X: np.ndarray,
+def _record_metrics(metrics: Mapping[str, Callable[..., float]], prefix: str, d: Any, net: Network, samples: Samples,
                     history: History) -> None:
     """Record each metric of (d, Y), under its name after the prefix."""
     if metrics:
-        Y = net.backend_module.memory.result(net.forward(X), d)  # as d is, on the device or not
+        Y = net.backend_module.memory.result(net.forward_samples(samples), d)  # as d is, on the device or not
         for name, metric in metrics.items():
             history.record(prefix + name, _require_scalar(name, metric(d, Y)))
 

@@ -96,7 +96,8 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
     tasks = []
     for place, net in enumerate(nets):
         X_p, d_p, weight_p = (values[place] for values in given)
-        key = (id(X_p), id(d_p), id(weight_p), net.dtype, net.widths[0], net.widths[-1], net.loss)
+        key = (id(X_p), id(d_p), id(weight_p), net.dtype, net.widths[0], net.widths[-1], net.loss,
+               net.standardization and net.standardization.key)
         try:
             if net.backend_module.memory is not HOST:
                 raise ValueError(f"expected a backend that runs on the processor, found {net.backend!r}; train it with "

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...checks.arrays import Samples
 from .driver import cuda
-from .memory import is_on_device, nothing, there
+from .memory import converted_rows, is_on_device, nothing, there
 
 
 class Order:
@@ -104,7 +104,9 @@ class _Buffer:
         self.used.synchronize()  # the last kernels that read it are done
         count = len(rows)
         for source, pinned in zip(samples[:4], self._pinned, strict=False):
-            if len(pinned) and source.dtype == pinned.dtype:
+            if source is samples.X and samples.rows is not None:
+                pinned[:count] = converted_rows(source[rows], pinned.dtype, samples.rows)
+            elif len(pinned) and source.dtype == pinned.dtype:
                 np.take(source, rows, axis=0, out=pinned[:count], mode="clip")  # the mode that needs no copy
             elif len(pinned):
                 pinned[:count] = source[rows]

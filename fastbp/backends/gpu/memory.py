@@ -11,6 +11,7 @@ import numpy as np
 
 from ...checks.arrays import (
     NO_LABELS,
+    NotFiniteError,
     Samples,
     are_labels,
     as_input,
@@ -22,8 +23,11 @@ from ...checks.arrays import (
     require_features,
     require_weights_for,
 )
+from ...checks.standardization import Standardization
 from ...optimizers.settings import SGD
 from ...optimizers.updates import OptimizerState
+from ..memory import multiply_columns
+from ..reading import rows_of as rows_of_X
 from ..workspaces import Shelves
 from .device import few_blocks, kernel
 from .driver import SIMULATED, DeviceArray, cuda, gpus_of
@@ -104,20 +108,27 @@ class DeviceMemory:
     def result(self, array: Any, given: Any) -> Any:
         return array if is_on_device(given) else self.to_host(array)
 
-    def as_inputs(self, X: Any, dtype: np.dtype, features: int, outputs: int) -> Samples:
-        inputs, largest = _inputs(X, dtype, features)
-        return moved(Samples(inputs, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest))
+    def as_inputs(self, X: Any, dtype: np.dtype, features: int, outputs: int,
+                  standardization: Standardization | None) -> Samples:
+        inputs, largest, rows = _inputs(X, dtype, features, standardization)
+        return moved(Samples(inputs, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest, rows))
 
     def for_kernels(self, samples: Samples) -> Samples:
         return samples
 
     def as_samples(self, X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int,
-                   kind: str) -> Samples:
-        inputs, largest = _inputs(X, dtype, features)
+                   kind: str, standardization: Standardization | None) -> Samples:
+        inputs, largest, rows = _inputs(X, dtype, features, standardization)
         n = inputs.shape[0]
         labels, targets = (_targets if is_on_device(d) else as_targets)(d, n, dtype, outputs, kind)
         weights = (_weights if is_on_device(sample_weight) else as_weights)(sample_weight, n, dtype)
-        return moved(Samples(inputs, labels, targets, weights, largest))
+        return moved(Samples(inputs, labels, targets, weights, largest, rows))
+
+    def multiply_columns(self, array: Any, factors: np.ndarray) -> None:
+        if is_on_device(array):
+            multiply_by_column[blocks_for(array.size), THREADS](array, there(factors))
+        else:
+            multiply_columns(array, factors)
 
     def with_state(self, state: OptimizerState) -> OptimizerState:
         return OptimizerState(state.updates, there(state.averages))
@@ -152,17 +163,19 @@ def moved(samples: Samples) -> Samples:
         return samples._replace(**{name: getattr(samples, name).copy_to_host() for name in
                                    ("X", "labels", "targets", "weights") if is_on_device(getattr(samples, name))})
     labels, targets, weights = (array if is_on_device(array) else there(array) for array in arrays[1:])
-    X = samples.X if is_on_device(samples.X) else _converted_there(samples.X, dtype)
+    X = samples.X if is_on_device(samples.X) else _converted_there(samples.X, dtype, samples.rows)
     return Samples(X, labels, targets, weights, samples.largest)
 
 
-def _converted_there(X: np.ndarray, dtype: np.dtype) -> Any:
-    """X on the device in a dtype; one of another dtype or order is converted some rows at a time."""
-    if X.dtype == dtype and X.flags.c_contiguous:
+def _converted_there(X: np.ndarray, dtype: np.dtype, rows_read: Any) -> Any:
+    """X on the device in a dtype; one of another dtype or order is converted some rows at a time, or standardised."""
+    if rows_read is None and X.dtype == dtype and X.flags.c_contiguous:
         return there(X)
+    if rows_read is not None and rows_read.copy is not None:
+        return there(rows_read.copy)
     array, rows = cuda.device_array(X.shape, dtype), max(1, CONVERTED_BYTES // (X.shape[1] * dtype.itemsize))
     for begin in range(0, len(X), rows):
-        part = np.ascontiguousarray(X[begin : begin + rows], dtype)
+        part = converted_rows(X[begin : begin + rows], dtype, rows_read)
         array[begin : begin + len(part)].copy_to_device(part)
     cuda.default_stream().synchronize()
     return array
@@ -179,13 +192,21 @@ def _on_device(name: str, value: Any) -> Any:
     return array
 
 
-def _inputs(X: Any, dtype: np.dtype, features: int) -> tuple[Any, float]:
-    """`arrays.as_input`, for arrays on the device too, whose largest magnitude is given as NaN."""
+def converted_rows(X: np.ndarray, dtype: np.dtype, rows_read: Any) -> np.ndarray:
+    """Some rows in a dtype, standardised where the samples say so; C-contiguous."""
+    return np.ascontiguousarray(X, dtype) if rows_read is None else rows_read.standardization.applied(X, dtype)
+
+
+def _inputs(X: Any, dtype: np.dtype, features: int, standardization: Standardization | None) -> tuple[Any, float, Any]:
+    """`arrays.as_input`, for arrays on the device too, whose largest magnitude is given as NaN.
+
+    Arrays on the device are standardised here; for others, how that is done comes last.
+    """
     if not is_on_device(X):
-        return as_input(X, dtype, features)[:2]
+        return as_input(X, dtype, features, None if standardization is None else rows_of_X, standardization)
     given = _on_device("X", X)
     require_features(tuple(given.shape), features)
-    return _finite("X", given, dtype, 2), float("nan")
+    return _finite("X", given, dtype, 2, standardization), float("nan"), None
 
 
 def _targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[Any, Any]:
@@ -221,12 +242,17 @@ def _weights(sample_weight: Any, n: int, dtype: np.dtype) -> Any:
     return weights
 
 
-def _finite(name: str, given: Any, dtype: np.dtype, ndim: int) -> Any:
-    """The array in the dtype and C-contiguous; all its numbers have to be finite."""
+def _finite(name: str, given: Any, dtype: np.dtype, ndim: int, standardization: Standardization | None = None) -> Any:
+    """The array in the dtype and C-contiguous, standardised if asked for; all its numbers have to be finite."""
     require_dimensions(name, tuple(given.shape), ndim)
-    array = _converted(given, dtype)
-    largest = float(np.finfo(dtype).max)
-    _require(name, given, array, -largest, largest, f"finite numbers that {dtype} holds")
+    largest, expected = float(np.finfo(dtype).max), f"finite numbers that {dtype} holds"
+    if standardization is None:
+        array = _converted(given, dtype)
+    else:
+        array, expected = cuda.device_array(tuple(given.shape), dtype), f"{expected} when they are standardised"
+        standardize[blocks_for(given.size), THREADS](given, there(standardization.shift), there(standardization.factor),
+                                                     array)
+    _require(name, given, array, -largest, largest, expected, NotFiniteError)
     return array
 
 
@@ -239,14 +265,16 @@ def _converted(given: Any, dtype: np.dtype) -> Any:
     return array
 
 
-def _require(name: str, given: Any, array: Any, low: float, high: float, expected: str) -> None:
+def _require(name: str, given: Any, array: Any, low: float, high: float, expected: str,
+             error: type[ValueError] = ValueError) -> None:
     """Refuse numbers outside the bounds, NaN among them."""
     place = _first(is_outside, array.size, array.reshape(array.size), low, high)
     if place is not None:
         index = tuple(int(i) for i in np.unravel_index(place, tuple(given.shape)))
         # Of an array with negative strides Numba reads no number.
         found = array.reshape(array.size)[place] if min(given.strides) < 0 else given[index]
-        raise ValueError(f"{name}: expected {expected}, found {found} at {list(index)}")
+        where = (index, found) if error is NotFiniteError else ()
+        raise error(f"{name}: expected {expected}, found {found} at {list(index)}", *where)
 
 
 def _first(kernel_of: Any, count: int, *arguments: Any) -> int | None:
@@ -264,6 +292,24 @@ def convert(source: Any, target: Any) -> None:
     if p < target.shape[0] * target.shape[1]:
         i, j = p // target.shape[1], p % target.shape[1]
         target[i, j] = source[i, j]
+
+
+@kernel
+def standardize(source: Any, shift: Any, factor: Any, target: Any) -> None:
+    """target = the standardised source, a matrix of any dtype; see `checks.standardization`."""
+    p = cuda.grid(1)
+    if p < target.shape[0] * target.shape[1]:
+        i, j = p // target.shape[1], p % target.shape[1]
+        target[i, j] = (0.5 * np.float64(source[i, j]) - shift[j]) * factor[j]
+
+
+@kernel
+def multiply_by_column(array: Any, factors: Any) -> None:
+    """array (n, N_0) *= factors (N_0,) of its columns."""
+    p = cuda.grid(1)
+    if p < array.shape[0] * array.shape[1]:
+        i, j = p // array.shape[1], p % array.shape[1]
+        array[i, j] = factors[j] * array[i, j]
 
 
 @kernel

@@ -11,7 +11,7 @@ from numba import types
 
 from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer_to, pointer_type
 from ...compiling.decorators import inlined
-from ..conversion import READING_TYPE, converted, stored_as
+from ..conversion import READING_TYPE, converted, loaded_scaling, number_at, stored_as
 from .host import host
 from .vectors import I64, Vectors
 
@@ -71,7 +71,7 @@ def transpose_columns(address: Any, source: Any, source_rows: Any, columns: Any,
     invoke(address, (source, source_rows, columns, target))
 
 
-def gather_block(dtype: str, source: str) -> Any:
+def gather_block(dtype: str, source: str, standardized: bool = False) -> Any:
     """The function that converts and transposes a block of lanes × lanes numbers of another dtype, for `address_of`.
 
     Its arguments are (reading, source_rows, first, target, target_rows, copy). The block has the columns of X from
@@ -79,13 +79,15 @@ def gather_block(dtype: str, source: str) -> Any:
 
     reading : `conversion.Reading`
     source_rows, target_rows : (lanes,) int64, where the rows of X begin, in bytes; and where columns of the block go
+    standardized : as for `conversion.row_reader`
     """
     lanes, itemsize = host().lanes(dtype), np.dtype(source).itemsize
     stored, is_half = stored_as(source)
 
     def gather(reading, source_rows, first, target, target_rows, copy):
         source = pointer_to(reading.X + first * itemsize, np.uint8)
-        _gather(lanes, is_half, itemsize, stored, source, source_rows, target, target_rows, lanes, copy)
+        _gather(lanes, is_half, itemsize, standardized, stored, source, source_rows, target, target_rows, lanes, copy,
+                number_at(reading.shift, first), number_at(reading.factor, first))
 
     numbers, places = pointer_type(dtype), types.CPointer(INTEGER)
     return gather, (READING_TYPE, places, INTEGER, numbers, places, numbers)
@@ -144,16 +146,20 @@ def _transpose(typing_context, lanes, copies, source, source_rows, columns, targ
 
 
 @intrinsic(prefer_literal=True)
-def _gather(typing_context, lanes, is_half, itemsize, stored, source, source_rows, target, target_rows, rows, copy):
-    signature = types.void(lanes, is_half, itemsize, stored, source, source_rows, target, target_rows, rows, copy)
+def _gather(typing_context, lanes, is_half, itemsize, standardized, stored, source, source_rows, target, target_rows,
+            rows, copy, shift, factor):
+    signature = types.void(lanes, is_half, itemsize, standardized, stored, source, source_rows, target, target_rows,
+                           rows, copy, shift, factor)
 
     def codegen(context, builder, signature, values):
-        source, source_rows, target, target_rows, rows, copy = values[4:]
-        v = Vectors(builder, context.get_value_type(signature.args[6].dtype), lanes.literal_value)
+        source, source_rows, target, target_rows, rows, copy, shift, factor = values[5:]
+        v = Vectors(builder, context.get_value_type(signature.args[7].dtype), lanes.literal_value)
+        scaling = loaded_scaling(builder, shift, factor, v.type) if standardized.literal_value else None
         places = [builder.gep(source, [builder.load(builder.gep(source_rows, [I64(r)]))]) for r in range(v.lanes)]
         for place in places:
             v.prefetch(builder.gep(place, [I64(AHEAD * v.lanes * itemsize.literal_value)]))
-        block = [converted(builder, place, stored.instance_type, is_half.literal_value, v.type) for place in places]
+        block = [converted(builder, place, stored.instance_type, is_half.literal_value, v.type, scaling)
+                 for place in places]
         for r, row in enumerate(block):
             v.store(row, v.at(copy, r * v.lanes))
         targets = [_place(builder, v, target, target_rows, c) for c in range(v.lanes)]
