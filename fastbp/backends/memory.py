@@ -55,6 +55,9 @@ class Memory(Protocol):
                    kind: str) -> Samples:
         """Samples in this memory, where the arrays may lie already; see `arrays.as_samples`."""
 
+    def placed(self, samples: Samples) -> Samples:
+        """Samples that were checked in the processor's memory, in this one if they fit."""
+
     def for_kernels(self, samples: Samples) -> Any:
         """The samples as the backend's `train` takes them; `samples` has to be kept as long."""
 
@@ -95,6 +98,9 @@ class HostMemory:
 
     def result(self, array: Any, given: Any) -> Any:
         return array
+
+    def placed(self, samples: Samples) -> Samples:
+        return samples
 
     def with_state(self, state: OptimizerState) -> OptimizerState:
         return state

@@ -11,6 +11,7 @@ import numpy as np
 from .. import threads
 from ..backends.training_loop import (
     BATCH_E,
+    DIVERGED,
     EPOCH,
     POSITION,
     STALE,
@@ -39,8 +40,8 @@ MOST_EPOCHS = 2**16
 def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replacement: bool = False,
               seed: int | None = None, clip_norm: float = 0.0, penalty: float = 0.0, by_weight: bool = False,
               loss_scale: float = 1.0, loss_share: float = 0.0, tolerance: float = 0.0, patience: int = 0,
-              dropout: float | Sequence[float] | None = None) -> Plan:
-    """The plan of a training on n samples.
+              dropout: float | Sequence[float] | None = None, in_blocks: bool = False) -> Plan:
+    """The plan of a training on n samples; in blocks, on at most n in an epoch.
 
     Raises what `checked_rates` does. After that, a seed that is not given is drawn from the network's generator.
     """
@@ -50,7 +51,7 @@ def make_plan(net: Network, n: int, batch_size: int, *, shuffle: bool, replaceme
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
     return Plan(min(batch_size, n), net.chunk, sampling, order_seed, clip_norm, penalty, by_weight, loss_scale,
-                loss_share, tolerance, patience, drop_address, rates)
+                loss_share, tolerance, patience, drop_address, rates, in_blocks)
 
 
 #: The kinds of trainings whose kernels were compiled, or looked for in the cache.
@@ -119,6 +120,16 @@ class Session:
         return int(counts[EPOCH]) * len(self.samples.X) + int(counts[POSITION])
 
     @property
+    def samples_in_all(self) -> int | None:
+        """The number of samples of all epochs, where it is known."""
+        return self.epochs * len(self.samples.X)
+
+    @property
+    def samples_of_epoch(self) -> int:
+        """The number of samples of the epochs that were completed last."""
+        return len(self.samples.X)
+
+    @property
     def epochs_done(self) -> int:
         """The number of epochs it has completed."""
         return int(self.progress.counts[EPOCH])
@@ -129,7 +140,7 @@ class Session:
         net, plan = self.net, self.plan
         plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and not len(plan.rates)
                  and net.is_built_in)
-        steps = self.epochs * len(self.samples.X) // plan.batch_size if plain else 0
+        steps = (self.samples_in_all or 0) // plan.batch_size if plain else 0
         with net.workspace(plan.batch_size) as work:
             yield net.backend_module.specialised(work, self.spec, net.widths, net.activations, net.loss, net.dtype,
                                                  plan.batch_size, steps)
@@ -154,7 +165,7 @@ class Session:
         """Append losses and accuracies of the epochs completed since the last call to the history."""
         columns = {"loss": self.progress.loss}
         if self.net.loss_record.is_classification:
-            columns["accuracy"] = self.progress.correct / len(self.samples.X)
+            columns["accuracy"] = self.progress.correct / self.samples_of_epoch
         for name, values in columns.items():
             new = np.arange(len(self.history.records.get(name, ())), self.epochs_done)
             self.history.extend(name, values[new % len(values)])
@@ -184,8 +195,11 @@ class Session:
         self.net.zero_grad()
         self._count()
 
-    def divergence(self) -> DivergenceError:
-        """The error for the status DIVERGED, which is also written to the history."""
+    def failure(self, status: int) -> BaseException | None:
+        """The error for a status with which training ends, which is also written to the history."""
+        return self._divergence() if status == DIVERGED else None
+
+    def _divergence(self) -> DivergenceError:
         self.history.stop_reason = "diverged"
         epoch, step = self.epochs_done, int(self.progress.counts[STEP])
         reason = "loss" if not math.isfinite(self.progress.sums[BATCH_E]) else "update"

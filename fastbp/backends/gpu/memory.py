@@ -108,6 +108,9 @@ class DeviceMemory:
         inputs, largest = _inputs(X, dtype, features)
         return moved(Samples(inputs, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest))
 
+    def placed(self, samples: Samples) -> Samples:
+        return moved(samples)
+
     def for_kernels(self, samples: Samples) -> Samples:
         return samples
 
