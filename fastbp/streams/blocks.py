@@ -23,6 +23,9 @@ from .sources import Chunk, close
 #: memory, and 1 % in blocks of a megabyte.
 JOINED_BYTES, LONGEST_BYTES = 2**20, 2**24
 
+#: The bytes of memory that are made at first for rows that are to be joined.
+FIRST_BYTES = 2**26
+
 #: Makes the orders of chunks others than those of rows, which have the same seed.
 _OF_CHUNKS = 0x5851F42D4C957F2D
 
@@ -89,7 +92,7 @@ class Assembly:
         else:
             self._least = self._most = max(1, order.rows // batch_size) * batch_size
         self._first: Samples | None = None  # of all epochs, like which all others have to be
-        self._waiting: list[Samples] = []   # rows that are not enough for a block
+        self._waiting: _Rows | None = None  # rows that are not enough for a block
 
     def blocks(self, chunks: Iterator[Chunk], epoch: int) -> Iterator[Block]:
         """The blocks of an epoch. If there is an error in a chunk, whole batches before it come before the error.
@@ -111,46 +114,37 @@ class Assembly:
 
     def _cut(self, chunks: Iterator[Chunk]) -> Generator[Samples]:
         """The rows of blocks."""
-        self._waiting = []
+        self._waiting = None
         try:
             for chunk in chunks:
                 for part in self._checked_parts(chunk):
                     yield from self._taken(part, chunk.is_own)
         except Exception:
-            waiting = self._rows_waiting()
-            if waiting >= self._batch:
-                yield part_of(self._joined(), 0, waiting - waiting % self._batch)
+            if self._waiting is not None and self._waiting.count >= self._batch:
+                yield self._waiting.taken(self._waiting.count // self._batch * self._batch)
             raise
         finally:
             close(chunks)
-        if self._waiting:
-            yield self._joined()
+        if self._waiting is not None:
+            yield self._waiting.taken(self._waiting.count)
 
     def _taken(self, part: Samples, is_own: bool) -> Iterator[Samples]:
         """The blocks that are complete with some more rows."""
         begin, n = 0, len(part.X)
         while begin < n:
-            waiting = self._rows_waiting()
-            alone = not waiting and n - begin >= self._least
-            count = min(n - begin, self._most if alone else self._least - waiting)
-            count -= count % self._batch if alone else 0
-            rows = part_of(part, begin, begin + count)
-            rows = rows if is_own else copy_of(rows, self._form.dtype)
+            left, waiting = n - begin, self._waiting
+            if waiting is None and left >= self._least:
+                count = min(left, self._most) // self._batch * self._batch
+                rows = part_of(part, begin, begin + count)
+                yield rows if is_own else copy_of(rows, self._form.dtype)
+            else:
+                waiting = self._waiting = waiting or _Rows(part, self._form.dtype, self._least)
+                count = min(left, self._least - waiting.count)
+                waiting.add(part_of(part, begin, begin + count))
+                if waiting.count == self._least:
+                    self._waiting = None
+                    yield waiting.taken(self._least)
             begin += count
-            if alone:
-                yield rows
-                continue
-            self._waiting.append(rows)
-            if waiting + count == self._least:
-                yield self._joined()
-
-    def _rows_waiting(self) -> int:
-        return sum(len(rows.X) for rows in self._waiting)
-
-    def _joined(self) -> Samples:
-        """The rows that wait, which then wait no more."""
-        waiting, self._waiting = self._waiting, []
-        return waiting[0] if len(waiting) == 1 else joined_rows(waiting, self._form.dtype)
 
     def _checked_parts(self, chunk: Chunk) -> Iterator[Samples]:
         """The rows of a chunk as samples, some megabytes at a time: its first rows do not wait for its last."""
@@ -205,16 +199,46 @@ def part_of(samples: Samples, start: int, stop: int) -> Samples:
 
 def copy_of(samples: Samples, dtype: np.dtype) -> Samples:
     """A copy of samples, as kernels take them."""
-    X, labels, targets, weights, largest, _ = samples
-    with np.errstate(over="ignore", under="ignore"):
-        return Samples(np.array(X, dtype, order="C"), labels.copy(), targets.copy(), weights.copy(), largest)
+    n = len(samples.X)
+    rows = _Rows(samples, dtype, n)
+    rows.add(samples)
+    return rows.taken(n)
 
 
-def joined_rows(parts: list[Samples], dtype: np.dtype) -> Samples:
-    """Samples one after another, as kernels take them."""
-    X = np.empty((sum(len(part.X) for part in parts), parts[0].X.shape[1]), dtype)
-    with np.errstate(over="ignore", under="ignore"):
-        np.concatenate([part.X for part in parts], out=X, casting="unsafe")
-    labels, targets, weights = (np.concatenate([getattr(part, name) for part in parts])
-                                for name in ("labels", "targets", "weights"))
-    return Samples(X, labels, targets, weights, max(part.largest for part in parts))
+class _Rows:
+    """Memory for rows that are copied one after another, as kernels take them.
+
+    first : samples of the kind that come.
+    most : rows that come at the most. Memory for many of them is made when they have come.
+    """
+
+    def __init__(self, first: Samples, dtype: np.dtype, most: int) -> None:
+        self._dtype, self._most = dtype, most
+        self.count, self._largest = 0, 0.0
+        rows = min(most, max(1, FIRST_BYTES // (first.X.shape[1] * dtype.itemsize)))
+        self._arrays = [np.empty((rows if len(given) else 0, *given.shape[1:]), kind) for given, kind in
+                        zip(first[:4], (dtype, np.int64, dtype, dtype), strict=True)]
+
+    def add(self, samples: Samples) -> None:
+        """Copy rows behind those before."""
+        end = self.count + len(samples.X)
+        if end > (rows := len(self._arrays[0])):
+            rows = min(self._most, max(2 * rows, end))
+            self._arrays = [_grown(array, rows) if len(array) else array for array in self._arrays]
+        with np.errstate(over="ignore", under="ignore"):
+            for array, given in zip(self._arrays, samples[:4], strict=True):
+                if len(given):
+                    array[self.count : end] = given
+        self.count, self._largest = end, max(self._largest, samples.largest)
+
+    def taken(self, count: int) -> Samples:
+        """The first rows, which are not written any more."""
+        X, labels, targets, weights = self._arrays
+        return part_of(Samples(X, labels, targets, weights, self._largest), 0, count)
+
+
+def _grown(array: np.ndarray, rows: int) -> np.ndarray:
+    """An array of more rows, which begins with those of another."""
+    grown = np.empty((rows, *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    return grown
