@@ -21,7 +21,7 @@ from .sources import Chunk, close
 #: The bytes of X, in the network's dtype, up to which rows of several chunks are joined to a block, and those of the
 #: longest block that is a part of one chunk. Batches of 1,024 samples took 3 % longer in blocks of one batch than in
 #: memory, and 1 % in blocks of a megabyte.
-JOINED_BYTES, LONGEST_BYTES = 2**20, 2**24
+JOINED_BYTES, LONGEST_BYTES = 2**22, 2**24
 
 #: The bytes of memory that are made at first for rows that are to be joined.
 FIRST_BYTES = 2**26
