@@ -100,10 +100,12 @@ class Parquet(Files):
 
         only : if given, the columns that there may be.
         """
-        for name in (*self.features, *self._targets, *self._weight):
+        names = [*self._targets, *self._weight, *self.features]
+        for name in names:
             if name not in columns:
                 raise ValueError(f"{file}: expected a column {name!r}, found {_shown(columns)}; name the columns with "
                                  f"fastbp.Parquet(path, target=…, features=…)")
+        for name in names:
             if columns[name] is None:
                 raise TypeError(f"{file}: expected numbers in column {name!r}, found another type; leave it out with "
                                 f"fastbp.Parquet(path, features=…)")

@@ -1,7 +1,5 @@
 """`Shards`: NumPy's files in a folder as a sequence of chunks."""
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from os import PathLike
@@ -9,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .files import CHUNK_BYTES, Files, Part, existing, in_order
-from .stored import StoredArray, stored_array, stored_members
+from .stored import DAMAGED, StoredArray, stored_array, stored_members
 
 #: The names of the targets, in files and archives.
 _TARGETS = ("d", "y")
@@ -69,7 +67,7 @@ class Shards(Files):
 
     Examples
     --------
-    >>> import tempfile, pathlib, fastbp
+    >>> import tempfile, pathlib, fastbp, numpy as np
     >>> X, d = np.random.default_rng(0).normal(size=(100, 3)), np.arange(100) % 2
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for shard, rows in enumerate((slice(0, 70), slice(70, 100))):
@@ -110,7 +108,7 @@ class Shards(Files):
                     X, *others = (array.read(file, begin, end)
                                   for array, file in zip(shard.arrays, opened, strict=True))
                     yield Part(X.reshape(len(X), -1), *others)
-            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            except DAMAGED as error:
                 raise ValueError(f"{shard.X.path}: expected an archive that np.savez wrote, found one that cannot be "
                                  f"read: {error}") from error
 

@@ -6,6 +6,7 @@ Files are read, and not mapped into memory: what was mapped counts as memory of 
 import math
 import struct
 import zipfile
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,10 @@ from numpy.lib import format as npy
 #: The bytes of a local file header of a zip archive before the name, and where in it the lengths of the name and of
 #: what follows the name are.
 _LOCAL_HEADER, _LENGTHS = 30, 26
+
+
+#: What reading a damaged archive raises.
+DAMAGED = zipfile.BadZipFile, zlib.error, EOFError
 
 
 class StoredArray(NamedTuple):
@@ -97,7 +102,7 @@ def stored_members(path: Path) -> dict[str, StoredArray]:
                     found[member.filename.removesuffix(".npy")] = _described(
                         path, member.filename, unpacked, compressed, begin, begin + member.file_size)
             return found
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, NotImplementedError, RuntimeError) as error:
+    except (*DAMAGED, struct.error, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{path}: expected an archive that np.savez wrote, found one that cannot be read: "
                          f"{error}") from error
 
