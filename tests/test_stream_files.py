@@ -87,6 +87,13 @@ def test_weights_and_the_name_y(write, tmp_path):
     assert np.array_equal(trained(fastbp.Shards(str(tmp_path))), trained(X, LABELS, sample_weight=WEIGHT))
 
 
+def test_other_arrays_and_files_do_not_count(tmp_path):
+    np.savez(tmp_path / "part.npz", X=X, y=LABELS, names=np.array(["a", "b", "c", "d"]))
+    (tmp_path / "README.md").write_text("made by …")
+    (tmp_path / "._part.npz").write_bytes(b"of another system")
+    assert np.array_equal(trained(tmp_path), trained(X, LABELS))
+
+
 def test_images_are_flattened(tmp_path):
     np.savez(tmp_path / "images.npz", X=X.reshape(N, 2, 2), y=LABELS)
     assert np.array_equal(trained(tmp_path / "images.npz"), trained(X, LABELS))

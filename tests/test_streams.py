@@ -20,6 +20,7 @@ from tolerances import CUDA
 import fastbp
 from fastbp import schedules
 from fastbp.streams import blocks
+from fastbp.training import fitting
 
 N, BATCH = 203, 16
 rng = np.random.default_rng(0)
@@ -246,6 +247,25 @@ def test_metrics_are_of_the_validation_data():
     assert "rows" not in history
     with pytest.raises(ValueError, match=r"^metrics: expected validation_data too"):
         network().fit([(X, LABELS)], metrics=metrics)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_the_progress_bar_learns_how_many_samples_there_are(known, monkeypatch, tmp_path):
+    totals = []
+
+    class Bar(fitting.ProgressBar):
+        def __init__(self, wanted, total, unit):
+            totals.append(total)
+            super().__init__(wanted, total, unit)
+
+        def show(self, done, text, total=None):
+            totals.append(total)
+
+    monkeypatch.setattr(fitting, "ProgressBar", Bar)
+    np.savez(tmp_path / "shard.npz", X=X, d=LABELS)
+    network().fit(tmp_path if known else [(X, LABELS)], epochs=3)
+    assert set(totals) == ({3 * N} if known else {None, 3 * N})
+    assert (totals[0], totals[-1]) == (3 * N if known else None, 3 * N)
 
 
 def test_epochs_of_different_lengths():

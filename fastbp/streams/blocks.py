@@ -188,7 +188,8 @@ class Assembly:
 
 def _named(error: Exception, chunk: str, first: int) -> Exception:
     """An error of some rows of a chunk, with the name of the chunk, and the row that they are counted from."""
-    return type(error)(f"{chunk}{f', rows counted from {first} on' if first else ''}: {error}")
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(f"{chunk}{f', rows counted from {first} on' if first else ''}: {error}")
 
 
 def part_of(samples: Samples, start: int, stop: int) -> Samples:

@@ -45,7 +45,8 @@ class Shards(Files):
 
         The targets may have the name y instead of d. X is (n, N_0), or of more dimensions, which are flattened; d is
         (n,) labels or (n, N_L) targets; weight is (n,). Shards may have different numbers of rows, and any real dtype.
-        They come in the order of their names, in which numbers count as such. Files with other suffixes do not count.
+        They come in the order of their names, in which numbers count as such. Other arrays in archives do not count, nor
+        do files with other suffixes, and those whose names begin with a dot.
 
     Attributes
     ----------
@@ -127,7 +128,8 @@ def _shards_in(path: Path) -> list[_Shard]:
         if path.suffix != ".npz":
             raise ValueError(f"{path}: expected a folder of shards, or an .npz file")
         return [_in_archive(path)]
-    paths = in_order(found for found in path.iterdir() if found.suffix in (".npz", ".npy"))
+    paths = in_order(found for found in path.iterdir()
+                     if found.suffix in (".npz", ".npy") and not found.name.startswith("."))
     inputs = [found for found in paths if found.suffix == ".npz" or found.name.startswith("X")]
     shards = [_in_archive(found) if found.suffix == ".npz" else _in_files(found) for found in inputs]
     used = {array.path for shard in shards for array in shard.arrays}
@@ -140,7 +142,7 @@ def _shards_in(path: Path) -> list[_Shard]:
 
 def _in_archive(path: Path) -> _Shard:
     """The arrays of an archive."""
-    arrays = stored_members(path)
+    arrays = stored_members(path, ("X", *_TARGETS, "weight"))
     return _checked_shard(str(path), arrays.get("X"), [arrays[name] for name in _TARGETS if name in arrays],
                           arrays.get("weight"))
 

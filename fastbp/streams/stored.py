@@ -7,6 +7,7 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,17 +91,20 @@ def stored_array(path: Path) -> StoredArray:
         return _described(path, "", file, False, 0, path.stat().st_size)
 
 
-def stored_members(path: Path) -> dict[str, StoredArray]:
-    """The arrays in a .npz archive by their names; raises what `stored_array` does."""
+def stored_members(path: Path, names: Sequence[str]) -> dict[str, StoredArray]:
+    """Those arrays in a .npz archive that have one of the names; raises what `stored_array` does."""
     try:
         with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
             found = {}
             for member in archive.infolist():
+                name = member.filename.removesuffix(".npy")
+                if name not in names:
+                    continue
                 compressed = member.compress_type != zipfile.ZIP_STORED
                 with archive.open(member) as unpacked:
                     begin = 0 if compressed else _begin_of(file, member)
-                    found[member.filename.removesuffix(".npy")] = _described(
-                        path, member.filename, unpacked, compressed, begin, begin + member.file_size)
+                    found[name] = _described(path, member.filename, unpacked, compressed, begin,
+                                             begin + member.file_size)
             return found
     except (*DAMAGED, struct.error, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{path}: expected an archive that np.savez wrote, found one that cannot be read: "

@@ -118,7 +118,9 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
 
     Batches are those of all rows of an epoch one after another, whatever the sizes of chunks: each has `batch_size`
     rows, also across chunks, and the last one of the epoch has what remains. With ``shuffle=False`` training has the
-    bits of the same rows in memory; losses that are recorded with `weighted_mean` may differ by rounding.
+    bits of the same rows in memory; losses that are recorded with `weighted_mean` may differ by rounding. (For 2^18
+    steps of one sample and more, tiny networks get a kernel of their own, which rounds in another way, if it is known
+    beforehand how many rows there are: in memory and of files.)
 
     With shuffling, every epoch takes the chunks of a sequence, a folder or a file in a new order, uniformly; those of
     functions and iterables come as they come. Then `shuffle_buffer` rows at a time, rounded down to whole batches, and

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import threads
 from ..backends.training_loop import BEFORE, EPOCH_E, POSITION, RUNNING, Plan, end_blocks
 from ..checks.arrays import NO_LABELS, Samples, no_numbers, no_rows
 from ..network import Network
@@ -46,6 +47,7 @@ class StreamSession(Session):
         form = Form(net.dtype, net.widths[0], net.widths[-1], net.loss_record.targets)
         order = Order(plan.seed, shuffle_buffer) if shuffle_buffer else None
         assembly = Assembly(form, plan.batch_size, order)
+        threads.threading_layer()  # started before a kernel, which the thread may call
         self._reader = Reader(lambda epoch: assembly.blocks(
             stream.chunks(None if order is None else order.of_chunks(epoch)), epoch), epochs)
 
