@@ -45,8 +45,8 @@ class Shards(Files):
 
         The targets may have the name y instead of d. X is (n, N_0), or of more dimensions, which are flattened; d is
         (n,) labels or (n, N_L) targets; weight is (n,). Shards may have different numbers of rows, and any real dtype.
-        They come in the order of their names, in which numbers count as such. Other arrays in archives do not count, and
-        neither do files with other suffixes, or with names that begin with a dot.
+        They come in the order of their names, in which numbers count as such. Other arrays in archives do not count,
+        nor do files with other suffixes, or with names that begin with a dot.
 
     Attributes
     ----------
