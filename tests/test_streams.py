@@ -145,17 +145,19 @@ def test_chunks_too_large_to_be_converted_at_once(monkeypatch):
             assert same(net, expected)
 
 
-def test_a_source_may_use_its_memory_again():
+@pytest.mark.parametrize("size", [10, 40])
+def test_a_source_may_use_its_memory_again(size):
+    """Also for chunks that are longer than a block."""
     def chunks():
-        rows, labels = np.empty((10, 3), np.float32), np.empty(10, np.int64)
-        for begin in range(0, 200, 10):
-            rows[:], labels[:] = X[begin : begin + 10], LABELS[begin : begin + 10]
+        rows, labels = np.empty((size, 3), np.float32), np.empty(size, np.int64)
+        for begin in range(0, 200, size):
+            rows[:], labels[:] = X[begin : begin + size], LABELS[begin : begin + size]
             yield rows, labels
 
     for buffer in (1, 64):
         net, expected = network(), network()
         net.fit(chunks, seed=1, shuffle_buffer=buffer, batch_size=BATCH, epochs=2)
-        expected.fit(lambda: cut((10,), X[:200], LABELS[:200]), seed=1, shuffle_buffer=buffer, batch_size=BATCH,
+        expected.fit(lambda: cut((size,), X[:200], LABELS[:200]), seed=1, shuffle_buffer=buffer, batch_size=BATCH,
                      epochs=2)
         assert same(net, expected)
 
@@ -464,8 +466,19 @@ def test_a_generator_is_closed_however_training_ends():
     with pytest.raises(fastbp.DivergenceError):
         network(activation="relu").fit(lambda: endless(closed), optimizer=fastbp.SGD(1e30))
     assert closed == [True]
-    with pytest.raises(ValueError, match=r"^chunk 1: X"):
-        network().fit(lambda: ((X[:, : 3 - place], LABELS) for place, _ in enumerate(endless(closed))), epochs=1)
+    closed.clear()
+
+    def wrong():
+        try:
+            yield X, LABELS
+            yield X[:, :2], LABELS
+        finally:
+            closed.append(True)
+
+    with pytest.raises(ValueError, match=r"^chunk 1: X") as caught:
+        network().fit(wrong)
+    assert caught.traceback  # which keeps the generator, so that it was closed on purpose
+    assert closed == [True]
 
 
 def test_ctrl_c_in_a_callback():
