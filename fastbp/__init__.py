@@ -17,6 +17,7 @@ from .functions.activations import Activation
 from .functions.losses import HuberLoss, Loss, QuantileLoss
 from .mlp import MLP, load
 from .optimizers import SGD, Adam, AdamW, DivergenceError, Nadam, Optimizer, RMSprop, Rprop
+from .streams import Parquet, Shards
 from .threads import get_num_threads, set_num_threads
 from .training.callbacks import EarlyStopping
 from .training.history import History
@@ -28,8 +29,8 @@ except PackageNotFoundError:  # used from a folder that was not installed
     __version__ = "0+unknown"
 
 __all__ = ["MLP", "SGD", "Activation", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History", "HuberLoss",
-           "Loss", "Nadam", "Optimizer", "QuantileLoss", "RMSprop", "Rprop", "fit_many", "get_num_threads", "load",
-           "schedules", "set_num_threads", "training"]
+           "Loss", "Nadam", "Optimizer", "Parquet", "QuantileLoss", "RMSprop", "Rprop", "Shards", "fit_many",
+           "get_num_threads", "load", "schedules", "set_num_threads", "training"]
 
 
 def __getattr__(name: str) -> Any:

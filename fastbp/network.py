@@ -41,6 +41,7 @@ from .functions.losses import Loss, loss_named
 from .layout import Views, bias_vector, make_layout, weight_matrix
 from .optimizers.optimizer import DivergenceError
 from .pace import Pace, paces_of
+from .streams.sources import is_stream, stream_of
 
 #: Sparse rows of which a larger share is stored are written out: a step of 1000-100-10 in batches of 128 takes as long
 #: then as over the entries. (Of a dense copy it took as long at half of that share.)
@@ -234,10 +235,11 @@ class Network:
 
         Parameters
         ----------
-        X : array_like or sparse matrix (n, N_0), optional
-            Samples of which μ is the mean, and σ the standard deviation √(Σ (x - μ)² / n), 1 where a feature is
-            constant. They are read once, as they lie, in float64. Sparse rows have no zeros where μ is not 0, and are
-            then written out a few at a time; a standardisation by ``mean=0.0, scale=net.feature_scale`` keeps them.
+        X : array_like or sparse matrix (n, N_0), or stream, optional
+            Samples, or a stream of chunks as `fit` takes it. μ is their mean, and σ the standard deviation
+            √(Σ (x - μ)² / n), 1 where a feature is constant. They are read once, as they lie, in float64. Sparse rows
+            have no zeros where μ is not 0, and are then written out a few at a time; a standardisation by ``mean=0.0,
+            scale=net.feature_scale`` keeps them.
         mean, scale : array_like (N_0,) or float, optional
             μ and σ instead of X; one number is for all features.
 
@@ -270,7 +272,12 @@ class Network:
             raise TypeError("standardize: expected X, or mean and scale, found both")
         else:
             moments = Moments(self._widths[0])
-            moments.add(X)
+            if is_stream(X):
+                for chunk in stream_of(X, 1).chunks(None):
+                    for part in chunk.parts:
+                        moments.add(part.X, f"{chunk.name}: X")
+            else:
+                moments.add(X)
             chosen = Standardization(*moments.mean_and_scale())
         self._set_standardization(chosen)
 

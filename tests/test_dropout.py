@@ -32,7 +32,7 @@ def scramble(z):
 def bits_of(seed, epoch, k, sample, i):
     """32 random bits of one unit of one sample."""
     key = scramble(scramble(seed ^ 0xD1B54A32D192ED03) ^ epoch)
-    both = scramble(key ^ sample) ^ scramble(scramble(k) ^ i)
+    both = scramble(key + sample & WORD) ^ scramble(scramble(k) ^ i)
     bits = both & HALF
     bits = (bits ^ (bits >> 16)) * 0x7FEB352D & HALF
     bits ^= both >> 32
@@ -112,7 +112,7 @@ def drawn(widths, n, dtype, backend, names=NAMES, loss=LOSS):
 def dropped(drop, h, samples, seed, epoch, k, rates):
     """h (panels, units, lanes) of the samples (panels, lanes), dropped in place by the compiled function."""
     for p in range(h.shape[0]):
-        invoke(drop, (h[p], h.shape[1], samples[p], epoch_key(seed, epoch), k, rates))
+        invoke(drop, (h[p], h.shape[1], samples[p], epoch_key(seed, epoch, 0), k, rates))
 
 
 def kept_units(n, units, seed=0, epoch=0, k=1, rate=0.5, dtype="float32", lanes=8):

@@ -61,6 +61,12 @@ class Memory(Protocol):
                    kind: str, standardization: Standardization | None) -> Samples:
         """Samples in this memory, where the arrays may lie already; see `arrays.as_samples`."""
 
+    def placed(self, samples: Samples, standardization: Standardization | None) -> Samples:
+        """Samples that were checked in the processor's memory, in this one if they fit, as `for_kernels` takes them.
+
+        standardization : of sparse samples; others are standardised already.
+        """
+
     def for_kernels(self, samples: Samples) -> Any:
         """The samples as the backend's `train` takes them; `samples` has to be kept as long."""
 
@@ -116,6 +122,12 @@ class HostMemory:
 
     def multiply_columns(self, array: Any, factors: np.ndarray) -> None:
         multiply_columns(array, factors)
+
+    def placed(self, samples: Samples, standardization: Standardization | None) -> Samples:
+        X, dtype = samples.X, samples.targets.dtype
+        if isinstance(X, np.ndarray) and X.dtype == dtype and X.flags.c_contiguous:
+            return samples
+        return samples._replace(rows=rows_of(X, dtype, standardization))
 
     def with_state(self, state: OptimizerState) -> OptimizerState:
         return state

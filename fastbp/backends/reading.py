@@ -105,6 +105,17 @@ def blocks_of(rows: Rows, n: int, features: int, dtype: np.dtype) -> Iterator[np
         yield block[:count]
 
 
+def standardised_rows(samples: Samples) -> np.ndarray:
+    """The rows of samples that a network standardises, as it takes them, (n, N_0)."""
+    rows, dtype = samples.rows, samples.targets.dtype
+    if rows.copy is not None:
+        found: np.ndarray = rows.copy
+        return found
+    block = np.empty(samples.X.shape, dtype)
+    read_block(rows.address, 0, np.empty(len(block), np.int64), block)
+    return block
+
+
 @kernel
 def read_block(address: int, begin: int, numbers: Any, block: Any) -> None:
     """block = the rows of X with the numbers begin + `numbers`, which are counted from 0."""

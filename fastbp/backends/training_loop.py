@@ -14,6 +14,7 @@ from ..compiling.addresses import address_in_memory, pointer
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..formulas.dropout import epoch_key
 from ..formulas.elementary import is_finite
+from ..formulas.losses import mean_loss
 from ..formulas.sampling import draw_order
 from ..layout import Layout
 from ..optimizers.updates import largest_of, update
@@ -23,7 +24,7 @@ from .contract import Batch, Extras, Wanted
 RUNNING, DIVERGED, STALLED = 0, 1, 2
 
 #: The columns of Progress.counts and Progress.sums.
-EPOCH, POSITION, STEP, CORRECT, STALE = 0, 1, 2, 3, 4
+EPOCH, POSITION, STEP, CORRECT, STALE, BEFORE = 0, 1, 2, 3, 4, 5
 BATCH_E, EPOCH_E, BEST = 0, 1, 2
 
 
@@ -45,13 +46,15 @@ class Plan(NamedTuple):
     drop_address: int # of the function that drops units, or 0, also where it is not called by its address; see
                       # `dropout.drop_panel`
     rates: np.ndarray # (L+1,) the rates of the layers k = 0 … L, or (0,) where no units are dropped
+    in_blocks: bool   # whether the samples are only a block of an epoch, which Python ends by `end_blocks`
 
 
 class Progress(NamedTuple):
     """The state of a training between slices: how far it has come, and what it has recorded."""
 
     order: np.ndarray    # (n,) the samples of this epoch in their order, or (0,) for the order of X
-    counts: np.ndarray   # (5,) epochs done; samples, updates and correct ones in this one; epochs without progress
+    counts: np.ndarray   # (6,) epochs done; samples, of a block of this epoch where it has several; updates and correct
+                         # ones in this epoch; epochs without progress; samples of this epoch before the block
     sums: np.ndarray     # (3,) E so far of this batch; the recorded loss of this epoch, times n; the best recorded loss
     bounds: np.ndarray   # (1 + averages,) bounds on |θ| and on each |average|; the first is negative where they
                          # are not known
@@ -96,7 +99,7 @@ class Descent(NamedTuple):
 
 def start_progress(samples: int, epochs: int, averages: int, in_order: bool) -> Progress:
     """The state before the first slice, for an optimizer with a number of averages."""
-    return Progress(np.zeros(0 if in_order else samples, np.int64), np.zeros(5, np.int64),
+    return Progress(np.zeros(0 if in_order else samples, np.int64), np.zeros(6, np.int64),
                     np.array([0.0, 0.0, np.inf]), np.full(1 + averages, -1.0), np.zeros(epochs),
                     np.zeros(epochs, np.int64))
 
@@ -143,7 +146,7 @@ def add_decay(theta: Any, grad: Any, layout: Layout, alpha: float) -> None:
 def end_epoch(progress: Progress, plan: Plan, n: int) -> int:
     """RUNNING or STALLED, after an epoch, which is recorded."""
     counts, sums = progress.counts, progress.sums
-    epoch, loss = counts[EPOCH], sums[EPOCH_E] / n
+    epoch, loss = counts[EPOCH], mean_loss(sums[EPOCH_E], n)
     place = epoch % progress.loss.shape[0]
     progress.loss[place] = loss
     progress.correct[place] = counts[CORRECT]
@@ -155,6 +158,13 @@ def end_epoch(progress: Progress, plan: Plan, n: int) -> int:
         if counts[STALE] > plan.patience:
             return STALLED
     return RUNNING
+
+
+@kernel
+def end_blocks(progress: Progress, plan: Plan, n: int) -> int:
+    """`end_epoch` of an epoch of n samples that came in blocks."""
+    progress.counts[BEFORE] = 0
+    return end_epoch(progress, plan, n)
 
 
 @subkernel
@@ -209,7 +219,7 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
             stop = min(position + max(1, budget // plan.chunk) * plan.chunk, batch_stop)
             correct, taken = 0, 0
             extras = Extras(plan.clip_norm, plan.drop_address, address_in_memory(plan.rates),
-                            epoch_key(plan.seed, counts[EPOCH]) if plan.drop_address != 0 else 0)
+                            epoch_key(plan.seed, counts[EPOCH], counts[BEFORE]) if plan.drop_address != 0 else 0)
             if is_plain and size <= plan.chunk:
                 batches = min(n - position, budget) // size if has_constant_rate(
                     optimizer.schedule, state.updates[0]) else 1
@@ -247,6 +257,8 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
             counts[STEP] += taken
             budget -= stop - position
             counts[POSITION] = stop
+            if stop == n and plan.in_blocks:
+                return RUNNING
             if stop == n and end_epoch(progress, plan, n) == STALLED:
                 return STALLED
         return RUNNING

@@ -39,7 +39,16 @@ class CsrRows:
         """The share of the numbers that are stored."""
         return int(self.indptr[-1] - self.indptr[0]) / (self.shape[0] * self.shape[1])
 
-    def __getitem__(self, numbers: np.ndarray) -> "CsrRows":
+    @staticmethod
+    def joined(parts: "list[CsrRows]") -> "CsrRows":
+        """The rows of several, one after another, copied."""
+        entries = [part.values[part.indptr[0] : part.indptr[-1]] for part in parts]
+        columns = [part.columns[part.indptr[0] : part.indptr[-1]] for part in parts]
+        lengths = np.concatenate([np.diff(part.indptr) for part in parts])
+        return CsrRows(np.concatenate(entries), np.concatenate(columns), np.concatenate([[0], np.cumsum(lengths)]),
+                       parts[0].shape[1])
+
+    def __getitem__(self, numbers: np.ndarray | slice) -> "CsrRows":
         """The rows with these numbers, copied."""
         begins, lengths = self.indptr[:-1][numbers], np.diff(self.indptr)[numbers]
         indptr = np.concatenate([[0], np.cumsum(lengths)])

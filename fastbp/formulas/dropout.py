@@ -8,6 +8,9 @@ A mask is not stored. m_i is a hash of the seed, the epoch, the sample, k and i,
 so it depends neither on threads, nor on slices, nor on the backend. The hash has a key for the sample and one for the
 unit, both by splitmix64. For each pair of them it takes arithmetic of 32 bits alone, two rounds as in lowbias32 [2]_.
 
+The sample's number is added to the key of the epoch. Where an epoch comes in blocks, the number of a block's first
+sample is added to the key before.
+
 .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural networks
    from overfitting", Journal of Machine Learning Research 15, 2014.
 .. [2] Wellons, "Prospecting for hash functions", 2018.
@@ -27,15 +30,16 @@ _DROPOUT = 0xD1B54A32D192ED03
 
 
 @formula
-def epoch_key(seed: Any, epoch: Any) -> Any:
-    """The key of an epoch, from the seed of a training."""
-    return np.int64(scramble(scramble(np.uint64(seed) ^ np.uint64(_DROPOUT)) ^ np.uint64(epoch)))
+def epoch_key(seed: Any, epoch: Any, first: Any) -> Any:
+    """The key of an epoch, from the seed of a training, for samples that are numbered from its sample `first` on."""
+    key = scramble(scramble(np.uint64(seed) ^ np.uint64(_DROPOUT)) ^ np.uint64(epoch))
+    return np.int64(np.uint64(key + np.uint64(first)))
 
 
 @formula
 def unit_is_kept(key: int, number: int, k: int, i: int, rate: float) -> Any:
     """m_i of layer k: of the sample with this number, in the epoch with this key."""
-    both = scramble(np.uint64(key) ^ np.uint64(number)) ^ scramble(scramble(np.uint64(k)) ^ np.uint64(i))
+    both = scramble(np.uint64(np.uint64(key) + np.uint64(number))) ^ scramble(scramble(np.uint64(k)) ^ np.uint64(i))
     bits = np.uint32(both)
     bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D))
     bits = np.uint32(bits ^ np.uint32(both >> np.uint64(32)))

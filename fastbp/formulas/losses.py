@@ -109,3 +109,9 @@ def negative_log_softmax(y, largest, log_total):
     Reassociated to (log_total + m) - y, logits of 10^4 lose three digits.
     """
     return log_total - (y - largest)
+
+
+@formula
+def mean_loss(E, n):
+    """E / n, which kernels would otherwise compute as E · (1 / n) in some places."""
+    return E / n

@@ -17,18 +17,21 @@ from ..network import Network
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import SGD, names_of_optimizers
 from ..optimizers.updates import OptimizerState
+from ..streams.sources import stream_of
 from .callbacks import ask_to_stop, call_method, checked_callbacks
 from .history import History
 from .progress_bar import ProgressBar
 from .session import Session, make_plan
+from .streaming import FAILED, StreamSession
 
 
-def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
-        shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
+def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = None, epochs: int = 10,
+        batch_size: int = 128, shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
         callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
         optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None, l2_penalty: float = 0.0,
-        weighted_mean: bool = False, dropout: float | Sequence[float] | None = None) -> History:
+        weighted_mean: bool = False, dropout: float | Sequence[float] | None = None,
+        shuffle_buffer: int = 2**14) -> History:
     """Train a network: for every batch S, θ moves against the mean gradient ∇E(W; S) / |S|.
 
     Because of the division by |S|, a learning rate does not depend on the batch size. The first training of a kind
@@ -41,9 +44,9 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     X : array_like or sparse matrix (n, N_0)
         Real numbers of any dtype and in any order in memory, memory-mapped or not. They are read where they lie, and
         converted to the network's dtype a few rows at a time. Of a sparse matrix of SciPy, the first layer goes over
-        what is not zero; other formats than CSR are converted to it.
+        what is not zero; other formats than CSR are converted to it. Or, without d, a stream; see Notes.
     d : array_like
-        Labels (n,) or targets (n, N_L), as for `MLP.loss_value`.
+        Labels (n,) or targets (n, N_L), as for `MLP.loss_value`; not given for a stream.
     optimizer : Optimizer
         SGD(0.1) if not given.
     epochs : int
@@ -51,16 +54,18 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     batch_size : int
         |S|; the last batch of an epoch has what remains, and its gradient is divided by that.
     shuffle : bool
-        Whether every epoch takes the samples in a new order, uniformly without replacement.
+        Whether every epoch takes the samples in a new order, uniformly without replacement; of a stream, see Notes.
     replacement : bool
-        Whether the n samples of an epoch are drawn independently instead.
+        Whether the n samples of an epoch are drawn independently instead; not of a stream.
     sample_weight : array_like (n,), optional
-        The batch's gradient is Σ w_i ∇L_i / |S|, and the recorded loss Σ w_i L_i / n; see `weighted_mean`.
+        The batch's gradient is Σ w_i ∇L_i / |S|, and the recorded loss Σ w_i L_i / n; see `weighted_mean`. Those of a
+        stream come in its chunks.
     validation_data : (X, d) or (X, d, sample_weight), optional
         Evaluated after every epoch.
     metrics : mapping of str to callable, optional
         Each function of (d, Y) is evaluated after every epoch on the training data, under its name, and on the
-        validation data, under "validation_…"; each data set costs a forward pass.
+        validation data, under "validation_…"; each data set costs a forward pass. With a stream, on the validation
+        data alone.
     callbacks : sequence of callables
         Called after every epoch as callback(net, history); training stops when one returns True. See
         `fastbp.EarlyStopping`.
@@ -85,6 +90,8 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
         left out with that probability, h_k ← m ⊙ h_k / (1 - p) with m_i = 0 or 1 [1]_. A sample that is drawn more than
         once in an epoch has the same mask each time. The recorded loss is that with units left out; validation,
         metrics, and the network after training use all units. Masks come from `seed`.
+    shuffle_buffer : int
+        How many rows of a stream are shuffled together.
 
     Returns
     -------
@@ -98,6 +105,35 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
         If an argument is not as described; it is named, and the network is as it was.
     DivergenceError
         If a batch's loss or update is not finite; the last finite parameters are in place.
+
+    Notes
+    -----
+    **A stream** stands in place of X and d for data that do not fit into memory. It gives chunks (X, d) or
+    (X, d, weight), anew for every epoch, of arrays or of sparse matrices as X may be. It is one of these:
+
+    - a path to a folder of `.npz` or `.npy` shards, as for `fastbp.Shards`, or to a `.parquet` file or a folder of
+      them, as for `fastbp.Parquet`; or one of these two objects;
+    - a function that is called for every epoch, and returns an iterable of chunks, such as a generator function;
+    - a sequence of chunks, of which every epoch takes each chunk once, or another iterable. An iterator gives its
+      chunks once, and will do for ``epochs=1``.
+
+    Batches are those of all rows of an epoch one after another, whatever the sizes of chunks: each has `batch_size`
+    rows, also across chunks, and the last one of the epoch has what remains. With ``shuffle=False`` training has the
+    bits of the same rows in memory; losses that are recorded with `weighted_mean` may differ by rounding. (For 2^18
+    steps of one sample and more, tiny networks get a kernel of their own, which rounds in another way, if it is known
+    beforehand how many rows there are: in memory and of files.)
+
+    With shuffling, every epoch takes the chunks of a sequence, a folder or a file in a new order, uniformly; those of
+    functions and iterables come as they come. Then `shuffle_buffer` rows at a time, rounded down to whole batches, and
+    one batch at least, are put in a uniformly random order, and trained on.
+
+    A thread reads the next rows while training goes on, up to two blocks ahead: of some megabytes, or of
+    `shuffle_buffer` rows. So it may ask for chunks that are not trained on. A chunk is copied before the next is asked
+    for, which may use the same memory.
+
+    Where the stream raises an exception, or a chunk is not as it has to be, the whole batches before it are trained on.
+    Then training ends as by Ctrl-C, and the exception is raised. After Ctrl-C, a source that is giving a chunk is
+    closed when it has given it.
 
     References
     ----------
@@ -113,11 +149,16 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     >>> history["loss"][-1] < 0.01 * history["loss"][0]
     True
     """
-    run = _Run(net, training_samples(net, X, d, sample_weight), d, _checked_validation(net, validation_data),
-               _checked_metrics(metrics), checked_callbacks(callbacks), require_flag("weighted_mean", weighted_mean))
     epochs = require_whole("epochs", epochs, at_least=1)
+    stream = stream_of(X, epochs) if d is None else None
+    run = _Run(net, None if stream else training_samples(net, X, d, sample_weight), d,
+               _checked_validation(net, validation_data), _checked_metrics(metrics), checked_callbacks(callbacks),
+               require_flag("weighted_mean", weighted_mean))
     batch_size = require_whole("batch_size", batch_size, at_least=1)
     shuffle, replacement = require_flag("shuffle", shuffle), require_flag("replacement", replacement)
+    shuffle_buffer = require_whole("shuffle_buffer", shuffle_buffer, at_least=1)
+    if stream:
+        _require_for_stream(run, replacement, sample_weight)
     progress = None if progress is None else require_flag("progress", progress)
     optimizer = checked_optimizer(optimizer)
     if not isinstance(optimizer_state, OptimizerState | None):
@@ -128,10 +169,16 @@ def fit(net: Network, X: Any, d: Any, *, optimizer: Optimizer | None = None, epo
     require_trainable(net)
     C = checked_clip_norm("clip_sample_norm", clip_sample_norm)
     alpha = require_number("l2_penalty", l2_penalty, at_least=0.0)
-    plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
-                     clip_norm=C, penalty=alpha, by_weight=run.weighted_mean,
-                     loss_share=len(run.samples.X) / run.divisor_of(run.samples), dropout=dropout)
-    return _train(run, Session(net, run.samples, plan, optimizer, state, epochs), progress)
+    plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed, clip_norm=C,
+                     penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share, dropout=dropout)
+    if run.samples:
+        return _train(run, Session(net, run.samples, plan, optimizer, state, epochs), progress)
+    assert stream is not None
+    session = StreamSession(net, stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
+    try:
+        return _train(run, session, progress)
+    finally:
+        session.close()
 
 
 def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
@@ -155,7 +202,7 @@ class _Run:
     """The checked arguments of a call of `fit`."""
 
     net: Network
-    samples: Samples
+    samples: Samples | None  # None for a stream
     d: Any
     validation: tuple[Samples, Any] | None
     metrics: dict[str, Callable[..., float]]
@@ -173,6 +220,11 @@ class _Run:
         assert self.validation is not None
         return self.divisor_of(self.validation[0])
 
+    @property
+    def loss_share(self) -> float:
+        """n over the divisor of the training samples; 1 of a stream, whose epochs are divided when they end."""
+        return 1.0 if self.samples is None else len(self.samples.X) / self.divisor_of(self.samples)
+
     def divisor_of(self, samples: Samples) -> float:
         """n, or Σ w with `weighted_mean`: the sum of the losses over this is recorded."""
         n = len(samples.X)
@@ -189,6 +241,17 @@ def training_samples(net: Network, X: Any, d: Any, sample_weight: Any) -> Sample
     if isinstance(samples.labels, np.ndarray):  # a callback might write others: unchecked indices
         samples = samples._replace(labels=samples.labels.copy())
     return samples
+
+
+def _require_for_stream(run: _Run, replacement: bool, sample_weight: Any) -> None:
+    """Refuse what takes all samples at once."""
+    if replacement:
+        raise ValueError("replacement: expected False for a stream, whose samples come once in an epoch, found True")
+    if sample_weight is not None:
+        raise ValueError("sample_weight: expected none for a stream, whose chunks are (X, d, weight), found weights")
+    if run.metrics and run.validation is None:
+        raise ValueError("metrics: expected validation_data too, because with a stream they are evaluated on these "
+                         "alone, found none")
 
 
 def _checked_validation(net: Network, validation_data: tuple[Any, ...] | None) -> tuple[Samples, Any] | None:
@@ -222,12 +285,12 @@ def _train(run: _Run, session: Session, progress_wanted: bool | None) -> History
     status = RUNNING
     try:
         call_method(run.callbacks, "start", net)
-        with (ProgressBar(progress_wanted, epochs * len(run.samples.X), "samples") as bar,
+        with (ProgressBar(progress_wanted, session.samples_in_all, "samples") as bar,
               session.workspace() as work):
-            while history.epochs < epochs and history.stop_reason == "epochs" and status != DIVERGED:
+            while history.epochs < epochs and history.stop_reason == "epochs" and status not in (DIVERGED, FAILED):
                 status = session.advance(work, history.epochs + 1 if run.is_observed else epochs)
                 _record_epochs(run, session)
-                bar.show(session.samples_done, _text_of(history, epochs))
+                bar.show(session.samples_done, _text_of(history, epochs), session.samples_in_all)
     except KeyboardInterrupt:
         session.record()
         history.drop_unfinished()
@@ -236,7 +299,7 @@ def _train(run: _Run, session: Session, progress_wanted: bool | None) -> History
                       f"usable", RuntimeWarning, stacklevel=4)
     finally:
         session.finish()
-    failure = session.divergence() if status == DIVERGED else None
+    failure = session.failure(status)
     call_method(run.callbacks, "finish", net)
     if failure is not None:
         raise failure
@@ -266,7 +329,8 @@ def _record_epochs(run: _Run, session: Session) -> None:
         if net.loss_record.is_classification:
             history.record("validation_accuracy", accuracy)
         _record_metrics(run.metrics, "validation_", d, net, validation, history)
-    _record_metrics(run.metrics, "", run.d, net, run.samples, history)
+    if run.samples is not None:
+        _record_metrics(run.metrics, "", run.d, net, run.samples, history)
     if run.callbacks:
         session.write_state()
     if ask_to_stop(run.callbacks, net, history):

@@ -18,7 +18,8 @@ class History:
         likewise before each update, where the loss classifies. "validation_loss", the same mean without a penalty, and
         "validation_accuracy" are of the network after the epoch. So are metrics, and what callbacks record.
     stop_reason : str
-        "epochs" when all were done, else "callback", "interrupted" or "diverged".
+        "epochs" when all were done, else "callback", "interrupted", "diverged", or "failed" where a stream of chunks
+        raised an exception.
     seconds : float
         The time of training; in a callback, so far.
     samples : int

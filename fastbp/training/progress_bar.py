@@ -12,13 +12,13 @@ class ProgressBar:
     ----------
     wanted : bool or None
         None shows a bar if tqdm is installed, True insists on tqdm, False shows none. There is none outside a terminal.
-    total : int
-        The count at the end.
+    total : int or None
+        The count at the end, where it is known.
     unit : str
         What is counted.
     """
 
-    def __init__(self, wanted: bool | None, total: int, unit: str) -> None:
+    def __init__(self, wanted: bool | None, total: int | None, unit: str) -> None:
         self._bar: Any = None
         if wanted is False or sys.stderr is None or (wanted is None and not sys.stderr.isatty()):
             return
@@ -31,10 +31,11 @@ class ProgressBar:
         # disable=None is tqdm's "only on a terminal"; the delay keeps short trainings quiet.
         self._bar = tqdm(total=total, unit=f" {unit}", unit_scale=True, disable=None, delay=0.5, leave=False)
 
-    def show(self, done: int, text: str) -> None:
-        """Set the count and the text."""
+    def show(self, done: int, text: str, total: int | None = None) -> None:
+        """Set the count and the text, and the count at the end where that has become known."""
         if self._bar is None:
             return
+        self._bar.total = self._bar.total if total is None else total
         self._bar.set_description_str(text, refresh=False)
         self._bar.update(done - self._bar.n)
 

@@ -12,6 +12,7 @@ from .. import threads
 from ..backends.contract import WHOLE
 from ..backends.training_loop import (
     BATCH_E,
+    DIVERGED,
     EPOCH,
     POSITION,
     STALE,
@@ -27,7 +28,7 @@ from ..checks.arrays import Samples
 from ..compiling.addresses import address_of
 from ..compiling.side_by_side import compile_side_by_side
 from ..formulas.dropout import drop_panel
-from ..formulas.sampling import IN_ORDER, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
+from ..formulas.sampling import IN_ORDER, MAX_SAMPLES, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
 from ..network import Network
 from ..optimizers.optimizer import DivergenceError, Optimizer
 from ..optimizers.updates import OptimizerState
@@ -37,22 +38,23 @@ from .history import History
 MOST_EPOCHS = 2**16
 
 
-def make_plan(net: Network, samples: Samples, batch_size: int, *, shuffle: bool, replacement: bool = False,
+def make_plan(net: Network, samples: Samples | None, batch_size: int, *, shuffle: bool, replacement: bool = False,
               seed: int | None = None, clip_norm: float = 0.0, penalty: float = 0.0, by_weight: bool = False,
               loss_scale: float = 1.0, loss_share: float = 0.0, tolerance: float = 0.0, patience: int = 0,
-              dropout: float | Sequence[float] | None = None) -> Plan:
-    """The plan of a training on these samples.
+               dropout: float | Sequence[float] | None = None) -> Plan:
+    """The plan of a training on these samples; if None, on blocks of samples in the order in which they come.
 
     Raises what `checked_rates` does. After that, a seed that is not given is drawn from the network's generator.
     """
     rates = checked_rates(dropout, len(net.widths) - 1)
     by_address = len(rates) > 0 and net.layout.has_addresses
     drop_address = address_of(drop_panel, net.dtype.name, net.layout.lanes) if by_address else 0
-    sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle else IN_ORDER
+    sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle and samples is not None else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
-    size = min(batch_size, len(samples.X))
-    return Plan(size, net.chunk(_way_of(net, samples, size, clip_norm)), sampling, order_seed, clip_norm, penalty,
-                by_weight, loss_scale, loss_share, tolerance, patience, drop_address, rates)
+    n = MAX_SAMPLES if samples is None else len(samples.X)
+    size = min(batch_size, n)
+    return Plan(size, net.chunk(), sampling, order_seed, clip_norm, penalty, by_weight, loss_scale, loss_share,
+                tolerance, patience, drop_address, rates, samples is None)
 
 
 def _way_of(net: Network, samples: Samples, batch_size: int, clip_norm: float) -> int:
@@ -93,10 +95,15 @@ class Session:
         self.spec = optimizer.spec(net.dtype)
         self.history = History() if history is None else history
         self.history.optimizer_state = state
-        self._way = _way_of(net, samples, plan.batch_size, plan.clip_norm)
-        self.pace = net.pace(("training", plan.batch_size.bit_length(), self._way), passes=3)
+        self.choose_way(samples)
         self._begin = time.perf_counter()
         net.zero_grad()
+
+    def choose_way(self, samples: Samples) -> None:
+        """Choose how kernels take X, by the samples that come."""
+        self._way = _way_of(self.net, samples, self.plan.batch_size, self.plan.clip_norm)
+        self.plan = self.plan._replace(chunk=self.net.chunk(self._way))
+        self.pace = self.net.pace(("training", self.plan.batch_size.bit_length(), self._way), passes=3)
 
     def _compile(self, optimizer: Optimizer) -> None:
         """Compile what a first training calls, in two processes where that is faster; once for each kind of trainings.
@@ -127,6 +134,16 @@ class Session:
         return int(counts[EPOCH]) * len(self.samples.X) + int(counts[POSITION])
 
     @property
+    def samples_in_all(self) -> int | None:
+        """The number of samples of all epochs, where it is known."""
+        return self.epochs * len(self.samples.X)
+
+    @property
+    def samples_of_epoch(self) -> int:
+        """The number of samples of the epochs that were completed last."""
+        return len(self.samples.X)
+
+    @property
     def epochs_done(self) -> int:
         """The number of epochs it has completed."""
         return int(self.progress.counts[EPOCH])
@@ -137,7 +154,7 @@ class Session:
         net, plan = self.net, self.plan
         plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and not len(plan.rates)
                  and net.is_built_in)
-        steps = self.epochs * len(self.samples.X) // plan.batch_size if plain else 0
+        steps = (self.samples_in_all or 0) // plan.batch_size if plain else 0
         with net.workspace(plan.batch_size, self._way) as work:
             yield net.backend_module.specialised(work, self.spec, net.widths, net.activations, net.loss, net.dtype,
                                                  plan.batch_size, steps)
@@ -162,7 +179,7 @@ class Session:
         """Append losses and accuracies of the epochs completed since the last call to the history."""
         columns = {"loss": self.progress.loss}
         if self.net.loss_record.is_classification:
-            columns["accuracy"] = self.progress.correct / len(self.samples.X)
+            columns["accuracy"] = self.progress.correct / self.samples_of_epoch
         for name, values in columns.items():
             new = np.arange(len(self.history.records.get(name, ())), self.epochs_done)
             self.history.extend(name, values[new % len(values)])
@@ -192,8 +209,11 @@ class Session:
         self.net.zero_grad()
         self._count()
 
-    def divergence(self) -> DivergenceError:
-        """The error for the status DIVERGED, which is also written to the history."""
+    def failure(self, status: int) -> BaseException | None:
+        """The error for a status with which training ends, which is also written to the history."""
+        return self._divergence() if status == DIVERGED else None
+
+    def _divergence(self) -> DivergenceError:
         self.history.stop_reason = "diverged"
         epoch, step = self.epochs_done, int(self.progress.counts[STEP])
         reason = "loss" if not math.isfinite(self.progress.sums[BATCH_E]) else "update"

@@ -23,6 +23,7 @@ from ...checks.arrays import (
     require_features,
     require_weights_for,
 )
+from ...checks.sparse_rows import CsrRows
 from ...checks.standardization import Standardization
 from ...optimizers.settings import SGD
 from ...optimizers.updates import OptimizerState
@@ -112,6 +113,11 @@ class DeviceMemory:
                   standardization: Standardization | None) -> Samples:
         inputs, largest, rows = _inputs(X, dtype, features, standardization)
         return moved(Samples(inputs, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest, rows))
+
+    def placed(self, samples: Samples, standardization: Standardization | None) -> Samples:
+        if isinstance(samples.X, CsrRows):
+            raise TypeError("X: expected dense chunks for this backend, found sparse ones")
+        return moved(samples)
 
     def for_kernels(self, samples: Samples) -> Samples:
         return samples

@@ -16,6 +16,7 @@ from ...optimizers.updates import OptimizerSpec, OptimizerState, rule_of
 from ..contract import Batch, Extras, Wanted
 from ..training_loop import (
     BATCH_E,
+    BEFORE,
     CORRECT,
     DIVERGED,
     EPOCH,
@@ -113,6 +114,8 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, traini
         if E is not None:
             sums[BATCH_E] = E
             return DIVERGED
+        if counts[POSITION] == n and plan.in_blocks:
+            return RUNNING
         if counts[POSITION] == n and end_epoch.py_func(progress, plan, n) == STALLED:
             return STALLED
     return RUNNING
@@ -147,8 +150,8 @@ def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, train
     """
     plan, optimizer, state, progress = training
     rows, batches = steps
-    epoch, wanted = int(progress.counts[EPOCH]), Wanted(grad, None, None, None)
-    extras = Extras(plan.clip_norm, 0, 0, int(epoch_key(plan.seed, epoch)) if len(plan.rates) else 0)
+    (epoch, before), wanted = progress.counts[[EPOCH, BEFORE]].tolist(), Wanted(grad, None, None, None)
+    extras = Extras(plan.clip_norm, 0, 0, int(epoch_key(plan.seed, epoch, before)) if len(plan.rates) else 0)
     update = Update(layout.dtype, optimizer, layout.size, work.stream)
     control, totals, launch = work.there(np.zeros(CONTROLS)), work.totals, work.launch
     records, on_device = work.there(np.zeros((len(batches), RECORDS))), work.there(rows)

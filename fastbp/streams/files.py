@@ -1,0 +1,83 @@
+"""`Files`: a sequence of chunks that lie in files, each read when it is wanted."""
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+#: The bytes of X of a chunk or a part of one, about.
+CHUNK_BYTES = 2**23
+
+
+class Part(NamedTuple):
+    """Some rows of a chunk."""
+
+    X: Any
+    d: Any
+    weight: Any = None
+
+
+class Files(Sequence[tuple[Any, ...]]):
+    """A sequence of chunks (X, d) or (X, d, weight) in files.
+
+    Attributes
+    ----------
+    rows : int
+        The number of rows of all chunks.
+    """
+
+    rows: int
+
+    @abstractmethod
+    def name_of(self, place: int) -> str:
+        """Where a chunk lies, for messages."""
+
+    @abstractmethod
+    def parts_of(self, place: int) -> Iterator[Part]:
+        """The rows of a chunk, in parts of about CHUNK_BYTES, each of arrays of its own."""
+
+    def __getitem__(self, place: Any) -> Any:
+        """The chunk at a place, or at a slice of places a list of them."""
+        if isinstance(place, slice):
+            return [self[p] for p in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"expected a place below {len(self)} chunks, found {place}")
+        X, d, weight = zip(*self.parts_of(place % len(self)), strict=True)
+        whole = joined(X), joined(d)
+        return whole if weight[0] is None else (*whole, joined(weight))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self)} chunks, {self.rows} rows>"
+
+
+def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays one after another; a single one as it is."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def in_order(paths: Iterator[Path]) -> list[Path]:
+    """Paths in the order of their names, in which numbers count as such: part-2 before part-10."""
+    return sorted(paths, key=lambda path: [(int(part), "") if part.isdigit() else (-1, part)
+                                           for part in re.split("([0-9]+)", path.name) if part])
+
+
+def existing(path: Any) -> Path:
+    """A path that exists.
+
+    Raises
+    ------
+    TypeError
+        If it is no path.
+    FileNotFoundError
+        If there is nothing at it.
+    """
+    try:
+        found = Path(path)
+    except TypeError:
+        raise TypeError(f"path: expected a path, found {path!r:.80}") from None
+    if not found.exists():
+        raise FileNotFoundError(f"path: found no file or folder {str(found)!r}")
+    return found

@@ -1,0 +1,155 @@
+"""What users may give in place of X and d: `stream_of` makes of it something that gives chunks for every epoch."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from os import PathLike
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..checks.frames import is_frame
+from .files import Files, Part, existing
+from .parquet import Parquet
+from .shards import Shards
+
+#: Gives the order of a number of chunks in this epoch; None for the order in which they are.
+OrderOf = Callable[[int], np.ndarray] | None
+
+
+class Chunk(NamedTuple):
+    """The rows of a chunk."""
+
+    name: str              # for messages
+    parts: Iterable[Part]  # one after another
+    is_own: bool           # whether nothing else refers to their memory, or will write to it
+
+
+class Stream(Protocol):
+    """The chunks of an epoch, and how many rows they have, where that is known."""
+
+    rows: int | None
+
+    def chunks(self, order_of: OrderOf) -> Iterator[Chunk]:
+        """The chunks of one epoch."""
+
+
+def stream_of(given: Any, epochs: int) -> Stream:
+    """The stream that users mean.
+
+    Parameters
+    ----------
+    given : path, callable, sequence or iterable
+        As for `fastbp.training.fit`.
+    epochs : int
+        How often it has to give its chunks.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these; arrays too, which need a d.
+    ValueError, FileNotFoundError
+        If there is nothing to read at a path, or an iterator is to give its chunks more than once.
+    """
+    if isinstance(given, str | PathLike):
+        return _InFiles(_opened(given))
+    if isinstance(given, Files):
+        return _InFiles(given)
+    if hasattr(given, "__array__") or is_frame(given) or isinstance(given, Mapping | bytes):
+        raise TypeError(f"d: expected targets for an X of type {type(given).__name__}, found none; a stream gives "
+                        f"chunks (X, d)")
+    if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, type):
+        return _InSequence(given)
+    if callable(given):
+        return _FromCallable(given)
+    if not hasattr(given, "__iter__"):
+        raise TypeError(f"X: expected an array with a d, or a stream: a path, or what gives chunks (X, d); found "
+                        f"{given!r:.80}")
+    if hasattr(given, "__next__") and epochs > 1:
+        raise ValueError(f"X: expected chunks for each of {epochs} epochs, found {type(given).__name__}, an iterator, "
+                         f"which gives them once; give a function that returns a new one, or epochs=1")
+    return _FromCallable(lambda: given)
+
+
+def is_stream(given: Any) -> bool:
+    """Whether what may be an array is a stream: a path, a function, an iterator, or chunks one after another."""
+    if isinstance(given, str | PathLike | Files | Iterator):
+        return True
+    if hasattr(given, "__array__") or is_frame(given):
+        return False
+    if isinstance(given, list | tuple):
+        return len(given) > 0 and isinstance(given[0], tuple) and np.ndim(given[0][0]) == 2
+    return callable(given) or (hasattr(given, "__iter__") and not hasattr(given, "shape"))
+
+
+def _opened(path: Any) -> Files:
+    """The files at a path as a sequence of chunks."""
+    found = existing(path)
+    names = [file.suffix for file in found.iterdir()] if found.is_dir() else [found.suffix]
+    is_parquet, is_numpy = ".parquet" in names, ".npz" in names or ".npy" in names
+    if is_parquet and is_numpy:
+        raise ValueError(f"X: expected shards of NumPy or .parquet files in a folder, found both in {str(found)!r}")
+    if not is_parquet and not is_numpy:
+        raise ValueError(f"X: expected a folder of .npz, .npy or .parquet files, or one of them, found {str(found)!r}")
+    return Parquet(found) if is_parquet else Shards(found)
+
+
+class _InFiles:
+    """Chunks of fastbp's own sources."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self.rows: int | None = files.rows
+
+    def chunks(self, order_of: OrderOf) -> Iterator[Chunk]:
+        count = len(self._files)
+        for place in range(count) if order_of is None else order_of(count).tolist():
+            parts = self._files.parts_of(place)
+            try:
+                yield Chunk(f"chunk {place} ({self._files.name_of(place)})", parts, True)
+            finally:
+                close(parts)
+
+
+class _InSequence:
+    """Chunks of a sequence, in any order."""
+
+    def __init__(self, sequence: Any) -> None:
+        self._sequence = sequence
+        self.rows: int | None = None
+
+    def chunks(self, order_of: OrderOf) -> Iterator[Chunk]:
+        count = len(self._sequence)
+        for place in range(count) if order_of is None else order_of(count).tolist():
+            yield _chunk_of(place, self._sequence[place])
+
+
+class _FromCallable:
+    """Chunks of what a function returns, in their order."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self.rows: int | None = None
+
+    def chunks(self, order_of: OrderOf) -> Iterator[Chunk]:
+        found = self._function()
+        if not hasattr(found, "__iter__"):
+            raise TypeError(f"X: expected a function that returns an iterable of chunks (X, d), found {found!r:.80}")
+        chunks = iter(found)
+        try:
+            for place, chunk in enumerate(chunks):
+                yield _chunk_of(place, chunk)
+        finally:
+            close(chunks)
+
+
+def _chunk_of(place: int, given: Any) -> Chunk:
+    """A user's chunk."""
+    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+        found = f"{len(given)} things" if isinstance(given, tuple | list) else type(given).__name__
+        raise TypeError(f"chunk {place}: expected (X, d) or (X, d, weight), found {found}")
+    return Chunk(f"chunk {place}", [Part(*given)], False)
+
+
+def close(iterator: Any) -> None:
+    """End an iterator that can be ended early, as generators can."""
+    if hasattr(iterator, "close"):
+        iterator.close()
