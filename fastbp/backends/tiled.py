@@ -307,8 +307,9 @@ def predict_arrays(theta: Any, X: Any, Y: Any, start: int, stop: int, work: Any,
 def predict(theta: np.ndarray, layout: Layout, samples: Samples, Y: np.ndarray, start: int, stop: int,
             work: np.ndarray, threads: int) -> None:
     """y = h_L; see `Backend.predict`."""
-    if samples.rows is None:
-        predict_arrays(theta, samples.X, Y, start, stop, work, threads)
+    X, reading = as_arguments(samples)
+    if reading == 0:
+        predict_arrays(theta, X, Y, start, stop, work, threads)
         return
     wanted = Wanted(samples.weights, Y, samples.targets, NO_NORMS)  # no weights and no targets, which are empty
     propagate(theta, layout, Batch(samples, NO_ORDER, start, stop), 0.0, wanted, NO_EXTRAS, work, threads)

@@ -86,8 +86,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Of the network; see `fastbp.MLP`.
     standardize : bool
         Whether the network standardises every feature, by the mean and the standard deviation of the X that it is made
-        for: all of X in `fit`, also what early stopping holds out, and that of the first `partial_fit`. See
-        `fastbp.MLP.standardize`.
+        for: all of X in `fit`, also what early stopping holds out, and that of the first `partial_fit`. Weights of
+        samples do not count. See `fastbp.MLP.standardize`.
 
     Attributes
     ----------
