@@ -19,9 +19,9 @@ from ..formulas.sampling import WITHOUT_REPLACEMENT, draw_order
 from .sources import Chunk, close
 
 #: The bytes of X, in the network's dtype, up to which rows of several chunks are joined to a block, and those of the
-#: longest block that is a part of one chunk. Between two blocks Python takes 0.1 to 0.4 ms, because its code is no longer
-#: in the caches. On one thread, batches of 1,024 samples of 54-256-128-7 took 8 % longer in blocks of one batch than in
-#: memory, and 3 % in blocks of a megabyte.
+#: longest block that is a part of one chunk. Between two blocks Python takes 0.1 to 0.4 ms: its code has left the caches.
+#: On one thread, batches of 1,024 samples of 54-256-128-7 took 8 % longer in blocks of one batch than in memory, and 3 %
+#: in blocks of a megabyte.
 JOINED_BYTES, LONGEST_BYTES = 2**22, 2**24
 
 #: The bytes of memory that are made at first for rows that are to be joined.
