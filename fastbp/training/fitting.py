@@ -132,8 +132,9 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
     for, which may use the same memory.
 
     Where the stream raises an exception, or a chunk is not as it has to be, the whole batches before it are trained on.
-    Then training ends as by Ctrl-C, and the exception is raised. After Ctrl-C, a source that is giving a chunk is
-    closed when it has given it.
+    Then training ends as by Ctrl-C, with the stop_reason "failed" in the history that callbacks have, and the exception
+    is raised. A source that is giving a chunk when training ends is closed when it has given it; `fit` waits up to ten
+    seconds for that, and not after Ctrl-C.
 
     References
     ----------
