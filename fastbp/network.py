@@ -9,7 +9,7 @@ import numpy as np
 from . import threads
 from .backends.contract import NO_EXTRAS, NO_ORDER, WHOLE, Batch, Extras, Wanted
 from .checks.arguments import checked_clip_norm, require_number
-from .checks.arrays import Samples
+from .checks.samples import Samples
 from .formulas.sample_gradients import GradientNoise, noise_of
 from .optimizers.optimizer import DivergenceError
 from .parameters import Parameters

@@ -24,7 +24,7 @@ from .checks.arguments import (
     require_initializer,
     require_whole,
 )
-from .checks.arrays import Samples, no_numbers, no_rows
+from .checks.samples import Samples, no_numbers, no_rows
 from .checks.standardization import Standardization, checked_standardization
 from .formulas.initializers import drawn_weights
 from .functions.activations import Activation, checked_activations

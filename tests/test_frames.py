@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from fastbp import MLP
-from fastbp.checks.arrays import as_input, as_samples
 from fastbp.checks.frames import is_frame
+from fastbp.checks.samples import as_input, as_samples
 
 F4, F8 = np.dtype(np.float32), np.dtype(np.float64)
 n = 50_000  # more rows than are filled together

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import fastbp
-from fastbp.checks import arrays
-from fastbp.checks.arrays import as_input, as_samples
+from fastbp.checks import samples
+from fastbp.checks.samples import as_input, as_samples
 
 # Small whole numbers, the same in every dtype.
 rng = np.random.default_rng(0)
@@ -399,7 +399,7 @@ def test_memory_maps_and_read_only_arrays_are_used_where_they_lie(tmp_path):
 def test_what_a_kernel_cannot_read_is_copied(monkeypatch):
     """As small arrays are that it could read."""
     for form, small in (("unaligned", 0), ("big-endian", 0), ("Fortran order", 2**20), ("every second row", 2**20)):
-        monkeypatch.setattr(arrays, "SMALL_COPY", small)
+        monkeypatch.setattr(samples, "SMALL_COPY", small)
         array, _, _ = as_input(FORMS[form](X), X.dtype, 3)
         assert array.flags.aligned
         assert array.flags.c_contiguous

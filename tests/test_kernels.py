@@ -118,9 +118,10 @@ import sys
 import numpy as np
 import fastbp
 from fastbp import MLP, SGD, Adam
+from scipy import sparse
 
 backend = sys.argv[1]
-fastbp.checks.arrays.SMALL_COPY = 0
+fastbp.checks.samples.SMALL_COPY = 0
 rng = np.random.default_rng(0)
 for depth in range(1, 7):
     widths = [*range(8 - depth, 8), 3]
@@ -128,7 +129,8 @@ for depth in range(1, 7):
     read_only = X.copy()
     read_only.setflags(write=False)
     for kind, given in [("labels", X), ("rows", read_only), ("weights", X.repeat(2, axis=0)[::2]), ("bits", X),
-                        ("bytes", X.astype("uint8")), ("columns", np.asfortranarray(X))]:
+                        ("bytes", X.astype("uint8")), ("columns", np.asfortranarray(X)),
+                        ("sparse", sparse.csr_array(X * (X > 2)))]:
         d = labels if kind in ("labels", "weights") else np.eye(3)[labels]
         weight = rng.uniform(size=20) if kind == "weights" else None
         net = MLP(widths, activation="relu", backend=backend, seed=0,

@@ -7,8 +7,8 @@ import pytest
 from tolerances import CPU_BACKENDS, on_backends, on_host
 
 import fastbp
-from fastbp.checks import arrays
-from fastbp.checks.arrays import READABLE
+from fastbp.checks import samples
+from fastbp.checks.samples import READABLE
 from fastbp.sklearn import MLPClassifier
 
 #: Rows of whole vectors and a rest, in panels of samples and a rest.
@@ -25,7 +25,7 @@ ORDERS = {
 @pytest.fixture(autouse=True)
 def nothing_is_small(monkeypatch):
     """Arrays of any size stay as they lie."""
-    monkeypatch.setattr(arrays, "SMALL_COPY", 0)
+    monkeypatch.setattr(samples, "SMALL_COPY", 0)
 
 
 def numbers(source, shape=(SAMPLES, WIDTHS[0])):

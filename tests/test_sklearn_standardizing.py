@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier as TheirClassifier
 from tolerances import assert_close
 
-from fastbp.checks import arrays
+from fastbp.checks import samples
 from fastbp.sklearn import MLPClassifier, MLPRegressor, from_sklearn
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -31,7 +31,7 @@ def standardised(X, net):
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_trains_as_on_a_scaled_copy(kind, settings, most, monkeypatch):
-    monkeypatch.setattr(arrays, "SMALL_COPY", most)
+    monkeypatch.setattr(samples, "SMALL_COPY", most)
     estimator, y = KINDS[kind]
     given = {"hidden_layer_sizes": (8,), "random_state": 0, "max_iter": 5} | SETTINGS[settings]
     model = estimator(**given, standardize=True).fit(X, y)

@@ -11,7 +11,7 @@ from test_rows import ORDERS, READABLE, SAMPLES, WIDTHS, numbers
 from tolerances import CENTRAL_DIFFERENCES, CPU_BACKENDS, CUDA, assert_close, on_backends, on_host
 
 import fastbp
-from fastbp.checks import arrays
+from fastbp.checks import samples
 
 D = np.arange(SAMPLES) % WIDTHS[-1]
 
@@ -19,7 +19,7 @@ D = np.arange(SAMPLES) % WIDTHS[-1]
 @pytest.fixture
 def nothing_is_small(monkeypatch):
     """Arrays of any size are standardised while they are read."""
-    monkeypatch.setattr(arrays, "SMALL_COPY", 0)
+    monkeypatch.setattr(samples, "SMALL_COPY", 0)
 
 
 def network(dtype="float64", backend="tiled", widths=WIDTHS, **settings):
@@ -79,7 +79,7 @@ def test_small_arrays_give_the_same_bits(source, backend, monkeypatch):
     X, nets = numbers(source), [network("float32", backend) for _ in range(2)]
     results = []
     for net, most in zip(nets, (0, 2**20), strict=True):
-        monkeypatch.setattr(arrays, "SMALL_COPY", most)
+        monkeypatch.setattr(samples, "SMALL_COPY", most)
         net.standardize(X)
         results.append([net.input_gradient(X, D), *all_results(net, X, X)])
     for one, other in zip(*results, strict=True):
@@ -177,7 +177,7 @@ def test_compiled_code_of_users_takes_raw_x(n, dtype):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(("most", "backend"), on_backends([0, 2**20], simulated=[0]))
 def test_numbers_have_to_be_finite_when_they_are_standardised(order, most, backend, monkeypatch):
-    monkeypatch.setattr(arrays, "SMALL_COPY", most)
+    monkeypatch.setattr(samples, "SMALL_COPY", most)
     X, net = numbers("float64"), network("float32", backend)
     net.standardize(mean=[0.0] * 36 + [1e39], scale=[1.0] * 36 + [1e37])
     X[:, 36] += 1e39
@@ -292,7 +292,7 @@ def test_older_pickles_take_x_as_it_is():
 
 @pytest.mark.parametrize("most", [0, 2**20])
 def test_networks_that_are_trained_together_standardise_each_in_its_own_way(most, monkeypatch):
-    monkeypatch.setattr(arrays, "SMALL_COPY", most)
+    monkeypatch.setattr(samples, "SMALL_COPY", most)
     X = numbers("int16")
     nets, alone = [[network("float32") for _ in range(4)] for _ in range(2)]
     for pair in (nets, alone):
@@ -326,7 +326,7 @@ def test_no_call_copies_a_large_array(order, source, backend):
 @pytest.mark.parametrize("most", [0, 2**20])
 def test_the_bound_of_a_step_is_that_of_the_standardised_numbers(most, monkeypatch):
     """Not of 1e30: it shows beforehand that a step leaves θ finite, and is then taken in one pass."""
-    monkeypatch.setattr(arrays, "SMALL_COPY", most)
+    monkeypatch.setattr(samples, "SMALL_COPY", most)
     X, d = 1e30 + 1e28 * numbers("float64", (64, 37)), np.arange(64) % 3
     net, plain = network("float32"), network("float32")
     net.standardize(X)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..checks.arrays import Samples
+from ..checks.samples import Samples
 from ..compiling.decorators import kernel
 from ..functions.activations import Activation
 from ..functions.losses import Loss

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks.arrays import Samples
+from ..checks.samples import Samples
 from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout

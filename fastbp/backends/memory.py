@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..checks.arrays import Samples, as_inputs, as_samples, largest_magnitude
+from ..checks.arrays import largest_magnitude
+from ..checks.samples import Samples, as_inputs, as_samples
 from ..checks.standardization import Standardization
 from ..layout import aligned_copy, aligned_zeros
 from ..optimizers.updates import OptimizerState, descend
@@ -55,11 +56,11 @@ class Memory(Protocol):
 
     def as_inputs(self, X: Any, dtype: np.dtype, features: int, outputs: int,
                   standardization: Standardization | None) -> Samples:
-        """Samples without targets in this memory, where X may lie already; see `arrays.as_inputs`."""
+        """Samples without targets in this memory, where X may lie already; see `samples.as_inputs`."""
 
     def as_samples(self, X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int,
                    kind: str, standardization: Standardization | None) -> Samples:
-        """Samples in this memory, where the arrays may lie already; see `arrays.as_samples`."""
+        """Samples in this memory, where the arrays may lie already; see `samples.as_samples`."""
 
     def placed(self, samples: Samples, standardization: Standardization | None) -> Samples:
         """Samples that were checked in the processor's memory, in this one if they fit, as `for_kernels` takes them.

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..checks.arrays import NotFiniteError, as_readable, numeric_array, require_dimensions
+from ..checks.arrays import NotFiniteError, numeric_array, require_dimensions
+from ..checks.samples import as_readable
 from ..checks.sparse_rows import CsrRows, checked_csr, is_sparse
 from ..checks.standardization import SMALLEST_SCALE
 from ..compiling.decorators import inlined, kernel, panel_loop

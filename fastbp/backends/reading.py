@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks.arrays import Samples, largest_magnitude
+from ..checks.arrays import largest_magnitude
+from ..checks.samples import Samples
 from ..checks.sparse_rows import CsrRows
 from ..checks.standardization import Standardization
 from ..compiling.addresses import address_in_memory, address_of, pointer, pointer_to
@@ -52,7 +53,7 @@ class KernelSamples(NamedTuple):
 
 def rows_of(X: np.ndarray | CsrRows, dtype: np.dtype, standardization: Standardization | None = None,
             copies: bool = False) -> Rows:
-    """How a network of a dtype reads rows that `arrays.checked_rows` has checked, or checks where it standardises.
+    """How a network of a dtype reads rows that `samples.checked_rows` has checked, or checks where it standardises.
 
     copies : whether to standardise the rows of an array now.
     """

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from ..checks.arrays import Samples
+from ..checks.samples import Samples
 from ..compiling.addresses import address_in_memory, address_of, pointer, pointer_to
 from ..compiling.decorators import inlined, kernel, subkernel
 from ..compiling.side_by_side import Piece

@@ -8,16 +8,8 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from ..backends.reading import rows_of
-from ..checks.arrays import (
-    NO_LABELS,
-    READABLE,
-    Samples,
-    checked_rows,
-    kernel_array,
-    no_numbers,
-    no_rows,
-    require_unmasked,
-)
+from ..checks.arrays import kernel_array, require_unmasked
+from ..checks.samples import NO_LABELS, READABLE, Samples, checked_rows, no_numbers, no_rows
 from ..checks.standardization import Standardization
 
 #: The dtypes of weights that stay as they are; others become the first.

@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
-from ..checks.arrays import Samples
+from ..checks.samples import Samples
 from .arguments import NUMBERS, require_unmasked_arguments
 from .class_weights import as_places, weights_of_classes
 from .perceptron import Perceptron

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import optimize
 from sklearn.exceptions import ConvergenceWarning
 
-from ..checks.arrays import Samples, total_weight
+from ..checks.samples import Samples, total_weight
 from .records import NON_FINITE, record_whole
 
 

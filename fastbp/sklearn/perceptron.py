@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..checks.arrays import Samples
+from ..checks.samples import Samples
 from ..functions.activations import BY_NAME, Activation
 from ..layout import Views
 from ..mlp import MLP

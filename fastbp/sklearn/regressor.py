@@ -11,7 +11,8 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from ..checks.arrays import Samples, numeric_array
+from ..checks.arrays import numeric_array
+from ..checks.samples import Samples
 from ..functions.losses import Loss, record_named
 from .arguments import NUMBERS, require_unmasked_arguments
 from .perceptron import Perceptron

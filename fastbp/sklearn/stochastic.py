@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..backends.training_loop import BEST, DIVERGED, RUNNING, STALE
-from ..checks.arrays import Samples, total_weight
+from ..checks.samples import Samples, total_weight
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import SGD, Adam
 from ..optimizers.updates import OptimizerState

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from ..checks.arrays import Samples
+from ..checks.samples import Samples
 from .arguments import part_of
 
 

@@ -7,15 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backends.reading import rows_of, standardised_rows
-from ..checks.arrays import (
-    Samples,
-    are_labels,
-    as_samples,
-    numeric_array,
-    require_dimensions,
-    require_features,
-    require_weights_for,
-)
+from ..checks.arrays import numeric_array, require_dimensions
+from ..checks.samples import Samples, are_labels, as_samples, require_features, require_weights_for
 from ..checks.sparse_rows import CsrRows, is_sparse
 from ..checks.standardization import Standardization
 from ..formulas.sampling import WITHOUT_REPLACEMENT, draw_order
@@ -51,7 +44,7 @@ class Form(NamedTuple):
     dtype: np.dtype
     features: int
     outputs: int
-    kind: str  # of targets; see `arrays.as_samples`
+    kind: str  # of targets; see `samples.as_samples`
     standardization: Standardization | None = None
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..backends.training_loop import DIVERGED, RUNNING
 from ..checks.arguments import checked_clip_norm, require_flag, require_number, require_whole
-from ..checks.arrays import Samples, largest_magnitude, total_weight
+from ..checks.arrays import largest_magnitude
+from ..checks.samples import Samples, total_weight
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
 from ..optimizers.optimizer import Optimizer

@@ -13,7 +13,7 @@ from .. import threads
 from ..backends.memory import HOST
 from ..backends.training_loop import DIVERGED, RUNNING, Plan
 from ..checks.arguments import checked_clip_norm, checked_rates, require_whole
-from ..checks.arrays import Samples
+from ..checks.samples import Samples
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
 from .fitting import checked_optimizer, require_trainable, training_samples

@@ -24,7 +24,7 @@ from ..backends.training_loop import (
     start_progress,
 )
 from ..checks.arguments import checked_rates
-from ..checks.arrays import Samples
+from ..checks.samples import Samples
 from ..compiling.addresses import address_of
 from ..compiling.side_by_side import compile_side_by_side
 from ..formulas.dropout import drop_panel

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import threads
 from ..backends.training_loop import BEFORE, EPOCH_E, POSITION, RUNNING, Plan, end_blocks
-from ..checks.arrays import NO_LABELS, Samples, no_numbers, no_rows
+from ..checks.samples import NO_LABELS, Samples, no_numbers, no_rows
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.updates import OptimizerState

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...checks.arrays import Samples
+from ...checks.samples import Samples
 from .driver import cuda
 from .memory import converted_rows, is_on_device, nothing, there
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ...checks.arrays import (
+from ...checks.arrays import NotFiniteError, require_dimensions
+from ...checks.samples import (
     NO_LABELS,
-    NotFiniteError,
     Samples,
     are_labels,
     as_input,
@@ -19,7 +19,6 @@ from ...checks.arrays import (
     as_weights,
     no_numbers,
     no_rows,
-    require_dimensions,
     require_features,
     require_weights_for,
 )
@@ -204,7 +203,7 @@ def converted_rows(X: np.ndarray, dtype: np.dtype, rows_read: Any) -> np.ndarray
 
 
 def _inputs(X: Any, dtype: np.dtype, features: int, standardization: Standardization | None) -> tuple[Any, float, Any]:
-    """`arrays.as_input`, for arrays on the device too, whose largest magnitude is given as NaN.
+    """`samples.as_input`, for arrays on the device too, whose largest magnitude is given as NaN.
 
     Arrays on the device are standardised here; for others, how that is done comes last.
     """
@@ -216,7 +215,7 @@ def _inputs(X: Any, dtype: np.dtype, features: int, standardization: Standardiza
 
 
 def _targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[Any, Any]:
-    """`arrays.as_targets` of an array on the device."""
+    """`samples.as_targets` of an array on the device."""
     given = _on_device("d", d)
     if are_labels(tuple(given.shape), n, outputs, kind):
         if given.dtype.kind not in "iu":
@@ -239,7 +238,7 @@ def _targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[
 
 
 def _weights(sample_weight: Any, n: int, dtype: np.dtype) -> Any:
-    """`arrays.as_weights` of an array on the device."""
+    """`samples.as_weights` of an array on the device."""
     given = _on_device("sample_weight", sample_weight)
     require_dimensions("sample_weight", tuple(given.shape), 1)
     require_weights_for(tuple(given.shape), n)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...checks import arrays as inputs
-from ...checks.arrays import Samples
+from ...checks import samples as inputs
+from ...checks.samples import Samples
 from ...formulas.dropout import epoch_key
 from ...formulas.sampling import draw_order
 from ...optimizers.updates import OptimizerSpec, OptimizerState, rule_of
