@@ -61,7 +61,7 @@ class MLP(Network):
 
     **Sparse X**: all calls take matrices and arrays of scipy.sparse, CSR as it is, with any dtype of numbers and
     indices. Other formats, entries out of order and entries given twice are converted to CSR in a copy. ``tiled`` goes
-    over what is not zero where that is less than an eighth of X, and the results agree with those of a dense X to
+    over what is not zero where that is less than a fifth of X, and the results agree with those of a dense X to
     rounding. For `input_gradient` and norms or clipping of single gradients, and with ``loops`` and ``blas``, rows are
     written out a few at a time. ``cuda`` takes no sparse X.
 

@@ -56,6 +56,7 @@ TWINS = [
     (entries.affine_entries(F, "float64", "int32", True), entries.affine_of_entries),
     (entries.affine_from_transpose(F, "float64", "int64", False), entries.affine_of_entries),
     (entries.add_entries(F, "float64", "int32", True), entries.add_gradient_of_entries),
+    (entries.add_to_transpose(F, "float64", "int32", False), entries.add_transposed_gradient),
     (losses.evaluate_panel(losses.LOSSES[0], F, 8), losses.loss_of_panel),
     (dropout.drop_panel(F, 8), dropout.drop_of_panel),
     (rules.row_of(rules.ADAM), rules.write_numbers),

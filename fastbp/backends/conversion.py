@@ -33,6 +33,7 @@ class Reading:
     affine: Code       # what `entries.affine_entries` describes
     affine_transposed: Code  # what `entries.affine_from_transpose` describes
     add: Code          # what `entries.add_entries` describes
+    add_transposed: Code     # what `entries.add_to_transpose` describes
 
 
 FIELDS = fields_of(Reading)

@@ -1,7 +1,7 @@
 """Sparse rows: written out a few at a time, and multiplied by W_1 entry by entry.
 
-    a_i = b_i + Σ_{j : x_j ≠ 0} w_ij x_j       `affine_entries`
-    ∂E/∂w_ij += δ_i x_j where x_j ≠ 0          `add_entries`
+    a_i = b_i + Σ_{j : x_j ≠ 0} w_ij x_j       `affine_entries`, `affine_from_transpose`
+    ∂E/∂w_ij += δ_i x_j where x_j ≠ 0          `add_entries`, `add_to_transpose`
 
 All functions take the rows from a `conversion.Reading`, and are compiled for the dtypes of entries and column numbers,
 and for numbers as they are or standardised. Of standardised rows those alone are taken entry by entry whose μ is 0.
@@ -156,7 +156,7 @@ def affine_of_entries(address: Any, reading: Any, numbers: Any, count: Any, unit
 
 
 def add_entries(dtype: str, source: str, index: str, standardized: bool) -> Any:
-    """The function that adds a row of ∂E/∂W_1, sample after sample, for `address_of`.
+    """The function that adds up a row of ∂E/∂W_1, sample after sample, for `address_of`.
 
     Its arguments are (reading, numbers, count, alpha, delta, in_delta, lanes, target): target_j += alpha δ x_j.
 
@@ -178,6 +178,39 @@ def add_entries(dtype: str, source: str, index: str, standardized: bool) -> Any:
 
     numbers = pointer_type(dtype)
     return add, (READING_TYPE, types.CPointer(INTEGER), INTEGER, numbers.dtype, numbers, INTEGER, INTEGER, numbers)
+
+
+def add_to_transpose(dtype: str, source: str, index: str, standardized: bool) -> Any:
+    """The function that adds up some columns of (∂E/∂W_1)ᵀ, sample after sample, for `address_of`.
+
+    Its arguments are (reading, numbers, count, units, delta, target, in_row): target_ji += δ_i x_j. An entry takes
+    numbers that lie side by side, and the sums are those of `add_entries`.
+
+    numbers : (count,) int64, of the samples' rows.
+    delta : (count, units), times alpha.
+    target : (N_0, units), rows in_row apart.
+    """
+    T, S, I = (np.dtype(name).type for name in (dtype, source, index))
+    number = number_of(T, standardized)
+
+    def add(reading: Any, numbers: Any, count: int, units: int, delta: Any, target: Any, in_row: int) -> None:
+        values, places, begins = entries_of(reading, S, I)
+        for s in range(count):
+            factors = pointer(delta, s * units)
+            for p in range(begins[numbers[s]], begins[numbers[s] + 1]):
+                row, x = pointer(target, places[p] * in_row), number(reading, values, places, p)
+                for i in range(units):
+                    row[i] += factors[i] * x
+
+    numbers = pointer_type(dtype)
+    return add, (READING_TYPE, types.CPointer(INTEGER), INTEGER, INTEGER, numbers, numbers, INTEGER)
+
+
+@inlined
+def add_transposed_gradient(address: Any, reading: Any, numbers: Any, count: Any, units: Any, delta: Any, target: Any,
+                            in_row: Any) -> None:
+    """Columns of (∂E/∂W_1)ᵀ, by the function at an address that `add_to_transpose` describes."""
+    invoke(address, (reading, numbers, count, units, delta, target, in_row))
 
 
 @inlined

@@ -20,7 +20,7 @@ from ..checks.standardization import Standardization
 from ..compiling.addresses import address_in_memory, address_of, pointer, pointer_to
 from ..compiling.decorators import inlined, kernel
 from .conversion import FIELDS, READING_DTYPE, read_rows, reading_at, row_reader
-from .entries import add_entries, affine_entries, affine_from_transpose, csr_reader
+from .entries import add_entries, add_to_transpose, affine_entries, affine_from_transpose, csr_reader
 from .tiles.transpose import gather_block
 
 
@@ -80,10 +80,11 @@ def _place_of(X: np.ndarray, dtype: np.dtype, standardization: Standardization |
 def _entries_of(X: CsrRows, dtype: np.dtype, standardization: Standardization | None) -> tuple[float, dict[str, int]]:
     """The density of sparse rows, and where they lie. What is zero and becomes another number is counted as stored."""
     centred = standardization is not None and bool(standardization.mean.any())
-    read, affine, transposed, add = _readers_of_entries(dtype, X.values.dtype, X.columns.dtype,
-                                                        standardization is not None)
+    read, affine, transposed, add, add_transposed = _readers_of_entries(dtype, X.values.dtype, X.columns.dtype,
+                                                                        standardization is not None)
     return 1.0 if centred else X.density, {
-        "read": read, "affine": affine, "affine_transposed": transposed, "add": add, "X": _address(X.values),
+        "read": read, "affine": affine, "affine_transposed": transposed, "add": add,
+        "add_transposed": add_transposed, "X": _address(X.values),
         "columns": _address(X.columns), "begins": _address(X.indptr)}
 
 
@@ -158,7 +159,7 @@ def readers(dtype: np.dtype, source: np.dtype, contiguous: bool, standardized: b
 def _readers_of_entries(dtype: np.dtype, source: np.dtype, index: np.dtype, standardized: bool) -> tuple[int, ...]:
     """The addresses of the functions that read entries and columns of these dtypes."""
     return tuple(address_of(make, dtype.name, source.name, index.name, standardized)
-                 for make in (csr_reader, affine_entries, affine_from_transpose, add_entries))
+                 for make in (csr_reader, affine_entries, affine_from_transpose, add_entries, add_to_transpose))
 
 
 def for_kernels(samples: Samples) -> KernelSamples:

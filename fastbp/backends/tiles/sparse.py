@@ -12,7 +12,8 @@ from ...compiling.addresses import pointer, pointer_to
 from ...compiling.decorators import inlined, subkernel
 from ...threads import share_of
 from ..conversion import reading_at
-from ..entries import TOGETHER, add_gradient_of_entries, affine_of_entries
+from ..entries import TOGETHER, add_gradient_of_entries, add_transposed_gradient, affine_of_entries
+from .gradients import SIDE_BY_SIDE
 from .job import is_given, phase_arguments
 from .transpose import transpose
 from .updates import update_at
@@ -98,14 +99,73 @@ def copy_sums(job: Any, panel: Any, a: Any) -> None:
 
 @subkernel
 def add_sparse_gradient(job: Any, alpha: Any, thread: int, threads: int) -> None:
-    """target += alpha ∂E/∂W_1 of a chunk in a thread's share of the units; or the update of W_1, row by row."""
+    """target += alpha ∂E/∂W_1 of a chunk in a thread's share of the units; or the update of W_1, row by row.
+
+    A row is summed by itself, and then added or used: so its bits do not depend on the way.
+    """
+    if is_given(job.transposed):
+        add_from_transpose(job, alpha, thread, threads)
+        return
     begin, end = share_of_units(job, thread, threads)
     features, reading = job.features, reading_at(job.reading, None)
     own = pointer(job.row_gradient, thread * job.in_row_gradient)
     for i in range(begin, end):
-        W = job.weights_at[1] + i * features
         add_gradient_of_entries(reading.add, reading, job.numbers, job.count, alpha,
-                                pointer(job.delta, (job.units[1] + i) * job.lanes), job.in_delta, job.lanes,
-                                own if job.updates else pointer(job.target, W))
-        if job.updates:
-            update_at(job, W, own, np.int64(1), features, features, features, job.penalty)
+                                pointer(job.delta, (job.units[1] + i) * job.lanes), job.in_delta, job.lanes, own)
+        add_rows(job, job.weights_at[1] + i * features, own, np.int64(1), features, features)
+
+
+@inlined
+def add_rows(job: Any, place: Any, rows: Any, count: Any, columns: Any, in_row: Any) -> None:
+    """Add some rows of ∂E/∂W_1 to the target, or update their parameters; the rows are 0 then.
+
+    place : where the first of these columns of the first row lies in theta.
+    """
+    if job.updates:
+        update_at(job, place, rows, count, columns, job.features, in_row, job.penalty)
+        return
+    for r in range(count):
+        target, row = pointer(job.target, place + r * job.features), pointer(rows, r * in_row)
+        for p in range(columns):
+            target[p] += row[p]
+            row[p] = 0
+
+
+@subkernel
+def add_from_transpose(job: Any, alpha: Any, thread: int, threads: int) -> None:
+    """`add_sparse_gradient` by (∂E/∂W_1)ᵀ: an entry of X takes δ of many units side by side."""
+    width, units, count, reading = job.lanes, job.widths[1], job.count, reading_at(job.reading, None)
+    begin, end = share_of((units + width - 1) // width, thread, threads)
+    begin, end = begin * width, min(end * width, units)
+    delta = pointer(job.delta_1, begin * count)
+    for s in range(count):
+        panel = pointer(job.delta, s // width * job.in_delta + job.units[1] * width + s % width)
+        for i in range(begin, end):
+            delta[s * (end - begin) + i - begin] = alpha * panel[i * width]
+    add_transposed_gradient(reading.add_transposed, reading, job.numbers, count, end - begin, delta,
+                            pointer(job.gradient, begin), job.in_transposed)
+    most = job.tile_rows * SIDE_BY_SIDE // (width * width) * width  # columns of `width` rows that have memory
+    rows = pointer(job.sums, thread * job.in_sums)
+    for i in range(begin, end, width):
+        for j in range(0, job.features, most):
+            columns = min(most, job.features - j)
+            transpose_gradient(job, i, min(width, end - i), j, columns, thread, rows)
+            add_rows(job, job.weights_at[1] + i * job.features + j, rows, min(width, end - i), columns, most)
+
+
+@inlined
+def transpose_gradient(job: Any, first: Any, units: Any, j: Any, columns: Any, thread: Any, rows: Any) -> None:
+    """rows = some units' ∂E/∂w_ij for some columns j, (units, columns); (∂E/∂W_1)ᵀ is 0 there then."""
+    width, apart = job.lanes, job.in_transposed
+    most = job.tile_rows * SIDE_BY_SIDE // (width * width) * width
+    source_rows = pointer(job.transpose_places, thread * job.in_places)
+    target_rows = pointer(source_rows, width)
+    for c in range(width):
+        source_rows[c], target_rows[c] = c * apart, c * most
+    for c in range(0, columns, width):
+        block = pointer(job.gradient, (j + c) * apart + first)
+        transpose(job.transpose_block, block, source_rows, width, pointer(rows, c), target_rows,
+                  min(width, columns - c), rows)
+        for r in range(min(width, columns - c)):
+            for u in range(units):
+                block[r * apart + u] = 0

@@ -165,9 +165,12 @@ def _for_entries(layout: Layout, dtype: np.dtype, samples: int, way: int, thread
         job.in_transposed, job.in_places = -(-units // line) * line, _apart(2 * width, 8)
         transposed = aligned_zeros(-(-job.features // width) * width * job.in_transposed, dtype)
         places = aligned_zeros(threads * job.in_places, np.dtype(np.int64))
+        gradient = aligned_zeros(len(transposed), dtype, written=False)  # calls that only predict never touch it
+        delta = aligned_zeros(job.in_transposed * job.chunk, dtype)
         job.transposed, job.transpose_places = transposed.ctypes.data, places.ctypes.data
+        job.gradient, job.delta_1 = gradient.ctypes.data, delta.ctypes.data
         job.transpose_phase = address_of(transpose_share, dtype.name)
-        return keeping(work, work, *memory, transposed, places)
+        return keeping(work, work, *memory, transposed, places, gradient, delta)
     sums = aligned_zeros(units * job.chunk, dtype)
     job.sums_1, job.entries_phase = sums.ctypes.data, address_of(entries_share, dtype.name)
     return keeping(work, work, *memory, sums)
