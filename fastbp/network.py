@@ -267,8 +267,8 @@ class Network(Parameters):
         whole_rows : whether the results, e_0 or norms, need rows of X with their zeros.
         """
         n, layout = len(samples.X), self.layout
-        way = WHOLE if whole_rows else self.way_of(samples, n)
-        operations, shelf = 6.0 * layout.size * n, self._shelf(way)
+        way = WHOLE if whole_rows or samples.rows is None else self.way_of(samples, n)
+        operations, shelf = 6.0 * layout.size * n, self._shelves.get(way) or self._shelf(way)
         idle = shelf.take(n)
         try:
             with threads.allowed(operations if self._backend.parallel else 0.0) as count:
