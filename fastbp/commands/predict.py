@@ -25,7 +25,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help="a network that 'fastbp train' wrote")
     parser.add_argument("--data", required=True, metavar="SOURCE",
                         help="as for 'fastbp train', without targets; columns are found by their names, in any order, "
-                             "if the training data had names too")
+                             "if the training data had names too; files of any size are read and predicted in chunks, "
+                             "and where one cannot be used, what was predicted before is printed")
     parser.add_argument("--target", metavar="COLUMN", help="a column of a table or of Parquet files to leave out, by "
                                                            "name or index, such as the targets; none if not given")
     add_table_options(parser)

@@ -16,6 +16,7 @@ from ..backends import NAMES as BACKENDS
 from ..backends import ON_GPU
 from ..checks.arguments import require_number, require_whole
 from ..compare.pictures import require_drawable
+from ..datasets.first_pass import MOST_BYTES, MOST_ROWS
 from ..datasets.in_files import opened
 from ..functions.activations import BY_NAME as ACTIVATIONS
 from ..functions.losses import LOSSES, record_named
@@ -32,6 +33,12 @@ from .tables import RULES, add_table_options, as_written
 from .training_data import TrainingData, of_dataset, of_files, require_apart
 
 _EPILOG = f"""{RULES}
+files of any size:
+  A folder of shards, as for fastbp.Shards, has archives with X and y, or files such as X_0.npy and y_0.npy; Parquet
+  files, as for fastbp.Parquet, have columns of numbers. They are read in chunks, once for classes, means and
+  deviations, and again in every epoch. Each row is held out for test or validation by a draw of its own, from the seed.
+  Only these rows are kept in memory: about {MOST_ROWS:,} of each at the most, or {MOST_BYTES >> 20} MB of X.
+
 Inputs and quantities are standardised, in any magnitude that float64 holds. Beside the test score stands that of a
 baseline, which always says the commonest class or the mean.
 

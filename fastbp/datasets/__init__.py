@@ -125,7 +125,7 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
     tabular = source not in BUNDLED and path.name.lower().endswith(TABLES)
     if target is not None and not tabular:
         raise ValueError(f"target is {target!r}, but source is {source!r}, and only a table ({', '.join(TABLES)}) "
-                         "has a target column to choose: leave target out")
+                         "or a .parquet file has a target column to choose: leave target out")
     if source in BUNDLED:
         table = read_bundled(source)
     elif path.is_dir():

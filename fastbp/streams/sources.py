@@ -102,7 +102,7 @@ def kind_of_files(path: Path) -> type[Parquet] | type[Shards] | None:
     if ".parquet" not in suffixes:
         return Shards if suffixes & {".npz", ".npy"} else None
     if suffixes & {".npz", ".npy"}:
-        raise ValueError(f"X: expected shards of NumPy or .parquet files in a folder, found both in {str(path)!r}")
+        raise ValueError(f"{path}: expected shards of NumPy or .parquet files in a folder, found both")
     return Parquet
 
 
