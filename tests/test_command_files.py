@@ -126,7 +126,8 @@ def test_the_same_seed_gives_the_same_network(capsys):
         theta.append(fastbp.load("m.npz").theta)
     assert np.array_equal(theta[0], theta[1])
     assert not np.array_equal(theta[0], theta[2])
-    trained(capsys, data, "--seed", str(10**30), "--epochs", "1")
+    rows = trained(capsys, data, "--seed", str(10**30), "--epochs", "1", "--validation-fraction", "0")["rows"]
+    assert rows["validation"] == 0
 
 
 def test_every_row_has_one_purpose_in_every_pass():
@@ -146,6 +147,16 @@ def test_every_row_has_one_purpose_in_every_pass():
     np.testing.assert_allclose(mean, training[0].mean(axis=0))
     np.testing.assert_allclose(scale, training[0].std(axis=0))
     assert np.array_equal(summary.of_classes, [np.bincount(labels), np.bincount(training[1])])
+
+
+def test_draws_differ_between_chunks_and_seeds():
+    source = opened(write_shards()).files
+    drawn = [np.concatenate([purpose for _, purpose in first_pass.Shares(seed, 0.2, 0.2).parts_of(source, place)])
+             for seed, place in ((0, 0), (0, 0), (0, 3), (1, 0))]
+    assert len({len(purposes) for purposes in drawn}) == 1
+    assert np.array_equal(drawn[0], drawn[1])
+    for other in drawn[2:]:
+        assert np.mean(drawn[0] == other) == pytest.approx(0.2**2 + 0.2**2 + 0.6**2, abs=0.12)
 
 
 def test_memory_does_not_grow_with_the_rows(monkeypatch):
@@ -206,7 +217,7 @@ def test_predictions_are_those_of_the_network(capsys, monkeypatch):
     assert capsys.readouterr().out.split() == ["prediction", *map(str, expected)]
 
 
-def with_nan(X=X, row=450):
+def with_nan(row):
     wrong = X.copy()
     wrong[row, 1] = np.nan
     return wrong
@@ -214,11 +225,13 @@ def with_nan(X=X, row=450):
 
 def test_what_is_wrong_with_shards_is_one_line(capsys):
     train = ["train", *SHORT, "--data"]
-    folder = Path(write_shards("wrong", X=with_nan()))
-    assert "part-2.npz, row 49, column 1 is missing (nan), expected" in refused(capsys, *train, "wrong")
+    folder = Path(write_shards("wrong", X=with_nan(901)))
+    assert "part-2.npz, row 500, column 1 is missing (nan), expected" in refused(capsys, *train, "wrong")
     trained(capsys, write_shards("good"), "--model", "m.npz", "--epochs", "1")
     assert main(["predict", "m.npz", "--data", "wrong"]) == BAD_INPUT
-    assert "part-2.npz, row 49, column 1 is missing (nan)" in capsys.readouterr().err
+    output = capsys.readouterr()
+    assert output.out.count("\n") == 1 + 401 + 256  # of the chunks before
+    assert output.err.startswith("fastbp: wrong: part-2.npz, row 500, column 1 is missing (nan)")
     write_shards("inputs", y=None)
     assert "found X and no targets" in refused(capsys, *train, "inputs")
     assert "whose targets are d or y: leave target out" in refused(capsys, *train, "good", "--target", "y")
@@ -271,7 +284,7 @@ def test_columns_of_parquet_that_do_not_fit(capsys):
     message = refused(capsys, *train, data, "--target", "size")
     assert "target is 'size', but data.parquet has no such column: choose one of 'a', 'b', 'c', 'd', 'kind'" in message
     assert "is not of numbers" in refused(capsys, *train, data)  # the last column is the target
-    wrong = write_parquet("nan.parquet", X=with_nan(row=620))
+    wrong = write_parquet("nan.parquet", X=with_nan(620))
     assert "nan.parquet, row group 1, row 120, column 'b' is missing (nan)" in refused(capsys, *train, wrong)
     write_parquet("index.parquet", __index_level_0__=np.arange(N))
     assert "is an index that pandas wrote" in refused(capsys, *train, "index.parquet")

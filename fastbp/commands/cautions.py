@@ -26,13 +26,14 @@ def of_summary(found: Summary, features: list[str] | None) -> list[str]:
     A column of other whole numbers than the rows' may have their extremes by chance, but then some of the rows that are
     held out have the same number: of m rows and n numbers, about m² / 2n pairs.
     """
-    n = sum(found.rows)
-    sample = np.concatenate([X for X, _ in found.held_out.values()])
-    with np.errstate(over="ignore"):
-        spread = found.largest.astype(np.float64) - found.smallest.astype(np.float64)
-    suspects = np.flatnonzero(found.whole & (spread >= n - 1) & (spread < 2 * n))
-    warned = [_numbers_rows(j, features) for j in suspects.tolist()
-              if len(found.whole) > 1 and len(sample) ** 2 >= 20 * n and np.unique(sample[:, j]).size == len(sample)]
+    n, m = sum(found.rows), sum(found.rows[1:])
+    warned = []
+    if len(found.whole) > 1 and m**2 >= 20 * n:
+        with np.errstate(over="ignore"):
+            spread = found.largest.astype(np.float64) - found.smallest.astype(np.float64)
+        for j in np.flatnonzero(found.whole & (spread >= n - 1) & (spread < 2 * n)).tolist():
+            if np.unique(np.concatenate([X[:, j] for X, _ in found.held_out.values()])).size == m:
+                warned.append(_numbers_rows(j, features))
     return warned if found.classes is None else warned + _of_classes(found.classes.tolist(), found.of_classes[0])
 
 

@@ -147,7 +147,7 @@ def first_pass(data: InFiles, shares: Shares, task: str) -> Summary:
             raise ValueError(f"source {data.source!r} has {rows.sum()} rows, of which none were drawn {words}: choose "
                              "other fractions or another seed, or add rows")
     classes = targets.classes()
-    held_out = {wanted: _joined(found) for wanted, found in kept.items() if found}
+    held_out = {wanted: _joined(kept.pop(wanted)) for wanted in (VALIDATION, TEST) if kept[wanted]}
     return Summary(shares, (int(rows[TRAINING]), int(rows[VALIDATION]), int(rows[TEST])), inputs, columns.smallest,
                    columns.largest, columns.whole, classes, targets.rows,
                    targets.moments if classes is None else None, np.stack([targets.smallest, targets.largest]),
@@ -155,6 +155,7 @@ def first_pass(data: InFiles, shares: Shares, task: str) -> Summary:
 
 
 def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """X and y of parts one after another."""
     X, y = zip(*parts, strict=True)
     return joined(X), joined(y)
 
