@@ -7,7 +7,7 @@ import pytest
 
 import fastbp
 from fastbp.__main__ import BAD_INPUT, main
-from fastbp.commands.scaling import Scaling
+from fastbp.commands.scaling import Scaling, moments_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 2))
@@ -18,8 +18,8 @@ def network(X, dtype, features):
     """A network whose outputs are its standardised inputs, and the scaling that made it so."""
     net = fastbp.MLP([X.shape[1]] * 2, loss="squared_error", dtype=dtype, initializer="zeros")
     net.weights[0] = np.eye(X.shape[1], dtype=dtype)
-    scaling = Scaling.of(np.zeros(0), classes=["a", "b"], features=features)
-    scaling.standardize(net, X)
+    scaling = Scaling.of(None, classes=["a", "b"], features=features)
+    scaling.standardize(net, moments_of(X))
     return net, scaling
 
 

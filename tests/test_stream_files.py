@@ -110,6 +110,21 @@ def test_a_sequence_of_chunks(tmp_path):
     assert np.array_equal(trained(list(source), shuffle=True), trained(source, shuffle=True))
 
 
+@pytest.mark.parametrize("with_d", [True, False])
+def test_inputs_alone(with_d, tmp_path):
+    write_npy(tmp_path)
+    np.savez(tmp_path / "X_11.npz", X=X[:9], **({"d": LABELS[:9], "weight": WEIGHT[:9]} if with_d else {}))
+    if not with_d:
+        for path in tmp_path.glob("d_*"):
+            path.unlink()
+    source = fastbp.Shards(tmp_path, with_targets=False)
+    assert {len(chunk) for chunk in source} == {1}
+    assert np.array_equal(np.concatenate([chunk[0] for chunk in source]), np.concatenate([X, X[:9]]))
+    np.savez(tmp_path / "z.npz", d=LABELS)
+    with pytest.raises(ValueError, match=r"z\.npz: expected X, found no X"):
+        fastbp.Shards(tmp_path, with_targets=False)
+
+
 def broken(**changes):
     """What writes an archive with other arrays; None leaves one out."""
     def write(folder):
@@ -180,7 +195,7 @@ def both_kinds(folder):
     (no_archive, r"part\.npz: expected an archive that np\.savez wrote, found one that cannot be read"),
     (other_widths, r"X_10\.npy: expected rows of shape \(4,\) as in .*X_8\.npy, found \(2,\)"),
     (some_weights, r"X_10\.npy: expected no weight as in .*X_8\.npy, found one"),
-    (both_kinds, r"^X: expected shards of NumPy or \.parquet files in a folder, found both"),
+    (both_kinds, r"expected shards of NumPy or \.parquet files in a folder, found both"),
 ])
 def test_what_is_wrong_with_shards_is_found_before_training(write, message, tmp_path):
     write(tmp_path)

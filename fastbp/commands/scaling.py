@@ -6,7 +6,6 @@ saved model can predict from raw inputs.
 
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,19 +33,20 @@ class Scaling:
     features: list[str] | None
 
     @classmethod
-    def of(cls, y: np.ndarray, *, classes: list[Any] | None, features: list[str] | None,
+    def of(cls, quantities: Moments | None, *, classes: list[Any] | None, features: list[str] | None,
            counts: bool = False) -> "Scaling":
-        """Learn means and standard deviations of targets; a constant one keeps the scale 1.
+        """Take means and standard deviations of targets; a constant one keeps the scale 1.
+
+        quantities : None for classes.
 
         Raises
         ------
         ValueError
             If the numbers of a column differ by less than what float64 holds with all digits.
         """
-        if classes is not None:
+        if quantities is None:
             return cls(None, None, classes, features)
-        quantities = y.reshape(len(y), -1)
-        target_mean, target_scale = mean_and_deviation(quantities, target_name)
+        target_mean, target_scale = quantities.mean_and_scale(lambda i: f"--data: {target_name(i)}")
         if counts:
             target_scale = np.where(target_mean > 0, target_mean, 1.0)
             target_mean = np.zeros_like(target_scale)
@@ -92,7 +92,7 @@ class Scaling:
         return {"target_mean": listed(self.target_mean), "target_scale": listed(self.target_scale),
                 "classes": self.classes, "features": self.features}
 
-    def standardize(self, net: MLP, X: np.ndarray) -> None:
+    def standardize(self, net: MLP, inputs: Moments) -> None:
         """Let the network standardise its inputs by means and standard deviations of training rows.
 
         Raises
@@ -100,7 +100,7 @@ class Scaling:
         ValueError
             If the numbers of a column differ by less than what float64 holds with all digits.
         """
-        mean, scale = mean_and_deviation(X, self.column)
+        mean, scale = inputs.mean_and_scale(lambda j: f"--data: {self.column(j)}")
         net.standardize(mean=mean, scale=scale)
 
     def column(self, j: int) -> str:
@@ -171,14 +171,11 @@ def magnitude(A: np.ndarray) -> np.ndarray:
     return np.frexp(np.abs(A).max(axis=0))[1]
 
 
-def mean_and_deviation(A: np.ndarray, name: Callable[[int], str]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column, 1 where it is constant; raises what `Moments` does.
-
-    name : gives the words for a column.
-    """
+def moments_of(A: np.ndarray) -> Moments:
+    """Mean and standard deviation of each column."""
     moments = Moments()
     moments.add(A, "--data")
-    return moments.mean_and_scale(lambda j: f"--data: {name(j)}")
+    return moments
 
 
 def _too_large(name: str, value: float, dtype: np.dtype, mean: float, scale: float) -> ValueError:

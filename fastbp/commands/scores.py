@@ -1,27 +1,29 @@
 """The scores of a network on the test rows, and those of a baseline."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ..mlp import MLP
-from .scaling import Scaling, magnitude, mean_and_deviation, predictions, target_name
+from .scaling import Scaling, magnitude, predictions
 
 
-def scores_of(net: MLP, scaling: Scaling, y_train: np.ndarray, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Scores by name. The baseline always says the commonest class, or the mean, of the training rows.
+def scores_of(net: MLP, scaling: Scaling, usual: Any, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Scores by name.
+
+    usual : what the baseline always says: the commonest class, or the mean (outputs,), of the training rows.
 
     R² compares with how the targets spread, and is NaN where all of them are equal, as in one row.
     """
     found = predictions(net, scaling, X).values
     if scaling.classes is not None:
         return {"test_accuracy": float(np.mean(found == y)),
-                "baseline_accuracy": float(np.mean(y == np.bincount(y_train).argmax()))}
+                "baseline_accuracy": float(np.mean(y == usual))}
     y = y.reshape(len(y), -1).astype(np.float64)
-    mean = mean_and_deviation(y_train.reshape(len(y_train), -1), target_name)[0]
     e = magnitude(y).max()  # in these units no square is too large or too small
     with np.errstate(all="ignore"):
-        y, found, mean = np.ldexp(y, -e), np.ldexp(found.reshape(y.shape), -e), np.ldexp(mean, -e)
+        y, found, mean = np.ldexp(y, -e), np.ldexp(found.reshape(y.shape), -e), np.ldexp(usual, -e)
         errors, spread = (found - y) ** 2, (y - y.mean(axis=0)) ** 2
         return {"test_r2": math.nan if (y == y[0]).all() else float(1.0 - errors.sum() / spread.sum()),
                 "test_rmse": float(np.ldexp(np.sqrt(errors.mean()), e)),

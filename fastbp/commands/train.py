@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
@@ -16,6 +16,8 @@ from ..backends import NAMES as BACKENDS
 from ..backends import ON_GPU
 from ..checks.arguments import require_number, require_whole
 from ..compare.pictures import require_drawable
+from ..datasets.first_pass import MOST_BYTES, MOST_ROWS
+from ..datasets.in_files import opened
 from ..functions.activations import BY_NAME as ACTIVATIONS
 from ..functions.losses import LOSSES, record_named
 from ..mlp import MLP
@@ -28,8 +30,15 @@ from .output import as_json, require_place
 from .scaling import Scaling
 from .scores import as_lines, scores_of
 from .tables import RULES, add_table_options, as_written
+from .training_data import TrainingData, of_dataset, of_files, require_apart
 
 _EPILOG = f"""{RULES}
+files of any size:
+  A folder of shards, as for fastbp.Shards, has archives with X and y, or files such as X_0.npy and y_0.npy; Parquet
+  files, as for fastbp.Parquet, have columns of numbers. They are read in chunks, once for classes, means and
+  deviations, and again in every epoch. Each row is held out for test or validation by a draw of its own, from the seed.
+  Only these rows are kept in memory: about {MOST_ROWS:,} of each at the most, or {MOST_BYTES >> 20} MB of X.
+
 Inputs and quantities are standardised, in any magnitude that float64 holds. Beside the test score stands that of a
 baseline, which always says the commonest class or the mean.
 
@@ -49,13 +58,6 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
     """Defaults of options, and the epilog as it stands."""
 
 
-class Part(NamedTuple):
-    """Samples with their targets, as read."""
-
-    X: np.ndarray
-    y: np.ndarray
-
-
 def add_command(commands: Any) -> None:
     """Add the parser of `fastbp train`."""
     parser = commands.add_parser(
@@ -64,9 +66,10 @@ def add_command(commands: Any) -> None:
     data = parser.add_argument_group("data")
     data.add_argument("--data", required=True, metavar="SOURCE",
                       help="digits, iris, wine, breast_cancer or diabetes; a .csv or .tsv file; an .npz file with X "
-                           "and y; or a folder with IDX files of the MNIST family")
-    data.add_argument("--target", metavar="COLUMN", help="target column of a table, by name or index; the last if not "
-                                                         "given")
+                           "and y; a folder with IDX files of the MNIST family; or, of any size, a folder of .npz or "
+                           ".npy shards, a .parquet file or a folder of them")
+    data.add_argument("--target", metavar="COLUMN", help="target column of a table or of Parquet files, by name or "
+                                                         "index; the last if not given")
     add_table_options(data)
     data.add_argument("--task", choices=datasets.TASKS, default="auto", help="what the targets are")
     data.add_argument("--test-fraction", type=float, default=0.2, help="rows held out for the test, where the source "
@@ -126,38 +129,48 @@ def run(options: argparse.Namespace) -> str:
     """Train as the options say; returns how training ended."""
     optimizer = _optimizer(options)
     _require_options(options)
-    dataset = datasets.load(options.data, target=options.target, task=options.task, **as_written(options))
-    model, plot = _places(options, dataset.name)
-    train, validation, test = _parts(dataset, options)
-    loss = options.loss or ("softmax_cross_entropy" if dataset.classes else "squared_error")
-    outputs, output_activation = _last_layer(loss, dataset)
-    scaling = Scaling.of(train.y, classes=dataset.classes, features=dataset.features,
+    in_files = opened(options.data, options.target)
+    if in_files is None:
+        dataset = datasets.load(options.data, target=options.target, task=options.task, **as_written(options))
+        model, plot = _places(options, dataset.name)
+        data = of_dataset(dataset, options)
+    else:
+        model, plot = _places(options, in_files.name)
+        require_apart("--model", model, in_files)
+        _say(options, f"reading {in_files.files.rows} rows for means, classes and the rows that are held out")
+        data = of_files(in_files, options)
+    loss = options.loss or ("squared_error" if data.classes is None else "softmax_cross_entropy")
+    outputs, output_activation = _last_layer(loss, data)
+    scaling = Scaling.of(data.quantities, classes=data.classes, features=data.features,
                          counts=record_named(loss).targets == "counts")
-    net = MLP([train.X.shape[1], *options.layers, outputs], activation=options.activation,
+    net = MLP([data.test.X.shape[1], *options.layers, outputs], activation=options.activation,
               output_activation=output_activation, loss=loss, dtype=options.dtype, seed=options.seed,
               backend=options.backend)
     net.metadata = scaling.as_metadata()
     _set_threads(options.threads)
-    scaling.standardize(net, train.X)
-    for part in (train, validation, test):
-        if len(part.X):
-            scaling.require_inputs(net, part.X)
-    X, d = train.X, scaling.targets(train.y, net.dtype)
-    watched = (validation.X, scaling.targets(validation.y, net.dtype)) if len(validation.X) else None
-    _caution(seen := cautions.of_data(dataset))
-    compile_seconds = _compile(net, X, d, optimizer, options)
+    scaling.standardize(net, data.inputs)
+    for X in data.bounds:
+        scaling.require_inputs(net, X)
+
+    def encode(y: np.ndarray) -> np.ndarray:
+        return scaling.targets(y, net.dtype)
+
+    given = data.for_fit(encode)
+    watched = (data.validation.X, encode(data.validation.y)) if data.rows[1] else None
+    _caution(data.warned)
+    compile_seconds = _compile(net, data.test.X, encode(data.test.y), optimizer, options, as_stream=len(given) == 1)
     callbacks = [EarlyStopping(patience=options.early_stopping)] if options.early_stopping else []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "training was interrupted", RuntimeWarning)
-        history = net.fit(X, d, optimizer=optimizer, epochs=options.epochs, batch_size=options.batch_size,
+        history = net.fit(*given, optimizer=optimizer, epochs=options.epochs, batch_size=options.batch_size,
                           validation_data=watched, callbacks=callbacks,
                           progress=False if options.quiet else None)
-    scores = scores_of(net, scaling, train.y, test.X, test.y)
-    _caution(said := cautions.of_scores(scores, dataset.classes, train.y))
+    scores = scores_of(net, scaling, data.usual, data.test.X, data.test.y)
+    _caution(said := cautions.of_scores(scores, data.classes, data.usual))
     net.save(model)
     if history.epochs:
         history.plot(plot)
-    _report(options, net, history, dataset, [len(part.X) for part in (train, validation, test)], scores, seen + said,
+    _report(options, net, history, data, scores, data.warned + said,
             {"model": str(model), "plot": str(plot) if history.epochs else None}, compile_seconds)
     if history.stop_reason == "interrupted":
         _say(options, f"interrupted after {history.epochs} epochs; what was trained so far is in {model}")
@@ -201,35 +214,23 @@ def _places(options: argparse.Namespace, name: str) -> tuple[Path, Path]:
     return model, plot
 
 
-def _parts(dataset: datasets.Dataset, options: argparse.Namespace) -> tuple[Part, Part, Part]:
-    """Training, validation and test rows; the validation rows are taken from what is not the test's."""
-    X, y, X_test, y_test = datasets.split(dataset, options.test_fraction, options.seed)
-    rest, test = Part(X, y), Part(X_test, y_test)
-    if options.validation_fraction == 0.0:
-        return rest, Part(X[:0], y[:0]), test
-    X, y, X_validation, y_validation = datasets.split(dataset._replace(X=rest.X, y=rest.y, split=None),
-                                                      options.validation_fraction, options.seed + 1)
-    return Part(X, y), Part(X_validation, y_validation), test
-
-
-def _last_layer(loss: str, dataset: datasets.Dataset) -> tuple[int, str]:
+def _last_layer(loss: str, data: TrainingData) -> tuple[int, str]:
     """The width and activation of the last layer."""
-    targets = dataset.y if dataset.y is not None else np.empty(0)
-    kind = record_named(loss).targets
+    kind, classes = record_named(loss).targets, data.classes
     if kind == "bits":
-        if dataset.classes is None or len(dataset.classes) != 2:
-            raise ValueError(f"--loss: {loss} needs two classes, found {dataset.classes}")
+        if classes is None or len(classes) != 2:
+            raise ValueError(f"--loss: {loss} needs two classes, found {classes}")
         return 1, "identity"
     if kind != "classes":
-        if dataset.classes is not None:
+        if data.quantities is None:
             raise ValueError(f"--loss: {loss} is for quantities, found classes; use --task regression if the "
                              "targets are numbers")
-        if kind == "counts" and targets.min() < 0:
-            raise ValueError(f"--loss: {loss} is for numbers of at least 0, found {targets.min()}")
-        return targets.shape[1] if targets.ndim == 2 else 1, "identity"
-    if dataset.classes is None:
+        if kind == "counts" and data.smallest_target < 0:
+            raise ValueError(f"--loss: {loss} is for numbers of at least 0, found {data.smallest_target}")
+        return data.quantities.features or 1, "identity"
+    if classes is None:
         raise ValueError(f"--loss: {loss} is for classes, found quantities; use --task classification if they are not")
-    return len(dataset.classes), "softmax" if loss == "cross_entropy" else "identity"
+    return len(classes), "softmax" if loss == "cross_entropy" else "identity"
 
 
 def _set_threads(threads: int | None) -> None:
@@ -246,30 +247,33 @@ def _set_threads(threads: int | None) -> None:
     threadpool_limits(threads)  # the threads of BLAS
 
 
-def _compile(net: MLP, X: np.ndarray, d: np.ndarray, optimizer: Optimizer, options: argparse.Namespace) -> float:
+def _compile(net: MLP, X: np.ndarray, d: np.ndarray, optimizer: Optimizer, options: argparse.Namespace,
+             as_stream: bool) -> float:
     """Compile, or load from the cache, every kernel that training needs, so that training is timed alone."""
     begin = time.perf_counter()
     _say(options, "preparing kernels: compiled at the first run, read from disk later")
     n = options.batch_size if net.backend in ON_GPU else 1  # on a GPU kernels are made for a size of batches
     copy = MLP(net.widths, activation=net.activations, loss=net.loss, dtype=net.dtype, backend=net.backend, seed=0)
     copy.standardize(mean=net.feature_mean, scale=net.feature_scale)
-    copy.fit(X[:n], d[:n], optimizer=optimizer, epochs=1, batch_size=n, validation_data=(X[:n], d[:n]), progress=False)
+    few = X[:n], d[:n]
+    copy.fit(*([[few]] if as_stream else few), optimizer=optimizer, epochs=1, batch_size=n, validation_data=few,
+             progress=False)
     return time.perf_counter() - begin
 
 
-def _report(options: argparse.Namespace, net: MLP, history: History, dataset: datasets.Dataset, rows: list[int],
-            scores: dict[str, float], warned: list[str], files: dict[str, str | None], compile_seconds: float) -> None:
-    rate = history.samples / history.seconds
+def _report(options: argparse.Namespace, net: MLP, history: History, data: TrainingData, scores: dict[str, float],
+            warned: list[str], files: dict[str, str | None], compile_seconds: float) -> None:
+    rate, rows = history.samples / history.seconds, data.rows
     if options.json:
         print(as_json({
-            "data": dataset.name, "rows": dict(zip(("train", "validation", "test"), rows, strict=True)),
+            "data": data.name, "rows": dict(zip(("train", "validation", "test"), rows, strict=True)),
             "widths": net.widths, "activations": net.activations, "loss": net.loss, "dtype": str(net.dtype),
             "backend": net.backend, "parameters": net.theta.size, **scores, "epochs": history.epochs,
             "stop_reason": history.stop_reason, "seconds": history.seconds, "samples_per_second": rate,
             "compile_seconds": compile_seconds, **files, "warnings": warned, "history": history.records}))
         return
-    kind = f"{len(dataset.classes)} classes" if dataset.classes else "quantities"
-    lines = [("data", f"{dataset.name}: {rows[0]} training, {rows[1]} validation and {rows[2]} test rows, {kind}"),
+    kind = "quantities" if data.classes is None else f"{len(data.classes)} classes"
+    lines = [("data", f"{data.name}: {rows[0]} training, {rows[1]} validation and {rows[2]} test rows, {kind}"),
              ("network", f"{'-'.join(map(str, net.widths))}, {options.activation}, {net.loss}, {net.dtype}, "
                          f"backend {net.backend}, {net.theta.size} parameters"),
              *as_lines(scores),

@@ -1,14 +1,16 @@
 """Data sets by name or path: scikit-learn's bundled sets, CSV tables, NumPy archives and MNIST's IDX files.
 
 Every source is read into a `Table` as it stands (`sources.py`, `tables.py`); `load` then checks the numbers and turns
-targets into labels, so that the rules about them are the same for all sources.
+targets into labels, so that the rules about them (`targets.py`) are the same for all sources.
+
+What need not fit into memory, shards of NumPy's files and Parquet files, is not loaded: `in_files.py` opens it, and
+`first_pass.py` goes over its chunks once.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +19,6 @@ from .sources import (
     ACCEPTED,
     BUNDLED,
     TABLES,
-    Table,
     existing,
     imported,
     read_bundled,
@@ -25,13 +26,11 @@ from .sources import (
     read_npz,
 )
 from .tables import MISSING, Form, read_table
+from .targets import as_floats, encoded, not_finite
 
 TASKS = ("auto", "classification", "regression")
 HEADERS = ("auto", "yes", "no")
 DECIMALS = (".", ",")
-MOST_CLASSES = 50  # with more distinct values than this, task="auto" takes whole numbers for quantities
-_WHOLE = re.compile("0|-?[1-9][0-9]*")  # as a whole number is written
-_BY_EXPONENT = re.compile(r"-?[0-9]\.[0-9]+e[+-][0-9]+")  # as np.savetxt writes any number
 
 
 class Dataset(NamedTuple):
@@ -126,7 +125,7 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
     tabular = source not in BUNDLED and path.name.lower().endswith(TABLES)
     if target is not None and not tabular:
         raise ValueError(f"target is {target!r}, but source is {source!r}, and only a table ({', '.join(TABLES)}) "
-                         "has a target column to choose: leave target out")
+                         "or a .parquet file has a target column to choose: leave target out")
     if source in BUNDLED:
         table = read_bundled(source)
     elif path.is_dir():
@@ -141,17 +140,17 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
             existing(path)
         raise ValueError(f"source is {source!r}, expected {ACCEPTED}")
 
-    X = _floats(table.X)
+    X = as_floats(table.X)
     if 0 in X.shape:
         raise ValueError(f"source {source!r} is empty: X has shape {X.shape}, expected a row and a feature at least")
     if not (finite := np.isfinite(X)).all():
         i, j = np.argwhere(~finite)[0]
-        raise _not_finite(source, table.cell(i, j), X[i, j])
+        raise not_finite(source, table.cell(i, j), X[i, j])
     y, classes = None, None
     if with_targets and table.y is not None:
         if len(table.y) != len(X):
             raise ValueError(f"source {source!r}: X has {len(X)} rows and y has {len(table.y)}, expected as many")
-        y, classes = _targets(source, table, table.y, table.task if task == "auto" else task)
+        y, classes = encoded(source, table, table.y, table.task if task == "auto" else task)
     if classes is not None and table.classes is not None:
         classes = table.classes
     name = source if source in BUNDLED else Path(path.resolve().name.removesuffix(".gz")).stem
@@ -205,69 +204,3 @@ def split(dataset: Dataset, test_fraction: float, seed: int) -> tuple[np.ndarray
     X_train, X_test, y_train, y_test = imported("sklearn.model_selection", "splitting a data set").train_test_split(
         X, y, test_size=test_rows, random_state=seed % 2**32, stratify=y if stratified else None)
     return X_train, y_train, X_test, y_test
-
-
-def _not_finite(source: str, place: str, value: Any) -> ValueError:
-    found = "missing (nan)" if value != value else value
-    return ValueError(f"{source}: {place} is {found}, expected a finite number: fill it in or leave its row out")
-
-
-def _floats(values: np.ndarray) -> np.ndarray:
-    """The values in native byte order and row-major, as float32 where that holds them exactly, else as float64."""
-    size = values.dtype.itemsize
-    narrow = size <= 4 if values.dtype.kind == "f" else size <= 2
-    return np.ascontiguousarray(values, np.float32 if narrow else np.float64)
-
-
-def _targets(source: str, table: Table, y: np.ndarray, task: str
-             ) -> tuple[np.ndarray, list[str] | list[int] | None]:
-    """Labels with their classes, or quantities with None."""
-    named = y.dtype.kind in "bSU"
-    if not named and not (finite := np.isfinite(y)).all():
-        place = tuple(np.argwhere(~finite)[0])
-        raise _not_finite(source, table.row(place[0]), y[place])
-    whole = y.dtype.kind != "f" or bool((y == np.rint(y)).all())
-    if task == "auto":
-        few = named or (whole and (np.unique(y).size <= MOST_CLASSES or _has_leading_zeros(table.written)))
-        task = "classification" if few else "regression"
-    if task == "regression":
-        if named:
-            raise ValueError(f"task is 'regression', but the targets of {source!r} are names, such as "
-                             f"{str(y.flat[0])!r}, expected numbers: choose another target, or task='classification'")
-        return _floats(y), None
-
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1:
-        raise ValueError(f"task is 'classification', but y of {source!r} has shape {y.shape}, expected (n,): store "
-                         "class labels (of one-hot rows, y.argmax(axis=1)), or pass task='regression'")
-    if not whole:
-        i = int(np.argmax(y != np.rint(y)))
-        raise ValueError(f"task is 'classification', but {table.row(i)} of {source!r} is {y[i]}, expected names or "
-                         "whole numbers: pass task='regression'")
-    values, labels = np.unique(y if table.written is None else table.written, return_inverse=True)
-    if len(values) < 2:
-        raise ValueError(f"source {source!r} has the one class {values[0].item()!r}, expected at least 2: choose "
-                         "another target or add samples of other classes")
-    if table.written is None:
-        return labels.astype(np.int64), values.astype(str).tolist() if named else [int(value) for value in values]
-    if named:
-        return labels.astype(np.int64), values.tolist()
-    numbers = np.empty(len(values))
-    numbers[labels] = y
-    order = np.lexsort((values, numbers))
-    return np.argsort(order)[labels].astype(np.int64), _as_whole_numbers(values[order].tolist())
-
-
-def _as_whole_numbers(names: list[str]) -> list[str] | list[int]:
-    """Names of classes as whole numbers where nothing of their text is lost."""
-    if all(map(_WHOLE.fullmatch, names)):
-        return [int(name) for name in names]
-    if all(map(_BY_EXPONENT.fullmatch, names)) and len(set(map(float, names))) == len(names):
-        return [int(float(name)) for name in names]
-    return names
-
-
-def _has_leading_zeros(written: np.ndarray | None) -> bool:
-    """Whether numbers are codes such as 007."""
-    return written is not None and any(re.match("[+-]?0[0-9]", field) for field in written.tolist())

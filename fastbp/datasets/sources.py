@@ -21,8 +21,9 @@ import numpy as np
 BUNDLED = {"digits": "classification", "iris": "classification", "wine": "classification",
            "breast_cancer": "classification", "diabetes": "regression"}
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-ACCEPTED = (f"a bundled data set ({', '.join(BUNDLED)}), a path to a table ({', '.join(TABLES)}), a path to an .npz "
-             "archive with the arrays X and y, or a folder with MNIST's IDX files")
+ACCEPTED = (f"a bundled data set ({', '.join(BUNDLED)}), a path to a table ({', '.join(TABLES)}), to an .npz archive "
+            "with the arrays X and y or to a .parquet file, or a folder with .npz, .npy or .parquet files or MNIST's "
+            "IDX files")
 CORRUPT = (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError)
 
 
@@ -107,7 +108,7 @@ def read_idx_folder(folder: Path, with_targets: bool) -> Table:
         if x is None or (t is None and with_targets):
             missing = "images-idx3" if x is None else "labels-idx1"
             raise FileNotFoundError(f"source {str(folder)!r} is a folder without {part}-{missing}-ubyte (or with .gz), "
-                                    "expected the IDX files of a set such as MNIST")
+                                    "expected the IDX files of a set such as MNIST, or .npz, .npy or .parquet files")
         if t is not None and len(t) != len(x):
             raise ValueError(f"{folder}: {part}-labels has {len(t)} labels, {part}-images {len(x)} images, expected as "
                              "many: fetch both from the same place")
@@ -121,14 +122,25 @@ def read_idx_folder(folder: Path, with_targets: bool) -> Table:
                   split=len(images[0]) if len(images) == 2 else None, task="classification")
 
 
+def has_idx_files(folder: Path) -> bool:
+    """Whether a folder has a file of a set such as MNIST."""
+    return any(_idx_path(folder, f"{part}-{kind}", dimensions) is not None
+               for part in ("train", "t10k") for kind, dimensions in (("images", 3), ("labels", 1)))
+
+
+def _idx_path(folder: Path, part: str, dimensions: int) -> Path | None:
+    """The path of an IDX file, or None where there is none."""
+    names = [f"{part}{mark}idx{dimensions}-ubyte{gz}" for mark in "-." for gz in ("", ".gz")]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
 def _read_idx(folder: Path, part: str, dimensions: int) -> np.ndarray | None:
     """The array of one IDX file, or None where there is no such file.
 
     The format (http://yann.lecun.com/exdb/mnist): two zero bytes, the type (8: unsigned bytes), the number of
     dimensions, each size as a big-endian uint32, then the values in row-major order.
     """
-    names = [f"{part}{mark}idx{dimensions}-ubyte{gz}" for mark in "-." for gz in ("", ".gz")]
-    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    path = _idx_path(folder, part, dimensions)
     if path is None:
         return None
     try:

@@ -125,6 +125,21 @@ def _column(target: str | None, names: list[str], named: bool) -> int | None:
         return None
 
 
+def require_column(path: Path, target: str | None, names: list[str], named: bool) -> int:
+    """The index of the target column.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column.
+    """
+    chosen = _column(target, names, named)
+    if chosen is None:
+        raise ValueError(f"target is {target!r}, but {path} has no such column: choose one of {shown(names)}, or an "
+                         f"index from {-len(names)} to {len(names) - 1}")
+    return chosen
+
+
 def _blank(frame: Any) -> bool:
     """Whether the last column is empty."""
     last = frame.iloc[:, -1]
@@ -201,10 +216,7 @@ def _table(path: Path, first: list[str], named: bool, parts: list[Any], target: 
             raise ValueError(f"{path} has two columns of the name {name!r}, expected distinct names: rename one")
 
     wanted = with_targets or target is not None
-    chosen = _column(target, names, named) if wanted else None
-    if chosen is None and wanted:
-        raise ValueError(f"target is {target!r}, but {path} has no such column: choose one of {shown(names)}, or an "
-                         f"index from {-len(names)} to {len(names) - 1}")
+    chosen = require_column(path, target, names, named) if wanted else None
     features = [j for j in range(len(names)) if j != chosen]
     if not features:
         raise ValueError(f"{path} has the one column {names[0]!r}, expected features and a target: name what separates "

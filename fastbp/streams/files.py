@@ -16,12 +16,12 @@ class Part(NamedTuple):
     """Some rows of a chunk."""
 
     X: Any
-    d: Any
+    d: Any = None       # where only X is read
     weight: Any = None
 
 
 class Files(Sequence[tuple[Any, ...]]):
-    """A sequence of chunks (X, d) or (X, d, weight) in files.
+    """A sequence of chunks (X, d) or (X, d, weight) in files; (X,) where only X is read.
 
     Attributes
     ----------
@@ -36,6 +36,10 @@ class Files(Sequence[tuple[Any, ...]]):
         """Where a chunk lies, for messages."""
 
     @abstractmethod
+    def name_of_row(self, place: int, row: int) -> str:
+        """Where a row of a chunk lies, for messages."""
+
+    @abstractmethod
     def parts_of(self, place: int) -> Iterator[Part]:
         """The rows of a chunk, in parts of about CHUNK_BYTES, each of arrays of its own."""
 
@@ -45,9 +49,8 @@ class Files(Sequence[tuple[Any, ...]]):
             return [self[p] for p in range(*place.indices(len(self)))]
         if not -len(self) <= place < len(self):
             raise IndexError(f"expected a place below {len(self)} chunks, found {place}")
-        X, d, weight = zip(*self.parts_of(place % len(self)), strict=True)
-        whole = joined(X), joined(d)
-        return whole if weight[0] is None else (*whole, joined(weight))
+        columns = zip(*self.parts_of(place % len(self)), strict=True)
+        return tuple(joined(arrays) for arrays in columns if arrays[0] is not None)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self)} chunks, {self.rows} rows>"

@@ -72,13 +72,11 @@ class Parquet(Files):
     def __init__(self, path: "str | PathLike[str]", target: str | Sequence[str] = "label",
                  features: Sequence[str] | None = None, weight: str | None = None) -> None:
         found = existing(path)
-        files = in_order(file for file in found.iterdir() if file.suffix == ".parquet") if found.is_dir() else [found]
-        if not files:
-            raise ValueError(f"{found}: expected .parquet files, found none")
+        files = parquet_files(found)
         self._one_target = isinstance(target, str)
         self._targets = _names("target", [target] if isinstance(target, str) else target)
         self._weight = _names("weight", [] if weight is None else [weight])
-        first = _columns_of(files[0])
+        first = columns_of(files[0])
         others = set(self._targets) | set(self._weight)
         self.features = ([name for name in first if name not in others] if features is None
                          else _names("features", features))
@@ -87,7 +85,7 @@ class Parquet(Files):
                              f"{self._targets}")
         self._chunks: list[_Chunk] = []
         for file in files:
-            self._require_columns(file, _columns_of(file), None if features is not None else first)
+            self._require_columns(file, columns_of(file), None if features is not None else first)
             with _opened(file) as opened:
                 rows = [opened.metadata.row_group(g).num_rows for g in range(opened.metadata.num_row_groups)]
             self._chunks += [_Chunk(file, group, count) for group, count in enumerate(rows) if count]
@@ -121,6 +119,9 @@ class Parquet(Files):
         path, group, _ = self._chunks[place]
         return f"{path.name}, row group {group}"
 
+    def name_of_row(self, place: int, row: int) -> str:
+        return f"{self.name_of(place)}, row {row}"
+
     def parts_of(self, place: int) -> Iterator[Part]:
         path, group, _ = self._chunks[place]
         columns = [*self.features, *self._targets, *self._weight]
@@ -134,6 +135,20 @@ class Parquet(Files):
                 yield Part(_table([found[name] for name in self.features]), d[0] if self._one_target else _table(d),
                            *(found[name] for name in self._weight))
                 first += len(batch)
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """The Parquet files in a folder, or the one.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    files = in_order(file for file in path.iterdir() if file.suffix == ".parquet") if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"{path}: expected .parquet files, found none")
+    return files
 
 
 def _names(argument: str, names: Any) -> list[str]:
@@ -166,7 +181,7 @@ def _opened(path: Path) -> Any:
         raise ValueError(f"{path}: expected a Parquet file, found {error}") from error
 
 
-def _columns_of(path: Path) -> dict[str, Any]:
+def columns_of(path: Path) -> dict[str, Any]:
     """The columns of a file, each with NumPy's dtype of its numbers, or None."""
     types = _imported("pyarrow").types
     with _opened(path) as file:

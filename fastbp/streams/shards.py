@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
+from ..checks.arguments import require_flag
 from .files import CHUNK_BYTES, Files, Part, existing, in_order
 from .stored import DAMAGED, StoredArray, stored_array, stored_members
 
@@ -17,7 +18,7 @@ class _Shard(NamedTuple):
     """The arrays of a shard; all have as many rows."""
 
     X: StoredArray
-    d: StoredArray
+    d: StoredArray | None       # None where only X is read
     weight: StoredArray | None
 
     @property
@@ -47,6 +48,8 @@ class Shards(Files):
         (n,) labels or (n, N_L) targets; weight is (n,). Shards may have different numbers of rows, and any real dtype.
         They come in the order of their names, in which numbers count as such. Other arrays in archives do not count,
         nor do files with other suffixes, or with names that begin with a dot.
+    with_targets : bool
+        False reads X alone, to predict with: chunks are (X,), and there need be no targets.
 
     Attributes
     ----------
@@ -81,9 +84,9 @@ class Shards(Files):
     200
     """
 
-    def __init__(self, path: "str | PathLike[str]") -> None:
+    def __init__(self, path: "str | PathLike[str]", *, with_targets: bool = True) -> None:
         folder = existing(path)
-        self._shards = _shards_in(folder)
+        self._shards = _shards_in(folder, require_flag("with_targets", with_targets))
         if not self._shards:
             raise ValueError(f"{folder}: expected shards such as part-0.npz, or X_0.npy and d_0.npy, found none")
         for shard in self._shards:
@@ -97,6 +100,10 @@ class Shards(Files):
     def name_of(self, place: int) -> str:
         shard, start, _ = self._chunks[place]
         return f"{shard.X.path.name}, from row {start} on"
+
+    def name_of_row(self, place: int, row: int) -> str:
+        shard, start, _ = self._chunks[place]
+        return f"{shard.X.path.name}, row {start + row}"
 
     def parts_of(self, place: int) -> Iterator[Part]:
         shard, start, stop = self._chunks[place]
@@ -122,32 +129,33 @@ def _ranges(shard: _Shard) -> Iterator[tuple[int, int]]:
     return ((start, min(start + rows, n)) for start in range(0, n, rows))
 
 
-def _shards_in(path: Path) -> list[_Shard]:
-    """The shards in a folder, or the one in a file."""
+def _shards_in(path: Path, with_targets: bool) -> list[_Shard]:
+    """The shards in a folder, or the one in a file; of X alone where no targets are wanted."""
     if not path.is_dir():
         if path.suffix != ".npz":
             raise ValueError(f"{path}: expected a folder of shards, or an .npz file")
-        return [_in_archive(path)]
+        shard = _in_archive(path, with_targets)
+        return [shard if with_targets else _Shard(shard.X, None, None)]
     paths = in_order(found for found in path.iterdir()
                      if found.suffix in (".npz", ".npy") and not found.name.startswith("."))
     inputs = [found for found in paths if found.suffix == ".npz" or found.name.startswith("X")]
-    shards = [_in_archive(found) if found.suffix == ".npz" else _in_files(found) for found in inputs]
+    shards = [(_in_archive if found.suffix == ".npz" else _in_files)(found, with_targets) for found in inputs]
     used = {array.path for shard in shards for array in shard.arrays}
     for found in paths:
         if found not in used:
             raise ValueError(f"{found}: expected a file whose name begins with X, or d, y or weight for such a file; "
                              f"found no X for it")
-    return shards
+    return shards if with_targets else [_Shard(shard.X, None, None) for shard in shards]
 
 
-def _in_archive(path: Path) -> _Shard:
+def _in_archive(path: Path, with_targets: bool) -> _Shard:
     """The arrays of an archive."""
     arrays = stored_members(path, ("X", *_TARGETS, "weight"))
     return _checked_shard(str(path), arrays.get("X"), [arrays[name] for name in _TARGETS if name in arrays],
-                          arrays.get("weight"))
+                          arrays.get("weight"), with_targets)
 
 
-def _in_files(path: Path) -> _Shard:
+def _in_files(path: Path, with_targets: bool) -> _Shard:
     """The arrays of the .npy files that go with that of X."""
     def beside(name: str) -> Path:
         return path.with_name(name + path.name.removeprefix("X"))
@@ -155,21 +163,24 @@ def _in_files(path: Path) -> _Shard:
     weight = beside("weight")
     return _checked_shard(str(path), stored_array(path),
                           [stored_array(beside(name)) for name in _TARGETS if beside(name).exists()],
-                          stored_array(weight) if weight.exists() else None)
+                          stored_array(weight) if weight.exists() else None, with_targets)
 
 
-def _checked_shard(name: str, X: StoredArray | None, targets: list[StoredArray], weight: StoredArray | None) -> _Shard:
+def _checked_shard(name: str, X: StoredArray | None, targets: list[StoredArray], weight: StoredArray | None,
+                   with_targets: bool) -> _Shard:
     """The arrays of a shard, if they go together."""
-    if X is None or len(targets) != 1:
+    if X is None and not with_targets:
+        raise ValueError(f"{name}: expected X, found no X")
+    if X is None or (with_targets and len(targets) != 1):
         raise ValueError(f"{name}: expected X, and targets d or y for it, found {'X' if X else 'no X'} and "
                          f"{' and '.join(array.name for array in targets) or 'no targets'}")
     if len(X.shape) < 2 or 0 in X.shape:
         raise ValueError(f"{X.name}: expected shape (n, N_0) with a row at least, found {X.shape}")
-    if len(targets[0].shape) > 2:
+    if targets and len(targets[0].shape) > 2:
         raise ValueError(f"{targets[0].name}: expected shape (n,) or (n, N_L), found {targets[0].shape}")
     if weight is not None and len(weight.shape) != 1:
         raise ValueError(f"{weight.name}: expected shape (n,), found {weight.shape}")
-    shard = _Shard(X, targets[0], weight)
+    shard = _Shard(X, targets[0] if targets else None, weight)
     for array in shard.arrays:
         if array.shape[0] != X.shape[0]:
             raise ValueError(f"{array.name}: expected {X.shape[0]} rows, as many as X has, found {array.shape[0]}")
@@ -179,7 +190,7 @@ def _checked_shard(name: str, X: StoredArray | None, targets: list[StoredArray],
 def _require_same_form(shard: _Shard, first: _Shard) -> None:
     """Refuse a shard whose rows are not as those of the first."""
     for array, other in ((shard.X, first.X), (shard.d, first.d)):
-        if array.shape[1:] != other.shape[1:]:
+        if array is not None and other is not None and array.shape[1:] != other.shape[1:]:
             raise ValueError(f"{array.name}: expected rows of shape {other.shape[1:]} as in {other.name}, found "
                              f"{array.shape[1:]}")
     if (shard.weight is None) != (first.weight is None):

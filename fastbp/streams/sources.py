@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -83,13 +84,26 @@ def is_stream(given: Any) -> bool:
 def _opened(path: Any) -> Files:
     """The files at a path as a sequence of chunks."""
     found = existing(path)
-    names = [file.suffix for file in found.iterdir()] if found.is_dir() else [found.suffix]
-    is_parquet, is_numpy = ".parquet" in names, ".npz" in names or ".npy" in names
-    if is_parquet and is_numpy:
-        raise ValueError(f"X: expected shards of NumPy or .parquet files in a folder, found both in {str(found)!r}")
-    if not is_parquet and not is_numpy:
+    kind = kind_of_files(found)
+    if kind is None:
         raise ValueError(f"X: expected a folder of .npz, .npy or .parquet files, or one of them, found {str(found)!r}")
-    return Parquet(found) if is_parquet else Shards(found)
+    return kind(found)
+
+
+def kind_of_files(path: Path) -> type[Parquet] | type[Shards] | None:
+    """How the files at a path are read, by their suffixes; None where there are none to read.
+
+    Raises
+    ------
+    ValueError
+        If files of both kinds are in a folder.
+    """
+    suffixes = {file.suffix for file in path.iterdir()} if path.is_dir() else {path.suffix}
+    if ".parquet" not in suffixes:
+        return Shards if suffixes & {".npz", ".npy"} else None
+    if suffixes & {".npz", ".npy"}:
+        raise ValueError(f"{path}: expected shards of NumPy or .parquet files in a folder, found both")
+    return Parquet
 
 
 class _InFiles:
