@@ -264,7 +264,7 @@ def test_too_many_classes(capsys, monkeypatch):
 
 @pytest.mark.parametrize("what", ["column 1", "the target (output 0)"])
 def test_what_the_dtype_does_not_hold_is_refused_before_training(capsys, what):
-    """In a row that is held out; one for training would widen the deviation, in units of which it is small."""
+    """In a row that is held out: one for training would widen the deviation, in units of which it is small."""
     wide, targets = X.astype(np.float64), SIGNAL.copy()
     small = wide[:, 1] if what == "column 1" else targets
     small *= 1e-30
@@ -273,8 +273,10 @@ def test_what_the_dtype_does_not_hold_is_refused_before_training(capsys, what):
     purposes = np.concatenate([purpose for place in range(len(source))
                                for _, purpose in shares.parts_of(source, place)])
     small[np.flatnonzero(purposes == first_pass.TEST)[7]] = 1e39
-    message = refused(capsys, "train", "--data", write_shards(X=wide, y=targets), *SHORT)
-    assert f"--data: {what} has the value 1e+39, which float32 does not hold" in message
+    assert main(["train", "--data", write_shards(X=wide, y=targets)]) == BAD_INPUT
+    reading, message = capsys.readouterr().err.splitlines()  # and not that kernels are being prepared
+    assert reading == f"fastbp: reading {N} rows for means, classes and the rows that are held out"
+    assert message.startswith(f"fastbp: --data: {what} has the value 1e+39, which float32 does not hold")
 
 
 def test_columns_of_parquet_that_do_not_fit(capsys):

@@ -149,8 +149,9 @@ def run(options: argparse.Namespace) -> str:
     net.metadata = scaling.as_metadata()
     _set_threads(options.threads)
     scaling.standardize(net, data.inputs)
-    for X in data.bounds:
-        scaling.require_inputs(net, X)
+    for part in (data.validation, data.test):  # of n training rows none is more than √n deviations from their mean
+        if len(part.X):
+            scaling.require_inputs(net, part.X)
 
     def encode(y: np.ndarray) -> np.ndarray:
         return scaling.targets(y, net.dtype)

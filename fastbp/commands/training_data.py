@@ -36,7 +36,6 @@ class TrainingData(NamedTuple):
     quantities: Moments | None                      # the targets of training rows; None for classes
     of_classes: np.ndarray | None                   # the training rows of each class; None for quantities
     smallest_target: float                          # of all rows
-    bounds: list[np.ndarray]                        # rows of X, which have the largest numbers of all rows
     validation: Part
     test: Part
     for_fit: Callable[[Encode], tuple[Any, ...]]    # X and d of training, or a stream alone
@@ -66,8 +65,7 @@ def of_dataset(dataset: datasets.Dataset, options: argparse.Namespace) -> Traini
         dataset.name, dataset.classes, dataset.features, (len(train.X), len(validation.X), len(test.X)),
         moments_of(train.X), None if is_classes else moments_of(train.y.reshape(len(train.y), -1)),
         np.bincount(train.y) if is_classes else None, float(dataset.y.min()),
-        [part.X for part in (train, validation, test) if len(part.X)], validation, test,
-        lambda encode: (train.X, encode(train.y)), cautions.of_data(dataset))
+        validation, test, lambda encode: (train.X, encode(train.y)), cautions.of_data(dataset))
 
 
 def of_files(data: InFiles, options: argparse.Namespace) -> TrainingData:
@@ -82,14 +80,12 @@ def of_files(data: InFiles, options: argparse.Namespace) -> TrainingData:
         validation = Part(X, found.labels(y))
 
     def stream(encode: Encode) -> tuple[Any, ...]:
-        encode(found.labels(found.extreme_targets))  # refuses what is too large before training
         return (TrainingRows(data.files, shares, found.rows[0], lambda y: encode(found.labels(y))),)
 
     return TrainingData(
         data.name, None if found.classes is None else [int(value) for value in found.classes], data.features,
         found.rows, found.inputs, found.quantities, None if found.classes is None else found.of_classes[1],
-        float(found.extreme_targets.min()), [np.stack([found.smallest, found.largest])], validation, test, stream,
-        cautions.of_summary(found, data.features))
+        found.smallest_target, validation, test, stream, cautions.of_summary(found, data.features))
 
 
 def require_apart(option: str, path: Path, data: InFiles) -> None:

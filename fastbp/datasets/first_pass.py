@@ -4,8 +4,9 @@ The rows are read chunk by chunk, and those for training are let go. Which rows 
 the number of the chunk, so that every later pass over the same files draws the same.
 """
 
+import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class Summary(NamedTuple):
     classes: np.ndarray | None                                 # sorted; None for quantities
     of_classes: np.ndarray                                     # (2, classes) rows: all, and those for training
     quantities: Moments | None                                 # of the rows for training; None for classes
-    extreme_targets: np.ndarray                                # (2,) or (2, outputs), the smallest and the largest
+    smallest_target: float                                     # of all rows
     held_out: dict[int, tuple[np.ndarray, np.ndarray]]         # X and targets, as read, by purpose
 
     def labels(self, y: np.ndarray) -> np.ndarray:
@@ -150,8 +151,7 @@ def first_pass(data: InFiles, shares: Shares, task: str) -> Summary:
     held_out = {wanted: _joined(kept.pop(wanted)) for wanted in (VALIDATION, TEST) if kept[wanted]}
     return Summary(shares, (int(rows[TRAINING]), int(rows[VALIDATION]), int(rows[TEST])), inputs, columns.smallest,
                    columns.largest, columns.whole, classes, targets.rows,
-                   targets.moments if classes is None else None, np.stack([targets.smallest, targets.largest]),
-                   held_out)
+                   targets.moments if classes is None else None, targets.smallest, held_out)
 
 
 def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -187,14 +187,12 @@ class _Targets:
         self._shape: tuple[int, ...] = ()
         self.rows = np.zeros((2, 0), np.int64)  # of each value: all, and those for training
         self.moments = Moments()
-        self.smallest: Any = None
-        self.largest: Any = None
+        self.smallest = math.inf
 
     def add(self, y: np.ndarray, training: np.ndarray, place: int, first: int) -> None:
         """Take in the targets of some rows, which begin at the row `first` of the chunk at `place`."""
         self._shape = (self._data.files.rows, *y.shape[1:])
-        self.smallest = y.min(axis=0) if self.smallest is None else np.minimum(self.smallest, y.min(axis=0))
-        self.largest = y.max(axis=0) if self.largest is None else np.maximum(self.largest, y.max(axis=0))
+        self.smallest = min(self.smallest, float(y.min()))
         if self._task != "classification" and training.any():
             self.moments.add(y.reshape(len(y), -1)[training], "--data")
         if not self._may_be_classes:
