@@ -17,7 +17,7 @@ from fastbp.__main__ import BAD_INPUT, MISSING_PACKAGE, main
 from fastbp.commands import cautions
 from fastbp.commands.training_data import of_files
 from fastbp.datasets import first_pass
-from fastbp.datasets.in_files import opened
+from fastbp.datasets.in_files import checked_parts, opened
 from fastbp.streams import files, parquet, shards
 
 N = 1500
@@ -255,6 +255,19 @@ def test_what_is_wrong_with_shards_is_one_line(capsys):
     assert "of which none were drawn to test on" in refused(capsys, *train, "empty", "--test-fraction", "0.001")
 
 
+def test_losses_that_do_not_suit_the_targets(capsys):
+    data = write_shards(y=np.where(np.arange(N) == 450, -2.5, np.arange(N)))
+    assert "poisson is for numbers of at least 0, found -2.5" in refused(capsys, "train", "--data", data, "--loss",
+                                                                        "poisson", "--quiet")
+    assert "is for classes, found quantities" in refused(capsys, "train", "--data", data, "--loss", "cross_entropy")
+
+
+def test_bits_as_classes_and_as_quantities(capsys):
+    data = write_shards(y=SIGNAL > 0)
+    assert trained(capsys, data, "--loss", "binary_cross_entropy")["test_accuracy"] > 0.9
+    assert trained(capsys, data, "--task", "regression")["test_r2"] > 0.5
+
+
 def test_too_many_classes(capsys, monkeypatch):
     monkeypatch.setattr(first_pass, "MOST_LABELS", 60)
     data = write_shards(y=np.arange(N))
@@ -288,6 +301,8 @@ def test_columns_of_parquet_that_do_not_fit(capsys):
     assert "is not of numbers" in refused(capsys, *train, data)  # the last column is the target
     wrong = write_parquet("nan.parquet", X=with_nan(620))
     assert "nan.parquet, row group 1, row 120, column 'b' is missing (nan)" in refused(capsys, *train, wrong)
+    with pytest.raises(ValueError, match=r"nan\.parquet, row group 1, row 120, column 'b' is missing"):
+        list(checked_parts(opened(wrong)))  # as for predictions
     write_parquet("index.parquet", __index_level_0__=np.arange(N))
     assert "is an index that pandas wrote" in refused(capsys, *train, "index.parquet")
     assert "does not exist" in refused(capsys, *train, "absent.parquet")

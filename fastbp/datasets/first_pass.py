@@ -130,17 +130,16 @@ def first_pass(data: InFiles, shares: Shares, task: str) -> Summary:
                 raise ValueError(f"source {data.source!r} has weights of samples, expected X and targets alone: leave "
                                  "the weights out, or train with MLP.fit, which takes them")
             require_finite(data, place, first, part.X)
-            y = part.d.astype(np.uint8) if part.d.dtype.kind == "b" else part.d
-            require_finite_targets(data, place, first, y)
+            require_finite_targets(data, place, first, part.d)
             rows += np.bincount(purpose, minlength=3)
             columns.add(part.X)
             training = purpose == TRAINING
-            targets.add(y, training, place, first)
+            targets.add(part.d, training, place, first)
             if training.any():
                 inputs.add(part.X[training], "--data")
             for wanted, found in kept.items():
                 if (chosen := purpose == wanted).any():
-                    found.append((part.X[chosen], y[chosen]))
+                    found.append((part.X[chosen], part.d[chosen]))
             first += len(part.X)
     for wanted, words, share in ((TEST, "to test on", shares.test), (TRAINING, "to train on", 1.0),
                                  (VALIDATION, "for validation", shares.validation)):
@@ -183,7 +182,7 @@ class _Targets:
         self._data, self._task = data, task
         self._most = MOST_LABELS if task == "classification" else MOST_CLASSES
         self._may_be_classes = task != "regression"
-        self._values: np.ndarray = np.empty(0, np.uint8)  # which leaves any other dtype as it is
+        self._values: np.ndarray = np.empty(0, np.uint8)  # to which bools are 0 and 1
         self._shape: tuple[int, ...] = ()
         self.rows = np.zeros((2, 0), np.int64)  # of each value: all, and those for training
         self.moments = Moments()
