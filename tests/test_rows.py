@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from tolerances import CPU_BACKENDS, on_backends, on_host
+from tolerances import CPU_BACKENDS, on_backends, on_host, others_in_full
 
 import fastbp
 from fastbp.checks import samples
@@ -58,10 +58,10 @@ def all_results(net, X):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize(("source", "dtype", "backend"), on_backends(
+@pytest.mark.parametrize(("source", "dtype", "backend"), others_in_full(on_backends(
     [*((source, "float32") for source in READABLE),
      *((source, "float64") for source in ("uint8", "float16", "float32"))],
-    simulated=[("uint8", "float32")]))
+    simulated=[("uint8", "float32")])))
 def test_any_array_gives_the_bits_of_a_converted_copy(source, dtype, order, backend):
     X = numbers(source)
     expected = all_results(network(dtype, backend), X.astype(dtype))

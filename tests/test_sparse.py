@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy import sparse
-from tolerances import CPU_BACKENDS, ROUNDING, assert_close
+from tolerances import CPU_BACKENDS, ROUNDING, assert_close, others_in_full
 
 import fastbp
 from fastbp.backends.contract import BY_ENTRIES, FROM_TRANSPOSE, WHOLE
@@ -71,8 +71,9 @@ def test_training_is_that_on_a_dense_copy(settings):
     assert_as_dense("float64", X, X.toarray(), **settings)
 
 
-@pytest.mark.parametrize("index", ["int32", "int64"])
-@pytest.mark.parametrize("source", ["bool", "int8", "int64", "uint8", "uint16", "float32", "float64"])
+@pytest.mark.parametrize(("source", "index"), others_in_full(pytest.param(*pair) for pair in (
+    ("bool", "int32"), ("int8", "int64"), ("int64", "int64"), ("uint8", "int32"), ("uint16", "int32"),
+    ("float32", "int32"), ("float64", "int64"))))
 def test_entries_of_any_dtype(source, index):
     X = rows(dtype=source)
     X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 from test_rows import ORDERS, READABLE, SAMPLES, WIDTHS, numbers
-from tolerances import CENTRAL_DIFFERENCES, CPU_BACKENDS, CUDA, assert_close, on_backends, on_host
+from tolerances import CENTRAL_DIFFERENCES, CPU_BACKENDS, CUDA, assert_close, on_backends, on_host, others_in_full
 
 import fastbp
 from fastbp.checks import samples
@@ -60,8 +60,8 @@ CASES = [*((source, "float32") for source in READABLE),
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize(("source", "dtype", "backend"), on_backends(
-    [(*case,) for case in CASES], simulated=[("uint8", "float32")]))
+@pytest.mark.parametrize(("source", "dtype", "backend"), others_in_full(on_backends(
+    [(*case,) for case in CASES], simulated=[("uint8", "float32")])))
 def test_raw_rows_give_the_bits_of_a_standardised_copy(source, dtype, order, backend, nothing_is_small):
     X, net, plain = numbers(source), network(dtype, backend), network(dtype, backend)
     net.standardize(X)
@@ -138,8 +138,9 @@ def test_derivatives_are_with_respect_to_raw_x(backend):
         assert_close(e_0[:, j] * scale, np.array(slope), CENTRAL_DIFFERENCES)
 
 
-@pytest.mark.parametrize("n", [1, 7])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("n", "dtype"), [
+    (1, "float32"), (7, "float64"), pytest.param(7, "float32", marks=pytest.mark.full),
+    pytest.param(1, "float64", marks=pytest.mark.full)])
 def test_compiled_code_of_users_takes_raw_x(n, dtype):
     X = numbers("float64", (SAMPLES, 5)) * [1, 1e3, 1e-3, 1, 2] + [0, 5, 1e-3, 100, 1e3]
     net = network(dtype, "tiled", (5, 4, 3), loss="squared_error")

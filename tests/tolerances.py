@@ -40,6 +40,17 @@ def on_backends(cases, simulated, on_processor=CPU_BACKENDS):
               for cuda in CUDA)]
 
 
+#: Dtypes of X that the short run leaves out where it takes others of the same kinds.
+ALIKE = ("int8", "int32", "uint16", "uint32", "uint64")
+
+
+def others_in_full(params):
+    """Parameters of which those with a dtype of ALIKE are only in the full run; the dtype comes first."""
+    params = [given if hasattr(given, "values") else pytest.param(given) for given in params]
+    return [pytest.param(*given.values, marks=[*given.marks, pytest.mark.full]) if given.values[0] in ALIKE else given
+            for given in params]
+
+
 #: E and gradients of up to about a thousand samples, summed in another order or computed in float64.
 ROUNDING = {"float32": 1e-5, "float64": 1e-13}
 
