@@ -51,6 +51,13 @@ def others_in_full(params):
             for given in params]
 
 
+def in_orders(params, orders):
+    """(order, *values) of parameters whose last value is the backend; in the simulator, of the first order alone."""
+    params = [given if hasattr(given, "values") else pytest.param(*given) for given in params]
+    return [pytest.param(order, *given.values, marks=given.marks) for given in params for order in orders
+            if not (SIMULATED and given.values[-1] == "cuda" and order != next(iter(orders)))]
+
+
 #: E and gradients of up to about a thousand samples, summed in another order or computed in float64.
 ROUNDING = {"float32": 1e-5, "float64": 1e-13}
 
