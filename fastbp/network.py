@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import threads
-from .backends.contract import NO_EXTRAS, NO_ORDER, WHOLE, Batch, Extras, Wanted
+from .backends.contract import FROM_TRANSPOSE, NO_EXTRAS, NO_ORDER, WHOLE, Batch, Extras, Wanted
 from .checks.arguments import checked_clip_norm, require_number
 from .checks.samples import Samples
 from .formulas.sample_gradients import GradientNoise, noise_of
@@ -282,6 +282,10 @@ class Network(Parameters):
                     E, more = call(start, stop, E, idle.work, team, samples, *given)
                     pace.learn(team, time.perf_counter() - begin, stop - start)
                     start, correct = stop, correct + more
+                    if way == FROM_TRANSPOSE:
+                        self._backend.keep_transpose(idle.work, True)
         finally:
+            if way == FROM_TRANSPOSE:
+                self._backend.keep_transpose(idle.work, False)
             shelf.idle.append(idle)
         return E, correct

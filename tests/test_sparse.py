@@ -271,3 +271,17 @@ def test_an_estimator_fits_as_on_a_dense_copy(settings):
     models = [MLPClassifier([5], max_iter=5, random_state=0, **settings).fit(given, y) for given in (X, X.toarray())]
     assert_close(models[0].predict_proba(X), models[1].predict_proba(X.toarray()), 1e-6)
     assert_close(models[0].loss_, models[1].loss_, 1e-9)
+
+
+def test_the_transpose_is_made_once_for_a_call_and_anew_for_the_next(monkeypatch):
+    """Of calls that are cut into slices, of which θ is the same; and not of what follows."""
+    X, d, net = rows(3000, 200, 0.02), np.arange(3000) % 3, network(widths=[200, 9, 3])
+    monkeypatch.setattr(fastbp.threads, "SMALL_CALL", 0)
+    for _ in range(2):
+        assert_close(net.forward(X), net.forward(X.toarray()), 1e-12)
+        assert_close(net.loss_value(X, d), net.loss_value(X.toarray(), d), 1e-12)
+        net.theta += 0.1
+    before = net.forward(X)
+    net.fit(X, d, epochs=1, batch_size=500, progress=False)
+    assert_close(net.forward(X), net.forward(X.toarray()), 1e-12)
+    assert np.abs(net.forward(X) - before).max() > 0

@@ -93,6 +93,10 @@ class Backend(Protocol):
         """The workspace, with what updates by this optimizer need, and with whatever is worth compiling for that many
         plain steps of this very network."""
 
+    #: Only of backends that take entries: (work, keeps) says that theta stays as it is from one call of `propagate` to
+    #: the next, so that W_1ᵀ is made once for all slices; or no longer.
+    keep_transpose: Callable[[Any, bool], None]
+
     def propagate(self, theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: Any,
                   threads: int) -> tuple[float, int]:
         """E and the number of correct samples of a batch; adds ∇E, and writes Y, E0 and norms.

@@ -212,7 +212,8 @@ def propagate_by_crew(job: Any, start: Any, stop: Any, E: Any, crew: Any) -> Any
 def propagate_job(job: Any, start: int, stop: int, E: float, threads: int) -> Any:
     """Compute a job's results for the samples from start to stop; E plus the losses, and how many are correct."""
     in_chunk, total, correct = job.chunk, E, 0
-    prepare(job, threads)
+    if not job.has_transpose:
+        prepare(job, threads)
     if job.keeps and worth_a_crew(job, stop - start, threads):
         rest = (stop - start) % in_chunk  # a few go one by one, and are added to the gradient one after another
         shared = stop - rest if rest <= FEW else stop
@@ -240,6 +241,11 @@ def propagate_in_loop(theta: Any, layout: Any, batch: Any, E: Any, wanted: Any, 
     if wanted.E0.shape[0] > 0:
         job.lowest = 0
     return propagate_job(job, batch.start, batch.stop, E, threads)
+
+
+def keep_transpose(work: np.ndarray, keeps: bool) -> None:
+    """Say that theta is as in the call before, or that it may be another; see `Backend.keep_transpose`."""
+    fields(work).has_transpose = keeps
 
 
 @kernel

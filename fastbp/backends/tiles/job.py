@@ -153,6 +153,7 @@ class Job(Call):
     entries_phase: Code
     transposed: Numbers   # W_1ᵀ (N_0, N_1), rows in_transposed apart, or 0
     in_transposed: int
+    has_transpose: bool   # whether it is that of theta already
     gradient: Numbers     # likewise (∂E/∂W_1)ᵀ, 0 between calls
     delta_1: Numbers      # δ_1 of a chunk (chunk, N_1), the units of one thread after those of another
     transpose_places: Integers  # memory for each thread, in_places apart
@@ -180,7 +181,8 @@ _DTYPE = record_dtype(FIELDS)
 #: What is set only for some jobs: by `tiled.specialised` for a training, for a sparse X, and with a crew.
 _SET_LATER = ("online", "update", "update_phase",
               "features", "numbers", "sums_1", "row_gradient", "in_row_gradient", "entries_phase",
-              "transposed", "in_transposed", "gradient", "delta_1", "transpose_places", "in_places", "transpose_phase",
+              "transposed", "in_transposed", "has_transpose", "gradient", "delta_1", "transpose_places", "in_places",
+              "transpose_phase",
               "crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial", "chunks_phase",
               "partials_phase")
 
