@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from memory import peak_of
 from tolerances import CPU_BACKENDS, SIMULATED, in_orders, on_backends, on_host, others_in_full
 
 import fastbp
@@ -107,11 +108,7 @@ def test_no_call_copies_a_large_array(order, backend):
              lambda: net.accumulate_gradient(X, d), lambda: net.forward(X)]
     for call in calls:
         call()  # makes the workspace
-        tracemalloc.start()
-        call()
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert peak < 0.25 * 4 * X.size
+        assert peak_of(call) < 0.25 * 4 * X.size
 
 
 def test_a_mapped_file_is_read_where_it_lies(tmp_path):

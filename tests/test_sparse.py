@@ -1,9 +1,8 @@
 """Sparse X: the results of a dense copy to rounding, without one; the same bits for any threads and either way."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
+from memory import peak_of
 from scipy import sparse
 from tolerances import CPU_BACKENDS, ROUNDING, assert_close, others_in_full
 
@@ -231,15 +230,6 @@ def test_a_matrix_whose_arrays_do_not_go_together_is_refused(spoil):
 
 
 # ---- memory, and the estimators --------------------------------------------------------------------------------------
-
-def peak_of(call):
-    """The most bytes that a call takes beyond what there was."""
-    tracemalloc.start()
-    call()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return peak
-
 
 @pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_no_call_makes_a_dense_copy(backend):

@@ -2,11 +2,11 @@
 
 import copy
 import pickle
-import tracemalloc
 
 import numba
 import numpy as np
 import pytest
+from memory import peak_of
 from test_rows import ORDERS, READABLE, SAMPLES, WIDTHS, numbers
 from tolerances import (
     CENTRAL_DIFFERENCES,
@@ -326,11 +326,7 @@ def test_no_call_copies_a_large_array(order, source, backend):
              lambda: net.evaluate(X, d), lambda: net.accumulate_gradient(X, d), lambda: net.forward(X)]
     for call in calls:
         call()  # makes the workspace
-        tracemalloc.start()
-        call()
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert peak < 0.35 * 4 * X.size
+        assert peak_of(call) < 0.35 * 4 * X.size
 
 
 @pytest.mark.parametrize("most", [0, 2**20])

@@ -88,7 +88,7 @@ def affine_entries(dtype: str, source: str, index: str, standardized: bool) -> A
         for i in range(0, whole, TOGETHER):
             rows, biases = pointer(W, i * in_row), pointer(b, i)
             for s in range(count):
-                a = sums_at(biases, 1)
+                a = sums_at(biases)
                 for p in range(begins[numbers[s]], begins[numbers[s] + 1]):
                     a = sums_after(a, pointer(rows, np.int64(places[p])), in_row,
                                    number(reading, values, places, p))
@@ -135,10 +135,9 @@ def affine_from_transpose(dtype: str, source: str, index: str, standardized: boo
 
 
 @inlined
-def sums_at(values: Any, apart: Any) -> Any:
+def sums_at(values: Any) -> Any:
     """The numbers that TOGETHER sums begin with."""
-    return (values[0], values[apart], values[2 * apart], values[3 * apart], values[4 * apart], values[5 * apart],
-            values[6 * apart], values[7 * apart])
+    return values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7]
 
 
 @inlined

@@ -17,7 +17,7 @@ class CsrRows:
     ----------
     values : (entries,)
     columns : (entries,) int32 or int64, ascending within a row
-    indptr : (n+1,) int64
+    indptr : (n+1,) int64, from 0 to the number of entries
     features : int
         N_0.
     """
@@ -37,16 +37,14 @@ class CsrRows:
     @property
     def density(self) -> float:
         """The share of the numbers that are stored."""
-        return int(self.indptr[-1] - self.indptr[0]) / (self.shape[0] * self.shape[1])
+        return len(self.values) / (self.shape[0] * self.shape[1])
 
     @staticmethod
     def joined(parts: "list[CsrRows]") -> "CsrRows":
         """The rows of several, one after another, copied."""
-        entries = [part.values[part.indptr[0] : part.indptr[-1]] for part in parts]
-        columns = [part.columns[part.indptr[0] : part.indptr[-1]] for part in parts]
-        lengths = np.concatenate([np.diff(part.indptr) for part in parts])
-        return CsrRows(np.concatenate(entries), np.concatenate(columns), np.concatenate([[0], np.cumsum(lengths)]),
-                       parts[0].shape[1])
+        values, columns, lengths = (np.concatenate(arrays) for arrays in zip(
+            *((part.values, part.columns, np.diff(part.indptr)) for part in parts), strict=True))
+        return CsrRows(values, columns, np.concatenate([[0], np.cumsum(lengths)]), parts[0].shape[1])
 
     def __getitem__(self, numbers: np.ndarray | slice) -> "CsrRows":
         """The rows with these numbers, copied."""
@@ -74,17 +72,16 @@ def checked_csr(name: str, X: Any, dtype: np.dtype) -> tuple[CsrRows, float]:
         If it is no matrix of real numbers that are finite in the dtype, or its columns and rows are none.
     """
     rows = X if isinstance(X, CsrRows) else _rows_of(name, X, dtype)
-    values = rows.values[rows.indptr[0] : rows.indptr[-1]]
-    largest = 0.0
+    values, largest = rows.values, 0.0
     if len(values):
         with np.errstate(over="ignore"):
             largest = float(max(abs(dtype.type(values.min())), abs(dtype.type(values.max()))))
     if not math.isfinite(largest):
         with np.errstate(over="ignore"):
-            entry = int(np.argmin(np.isfinite(values.astype(dtype)))) + int(rows.indptr[0])
+            entry = int(np.argmin(np.isfinite(values.astype(dtype))))
         place = [int(np.searchsorted(rows.indptr, entry, side="right")) - 1, int(rows.columns[entry])]
-        reason = f"which is beyond {dtype}" if np.isfinite(rows.values[entry]) else "expected finite numbers"
-        raise ValueError(f"{name}: found {rows.values[entry]} at {place}, {reason}")
+        reason = f"which is beyond {dtype}" if np.isfinite(values[entry]) else "expected finite numbers"
+        raise ValueError(f"{name}: found {values[entry]} at {place}, {reason}")
     return rows, largest
 
 

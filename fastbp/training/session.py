@@ -41,7 +41,7 @@ MOST_EPOCHS = 2**16
 def make_plan(net: Network, samples: Samples | None, batch_size: int, *, shuffle: bool, replacement: bool = False,
               seed: int | None = None, clip_norm: float = 0.0, penalty: float = 0.0, by_weight: bool = False,
               loss_scale: float = 1.0, loss_share: float = 0.0, tolerance: float = 0.0, patience: int = 0,
-               dropout: float | Sequence[float] | None = None) -> Plan:
+              dropout: float | Sequence[float] | None = None) -> Plan:
     """The plan of a training on these samples; if None, on blocks of samples in the order in which they come.
 
     Raises what `checked_rates` does. After that, a seed that is not given is drawn from the network's generator.

@@ -149,19 +149,19 @@ def add_from_transpose(job: Any, alpha: Any, thread: int, threads: int) -> None:
     for i in range(begin, end, width):
         for j in range(0, job.features, most):
             columns = min(most, job.features - j)
-            transpose_gradient(job, i, min(width, end - i), j, columns, thread, rows)
+            transpose_gradient(job, i, min(width, end - i), j, columns, thread, rows, most)
             add_rows(job, job.weights_at[1] + i * job.features + j, rows, min(width, end - i), columns, most)
 
 
 @inlined
-def transpose_gradient(job: Any, first: Any, units: Any, j: Any, columns: Any, thread: Any, rows: Any) -> None:
+def transpose_gradient(job: Any, first: Any, units: Any, j: Any, columns: Any, thread: Any, rows: Any,
+                       in_row: Any) -> None:
     """rows = some units' ∂E/∂w_ij for some columns j, (units, columns); (∂E/∂W_1)ᵀ is 0 there then."""
     width, apart = job.lanes, job.in_transposed
-    most = job.tile_rows * SIDE_BY_SIDE // (width * width) * width
     source_rows = pointer(job.transpose_places, thread * job.in_places)
     target_rows = pointer(source_rows, width)
     for c in range(width):
-        source_rows[c], target_rows[c] = c * apart, c * most
+        source_rows[c], target_rows[c] = c * apart, c * in_row
     for c in range(0, columns, width):
         block = pointer(job.gradient, (j + c) * apart + first)
         transpose(job.transpose_block, block, source_rows, width, pointer(rows, c), target_rows,

@@ -156,11 +156,8 @@ def _for_entries(layout: Layout, dtype: np.dtype, samples: int, way: int, thread
     work, _ = _one_job(_without_inputs(layout), dtype, samples, threads)
     job, width, units = fields(work), lanes(dtype), int(layout.widths[1])
     line = 64 // dtype.itemsize
-    job.features, job.in_row_gradient = int(layout.widths[0]), _apart(int(layout.widths[0]), line)
-    numbers, row_gradient = aligned_zeros(job.chunk, np.dtype(np.int64)), aligned_zeros(
-        threads * job.in_row_gradient, dtype)
-    job.numbers, job.row_gradient = numbers.ctypes.data, row_gradient.ctypes.data
-    memory = numbers, row_gradient
+    numbers = aligned_zeros(job.chunk, np.dtype(np.int64))
+    job.features, job.numbers = int(layout.widths[0]), numbers.ctypes.data
     if way == FROM_TRANSPOSE:
         job.in_transposed, job.in_places = -(-units // line) * line, _apart(2 * width, 8)
         transposed = aligned_zeros(-(-job.features // width) * width * job.in_transposed, dtype)
@@ -170,10 +167,12 @@ def _for_entries(layout: Layout, dtype: np.dtype, samples: int, way: int, thread
         job.transposed, job.transpose_places = transposed.ctypes.data, places.ctypes.data
         job.gradient, job.delta_1 = gradient.ctypes.data, delta.ctypes.data
         job.transpose_phase = address_of(transpose_share, dtype.name)
-        return keeping(work, work, *memory, transposed, places, gradient, delta)
-    sums = aligned_zeros(units * job.chunk, dtype)
-    job.sums_1, job.entries_phase = sums.ctypes.data, address_of(entries_share, dtype.name)
-    return keeping(work, work, *memory, sums)
+        return keeping(work, work, numbers, transposed, places, gradient, delta)
+    job.in_row_gradient = _apart(job.features, line)
+    sums, row_gradient = (aligned_zeros(size, dtype) for size in (units * job.chunk, threads * job.in_row_gradient))
+    job.sums_1, job.row_gradient = sums.ctypes.data, row_gradient.ctypes.data
+    job.entries_phase = address_of(entries_share, dtype.name)
+    return keeping(work, work, numbers, sums, row_gradient)
 
 
 def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:
