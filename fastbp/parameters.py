@@ -327,6 +327,15 @@ class Parameters:
         """A seed for the next `fit`, from the network's own generator."""
         return int(self._rng.integers(2**63))
 
+    @property
+    def generator_state(self) -> dict[str, Any]:
+        """The state of that generator, as NumPy gives it."""
+        return dict(self._rng.bit_generator.state)
+
+    def draw_from(self, generator: np.random.Generator) -> None:
+        """Draw seeds from another generator from now on."""
+        self._rng = generator
+
     def __getstate__(self) -> dict[str, Any]:
         """All attributes but those that `_prepare` sets; None for a gradient of zero, as training leaves it."""
         prepared = ("_backend", "_layout", "_is_linked", "_paces", "_shelves", "_no_results")
@@ -349,6 +358,22 @@ class Parameters:
         vectors = {name: state.pop(name) for name in ("_theta", "_grad")}
         other.__setstate__(copy.deepcopy(state, memo) | vectors)
         return other
+
+
+def generator_of(state: Any) -> np.random.Generator:
+    """A generator in a state that `Parameters.generator_state` gave.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    bits = np.random.PCG64()
+    try:
+        bits.state = state
+    except Exception as error:
+        raise ValueError(f"expected the state of a PCG64 generator ({error!s:.80})") from None
+    return np.random.Generator(bits)
 
 
 def _given(way: int) -> dict[str, int]:

@@ -16,7 +16,7 @@ from ..checks.samples import Samples, total_weight
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import SGD, Adam
 from ..optimizers.updates import OptimizerState
-from ..training.callbacks import ask_to_stop, call_method
+from ..training.callbacks import ask_to_stop, finish_all, start_all
 from ..training.progress_bar import ProgressBar
 from ..training.session import Session, make_plan
 from .records import NON_FINITE, begin_records
@@ -97,7 +97,7 @@ class _Descent:
         looks = by_rate or bool(self.validation or estimator.verbose or len(estimator.callbacks))
         goes_on, status = True, RUNNING
         if not self.incremental:
-            call_method(estimator.callbacks, "start", net)
+            start_all(estimator.callbacks, net, session.history)
         try:
             with (ProgressBar(estimator.progress, self.epochs, "epochs") as bar,
                   session.workspace() as work):
@@ -124,7 +124,7 @@ class _Descent:
         if best is not None and (estimator.stopped_ or not self.incremental):
             net.theta[:] = best
         if not self.incremental:
-            call_method(estimator.callbacks, "finish", net)
+            finish_all(estimator.callbacks, net)
         if status == DIVERGED and best is None:
             raise ValueError(f"{NON_FINITE} Training diverged in epoch {session.epochs_done + 1}: try {_STEADIER}.")
 

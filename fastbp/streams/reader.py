@@ -34,11 +34,12 @@ class Reader:
     ----------
     blocks_of : callable
         Gives the blocks of an epoch by its number; called in the thread.
-    epochs : int
+    first, epochs : int
+        The epoch to begin with, and the number of all.
     """
 
-    def __init__(self, blocks_of: Callable[[int], Iterator[Block]], epochs: int) -> None:
-        self._blocks_of, self._epochs = blocks_of, epochs
+    def __init__(self, blocks_of: Callable[[int], Iterator[Block]], first: int, epochs: int) -> None:
+        self._blocks_of, self._epochs = blocks_of, range(first, epochs)
         # Queues in C, which Ctrl-C in the thread that waits leaves whole.
         self._found: SimpleQueue[Any] = SimpleQueue()
         self._room: SimpleQueue[None] = SimpleQueue()
@@ -71,7 +72,7 @@ class Reader:
     def _read(self) -> None:
         """Put all blocks into the queue, in the thread."""
         try:
-            for epoch in range(self._epochs):
+            for epoch in self._epochs:
                 blocks, rows = self._blocks_of(epoch), 0
                 try:
                     while True:

@@ -28,6 +28,7 @@ class Stream(Protocol):
     """The chunks of an epoch, and how many rows they have, where that is known."""
 
     rows: int | None
+    names: list[str]  # of all chunks, where they are known
 
     def chunks(self, order_of: OrderOf) -> Iterator[Chunk]:
         """The chunks of one epoch."""
@@ -112,6 +113,7 @@ class _InFiles:
     def __init__(self, files: Files) -> None:
         self._files = files
         self.rows: int | None = files.rows
+        self.names = [files.name_of(place) for place in range(len(files))]
 
     def chunks(self, order_of: OrderOf) -> Iterator[Chunk]:
         count = len(self._files)
@@ -129,6 +131,7 @@ class _InSequence:
     def __init__(self, sequence: Any) -> None:
         self._sequence = sequence
         self.rows: int | None = None
+        self.names: list[str] = []
 
     def chunks(self, order_of: OrderOf) -> Iterator[Chunk]:
         count = len(self._sequence)
@@ -142,6 +145,7 @@ class _FromCallable:
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
         self.rows: int | None = None
+        self.names: list[str] = []
 
     def chunks(self, order_of: OrderOf) -> Iterator[Chunk]:
         found = self._function()

@@ -3,15 +3,21 @@
 A callback is anything that can be called as ``callback(net, history)``; training stops when it returns True. A callback
 may also have the methods ``start(net)`` and ``finish(net)``. They are called before the first epoch, and after the last
 one, after Ctrl-C, or when training diverged.
+
+A callback with the methods ``state()`` and ``restore(state)`` is a part of checkpoints. `state` returns a dict whose
+keys are names; its values are numbers, texts, None, NumPy arrays, or lists and dicts of these. `restore` is called
+instead of `start` where training goes on from a checkpoint. Where an epoch was done, but not all callbacks had
+returned, they are called for it again.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..checks.arguments import require_flag, require_number, require_whole
+from ..checks.saved import Saved
 from ..network import Network
 from .history import History
 
@@ -38,11 +44,56 @@ def ask_to_stop(callbacks: Sequence[Callable[..., Any]], net: Network, history: 
     return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
 
-def call_method(callbacks: Sequence[Callable[..., Any]], method: str, net: Network) -> None:
-    """Call ``start(net)`` or ``finish(net)`` of the callbacks that have it."""
+def start_all(callbacks: Sequence[Callable[..., Any]], net: Network, history: History) -> None:
+    """Call ``start(net)`` of the callbacks that have it; `EarlyStopping` also takes the optimizer's state."""
     for callback in callbacks:
-        if hasattr(callback, method):
-            getattr(callback, method)(net)
+        if isinstance(callback, EarlyStopping):
+            callback.watch(history)
+        if hasattr(callback, "start"):
+            callback.start(net)
+
+
+def finish_all(callbacks: Sequence[Callable[..., Any]], net: Network) -> None:
+    """Call ``finish(net)`` of the callbacks that have it."""
+    for callback in callbacks:
+        if hasattr(callback, "finish"):
+            callback.finish(net)
+
+
+def has_state(callback: Any) -> bool:
+    """Whether a callback can be saved and restored."""
+    return callable(getattr(callback, "state", None)) and callable(getattr(callback, "restore", None))
+
+
+def states_of(callbacks: Sequence[Callable[..., Any]]) -> dict[str, Any]:
+    """The states of the callbacks that have one, by their places."""
+    having: list[tuple[int, Any]] = [(place, callback) for place, callback in enumerate(callbacks)
+                                     if has_state(callback)]
+    return {str(place): {"kind": type(callback).__name__, "state": callback.state()} for place, callback in having}
+
+
+def restore_all(callbacks: Sequence[Callable[..., Any]], saved: Saved, history: History) -> None:
+    """Call ``restore(state)`` of the callbacks that have it.
+
+    Raises
+    ------
+    ValueError
+        If they are not of the kinds that were saved.
+    """
+    expected = {int(place): saved.part(place).text("kind") for place in saved.values if place.isdecimal()}
+    found = {place: type(callback).__name__ for place, callback in enumerate(callbacks) if has_state(callback)}
+    if found != expected:
+        raise ValueError(f"callbacks: expected those with a state as in the checkpoint {saved.origin}, "
+                         f"{_listed(expected)}, found {_listed(found)}")
+    for place in found:
+        callback: Any = callbacks[place]
+        if isinstance(callback, EarlyStopping):
+            callback.watch(history)
+        callback.restore(dict(saved.part(str(place)).part("state").values))
+
+
+def _listed(kinds: dict[int, str]) -> str:
+    return ", ".join(f"{kind} at [{place}]" for place, kind in sorted(kinds.items())) or "none"
 
 
 #: What fastbp records itself, and whether its smallest or its largest value is the best.
@@ -72,7 +123,7 @@ class EarlyStopping:
         interrupted by Ctrl-C, or diverged. They are the weights after the best epoch, of which its value was recorded.
         For "loss" and "accuracy", which are recorded before each update, they are the weights before the best epoch.
         With one batch an epoch the value is exactly of those weights; with several, it is a mean over the weights from
-        there on.
+        there on. The optimizer's state in the history is then of the same moment.
 
     Attributes
     ----------
@@ -108,20 +159,27 @@ class EarlyStopping:
         self._sign = -1.0 if self.mode == "max" else 1.0
         self._reset()
 
+        self._kept: Any = None  # the optimizer's state in the history, while training
+        self._reset()
+
     def _reset(self) -> None:
         self.best_epoch: int | None = None
         self.best_value = self._sign * math.inf
-        self._best_theta: np.ndarray | None = None
-        self._theta_before: np.ndarray | None = None  # before the present epoch
+        self._best: _Moment | None = None
+        self._before: _Moment | None = None  # before the present epoch
+
+    def watch(self, history: History) -> None:
+        """Take the optimizer's state that a training updates in its history."""
+        self._kept = history.optimizer_state
 
     def start(self, net: Network) -> None:
         """Forget an earlier training."""
         self._reset()
-        self._store_theta_before(net)
+        self._note_before(net)
 
-    def _store_theta_before(self, net: Network) -> None:
+    def _note_before(self, net: Network) -> None:
         if self.restore_best and self.monitor in BEFORE_UPDATES:
-            self._theta_before = net.theta_on_host().copy()
+            self._before = _Moment.of(net, self._kept)
 
     def __call__(self, net: Network, history: History) -> bool:
         if self.monitor not in history:
@@ -131,15 +189,70 @@ class EarlyStopping:
         if self._sign * (self.best_value - value) > self.min_delta:
             self.best_value, self.best_epoch = value, epoch
             if self.restore_best:
-                before = self._theta_before
-                self._best_theta = net.theta_on_host().copy() if before is None else before
-        self._store_theta_before(net)
+                self._best = self._before or _Moment.of(net, self._kept)
+        self._note_before(net)
         return epoch - (-1 if self.best_epoch is None else self.best_epoch) >= self.patience
 
     def finish(self, net: Network) -> None:
-        """Put the best weights in place."""
-        if self._best_theta is not None:
-            net.backend_module.memory.write(net.theta, self._best_theta)
+        """Put the best weights in place, and the optimizer's state of then."""
+        if self._best is not None:
+            self._best.put_back(net, self._kept)
+        self._kept = None
+
+    def state(self) -> dict[str, Any]:
+        """What it has seen, for checkpoints."""
+        return {"settings": self._settings(), "best_epoch": self.best_epoch, "best_value": self.best_value,
+                "best": self._best and self._best._asdict(), "before": self._before and self._before._asdict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is of an EarlyStopping with other settings.
+        """
+        saved = Saved(state, "EarlyStopping")
+        if state.get("settings") != self._settings():
+            raise ValueError(f"EarlyStopping: expected the settings of the checkpoint, {state.get('settings')!r:.200}, "
+                             f"found {self._settings()!r}")
+        best_value = state.get("best_value")
+        if not isinstance(best_value, float):
+            raise saved.error("its best value is no number")
+        best_epoch = saved.whole("best_epoch") if "best_epoch" in saved else None
+        best, before = (_Moment.from_saved(saved.part(name)) if name in saved else None for name in ("best", "before"))
+        self.best_epoch, self.best_value, self._best, self._before = best_epoch, best_value, best, before
+
+    def _settings(self) -> list[Any]:
+        return [self.monitor, self.mode, self.patience, self.min_delta, self.restore_best]
+
+
+class _Moment(NamedTuple):
+    """A network's parameters and its optimizer's state at one moment, copied; empty where there is no state."""
+
+    theta: np.ndarray
+    updates: np.ndarray
+    averages: np.ndarray
+
+    @classmethod
+    def of(cls, net: Network, kept: Any) -> "_Moment":
+        theta = net.theta_on_host().copy()
+        if kept is None:
+            return cls(theta, np.empty(0, np.int64), np.empty((0, 0), theta.dtype))
+        return cls(theta, kept.updates.copy(), kept.averages.copy())
+
+    @classmethod
+    def from_saved(cls, saved: Saved) -> "_Moment":
+        found = saved.values.get("theta")
+        dtype = found.dtype if isinstance(found, np.ndarray) else np.dtype(np.float32)
+        return cls(saved.finite("theta", dtype, (None,)), saved.array("updates", np.int64, (None,)),
+                   saved.finite("averages", dtype, (None, None)))
+
+    def put_back(self, net: Network, kept: Any) -> None:
+        """Write the parameters to the network, and the state to the one that is kept, where they are of one shape."""
+        net.backend_module.memory.write(net.theta, self.theta)
+        if kept is not None and kept.averages.shape == self.averages.shape:
+            kept.updates[:], kept.averages[:] = self.updates, self.averages
 
 
 def _checked_mode(monitor: str, mode: str | None) -> str:

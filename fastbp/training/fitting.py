@@ -3,23 +3,34 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..backends.training_loop import DIVERGED, RUNNING
-from ..checks.arguments import checked_clip_norm, require_flag, require_number, require_whole
+from ..checks.arguments import checked_clip_norm, checked_rates, require_flag, require_number, require_whole
 from ..checks.arrays import largest_magnitude
 from ..checks.samples import Samples, total_weight
+from ..checks.saved import Saved
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import SGD, names_of_optimizers
 from ..optimizers.updates import OptimizerState
+from ..parameters import generator_of
 from ..streams.sources import stream_of
-from .callbacks import ask_to_stop, call_method, checked_callbacks
+from .callbacks import ask_to_stop, checked_callbacks, finish_all, has_state, restore_all, start_all, states_of
+from .checkpoints import (
+    Checkpoints,
+    Path,
+    data_values,
+    network_values,
+    optimizer_values,
+    require_fitting,
+    stream_values,
+)
 from .history import History
 from .progress_bar import ProgressBar
 from .session import Session, make_plan
@@ -31,8 +42,9 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
         callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
         optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None, l2_penalty: float = 0.0,
-        weighted_mean: bool = False, dropout: float | Sequence[float] | None = None,
-        shuffle_buffer: int = 2**14) -> History:
+        weighted_mean: bool = False, dropout: float | Sequence[float] | None = None, shuffle_buffer: int = 2**14,
+        checkpoint: Path | None = None, checkpoint_every: float | str = 60.0,
+        resume: Path | bool = False) -> History:
     """Train a network: for every batch S, θ moves against the mean gradient ∇E(W; S) / |S|.
 
     Because of the division by |S|, a learning rate does not depend on the batch size. The first training of a kind
@@ -93,6 +105,12 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         metrics, and the network after training use all units. Masks come from `seed`.
     shuffle_buffer : int
         How many rows of a stream are shuffled together.
+    checkpoint : path, optional
+        Where everything of the training is written from time to time, in place of what is there; see Notes.
+    checkpoint_every : float or str
+        Seconds between two checkpoints, or epochs, as "5 epochs".
+    resume : path or bool
+        The checkpoint of an interrupted training to go on from; True goes on from that at `checkpoint` if there is one.
 
     Returns
     -------
@@ -137,6 +155,20 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
     is raised. A source that is giving a chunk when training ends is closed when it has given it; `fit` waits up to ten
     seconds for that, and not after Ctrl-C.
 
+    **A checkpoint** is one file with the parameters, the optimizer's state, the generator of seeds, the place in the
+    epoch, the history, and the states of callbacks that have one; see `fastbp.training.callbacks`. One is written
+    before the first batch, then between two batches or parts of one, at the end, and where training ends early. A
+    training that goes on from it in a new process, with the same arguments, ends with the same bits as if it had not
+    been interrupted, wherever it was. The network has to have the same shape and functions; its parameters are
+    replaced. `epochs` may be another number, of all epochs. What else is different is refused: settings, and data by
+    their shapes, their dtypes, and a digest of some rows. On another backend training goes on with the rounding of that
+    one. Functions are known by their names alone: metrics, and custom activations and losses. Callbacks without a state
+    are not compared.
+
+    A stream begins the epoch anew, and has to give the same chunks as before: those that were trained on are read and
+    skipped. A checkpoint that cannot be written later, on a full disk for example, is warned of, and training goes on.
+    After training was ended by a callback there is nothing to go on with: the history is returned.
+
     References
     ----------
     .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
@@ -171,14 +203,26 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
     require_trainable(net)
     C = checked_clip_norm("clip_sample_norm", clip_sample_norm)
     alpha = require_number("l2_penalty", l2_penalty, at_least=0.0)
+    checkpoints = Checkpoints(checkpoint, checkpoint_every, resume, "training")
+    if checkpoints.are_wanted:
+        run.identity = _identity(
+            run, stream, optimizer, batch_size=batch_size, shuffle=shuffle, replacement=replacement,
+            clip_sample_norm=C, l2_penalty=alpha, weighted_mean=run.weighted_mean, metrics=list(run.metrics),
+            dropout=checked_rates(dropout, len(net.widths) - 1).tolist(),
+            shuffle_buffer=shuffle_buffer if stream else None)
+    if checkpoints.saved is not None:
+        if optimizer_state is not None:
+            raise ValueError("optimizer_state: expected none with resume, which has its own, found one")
+        seed = require_fitting(checkpoints.saved, run.identity, seed)
     plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed, clip_norm=C,
                      penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share, dropout=dropout)
     if run.samples:
-        return _train(run, Session(net, run.samples, plan, optimizer, state, epochs), progress)
-    assert stream is not None
-    session = StreamSession(net, stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
+        session = Session(net, run.samples, plan, optimizer, state, epochs)
+    else:
+        assert stream is not None
+        session = StreamSession(net, stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
     try:
-        return _train(run, session, progress)
+        return _train(run, session, progress, checkpoints)
     finally:
         session.close()
 
@@ -199,7 +243,15 @@ def require_trainable(net: Network) -> None:
         raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
 
 
-@dataclass(frozen=True)
+def _identity(run: "_Run", stream: Any, optimizer: Optimizer, **settings: Any) -> dict[str, Any]:
+    """What a training is, so that only the same one goes on from its checkpoints."""
+    to_host = run.net.backend_module.memory.to_host
+    data = data_values(run.samples, to_host) if run.samples else stream_values(stream)
+    return {"network": network_values(run.net), "optimizer": optimizer_values(optimizer), "settings": settings,
+            "data": data, "validation_data": run.validation and data_values(run.validation[0], to_host)}
+
+
+@dataclass
 class _Run:
     """The checked arguments of a call of `fit`."""
 
@@ -210,6 +262,32 @@ class _Run:
     metrics: dict[str, Callable[..., float]]
     callbacks: list[Callable[..., Any]]
     weighted_mean: bool
+    identity: dict[str, Any] = field(default_factory=dict)  # for checkpoints
+
+    def values(self, session: Session) -> dict[str, Any]:
+        """The whole training, for a checkpoint."""
+        return self.identity | {
+            "seed": session.plan.seed, "generator": self.net.generator_state, "history": session.history.state(),
+            "training": session.values(), "callbacks": states_of(self.callbacks)}
+
+    def begin(self, session: Session, saved: Saved | None) -> None:
+        """Begin anew, or go on from a checkpoint: in that case the network is changed last."""
+        if saved is None:
+            start_all(self.callbacks, self.net, session.history)
+            return
+        history = session.history
+        try:
+            generator = generator_of(saved.part("generator").values)
+        except ValueError as error:
+            raise saved.error(str(error)) from None
+        history.restore(saved.part("history"))
+        restore_all(self.callbacks, saved.part("callbacks"), history)
+        session.resume(saved.part("training"))
+        self.net.draw_from(generator)
+        session.epochs_recorded = history.epochs
+        if history.stop_reason in ("interrupted", "failed"):
+            history.stop_reason = "epochs"
+        start_all([callback for callback in self.callbacks if not has_state(callback)], self.net, history)
 
     @property
     def is_observed(self) -> bool:
@@ -281,31 +359,47 @@ def _checked_metrics(metrics: Mapping[str, Callable[..., float]] | None) -> dict
     return dict(metrics or {})
 
 
-def _train(run: _Run, session: Session, progress_wanted: bool | None) -> History:
+def _train(run: _Run, session: Session, progress_wanted: bool | None, checkpoints: Checkpoints) -> History:
     """The history after slices of compiled training, until all epochs are done, a callback stops them, or Ctrl-C."""
     net, history, epochs = run.net, session.history, session.epochs
+    run.begin(session, checkpoints.saved)
     status = RUNNING
     try:
-        call_method(run.callbacks, "start", net)
         with (ProgressBar(progress_wanted, session.samples_in_all, "samples") as bar,
               session.workspace() as work):
+            checkpoints.begin(run.values, session)
+            _record_epochs(run, session)  # one that was done already
             while history.epochs < epochs and history.stop_reason == "epochs" and status not in (DIVERGED, FAILED):
                 status = session.advance(work, history.epochs + 1 if run.is_observed else epochs)
                 _record_epochs(run, session)
                 bar.show(session.samples_done, _text_of(history, epochs), session.samples_in_all)
+                if checkpoints.is_due(session.epochs_done) and status not in (DIVERGED, FAILED):
+                    checkpoints.write(run.values, session)
+        if status != DIVERGED:
+            checkpoints.write(run.values, session)
     except KeyboardInterrupt:
-        session.record()
-        history.drop_unfinished()
-        history.stop_reason = "interrupted"
+        _end_early(run, session, checkpoints, "interrupted")
         warnings.warn(f"training was interrupted in epoch {history.epochs}; the network and the history so far are "
                       f"usable", RuntimeWarning, stacklevel=4)
+    except BaseException:
+        _end_early(run, session, checkpoints, "failed")
+        raise
     finally:
         session.finish()
     failure = session.failure(status)
-    call_method(run.callbacks, "finish", net)
+    finish_all(run.callbacks, net)
     if failure is not None:
         raise failure
     return history
+
+
+def _end_early(run: _Run, session: Session, checkpoints: Checkpoints, reason: str) -> None:
+    """Leave whole epochs in the history, and write a checkpoint."""
+    session.record()
+    if run.is_observed:
+        session.history.keep(session.epochs_recorded)
+    session.history.stop_reason = reason
+    checkpoints.write(run.values, session)
 
 
 def _text_of(history: History, epochs: int) -> str:
@@ -320,9 +414,8 @@ def _record_epochs(run: _Run, session: Session) -> None:
     Where there are any of these, a slice ends with its epoch, so that it has completed one epoch at most.
     """
     net, history = run.net, session.history
-    before = history.epochs
     session.record()
-    if history.epochs == before or not run.is_observed:
+    if history.epochs == session.epochs_recorded or not run.is_observed:
         return
     if run.validation is not None:
         validation, d = run.validation
@@ -337,6 +430,7 @@ def _record_epochs(run: _Run, session: Session) -> None:
         session.write_state()
     if ask_to_stop(run.callbacks, net, history):
         history.stop_reason = "callback"
+    session.epochs_recorded = history.epochs
     session.theta_may_have_changed()
 
 

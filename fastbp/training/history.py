@@ -1,10 +1,13 @@
 """`History`: the records of a training, epoch by epoch."""
 
+import itertools
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any
 
 import numpy as np
+
+from ..checks.saved import Saved
 
 
 class History:
@@ -18,8 +21,8 @@ class History:
         likewise before each update, where the loss classifies. "validation_loss", the same mean without a penalty, and
         "validation_accuracy" are of the network after the epoch. So are metrics, and what callbacks record.
     stop_reason : str
-        "epochs" when all were done, else "callback", "interrupted", "diverged", or "failed" where a stream of chunks
-        raised an exception.
+        "epochs" when all were done, else "callback", "interrupted", "diverged", or "failed" where a stream, a callback,
+        a metric or anything else raised an exception.
     seconds : float
         The time of training; in a callback, so far.
     samples : int
@@ -56,12 +59,38 @@ class History:
         if len(values):
             self.records.setdefault(name, []).extend(values.tolist())
 
-    def drop_unfinished(self) -> None:
-        """Remove what an interrupted epoch recorded, so that all records are equally long."""
-        longest = max(map(len, self.records.values()), default=0)
-        whole = min((len(values) for values in self.records.values() if len(values) >= longest - 1), default=0)
-        for values in self.records.values():
-            del values[whole:]
+    def keep(self, epochs: int) -> None:
+        """Remove the records of later epochs."""
+        for name in list(self.records):
+            del self.records[name][epochs:]
+            if not self.records[name]:
+                del self.records[name]
+
+    def state(self) -> dict[str, Any]:
+        """The history as values, for checkpoints; without the optimizer's state."""
+        records = self.records.values()
+        return {"names": list(self.records), "lengths": np.array([len(values) for values in records], np.int64),
+                "values": np.array([value for values in records for value in values], np.float64),
+                "stop_reason": self.stop_reason, "seconds": self.seconds, "samples": self.samples}
+
+    def restore(self, saved: Saved) -> None:
+        """Take the values of `state` in place of one's own.
+
+        Raises
+        ------
+        ValueError
+            If they do not go together; the history is then as it was.
+        """
+        names = saved.texts("names")
+        lengths = saved.array("lengths", np.int64, (len(names),)).tolist()
+        values = saved.array("values", np.float64, (sum(map(abs, lengths)),)).tolist()
+        if len(set(names)) < len(names) or min(lengths, default=0) < 0:
+            raise saved.error("its records do not go together")
+        ends = itertools.accumulate(lengths)
+        stop_reason, seconds, samples = saved.text("stop_reason"), saved.number("seconds"), saved.whole("samples")
+        self.records = {name: values[end - length : end]
+                        for name, length, end in zip(names, lengths, ends, strict=True)}
+        self.stop_reason, self.seconds, self.samples = stop_reason, seconds, samples
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.records:

@@ -12,6 +12,7 @@ from .. import threads
 from ..backends.contract import WHOLE
 from ..backends.training_loop import (
     BATCH_E,
+    CORRECT,
     DIVERGED,
     EPOCH,
     POSITION,
@@ -25,10 +26,11 @@ from ..backends.training_loop import (
 )
 from ..checks.arguments import checked_rates
 from ..checks.samples import Samples
+from ..checks.saved import Saved
 from ..compiling.addresses import address_of
 from ..compiling.side_by_side import compile_side_by_side
 from ..formulas.dropout import drop_panel
-from ..formulas.sampling import IN_ORDER, MAX_SAMPLES, WITH_REPLACEMENT, WITHOUT_REPLACEMENT
+from ..formulas.sampling import IN_ORDER, MAX_SAMPLES, WITH_REPLACEMENT, WITHOUT_REPLACEMENT, draw_order
 from ..network import Network
 from ..optimizers.optimizer import DivergenceError, Optimizer
 from ..optimizers.updates import OptimizerState
@@ -87,6 +89,7 @@ class Session:
     def __init__(self, net: Network, samples: Samples, plan: Plan, optimizer: Optimizer, state: OptimizerState,
                  epochs: int, history: History | None = None) -> None:
         self.net, self.samples, self.plan, self.epochs = net, samples, plan, epochs
+        self.optimizer = optimizer
         self._seen = net.backend_module.memory.for_kernels(samples)
         self.state = net.backend_module.memory.with_state(state)
         self.progress = start_progress(len(samples.X), min(epochs, MOST_EPOCHS), len(state.averages),
@@ -95,9 +98,72 @@ class Session:
         self.spec = optimizer.spec(net.dtype)
         self.history = History() if history is None else history
         self.history.optimizer_state = state
+        self.epochs_recorded = 0  # with validation and callbacks
         self.choose_way(samples)
         self._begin = time.perf_counter()
         net.zero_grad()
+
+    def values(self) -> dict[str, Any]:
+        """All of the training but its history, from which `resume` goes on with the same bits.
+
+        Arrays are those in use, not copies.
+        """
+        net, progress, memory = self.net, self.progress, self.net.backend_module.memory
+        self.write_state()
+        kept, counts = self.history.optimizer_state, progress.counts
+        unrecorded = np.arange(self.history.epochs, self.epochs_done) % len(progress.loss)
+        within_batch = self.rows_done % self.plan.batch_size != 0
+        return {"epoch": self.epochs_done, "rows": self.rows_done, "step": int(counts[STEP]),
+                "correct": int(counts[CORRECT]), "stale": int(counts[STALE]), "sums": progress.sums,
+                "theta": net.theta_on_host(), "updates": kept.updates, "averages": kept.averages,
+                "grad": memory.to_host(net.grad) if within_batch else None,
+                # Of an epoch whose validation or callbacks did not come to their end.
+                "unrecorded_loss": progress.loss[unrecorded], "unrecorded_correct": progress.correct[unrecorded]}
+
+    def resume(self, saved: Saved) -> None:
+        """Go on from `values`; the history is restored already.
+
+        Raises
+        ------
+        ValueError
+            If they do not go together; the network is then as it was.
+        """
+        net, progress, kept = self.net, self.progress, self.history.optimizer_state
+        memory, size = net.backend_module.memory, len(net.theta_on_host())
+        theta, averages = saved.finite("theta", net.dtype, (size,)), saved.array("averages", net.dtype,
+                                                                                 kept.averages.shape)
+        updates, sums = saved.array("updates", np.int64, (1,)), saved.array("sums", np.float64, progress.sums.shape)
+        grad = saved.finite("grad", net.dtype, (size,)) if "grad" in saved else None
+        epoch, rows = saved.whole("epoch", at_most=self.epochs), saved.whole("rows")
+        counts = [saved.whole(name) for name in ("step", "correct", "stale")]
+        waiting = epoch - self.history.epochs
+        if not 0 <= waiting <= len(progress.loss):
+            raise saved.error(f"{epoch} epochs do not go with {self.history.epochs} recorded ones")
+        losses = [saved.array(f"unrecorded_{name}", dtype, (waiting,))
+                  for name, dtype in (("loss", np.float64), ("correct", np.int64))]
+        try:
+            self.optimizer.checked_state(theta, OptimizerState(updates, averages))
+        except ValueError as error:
+            raise saved.error(str(error)) from None
+        self._go_to(saved, epoch, rows)
+        progress.counts[[EPOCH, STEP, CORRECT, STALE]] = epoch, *counts
+        progress.sums[:] = sums
+        places = np.arange(self.history.epochs, epoch) % len(progress.loss)
+        progress.loss[places], progress.correct[places] = losses
+        kept.updates[:], kept.averages[:] = updates, averages
+        self.state = memory.with_state(kept)
+        memory.write(net.theta, theta)
+        if grad is not None:
+            memory.write(net.grad, grad)
+        self._begin = time.perf_counter() - self.history.seconds
+
+    def _go_to(self, saved: Saved, epoch: int, rows: int) -> None:
+        """Go to a place of an epoch."""
+        if rows >= len(self.samples.X):
+            raise saved.error(f"{rows} of {len(self.samples.X)} samples of an epoch")
+        self.progress.counts[POSITION] = rows
+        if rows:  # otherwise the epoch's order is drawn when it begins
+            draw_order(self.progress.order, self.plan.sampling, self.plan.seed, epoch)
 
     def choose_way(self, samples: Samples) -> None:
         """Choose how kernels take X, by the samples that come."""
@@ -132,6 +198,11 @@ class Session:
         """The number of samples it has gone through."""
         counts = self.progress.counts
         return int(counts[EPOCH]) * len(self.samples.X) + int(counts[POSITION])
+
+    @property
+    def rows_done(self) -> int:
+        """The number of samples of the present epoch that it has gone through."""
+        return int(self.progress.counts[POSITION])
 
     @property
     def samples_in_all(self) -> int | None:
@@ -202,6 +273,9 @@ class Session:
         """Update the optimizer's state in the history from the one in use, which may be on a device."""
         if self.history.optimizer_state is not None:
             self.net.backend_module.memory.write_state(self.state, self.history.optimizer_state)
+
+    def close(self) -> None:
+        """End what goes on beside the training."""
 
     def finish(self) -> None:
         """Set the running gradient to zero, and complete the history."""

@@ -88,6 +88,7 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, traini
         position = int(counts[POSITION])
         if position == 0:
             draw_order(progress.order, plan.sampling, plan.seed, counts[EPOCH])
+        if position == 0 or work.order.places is not progress.order:  # of a training that goes on from a checkpoint
             work.order = Order(progress.order)
         left = -(-(n - position) // plan.batch_size)
         steps = max(1, min(left, -(-budget // plan.batch_size), MAX_STEPS))

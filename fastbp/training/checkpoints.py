@@ -1,0 +1,233 @@
+"""Checkpoints: when a training writes one, and whether one fits the training that is to go on from it."""
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+
+from ..checks.arguments import require_number
+from ..checks.samples import Samples
+from ..checks.saved import Saved
+from ..checks.sparse_rows import CsrRows
+from ..network import Network
+from ..optimizers.optimizer import Optimizer
+from ..schedules import as_schedule
+from ..storage.checkpoints import read_checkpoint, write_checkpoint
+from ..streams.sources import Stream
+from .session import Session
+
+#: The rows of which a checkpoint has a digest.
+SAMPLED_ROWS = 64
+
+#: Where a checkpoint lies.
+Path = str | PathLike[str]
+
+
+class Checkpoints:
+    """Where a training writes its checkpoints, how often, and the one that it goes on from.
+
+    Parameters
+    ----------
+    path : path or None
+        None for no checkpoints.
+    every : float or str
+        Seconds, or a number of epochs as in "5 epochs".
+    resume : path or bool
+        The checkpoint to go on from; True for that at `path`, where there is one.
+    kind : str
+        What trains: checkpoints of another kind are refused.
+
+    Attributes
+    ----------
+    saved : Saved or None
+        The checkpoint to go on from.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or the checkpoint is no whole one.
+    FileNotFoundError
+        If there is none at a path.
+    """
+
+    def __init__(self, path: Path | None, every: float | str, resume: Path | bool, kind: str) -> None:
+        self._path = None if path is None else _checked_path("checkpoint", path)
+        self._seconds, self._epochs = _checked_interval(every)
+        self._kind = kind
+        self.saved: Saved | None = None
+        if isinstance(resume, bool | np.bool_):
+            if resume and path is None:
+                raise ValueError("resume: expected the path of a checkpoint, or checkpoint= with it, found True alone")
+            chosen = self._path if resume else None
+        else:
+            chosen = _checked_path("resume", resume)
+        if chosen is not None:
+            try:
+                self.saved = read_checkpoint(chosen, kind)
+            except FileNotFoundError:
+                if not isinstance(resume, bool | np.bool_):
+                    raise
+        self._written, self._epochs_then = 0.0, 0
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether there is anything to write or to go on from."""
+        return self._path is not None or self.saved is not None
+
+    def is_due(self, epochs: int) -> bool:
+        """Whether the time has come to write, with so many epochs done."""
+        if self._path is None:
+            return False
+        if self._epochs:
+            return epochs >= self._epochs_then + self._epochs
+        return time.monotonic() >= self._written + self._seconds
+
+    def begin(self, values: Callable[[Session], Mapping[str, Any]], session: Session) -> None:
+        """Write the first checkpoint, before training: a place that cannot be written is found out then.
+
+        Raises
+        ------
+        OSError
+        """
+        path, self._path = self._path, None  # if that fails, no other is tried
+        if path is not None:
+            write_checkpoint(path, self._kind, values(session))
+            self._note(session.epochs_done)
+        self._path = path
+
+    def write(self, values: Callable[[Session], Mapping[str, Any]], session: Session) -> None:
+        """Write a checkpoint of these values.
+
+        Warns
+        -----
+        RuntimeWarning
+            If it cannot be written. The one before is left, training goes on, and the next is tried in its time.
+        """
+        if self._path is None:
+            return
+        self._note(session.epochs_done)
+        try:
+            write_checkpoint(self._path, self._kind, values(session))
+        except (OSError, MemoryError) as error:
+            warnings.warn(f"fastbp could not write a checkpoint, and goes on with training: {error}", RuntimeWarning,
+                          stacklevel=2)
+
+    def _note(self, epochs: int) -> None:
+        self._written, self._epochs_then = time.monotonic(), epochs
+
+
+def _checked_path(name: str, path: Any) -> str:
+    """A path as text."""
+    try:
+        given = fspath(path)
+    except TypeError:
+        raise TypeError(f"{name}: expected a path, found {type(path).__name__}") from None
+    if not isinstance(given, str):
+        raise TypeError(f"{name}: expected a path as text, found {type(given).__name__}")
+    return given
+
+
+def _checked_interval(every: Any) -> tuple[float, int]:
+    """The seconds and the epochs between two checkpoints, of which one is 0."""
+    if not isinstance(every, str):
+        return require_number("checkpoint_every", every, above=0.0), 0
+    number, _, unit = every.strip().partition(" ")
+    if unit.strip() not in ("epoch", "epochs") or not number.isascii() or not number.isdigit() or int(number) < 1:
+        raise ValueError(f"checkpoint_every: expected seconds, or a number of epochs such as '5 epochs', found "
+                         f"{every[:80]!r}")
+    return 0.0, int(number)
+
+
+def network_values(net: Network) -> dict[str, Any]:
+    """What a network has to be to go on with a checkpoint."""
+    standardization = None
+    if net.standardization is not None:
+        digest = hashlib.sha256(net.standardization.mean.tobytes() + net.standardization.scale.tobytes())
+        standardization = digest.hexdigest()
+    return {"widths": list(net.widths), "activations": list(net.activations), "loss": net.loss,
+            "dtype": net.dtype.name, "standardization": standardization}
+
+
+def optimizer_values(optimizer: Optimizer) -> dict[str, Any]:
+    """What compiled code sees of an optimizer."""
+    return {"rule": optimizer.rule.name, "settings": optimizer._settings(),
+            "schedule": as_schedule(optimizer.learning_rate).spec().tolist(),
+            "clip_norm": float(optimizer.clip_norm or 0.0)}
+
+
+def data_values(samples: Samples, to_host: Callable[[Any], np.ndarray]) -> dict[str, Any]:
+    """Shapes and dtypes of samples, and a digest of some of their rows."""
+    n, features = samples.X.shape
+    d = samples.labels if len(samples.labels) else samples.targets
+    chosen = np.linspace(0, n - 1, min(n, SAMPLED_ROWS)).astype(np.int64)
+    digest = hashlib.sha256()
+    for part in (samples.X, d, samples.weights):
+        if len(part):
+            rows = part[chosen] if isinstance(part, CsrRows | np.ndarray) else to_host(part)[chosen]
+            arrays = (rows.values, rows.columns, rows.indptr) if isinstance(rows, CsrRows) else (rows,)
+            for array in arrays:
+                digest.update(np.ascontiguousarray(array).tobytes())
+    return {"X": f"{n} × {features} {samples.X.dtype}{' sparse' if isinstance(samples.X, CsrRows) else ''}",
+            "d": f"{' × '.join(map(str, d.shape))} {d.dtype}", "sample_weight": len(samples.weights) > 0,
+            "rows": digest.hexdigest()}
+
+
+def stream_values(stream: Stream) -> dict[str, Any]:
+    """What is known of a stream before it is read."""
+    names = hashlib.sha256("\0".join(stream.names).encode()).hexdigest() if stream.names else None
+    return {"X": "a stream" if stream.rows is None else f"{stream.rows} rows in {len(stream.names)} chunks",
+            "names of chunks": names}
+
+
+def require_fitting(saved: Saved, present: Mapping[str, Any], seed: int | None) -> int:
+    """The seed of a checkpoint, which has to be of the present training, and of the seed if there is one.
+
+    Raises
+    ------
+    ValueError
+    """
+    require_same(saved, present)
+    expected = saved.whole("seed")
+    if seed is not None and seed % 2**63 != expected:
+        raise ValueError(f"seed: expected {expected} as in the checkpoint {saved.origin}, or none, found {seed}")
+    return expected
+
+
+def require_same(saved: Saved, present: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of another training.
+
+    present : what the training is, in parts; see `network_values` and the others.
+
+    Raises
+    ------
+    ValueError
+        It names what is different.
+    """
+    for part, expected in present.items():
+        if expected is None or part not in saved:
+            if (expected is None) == (part not in saved):
+                continue
+            raise ValueError(f"{part}: expected {'none' if expected is not None else 'some'} as in the checkpoint "
+                             f"{saved.origin}, found {'some' if expected is not None else 'none'}")
+        found = saved.part(part).values
+        for name, value in expected.items():
+            if json.dumps(found.get(name)) != json.dumps(value):
+                raise ValueError(f"{_named(part, name)}: expected {_short(found.get(name))} as in the checkpoint "
+                                 f"{saved.origin}, found {_short(value)}")
+
+
+def _named(part: str, name: str) -> str:
+    """A value in the words of `fit`."""
+    if part in ("data", "validation_data") and name == "rows":
+        return f"{'X, d' if part == 'data' else part}: the digest of {SAMPLED_ROWS} rows"
+    return name if part in ("data", "settings", "network") else f"{part}: {name}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:79]}…"
