@@ -19,7 +19,6 @@ from ..optimizers.optimizer import Optimizer
 from ..schedules import as_schedule
 from ..storage.checkpoints import read_checkpoint, write_checkpoint
 from ..streams.sources import Stream
-from .session import Session
 
 #: The rows of which a checkpoint has a digest.
 SAMPLED_ROWS = 64
@@ -87,7 +86,7 @@ class Checkpoints:
             return epochs >= self._epochs_then + self._epochs
         return time.monotonic() >= self._written + self._seconds
 
-    def begin(self, values: Callable[[Session], Mapping[str, Any]], session: Session) -> None:
+    def begin(self, values: Callable[[], Mapping[str, Any]], epochs: int) -> None:
         """Write the first checkpoint, before training: a place that cannot be written is found out then.
 
         Raises
@@ -96,11 +95,11 @@ class Checkpoints:
         """
         path, self._path = self._path, None  # if that fails, no other is tried
         if path is not None:
-            write_checkpoint(path, self._kind, values(session))
-            self._note(session.epochs_done)
+            write_checkpoint(path, self._kind, values())
+            self._note(epochs)
         self._path = path
 
-    def write(self, values: Callable[[Session], Mapping[str, Any]], session: Session) -> None:
+    def write(self, values: Callable[[], Mapping[str, Any]], epochs: int) -> None:
         """Write a checkpoint of these values.
 
         Warns
@@ -110,9 +109,9 @@ class Checkpoints:
         """
         if self._path is None:
             return
-        self._note(session.epochs_done)
+        self._note(epochs)
         try:
-            write_checkpoint(self._path, self._kind, values(session))
+            write_checkpoint(self._path, self._kind, values())
         except (OSError, MemoryError) as error:
             warnings.warn(f"fastbp could not write a checkpoint, and goes on with training: {error}", RuntimeWarning,
                           stacklevel=2)

@@ -364,19 +364,23 @@ def _train(run: _Run, session: Session, progress_wanted: bool | None, checkpoint
     net, history, epochs = run.net, session.history, session.epochs
     run.begin(session, checkpoints.saved)
     status = RUNNING
+
+    def values() -> dict[str, Any]:
+        return run.values(session)
+
     try:
         with (ProgressBar(progress_wanted, session.samples_in_all, "samples") as bar,
               session.workspace() as work):
-            checkpoints.begin(run.values, session)
+            checkpoints.begin(values, session.epochs_done)
             _record_epochs(run, session)  # one that was done already
             while history.epochs < epochs and history.stop_reason == "epochs" and status not in (DIVERGED, FAILED):
                 status = session.advance(work, history.epochs + 1 if run.is_observed else epochs)
                 _record_epochs(run, session)
                 bar.show(session.samples_done, _text_of(history, epochs), session.samples_in_all)
                 if checkpoints.is_due(session.epochs_done) and status not in (DIVERGED, FAILED):
-                    checkpoints.write(run.values, session)
+                    checkpoints.write(values, session.epochs_done)
         if status != DIVERGED:
-            checkpoints.write(run.values, session)
+            checkpoints.write(values, session.epochs_done)
     except KeyboardInterrupt:
         _end_early(run, session, checkpoints, "interrupted")
         warnings.warn(f"training was interrupted in epoch {history.epochs}; the network and the history so far are "
@@ -399,7 +403,7 @@ def _end_early(run: _Run, session: Session, checkpoints: Checkpoints, reason: st
     if run.is_observed:
         session.history.keep(session.epochs_recorded)
     session.history.stop_reason = reason
-    checkpoints.write(run.values, session)
+    checkpoints.write(lambda: run.values(session), session.epochs_done)
 
 
 def _text_of(history: History, epochs: int) -> str:

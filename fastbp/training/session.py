@@ -120,22 +120,22 @@ class Session:
                 # Of an epoch whose validation or callbacks did not come to their end.
                 "unrecorded_loss": progress.loss[unrecorded], "unrecorded_correct": progress.correct[unrecorded]}
 
-    def resume(self, saved: Saved) -> None:
-        """Go on from `values`; the history is restored already.
+    def checked(self, saved: Saved) -> dict[str, Any]:
+        """The values of `values`; the history is restored already.
 
         Raises
         ------
         ValueError
-            If they do not go together; the network is then as it was.
+            If they do not go together.
         """
         net, progress, kept = self.net, self.progress, self.history.optimizer_state
-        memory, size = net.backend_module.memory, len(net.theta_on_host())
+        size = len(net.theta_on_host())
         theta, averages = saved.finite("theta", net.dtype, (size,)), saved.array("averages", net.dtype,
                                                                                  kept.averages.shape)
         updates, sums = saved.array("updates", np.int64, (1,)), saved.array("sums", np.float64, progress.sums.shape)
         grad = saved.finite("grad", net.dtype, (size,)) if "grad" in saved else None
         epoch, rows = saved.whole("epoch", at_most=self.epochs), saved.whole("rows")
-        counts = [saved.whole(name) for name in ("step", "correct", "stale")]
+        counts = np.array([epoch, *(saved.whole(name) for name in ("step", "correct", "stale"))])
         waiting = epoch - self.history.epochs
         if not 0 <= waiting <= len(progress.loss):
             raise saved.error(f"{epoch} epochs do not go with {self.history.epochs} recorded ones")
@@ -145,16 +145,29 @@ class Session:
             self.optimizer.checked_state(theta, OptimizerState(updates, averages))
         except ValueError as error:
             raise saved.error(str(error)) from None
-        self._go_to(saved, epoch, rows)
-        progress.counts[[EPOCH, STEP, CORRECT, STALE]] = epoch, *counts
-        progress.sums[:] = sums
+        return {"epoch": epoch, "rows": rows, "counts": counts, "sums": sums, "losses": losses, "theta": theta,
+                "updates": updates, "averages": averages, "grad": grad}
+
+    def resume(self, saved: Saved) -> None:
+        """Go on from `values`; the history is restored already.
+
+        Raises
+        ------
+        ValueError
+            If they do not go together; the network is then as it was.
+        """
+        values, net, progress, kept = self.checked(saved), self.net, self.progress, self.history.optimizer_state
+        memory, epoch = net.backend_module.memory, values["epoch"]
+        self._go_to(saved, epoch, values["rows"])
+        progress.counts[[EPOCH, STEP, CORRECT, STALE]] = values["counts"]
+        progress.sums[:] = values["sums"]
         places = np.arange(self.history.epochs, epoch) % len(progress.loss)
-        progress.loss[places], progress.correct[places] = losses
-        kept.updates[:], kept.averages[:] = updates, averages
+        progress.loss[places], progress.correct[places] = values["losses"]
+        kept.updates[:], kept.averages[:] = values["updates"], values["averages"]
         self.state = memory.with_state(kept)
-        memory.write(net.theta, theta)
-        if grad is not None:
-            memory.write(net.grad, grad)
+        memory.write(net.theta, values["theta"])
+        if values["grad"] is not None:
+            memory.write(net.grad, values["grad"])
         self._begin = time.perf_counter() - self.history.seconds
 
     def _go_to(self, saved: Saved, epoch: int, rows: int) -> None:
