@@ -5,7 +5,6 @@ import io
 import json
 import os
 import pickle
-import stat
 import tracemalloc
 import zipfile
 
@@ -93,45 +92,6 @@ def test_no_pickle_in_the_file(saved):
         assert not any(file[name].dtype.hasobject for name in file)
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_permissions_follow_the_umask(path, umask):
-    before = os.umask(umask)
-    try:
-        fastbp.MLP([3, 2]).save(path)
-        assert os.umask(umask) == umask
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
-
-
-def test_a_file_that_is_there_keeps_its_permissions(saved):
-    saved.chmod(0o600)
-    fastbp.MLP([3, 2], seed=1).save(saved)
-    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
-
-
-def test_of_a_link_the_file_is_replaced(saved):
-    link = saved.with_name("link.npz")
-    link.symlink_to(saved.name)
-    net = fastbp.MLP([3, 2], seed=1)
-    net.save(link)
-    assert link.is_symlink()
-    assert fastbp.load(saved).theta.tobytes() == net.theta.tobytes()
-
-
-def test_a_long_name(tmp_path):
-    fastbp.MLP([3, 2], seed=1).save(tmp_path / ("n" * 255))
-    assert os.listdir(tmp_path) == ["n" * 255]
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
-def test_what_is_not_a_file_is_not_replaced(path):
-    os.mkfifo(path)
-    with pytest.raises(ValueError, match="path: expected a file or nothing at"):
-        fastbp.MLP([3, 2]).save(path)
-    assert stat.S_ISFIFO(path.stat().st_mode)
-
-
 # ---- saving that fails -----------------------------------------------------------------------------------------------
 
 def assert_save_fails(net, path, error, message):
@@ -216,21 +176,38 @@ def test_a_file_cut_anywhere(saved):
         assert_refused(saved)
 
 
-def test_a_file_with_a_changed_byte(saved):
-    """Either it is noticed, or it did not matter."""
-    content, net = saved.read_bytes(), fastbp.load(saved)
-    for place in range(0, len(content), 3):
-        saved.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
-        found, message = None, ""
-        try:
-            found = fastbp.load(saved)
-        except ValueError as error:
-            message = str(error)
-        if found is None:
-            assert "net.npz: " in message
-        else:
-            assert found.theta.tobytes() == net.theta.tobytes()
-            assert repr(found) == repr(net)
+@pytest.mark.parametrize("digest", [True, False])
+def test_a_file_with_a_changed_byte(saved, digest):
+    """Either it is noticed, or it did not matter, wherever it is."""
+    net = fastbp.load(saved)
+    net.metadata = {"a": [1]}
+    net.standardize(mean=1.0, scale=2.0)
+    net.save(saved)
+    if not digest:
+        with_theta(saved, bytes)
+    passed = 0
+    with open(saved, "r+b", buffering=0) as file:
+        for place in range(saved.stat().st_size):
+            file.seek(place)
+            byte = file.read(1)
+            file.seek(place)
+            file.write(bytes([byte[0] ^ 1 << place % 8]))
+            try:
+                found = fastbp.load(saved)
+            except ValueError as error:
+                message = str(error)
+                assert message.startswith(f"{saved}: ")
+                assert len(message) < len(str(saved)) + 400
+            else:
+                passed += 1
+                assert found.theta.tobytes() == net.theta.tobytes()
+                assert repr(found) == repr(net)
+                assert found.metadata == net.metadata
+                assert found.feature_mean.tobytes() + found.feature_scale.tobytes() == (
+                    net.feature_mean.tobytes() + net.feature_scale.tobytes())
+            file.seek(place)
+            file.write(byte)
+    assert passed < 300  # dates, versions and the like
 
 
 @pytest.mark.parametrize(("settings", "error"), [({"backend": "gpu"}, ValueError), ({"seed": -1}, ValueError)])

@@ -18,6 +18,9 @@ _END, _POINTER, _LARGE_END = struct.Struct("<4s4H2IH"), struct.Struct("<4sIQI"),
 #: What stands for a number that is written elsewhere, because it needs 64 bits.
 _ELSEWHERE, _COUNT_ELSEWHERE = 0xFFFFFFFF, 0xFFFF
 
+#: The members that an archive may have: what is kept of each is larger than an empty one is in the file.
+MOST_MEMBERS = 2**14
+
 #: The one flag of a member that may be set: its name is UTF-8.
 _UTF8 = 0x800
 
@@ -78,6 +81,8 @@ def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
             raise ValueError("expected two ends of the directory that agree, found others")
     if entries_here != entries or begin + length != end or entries * _ENTRY.size > length:
         raise ValueError(f"expected a directory before the end of the archive, found one of {length} bytes at {begin}")
+    if entries > MOST_MEMBERS:
+        raise ValueError(f"expected at most {MOST_MEMBERS} members, found {entries}")
     return entries, begin, end
 
 
@@ -98,11 +103,12 @@ def _entry(file: BinaryIO, entries: bytes, place: int, offset: int) -> tuple[str
         raise ValueError(f"expected the next member at byte {offset}, found another in the directory")
     text = name.decode("utf-8")
     begin = _require_header(file, offset, text, (flags, method, checksum, packed, size, name))
-    if flags & ~_UTF8:
-        raise ValueError(f"{text[:80]!r}: expected a member that is not encrypted, found flags {flags:#x}")
     if method or packed != size:
         raise ValueError(f"{text[:80]!r}: expected a member that is not compressed, as np.savez writes it, found "
                          f"compression {method}")
+    if flags & ~_UTF8:
+        raise ValueError(f"{text[:80]!r}: expected a member that is not encrypted and has its size before it, found "
+                         f"flags {flags:#x}")
     return text, Member(begin, size, checksum), after + extra_length + comment_length
 
 
