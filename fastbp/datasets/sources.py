@@ -66,11 +66,6 @@ def open_binary(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb")
 
 
-def shown(names: list[str]) -> str:
-    """Names of columns in a message, which need not be all."""
-    return ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
-
-
 def read_npz(path: Path, with_targets: bool) -> Table:
     if not zipfile.is_zipfile(path):  # np.load would take it for a pickle
         raise ValueError(f"{path} is no .npz archive: write it with np.savez(path, X=X, y=y)")

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks.messages import MOST_OF_TEXT, shown
+
 #: The bytes of X of a chunk or a part of one, about.
 CHUNK_BYTES = 2**23
 
@@ -80,7 +82,7 @@ def existing(path: Any) -> Path:
     try:
         found = Path(path)
     except TypeError:
-        raise TypeError(f"path: expected a path, found {path!r:.80}") from None
+        raise TypeError(f"path: expected a path, found {shown(path)}") from None
     if not found.exists():
-        raise FileNotFoundError(f"path: found no file or folder {str(found)!r}")
+        raise FileNotFoundError(f"path: found no file or folder {shown(str(found), MOST_OF_TEXT)}")
     return found

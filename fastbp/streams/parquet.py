@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks.messages import listed, shown
 from .files import CHUNK_BYTES, Files, Part, existing, in_order
 
 #: The bytes of rows that are filled column by column: they stay in the second-level cache.
@@ -81,8 +82,8 @@ class Parquet(Files):
         self.features = ([name for name in first if name not in others] if features is None
                          else _names("features", features))
         if not self.features or not self._targets:
-            raise ValueError(f"{files[0]}: expected columns for X and for d, found X from {self.features} and d from "
-                             f"{self._targets}")
+            raise ValueError(f"{files[0]}: expected columns for X and for d, found X from {shown(self.features)} and d "
+                             f"from {shown(self._targets)}")
         self._chunks: list[_Chunk] = []
         for file in files:
             self._require_columns(file, columns_of(file), None if features is not None else first)
@@ -101,16 +102,17 @@ class Parquet(Files):
         names = [*self._targets, *self._weight, *self.features]
         for name in names:
             if name not in columns:
-                raise ValueError(f"{file}: expected a column {name!r}, found {_shown(columns)}; name the columns with "
-                                 f"fastbp.Parquet(path, target=…, features=…)")
+                use = "target" if name in self._targets else "weight" if name in self._weight else "features"
+                raise ValueError(f"{file}: expected a column {shown(name)} for the {use}, found {listed(columns)}; "
+                                 f"choose others, or write all files with the same columns")
         for name in names:
             if columns[name] is None:
-                raise TypeError(f"{file}: expected numbers in column {name!r}, found another type; leave it out with "
-                                f"fastbp.Parquet(path, features=…)")
+                raise TypeError(f"{file}: expected numbers in column {shown(name)}, found another type; write it as "
+                                f"numbers, or leave the column out")
         unknown = [name for name in columns if only is not None and name not in only]
         if unknown:
-            raise ValueError(f"{file}: expected the columns of the first file, found {unknown[0]!r} too; name the "
-                             f"columns with fastbp.Parquet(path, features=…)")
+            raise ValueError(f"{file}: expected the columns of the first file, found {shown(unknown[0])} too; leave "
+                             f"that column out, or write all files with the same columns")
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -154,15 +156,10 @@ def parquet_files(path: Path) -> list[Path]:
 def _names(argument: str, names: Any) -> list[str]:
     """Names of columns as a list."""
     if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"{argument}: expected names of columns, found {names!r:.80}")
+        raise TypeError(f"{argument}: expected names of columns, found {shown(names)}")
     if len(set(names)) < len(names):
-        raise ValueError(f"{argument}: expected different columns, found one more than once in {list(names)}")
+        raise ValueError(f"{argument}: expected different columns, found one more than once in {shown(list(names))}")
     return list(names)
-
-
-def _shown(columns: dict[str, Any]) -> str:
-    """Names of columns in a message, which need not be all."""
-    return ", ".join(map(repr, list(columns)[:20])) + (", …" if len(columns) > 20 else "")
 
 
 def _imported(module: str) -> Any:
@@ -197,8 +194,8 @@ def _numbers(column: Any, where: str, name: str, first: int) -> np.ndarray:
     """
     if column.null_count:
         row = first + int(np.asarray(column.is_null()).argmax())
-        raise ValueError(f"{where}: expected numbers in column {name!r}, found none in row {row}; fill it in, or leave "
-                         f"its row out")
+        raise ValueError(f"{where}: expected numbers in column {shown(name)}, found none in row {row}; fill it in, or "
+                         f"leave its row out")
     numbers = np.asarray(column.to_numpy(zero_copy_only=False))
     return numbers.astype(np.int64) if numbers.dtype == np.bool_ else numbers
 

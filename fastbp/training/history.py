@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..checks.messages import shown
+
 
 class History:
     """The losses and metrics of a training run.
@@ -65,7 +67,7 @@ class History:
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.records:
-            raise KeyError(f"{name!r} was not recorded; there are {', '.join(self.records) or 'no records'}")
+            raise KeyError(f"{shown(name)} was not recorded; there are {', '.join(self.records) or 'no records'}")
         return self.records[name]
 
     def __contains__(self, name: object) -> bool:
