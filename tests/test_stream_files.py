@@ -333,7 +333,7 @@ def test_missing_values_are_refused_with_their_row(arrow, tmp_path):
 
 def test_a_file_that_is_no_parquet(arrow, tmp_path):
     (tmp_path / "table.parquet").write_bytes(b"no table")
-    with pytest.raises(ValueError, match=r"table\.parquet: expected a Parquet file, found"):
+    with pytest.raises(ValueError, match=r"table\.parquet: expected a Parquet file, found one that cannot"):
         network().fit(tmp_path)
 
 

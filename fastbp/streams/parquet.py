@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..checks.messages import listed, shown
-from .files import CHUNK_BYTES, Files, Part, existing, in_order
+from .files import CHUNK_BYTES, Files, Part, existing, in_order, reading
+
+#: What a file is expected to be.
+PARQUET = "a Parquet file"
 
 #: The bytes of rows that are filled column by column: they stay in the second-level cache.
 _FILLED_TOGETHER = 2**19
@@ -87,7 +90,7 @@ class Parquet(Files):
         self._chunks: list[_Chunk] = []
         for file in files:
             self._require_columns(file, columns_of(file), None if features is not None else first)
-            with _opened(file) as opened:
+            with _opened(file) as opened, reading(file, PARQUET):
                 rows = [opened.metadata.row_group(g).num_rows for g in range(opened.metadata.num_row_groups)]
             self._chunks += [_Chunk(file, group, count) for group, count in enumerate(rows) if count]
         self.rows = sum(chunk.rows for chunk in self._chunks)
@@ -129,14 +132,16 @@ class Parquet(Files):
         columns = [*self.features, *self._targets, *self._weight]
         first, rows = 0, max(1, CHUNK_BYTES // (8 * len(columns)))
         with _opened(path) as file:
-            for batch in file.iter_batches(rows, row_groups=[group], columns=list(dict.fromkeys(columns)),
-                                           use_threads=False):
+            for batch in _batches(path, file, rows, group, list(dict.fromkeys(columns))):
                 found = {name: _numbers(batch.column(name), f"{path}, row group {group}", name, first)
                          for name in batch.schema.names}
                 d = [found[name] for name in self._targets]
                 yield Part(_table([found[name] for name in self.features]), d[0] if self._one_target else _table(d),
                            *(found[name] for name in self._weight))
                 first += len(batch)
+        if first != self._chunks[place].rows:
+            raise ValueError(f"{path}, row group {group}: expected {self._chunks[place].rows} rows as the file says, "
+                             f"found {first}")
 
 
 def parquet_files(path: Path) -> list[Path]:
@@ -171,20 +176,35 @@ def _imported(module: str) -> Any:
 
 def _opened(path: Path) -> Any:
     """A file of pyarrow."""
-    arrow, parquet = _imported("pyarrow"), _imported("pyarrow.parquet")
-    try:
+    parquet = _imported("pyarrow.parquet")
+    with reading(path, PARQUET):
         return parquet.ParquetFile(path)
-    except arrow.ArrowInvalid as error:
-        raise ValueError(f"{path}: expected a Parquet file, found {error}") from error
+
+
+def _batches(path: Path, file: Any, rows: int, group: int, columns: list[str]) -> Iterator[Any]:
+    """The rows of a group, some at a time."""
+    with reading(path, PARQUET):
+        batches = file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+    while True:
+        with reading(path, PARQUET):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def columns_of(path: Path) -> dict[str, Any]:
     """The columns of a file, each with NumPy's dtype of its numbers, or None."""
     types = _imported("pyarrow").types
-    with _opened(path) as file:
+    with _opened(path) as file, reading(path, PARQUET):
         schema = file.schema_arrow
-    return {field.name: field.type.to_pandas_dtype() if types.is_integer(field.type) or types.is_floating(field.type)
-            or types.is_boolean(field.type) else None for field in schema}
+        dtypes = [field.type.to_pandas_dtype() if types.is_integer(field.type) or types.is_floating(field.type)
+                  or types.is_boolean(field.type) else None for field in schema]
+    columns = dict(zip(schema.names, dtypes, strict=True))
+    if len(columns) < len(dtypes):
+        twice = next(name for name in schema.names if schema.names.count(name) > 1)
+        raise ValueError(f"{path}: expected columns of different names, found {shown(twice)} more than once")
+    return columns
 
 
 def _numbers(column: Any, where: str, name: str, first: int) -> np.ndarray:
