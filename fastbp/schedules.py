@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .checks.arguments import require_number, require_whole
+from .checks.messages import shown
 from .compiling.decorators import formula
 
 #: The place of γ_0 among the five numbers.
@@ -115,7 +116,7 @@ class WarmUp:
 
     def __post_init__(self) -> None:
         if not isinstance(self.schedule, PlainSchedule):
-            raise TypeError(f"schedule: expected a schedule that is not itself a WarmUp, found {self.schedule!r}")
+            raise TypeError(f"schedule: expected a schedule that is not itself a WarmUp, found {shown(self.schedule)}")
         require_whole("updates", self.updates, at_least=1)
 
     def spec(self) -> np.ndarray:

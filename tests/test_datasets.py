@@ -196,10 +196,10 @@ def test_refused_table(csv_file, text, options, message):
 
 
 @pytest.mark.parametrize(("arrays", "message"), [
-    ({"y": [0, 1]}, r"no array X, only \['y'\]"), ({"X": [[1.0], [2.0]]}, "no array y"),
+    ({"y": [0, 1]}, r"no array X, only 'y'"), ({"X": [[1.0], [2.0]]}, "no array y"),
     ({"X": [1.0, 2.0], "y": [0, 1]}, r"X has shape \(2,\), expected \(n, features\)"),
-    ({"X": [["a"]], "y": [0]}, "X has dtype <U1, expected numbers"),
-    ({"X": np.array([[{}]]), "y": [0]}, "cannot be read: expected arrays of numbers, not objects"),
+    ({"X": [["a"]], "y": [0]}, r"X\.npy: expected real numbers, found dtype <U1"),
+    ({"X": np.array([[{}]]), "y": [0]}, r"X\.npy: expected real numbers, found dtype object"),
     ({"X": [[1.0], [2.0]], "y": [0]}, "X has 2 rows and y has 1"), ({"X": np.ones((0, 2)), "y": []}, "is empty"),
     ({"X": np.ones((2, 0)), "y": [0, 1]}, "is empty"), ({"X": [[1.0], [np.nan]], "y": [0, 1]}, r"X\[1, 0\] is missing"),
     ({"X": [[1.0], [2.0]], "y": [0, np.nan]}, r"y\[1\] is missing"),
@@ -212,8 +212,8 @@ def test_refused_npz(npz_file, arrays, message):
 
 @pytest.mark.parametrize(("damage", "message"), [
     (lambda content: content[:-30], r"is no \.npz archive"),
-    (lambda content: content.replace(b"PK\x01\x02", b"PK\x01\x00"), "cannot be read: Bad magic number"),
-    (lambda content: content.replace(b"\x40", b"\x41"), "cannot be read: Bad CRC")])
+    (lambda content: content.replace(b"PK\x01\x02", b"PK\x01\x00"), "found one that cannot be read: Bad magic number"),
+    (lambda content: content.replace(b"\x40", b"\x41"), "found one that cannot be read: Bad CRC")])
 def test_damaged_npz(npz_file, damage, message):
     file = Path(npz_file(X=np.full((3, 2), 2.0), y=np.arange(3)))
     file.write_bytes(damage(file.read_bytes()))
@@ -225,7 +225,7 @@ def test_damaged_npz(npz_file, damage, message):
     ({"train_images": idx(IMAGES[:3], code=13)}, "train-images.*begins with the bytes '00 00 0d 03.*'00 00 08 03'"),
     ({"train_images": b"\0\0\x08\x03\0\0"}, "train-images.*truncated"), ({"t10k_labels": b""}, "t10k-labels.*begins"),
     ({"train_images": idx(IMAGES[:3])[:-1]}, "train-images.*has 17 bytes of data, expected 18"),
-    ({"t10k_labels": idx(LABELS[3:]) + b"\0"}, "t10k-labels.*has 3 bytes of data, expected 2"),
+    ({"t10k_labels": idx(LABELS[3:]) + b"\0"}, "t10k-labels.*has at least 3 bytes of data, expected 2"),
     ({"train_images": idx(IMAGES[:3], sizes=(2**32 - 1,) * 3)}, "has 18 bytes of data"),
     ({"train_labels": idx(LABELS[:2])}, "train-labels has 2 labels, train-images 3 images"),
     ({"t10k_images": idx(IMAGES[3:, :1])}, r"t10k-images has images of \(1, 3\) pixels, expected \(2, 3\)"),

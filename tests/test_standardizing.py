@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import fake_cupy
 import numba
 import numpy as np
 import pytest
@@ -182,6 +183,24 @@ def test_compiled_code_of_users_takes_raw_x(n, dtype):
     assert everything(net.theta, net.layout, np.full_like(x, 1e3), d, *results, work) == (fastbp.jit.NOT_FINITE,) * 4
     net.unstandardize()
     assert everything(net.theta, net.layout, x, d, *results, plain[1]) == (fastbp.jit.OK,) * 4
+
+
+class OnGpu:
+    """An array on a GPU, as CuPy's are to NumPy."""
+
+    shape = (3, 37)
+
+    def __array__(self, *arguments, **settings):
+        return fake_cupy.asarray(np.ones(self.shape)).__array__()
+
+
+def test_arrays_on_a_gpu_have_to_be_copied_first():
+    net = network("float32", "loops")
+    for call in (net.standardize, net.forward, lambda X: net.standardize(mean=X, scale=1.0)):
+        with pytest.raises(TypeError, match="^(X|mean): expected an array that NumPy takes, found one of type OnGpu "
+                                            r"\(Implicit conversion .* is not allowed.*; copy what is on a GPU"):
+            call(OnGpu())
+    assert net.feature_mean is None
 
 
 @pytest.mark.parametrize("order", ORDERS)

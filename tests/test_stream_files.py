@@ -296,8 +296,9 @@ def test_columns_by_name(arrow, tmp_path):
 
 
 @pytest.mark.parametrize(("settings", "error", "message"), [
-    ({"target": "one"}, ValueError, "table.parquet: expected a column 'one', found 'a', 'b', 'c', 'd', 'label',"),
-    ({}, TypeError, "table.parquet: expected numbers in column 'name', found another type; leave it out"),
+    ({"target": "one"}, ValueError,
+     "expected a column 'one' for the target, found 'a', 'b', 'c', 'd', 'label', 'name'; choose others, or write"),
+    ({}, TypeError, "table.parquet: expected numbers in column 'name', found another type; write it as numbers"),
     ({"target": "name"}, TypeError, "table.parquet: expected numbers in column 'name'"),
     ({"features": "abcd"}, TypeError, "^features: expected names of columns, found 'abcd'$"),
     ({"features": ["a", "a"]}, ValueError, "^features: expected different columns, found one more than once"),
@@ -317,7 +318,7 @@ def test_columns_that_other_files_lack_or_add(arrow, tmp_path):
         fastbp.Parquet(tmp_path)
     assert fastbp.Parquet(tmp_path, features=list("abcd")).rows == 2 * N
     write_table(arrow, tmp_path / "2.parquet", a=X[:, 0], label=LABELS)
-    with pytest.raises(ValueError, match=r"2\.parquet: expected a column 'b', found 'a', 'label'"):
+    with pytest.raises(ValueError, match=r"2\.parquet: expected a column 'b' for the features, found 'a', 'label'"):
         fastbp.Parquet(tmp_path)
 
 
@@ -332,7 +333,7 @@ def test_missing_values_are_refused_with_their_row(arrow, tmp_path):
 
 def test_a_file_that_is_no_parquet(arrow, tmp_path):
     (tmp_path / "table.parquet").write_bytes(b"no table")
-    with pytest.raises(ValueError, match=r"table\.parquet: expected a Parquet file, found"):
+    with pytest.raises(ValueError, match=r"table\.parquet: expected a Parquet file, found one that cannot"):
         network().fit(tmp_path)
 
 

@@ -6,6 +6,7 @@ from scipy import sparse
 from tolerances import assert_close
 
 import fastbp
+from fastbp.backends import reading
 from fastbp.streams import blocks
 
 N = 203
@@ -65,6 +66,20 @@ def test_sparse_chunks_that_are_centred_are_as_dense_ones():
     for net in nets:
         net.standardize(SPARSE)
     assert_close(trained(nets[0], cut(50, SPARSE, LABELS)), trained(nets[1], cut(50, SPARSE.toarray(), LABELS)), 1e-9)
+
+
+def test_sparse_chunks_are_written_out_once_to_find_their_largest_number(monkeypatch):
+    written, blocks_of = [], reading.blocks_of
+
+    def counted(rows, n, *form):
+        written.append(n)
+        return blocks_of(rows, n, *form)
+
+    monkeypatch.setattr(reading, "blocks_of", counted)
+    net = network()
+    net.standardize(mean=0.0, scale=4.0)
+    trained(net, cut(50, SPARSE, LABELS), shuffle=False)
+    assert sum(written) == 3 * N  # in three epochs
 
 
 def test_sparse_chunks_are_shuffled_like_dense_ones():

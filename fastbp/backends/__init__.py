@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..checks.messages import shown
 from ..compiling.addresses import settings_at
 from ..functions.activations import Activation
 from ..functions.losses import Loss
@@ -40,9 +41,9 @@ def backend_named(name: str) -> tuple[str, Backend]:
         If it needs a GPU, and there is none.
     """
     if not isinstance(name, str):
-        raise TypeError(f"backend: expected one of {', '.join(NAMES)}, found {name!r}")
+        raise TypeError(f"backend: expected one of {', '.join(NAMES)}, found {shown(name)}")
     if name not in NAMES:
-        raise ValueError(f"backend: unknown backend {name!r}; expected one of {', '.join(NAMES)}")
+        raise ValueError(f"backend: unknown backend {shown(name)}; expected one of {', '.join(NAMES)}")
     module: ModuleType
     if name == "blas":
         from . import blas as module

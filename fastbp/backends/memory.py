@@ -128,7 +128,7 @@ class HostMemory:
         X, dtype = samples.X, samples.targets.dtype
         if isinstance(X, np.ndarray) and X.dtype == dtype and X.flags.c_contiguous:
             return samples
-        return samples._replace(rows=rows_of(X, dtype, standardization))
+        return samples._replace(rows=rows_of(X, dtype, standardization, largest=samples.largest))
 
     def with_state(self, state: OptimizerState) -> OptimizerState:
         return state

@@ -52,10 +52,11 @@ class KernelSamples(NamedTuple):
 
 
 def rows_of(X: np.ndarray | CsrRows, dtype: np.dtype, standardization: Standardization | None = None,
-            copies: bool = False) -> Rows:
+            copies: bool = False, largest: float | None = None) -> Rows:
     """How a network of a dtype reads rows that `samples.checked_rows` has checked, or checks where it standardises.
 
     copies : whether to standardise the rows of an array now.
+    largest : of standardised rows that were checked before, the largest |h_0|; they are not read for it then.
     """
     if standardization is not None and copies and not isinstance(X, CsrRows):
         copy = standardization.applied(X, dtype)
@@ -65,8 +66,10 @@ def rows_of(X: np.ndarray | CsrRows, dtype: np.dtype, standardization: Standardi
     if standardization is None:
         return _rows(density, **place)
     rows = _rows(density, **place, **scaling_of(standardization))._replace(standardization=standardization)
-    largest = [largest_magnitude(block) for block in blocks_of(rows, len(X), X.shape[1], dtype)]
-    return rows._replace(largest=max(largest) if all(map(math.isfinite, largest)) else math.nan)
+    if largest is None:
+        found = [largest_magnitude(block) for block in blocks_of(rows, len(X), X.shape[1], dtype)]
+        largest = max(found) if all(map(math.isfinite, found)) else math.nan
+    return rows._replace(largest=largest)
 
 
 def _place_of(X: np.ndarray, dtype: np.dtype, standardization: Standardization | None) -> tuple[float, dict[str, int]]:

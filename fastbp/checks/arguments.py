@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..formulas.initializers import INITIALIZERS
+from .messages import shown
 
 
 def require_number(name: str, value: Any, *, at_least: float | None = None, above: float | None = None,
@@ -23,8 +24,11 @@ def require_number(name: str, value: Any, *, at_least: float | None = None, abov
         If it is not finite or outside the bounds.
     """
     if type(value) is not float and (isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real)):
-        raise TypeError(f"{name}: expected a number, found {value!r}")
-    number = float(value)
+        raise TypeError(f"{name}: expected a number, found {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer, or a fraction, beyond float64
+        number = math.inf
     if (math.isfinite(number) and (at_least is None or number >= at_least) and (above is None or number > above)
             and (below is None or number < below) and (at_most is None or number <= at_most)):
         return number
@@ -32,7 +36,7 @@ def require_number(name: str, value: Any, *, at_least: float | None = None, abov
     bounds += [f"above {above:g}"] if above is not None else []
     bounds += [f"below {below:g}"] if below is not None else []
     bounds += [f"at most {at_most:g}"] if at_most is not None else []
-    raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, found {value!r}")
+    raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, found {shown(value)}")
 
 
 def require_flag(name: str, value: Any) -> bool:
@@ -44,7 +48,7 @@ def require_flag(name: str, value: Any) -> bool:
         If it is neither: "no" would count as true.
     """
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: expected True or False, found {value!r}")
+        raise TypeError(f"{name}: expected True or False, found {shown(value)}")
     return bool(value)
 
 
@@ -59,21 +63,21 @@ def require_whole(name: str, value: Any, *, at_least: int) -> int:
         If it is too small.
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}: expected a whole number, found {value!r}")
+        raise TypeError(f"{name}: expected a whole number, found {shown(value)}")
     if value < at_least:
-        raise ValueError(f"{name}: expected at least {at_least}, found {value}")
+        raise ValueError(f"{name}: expected at least {at_least}, found {shown(value)}")
     return int(value)
 
 
 def checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
     """N_0 … N_L, at least two."""
-    if isinstance(widths, str) or not hasattr(widths, "__iter__"):
-        raise TypeError(f"widths: expected a sequence of whole numbers N_0 … N_L, found {widths!r}")
+    if isinstance(widths, str | bytes | bytearray) or not hasattr(widths, "__iter__"):
+        raise TypeError(f"widths: expected a sequence of whole numbers N_0 … N_L, found {shown(widths)}")
     checked = tuple(require_whole(f"widths[{k}]", width, at_least=1) for k, width in enumerate(widths))
     if len(checked) < 2:
-        raise ValueError(f"widths: expected at least the number of inputs and of outputs, found {list(checked)}")
+        raise ValueError(f"widths: expected at least the number of inputs and of outputs, found {shown(list(checked))}")
     if sum(n_out * (n_in + 1) for n_in, n_out in pairwise(checked)) >= 2**48:
-        raise ValueError(f"widths: expected fewer than 2^48 parameters, found {list(checked)}")
+        raise ValueError(f"widths: expected fewer than 2^48 parameters, found {shown(list(checked))}")
     return checked
 
 
@@ -81,10 +85,10 @@ def checked_dtype(dtype: Any) -> np.dtype:
     """float32 or float64."""
     try:
         checked = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype: expected 'float32' or 'float64', found {dtype!r}") from None
+    except Exception:  # of NumPy, for descriptions that it cannot read
+        raise TypeError(f"dtype: expected 'float32' or 'float64', found {shown(dtype)}") from None
     if checked not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype: expected 'float32' or 'float64', found {dtype!r}")
+        raise ValueError(f"dtype: expected 'float32' or 'float64', found {shown(dtype)}")
     return checked
 
 
@@ -113,7 +117,7 @@ def checked_rates(dropout: float | Sequence[float] | None, depth: int) -> np.nda
     else:
         rate = require_number("dropout", dropout, at_least=0.0, below=1.0)
         if rate > 0.0 and hidden == 0:
-            raise ValueError(f"dropout: expected 0 for a network without hidden layers, found {dropout!r}")
+            raise ValueError(f"dropout: expected 0 for a network without hidden layers, found {shown(dropout)}")
         rates = [rate] * hidden
     return np.array([0.0, *rates, 0.0]) if any(rates) else np.empty(0)
 
@@ -137,6 +141,7 @@ def require_initializer(name: str) -> None:
     TypeError, ValueError
     """
     if not isinstance(name, str):
-        raise TypeError(f"initializer: expected a name, found {name!r}")
+        raise TypeError(f"initializer: expected a name, found {shown(name)}")
     if name != "auto" and name not in INITIALIZERS:
-        raise ValueError(f"initializer: unknown initializer {name!r}; expected one of auto, {', '.join(INITIALIZERS)}")
+        raise ValueError(f"initializer: unknown initializer {shown(name)}; expected one of auto, "
+                         f"{', '.join(INITIALIZERS)}")

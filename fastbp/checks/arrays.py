@@ -13,6 +13,7 @@ from numpy import ma  # now: a child forked while another thread imports it woul
 
 from ..compiling.decorators import kernel
 from .frames import array_of_frame, is_frame
+from .messages import shortened
 
 
 def require_unmasked(name: str, value: Any) -> None:
@@ -36,8 +37,8 @@ def numeric_array(name: str, value: Any, dtype: np.dtype | None = None) -> np.nd
     Raises
     ------
     TypeError
-        If its dtype is not a real one (object, complex, string, …), or it or one of its rows is masked. A data frame's
-        column is named.
+        If its dtype is not a real one (object, complex, string, …), or it or one of its rows is masked, or it is on a
+        GPU. A data frame's column is named.
     ValueError
         If nested sequences have different lengths.
     """
@@ -49,9 +50,13 @@ def numeric_array(name: str, value: Any, dtype: np.dtype | None = None) -> np.nd
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name}: expected an array of numbers, found rows of different length ({error})") from None
+        raise ValueError(f"{name}: expected an array of numbers, found rows of different length "
+                         f"({shortened(error)})") from None
+    except (TypeError, RuntimeError) as error:  # CuPy's, and PyTorch's
+        raise TypeError(f"{name}: expected an array that NumPy takes, found one of type {type(value).__name__} "
+                        f"({shortened(error)}); copy what is on a GPU to the processor's memory first") from None
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers, found dtype {array.dtype}")
+        raise TypeError(f"{name}: expected real numbers, found dtype {shortened(array.dtype)}")
     return array
 
 

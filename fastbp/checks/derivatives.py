@@ -11,6 +11,7 @@ from numba.extending import is_jitted
 
 from ..compiling.decorators import formula
 from ..compiling.inspection import may_raise
+from .messages import shown
 
 #: Points on both sides of 0, small, moderate and large, and none where formulas are likely to have a kink.
 POINTS = tuple(sign * size for size in (0.013, 0.11, 0.37, 0.81, 1.27, 2.3, 4.1, 9.7) for sign in (-1.0, 1.0))
@@ -73,7 +74,8 @@ def compiled_formula(name: str, function: Any) -> Any:
     if is_jitted(function):
         function = function.py_func
     if not callable(function) or not hasattr(function, "__code__"):
-        raise TypeError(f"{name}: expected a function of numbers, compiled by numba.njit or not, found {function!r}")
+        raise TypeError(f"{name}: expected a function of numbers, compiled by numba.njit or not, found "
+                        f"{shown(function)}")
     return formula(function)
 
 
@@ -93,10 +95,10 @@ def value_of(name: str, compiled: Any, dtype: type, arguments: Sequence[float]) 
         raise TypeError(f"{name}: Numba cannot compile it for {len(arguments)} numbers of {dtype.__name__}: "
                         f"{error}") from None
     except Exception as error:
-        raise ValueError(f"{name}: must not raise, because kernels cannot; found {error!r} at "
+        raise ValueError(f"{name}: must not raise, because kernels cannot; found {shown(error)} at "
                          f"{_shown(arguments)}") from None
     if isinstance(value, complex) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: expected a real number as its value, found {value!r}")
+        raise TypeError(f"{name}: expected a real number as its value, found {shown(value)}")
     if not math.isfinite(value):
         raise ValueError(f"{name}: expected finite values, found {value} at {_shown(arguments)}")
     return float(value)

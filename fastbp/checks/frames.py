@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from .messages import shortened, shown
+
 #: The bytes of rows that are filled column by column: they stay in the second-level cache.
 _FILLED_TOGETHER = 2**19
 
@@ -31,7 +33,7 @@ def array_of_frame(name: str, frame: Any, dtype: np.dtype | None) -> np.ndarray:
     dtypes = list(frame.dtypes)
     for column, found in zip(frame.columns, dtypes, strict=True):
         if _kind(found) not in "biuf":
-            raise TypeError(f"{name}: expected real numbers, found dtype {found} in column {column!r}")
+            raise TypeError(f"{name}: expected real numbers, found dtype {shortened(found)} in column {shown(column)}")
     if len(set(dtypes)) < 2 and all(isinstance(found, np.dtype) for found in dtypes):
         return np.asarray(frame)  # often without a copy
     if dtype is None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..checks.messages import listed, shown
 from ..datasets import Dataset
 from ..datasets.first_pass import Summary
-from ..datasets.sources import shown
 
 COMMON = 0.75  # of the rows are of a class beside which others are rare
 FEWEST = 10  # rows of a class, below which a test says little of it
@@ -62,11 +62,11 @@ def _of_classes(classes: Sequence[str | int], rows: np.ndarray) -> list[str]:
                      "been taken for classes: pass --task regression if they are numbers, or choose another target")
     elif (rows < FEWEST).any():
         few = sorted((count, str(name)) for count, name in zip(rows.tolist(), classes, strict=True) if count < FEWEST)
-        named = ", ".join(f"{name!r} ({count})" for count, name in few[:10]) + (", …" if len(few) > 10 else "")
+        named = ", ".join(f"{shown(name)} ({count})" for count, name in few[:10]) + (", …" if len(few) > 10 else "")
         found.append(f"{len(few)} of {len(classes)} classes have fewer than {FEWEST} rows, which tell little of them: "
                      f"{named}")
     for group in _alike(classes):
-        found.append(f"the classes {shown(group)} may be one, written differently")
+        found.append(f"the classes {listed(group)} may be one, written differently")
     return found
 
 
@@ -90,4 +90,4 @@ def of_scores(scores: dict[str, float], classes: Sequence[str | int] | None, usu
     if classes is None or not scores["test_accuracy"] <= scores["baseline_accuracy"] >= COMMON:
         return []
     return [f"the test accuracy of {scores['test_accuracy']:.4f} is no better than that of always saying "
-            f"{str(classes[usual])!r}, {scores['baseline_accuracy']:.4f}"]
+            f"{shown(str(classes[usual]))}, {scores['baseline_accuracy']:.4f}"]

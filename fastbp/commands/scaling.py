@@ -13,8 +13,8 @@ import numpy as np
 
 from ..backends.moments import Moments
 from ..checks.arrays import NotFiniteError
+from ..checks.messages import listed, shown
 from ..checks.standardization import Standardization
-from ..datasets.sources import shown
 from ..mlp import MLP
 
 LARGEST_FLOAT = sys.float_info.max
@@ -125,13 +125,13 @@ class Scaling:
         place = {name: j for j, name in enumerate(features)}
         missing = [name for name in self.features if name not in place]
         if missing:
-            raise ValueError(f"--data: expected the columns of the training data, found none named {shown(missing)}; "
-                             f"there are {shown(features)}")
+            raise ValueError(f"--data: expected the columns of the training data, found none named {listed(missing)}; "
+                             f"there are {listed(features)}")
         if len(features) > len(self.features):
             known = set(self.features)
             others = [name for name in features if name not in known]
-            raise ValueError(f"--data: expected the columns of the training data, found {shown(others)} too; leave out "
-                             f"what the model does not take (--target leaves one column out)")
+            raise ValueError(f"--data: expected the columns of the training data, found {listed(others)} too; leave "
+                             f"out what the model does not take (--target leaves one column out)")
         return X[:, [place[name] for name in self.features]]
 
     def require_inputs(self, net: MLP, X: np.ndarray) -> None:
@@ -191,7 +191,7 @@ def _numbers(given: dict[str, Any], name: str, count: int, *, above: float = -ma
             or not all(type(value) in (int, float) and above < value and abs(value) <= LARGEST_FLOAT
                        for value in values)):
         bound = "" if above == -math.inf else f" above {above:g}"
-        raise ValueError(f"expected {count} finite numbers{bound} as {name!r}, found {values!r:.80}")
+        raise ValueError(f"expected {count} finite numbers{bound} as {shown(name)}, found {shown(values)}")
     return np.array(values, np.float64)
 
 
@@ -199,7 +199,7 @@ def _names(given: dict[str, Any], name: str, count: int, *kinds: type) -> list[A
     """A list of `count` names, all of one of these kinds."""
     values = given.get(name)
     if not isinstance(values, list) or len(values) != count or set(map(type, values)) not in [{k} for k in kinds]:
-        raise ValueError(f"expected {count} names as {name!r}, found {values!r:.80}")
+        raise ValueError(f"expected {count} names as {shown(name)}, found {shown(values)}")
     return values
 
 

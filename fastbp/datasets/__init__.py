@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checks.arguments import require_whole
+from ..checks.messages import shown
 from .sources import (
     ACCEPTED,
     BUNDLED,
@@ -114,17 +115,17 @@ def load(source: str, *, target: str | None = None, task: str = "auto", header: 
     ((150, 4), [0, 0, 0], ['setosa', 'versicolor', 'virginica'])
     """
     if task not in TASKS:
-        raise ValueError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
+        raise ValueError(f"task is {shown(task)}, expected one of {', '.join(TASKS)}")
     if header not in HEADERS:
-        raise ValueError(f"header is {header!r}, expected one of {', '.join(HEADERS)}")
+        raise ValueError(f"header is {shown(header)}, expected one of {', '.join(HEADERS)}")
     if decimal not in DECIMALS:
-        raise ValueError(f"decimal is {decimal!r}, expected one of {' '.join(DECIMALS)}")
+        raise ValueError(f"decimal is {shown(decimal)}, expected one of {' '.join(DECIMALS)}")
     if isinstance(na_values, str):
-        raise TypeError(f"na_values is {na_values!r}, expected a sequence of words, such as {(na_values,)!r}")
+        raise TypeError(f"na_values is {shown(na_values)}, expected a sequence of words, such as {shown((na_values,))}")
     path = Path(source)
     tabular = source not in BUNDLED and path.name.lower().endswith(TABLES)
     if target is not None and not tabular:
-        raise ValueError(f"target is {target!r}, but source is {source!r}, and only a table ({', '.join(TABLES)}) "
+        raise ValueError(f"target is {shown(target)}, but source is {source!r}, and only a table ({', '.join(TABLES)}) "
                          "or a .parquet file has a target column to choose: leave target out")
     if source in BUNDLED:
         table = read_bundled(source)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..checks.messages import shown
 from .sources import open_binary
 
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
@@ -34,10 +35,10 @@ def delimiter_of(path: Path, given: str | None, decimal: str) -> str:
     """
     delimiter = ("\t" if ".tsv" in path.name.lower() else ",") if given is None else _WRITTEN.get(given, given)
     if len(delimiter) != 1 or delimiter.isalnum() or delimiter in "\"'\r\n\0+-." or not delimiter.isascii():
-        raise ValueError(f"delimiter is {given!r}, expected one character such as ';', or 'tab' (--delimiter)")
+        raise ValueError(f"delimiter is {shown(given)}, expected one character such as ';', or 'tab' (--delimiter)")
     if decimal == delimiter:
-        raise ValueError(f"decimal and delimiter are both {decimal!r} for {path}: pass --delimiter ';' or what else "
-                         "separates its fields")
+        raise ValueError(f"decimal and delimiter are both {shown(decimal)} for {path}: pass --delimiter ';' or what "
+                         "else separates its fields")
     return delimiter
 
 
@@ -62,11 +63,11 @@ def require_separated(path: Path, lines: Sequence[str], delimiter: str) -> None:
                 or (len(widths) == 1 and not whole and _numbers(rows) >= _numbers(others))):
             continue
         comma = other != "," and any(DECIMAL_COMMA.fullmatch(field) for row in others for field in row)
-        shown = "tab" if other == "\t" else other
-        found = (f"the one column {rows[0][0]!r}" if whole else f"rows of {widths[0]} fields" if len(widths) == 1
+        written = "tab" if other == "\t" else other
+        found = (f"the one column {shown(rows[0][0])}" if whole else f"rows of {widths[0]} fields" if len(widths) == 1
                  else f"rows of {widths[0]} to {widths[-1]} fields")
         raise ValueError(f"{path} has {found} with the delimiter {delimiter!r}, and {count.pop()} columns with "
-                         f"{other!r}: pass --delimiter {shown!r}" + (" and --decimal ','" if comma else "")
+                         f"{other!r}: pass --delimiter {written!r}" + (" and --decimal ','" if comma else "")
                          + (f", or --delimiter {delimiter!r} if it is right" if widths[1:] == [] and not whole else ""))
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks.messages import shown
 from ..streams.files import Files, Part
 from ..streams.parquet import Parquet, columns_of, parquet_files
 from ..streams.shards import Shards
@@ -61,22 +62,22 @@ def opened(source: str, target: str | None = None, with_targets: bool = True) ->
     name = path.resolve().stem
     if kind is Shards:
         if target is not None:
-            raise ValueError(f"target is {target!r}, but source {source!r} is a folder of NumPy's files, whose targets "
-                             "are d or y: leave target out")
+            raise ValueError(f"target is {shown(target)}, but source {source!r} is a folder of NumPy's files, whose "
+                             "targets are d or y: leave target out")
         return InFiles(source, name, Shards(path, with_targets=with_targets), None)
     columns = columns_of(parquet_files(path)[0])
     names = list(columns)
     chosen = require_column(path, target, names, True) if with_targets or target is not None else None
     features = [column for j, column in enumerate(names) if j != chosen]
     if not features:
-        raise ValueError(f"{source} has the one column {names[0]!r}, expected features and a target")
+        raise ValueError(f"{source} has the one column {shown(names[0])}, expected features and a target")
     for column in names if with_targets else features:
         if column.startswith(_INDEX):  # to learn from the row numbers of a sorted table would look like success
-            raise ValueError(f"{source}: column {column!r} is an index that pandas wrote, expected features and a "
+            raise ValueError(f"{source}: column {shown(column)} is an index that pandas wrote, expected features and a "
                              "target alone: write the table with index=False")
         if columns[column] is None:
-            raise ValueError(f"{source}: column {column!r} is not of numbers, expected numbers: encode the column as "
-                             "numbers, or leave it out")
+            raise ValueError(f"{source}: column {shown(column)} is not of numbers, expected numbers: encode the column "
+                             "as numbers, or leave it out")
     # Parquet takes one column for d at least. Without targets that is a feature, which is read anyway.
     files = Parquet(path, target=names[chosen] if with_targets and chosen is not None else features[0],
                     features=features)
@@ -105,7 +106,7 @@ def require_finite(data: InFiles, place: int, first: int, X: np.ndarray) -> None
     if wrong is not None:
         i, j = wrong
         column = j if data.features is None else data.features[j]
-        raise not_finite(data.source, f"{data.files.name_of_row(place, first + i)}, column {column!r}", X[i, j])
+        raise not_finite(data.source, f"{data.files.name_of_row(place, first + i)}, column {shown(column)}", X[i, j])
 
 
 def require_finite_targets(data: InFiles, place: int, first: int, y: np.ndarray) -> None:

@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks.messages import listed
+from ..streams.stored import MOST_UNPACKED, NUMBERS, names_in, stored_members
+
 BUNDLED = {"digits": "classification", "iris": "classification", "wine": "classification",
            "breast_cancer": "classification", "diabetes": "regression"}
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
@@ -66,36 +69,23 @@ def open_binary(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb")
 
 
-def shown(names: list[str]) -> str:
-    """Names of columns in a message, which need not be all."""
-    return ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
-
-
 def read_npz(path: Path, with_targets: bool) -> Table:
     if not zipfile.is_zipfile(path):  # np.load would take it for a pickle
         raise ValueError(f"{path} is no .npz archive: write it with np.savez(path, X=X, y=y)")
-    needed = ("X", "y") if with_targets else ("X",)
-    try:
-        # np.load leaves a damaged file open that it has opened itself.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            found = archive.files
-            arrays = {name: np.asarray(archive[name]) for name in needed if name in found}
-    except CORRUPT as error:
-        raise ValueError(f"{path} cannot be read: {error}; write it again with np.savez(path, X=X, y=y)") from error
-    except ValueError as error:  # NumPy's own words advise to unpickle what may be anyone's program
-        raise ValueError(f"{path} cannot be read: expected arrays of numbers, not objects, written by "
-                         "np.savez(path, X=X, y=y)") from error
-    for name in needed:
-        if name not in arrays:
-            raise ValueError(f"{path} has no array {name}, only {found}: write it with np.savez(path, X=X, y=y)")
-        if arrays[name].dtype.kind not in ("biuf" if name == "X" else "biufSU"):
-            raise ValueError(f"{path}: {name} has dtype {arrays[name].dtype}, expected numbers: convert it first")
-    X, y = arrays["X"], arrays.get("y")
-    if X.ndim < 2:
+    kinds = {"X": NUMBERS, "y": f"{NUMBERS}SU"} if with_targets else {"X": NUMBERS}
+    stored = stored_members(path, kinds, unpacked=True)
+    for name in kinds:
+        if name not in stored:
+            raise ValueError(f"{path} has no array {name}, only {listed(names_in(path))}: write it with "
+                             "np.savez(path, X=X, y=y)")
+    X, y = stored["X"], stored.get("y")
+    if len(X.shape) < 2:
         raise ValueError(f"{path}: X has shape {X.shape}, expected (n, features): reshape it, one row per sample")
-    if y is not None and y.ndim not in (1, 2):
+    if y is not None and len(y.shape) not in (1, 2):
         raise ValueError(f"{path}: y has shape {y.shape}, expected (n,) or (n, outputs): reshape it")
-    return Table(X.reshape(len(X), math.prod(X.shape[1:])), y)
+    if y is not None and y.shape[0] != X.shape[0]:
+        raise ValueError(f"{path}: X has {X.shape[0]} rows and y has {y.shape[0]}, expected as many")
+    return Table(X.whole().reshape(X.shape[0], math.prod(X.shape[1:])), None if y is None else y.whole())
 
 
 def read_idx_folder(folder: Path, with_targets: bool) -> Table:
@@ -143,19 +133,23 @@ def _read_idx(folder: Path, part: str, dimensions: int) -> np.ndarray | None:
     path = _idx_path(folder, part, dimensions)
     if path is None:
         return None
+    magic, begin = bytes((0, 0, 8, dimensions)), 4 + 4 * dimensions
     try:
         with open_binary(path) as file:
-            content = file.read()
+            header = file.read(begin)
+            if header[:4] != magic or len(header) < begin:
+                raise ValueError(f"{path} begins with the bytes '{header.hex(' ')}', expected '{magic.hex(' ')}' and "
+                                 f"{dimensions} sizes of 4 bytes: it is no IDX file of this kind, or truncated")
+            shape = struct.unpack(f">{dimensions}I", header[4:])
+            # No more than the header says is read, and no more than there can be.
+            most = MOST_UNPACKED * path.stat().st_size
+            content = file.read(min(math.prod(shape), most) + 1)
     except CORRUPT as error:
         raise ValueError(f"{path} is damaged: {error}; fetch it again") from error
-    magic, begin = bytes((0, 0, 8, dimensions)), 4 + 4 * dimensions
-    if content[:4] != magic or len(content) < begin:
-        raise ValueError(f"{path} begins with the bytes '{content[:begin].hex(' ')}', expected '{magic.hex(' ')}' and "
-                         f"{dimensions} sizes of 4 bytes: it is no IDX file of this kind, or truncated")
-    shape = struct.unpack(f">{dimensions}I", content[4:begin])
-    if len(content) - begin != math.prod(shape):
-        raise ValueError(f"{path} has {len(content) - begin} bytes of data, expected {math.prod(shape)} for the shape "
+    if len(content) != math.prod(shape):
+        found = f"at least {len(content)}" if len(content) > math.prod(shape) else len(content)
+        raise ValueError(f"{path} has {found} bytes of data, expected {math.prod(shape)} for the shape "
                          f"{shape} in its header: fetch it again")
     if 0 in shape:
         raise ValueError(f"{path} is empty: its header has the shape {shape}, expected at least one sample")
-    return np.frombuffer(content, np.uint8, offset=begin).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)

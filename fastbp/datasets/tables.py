@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks.messages import listed, shown
 from .first_lines import (
     DECIMAL_COMMA,
     NUMBER,
@@ -25,7 +26,7 @@ from .first_lines import (
     require_separated,
 )
 from .headers import Column, first_row_is_names
-from .sources import CORRUPT, Table, imported, shown
+from .sources import CORRUPT, Table, imported
 
 MISSING = ("NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "None", "<NA>", "#N/A", "#N/A N/A", "#NA",
            "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", "?")  # the words that pandas takes for missing, and UCI's
@@ -77,7 +78,7 @@ def read_table(path: Path, target: str | None, form: Form, task: str, with_targe
                          "separator inside")
     parts = [part for part in ([below] if named else [above, below]) if part is not None]
     if not parts:
-        raise ValueError(f"{path} is empty: expected at least one row of data below its names {shown(first)}")
+        raise ValueError(f"{path} is empty: expected at least one row of data below its names {listed(first)}")
     return _table(path, first, named, parts, target, form, task, with_targets)
 
 
@@ -135,8 +136,8 @@ def require_column(path: Path, target: str | None, names: list[str], named: bool
     """
     chosen = _column(target, names, named)
     if chosen is None:
-        raise ValueError(f"target is {target!r}, but {path} has no such column: choose one of {shown(names)}, or an "
-                         f"index from {-len(names)} to {len(names) - 1}")
+        raise ValueError(f"target is {shown(target)}, but {path} has no such column: choose one of {listed(names)}, or "
+                         f"an index from {-len(names)} to {len(names) - 1}")
     return chosen
 
 
@@ -174,7 +175,7 @@ def _is_named(path: Path, first: list[str], above: Any, below: Any, target: str 
         columns.append(Column(field, None if math.isnan(number) else number, kind, decimals))
     known = first_row_is_names(columns, chosen, classes)
     if known is None:
-        raise ValueError(f"{path}: its first row, {shown(first)}, may be names or a sample: say which it is with "
+        raise ValueError(f"{path}: its first row, {listed(first)}, may be names or a sample: say which it is with "
                          "--header yes or --header no")
     return known
 
@@ -213,14 +214,14 @@ def _table(path: Path, first: list[str], named: bool, parts: list[Any], target: 
             raise ValueError(f"{path}: column {j} has no name: name it, or leave it out where it only numbers the rows "
                              "(pandas writes it without index=False, R without row.names=FALSE)")
         if name in names[:j]:
-            raise ValueError(f"{path} has two columns of the name {name!r}, expected distinct names: rename one")
+            raise ValueError(f"{path} has two columns of the name {shown(name)}, expected distinct names: rename one")
 
     wanted = with_targets or target is not None
     chosen = require_column(path, target, names, named) if wanted else None
     features = [j for j in range(len(names)) if j != chosen]
     if not features:
-        raise ValueError(f"{path} has the one column {names[0]!r}, expected features and a target: name what separates "
-                         "them by --delimiter")
+        raise ValueError(f"{path} has the one column {shown(names[0])}, expected features and a target: name what "
+                         "separates them by --delimiter")
     X = np.empty((sum(map(len, parts)), len(features)))
     for k, j in enumerate(features):
         X[:, k] = np.concatenate([_numbers(part[j], form.decimal) for part in parts])
@@ -228,14 +229,14 @@ def _table(path: Path, first: list[str], named: bool, parts: list[Any], target: 
         if (text := np.isnan(X[:, k]) & ~missing).any():
             i = int(text.argmax())
             field = str(_field(parts, i, j))
-            raise ValueError(f"{path}: row {i + 1}, column {names[j]!r} is {field!r}, expected a number: "
+            raise ValueError(f"{path}: row {i + 1}, column {shown(names[j])} is {shown(field)}, expected a number: "
                              f"{_advice(field, form)}encode the column as numbers, leave it out, or choose it as "
                              "target")
     y, written = None, None
     if with_targets and chosen is not None:
         y, written = _targets(path, names[chosen], [part[chosen] for part in parts], form, task)
     return Table(X, y, [names[j] for j in features] if named else None, written=written,
-                 cell=lambda i, j: f"row {i + 1}, column {names[features[j]]!r}",
+                 cell=lambda i, j: f"row {i + 1}, column {shown(names[features[j]])}",
                  row=lambda i: f"row {i + 1}, column {names[chosen or 0]!r}")
 
 
@@ -264,11 +265,11 @@ def _targets(path: Path, name: str, columns: list[Any], form: Form, task: str) -
     if missing.any():
         i = int(missing.argmax())
         if not fields[i]:
-            raise ValueError(f"{path}: row {i + 1}, column {name!r} is missing, expected a target: fill it in or leave "
-                             "out its row")
-        raise ValueError(f"{path}: row {i + 1}, column {name!r} is {fields[i]!r}, which stands for a missing target: "
-                         "fill it in or leave out its row, or, where it is a class, say by --na-values which words "
-                         "stand for what is missing ('' for none)")
+            raise ValueError(f"{path}: row {i + 1}, column {shown(name)} is missing, expected a target: fill it in or "
+                             "leave out its row")
+        raise ValueError(f"{path}: row {i + 1}, column {shown(name)} is {shown(fields[i])}, which stands for a missing "
+                         "target: fill it in or leave out its row, or, where it is a class, say by --na-values which "
+                         "words stand for what is missing ('' for none)")
     numbers = np.concatenate([_numbers(column, form.decimal) for column in columns])
     written = np.array(fields)
     text = np.isnan(numbers)
@@ -278,7 +279,7 @@ def _targets(path: Path, name: str, columns: list[Any], form: Form, task: str) -
         i = int(text.argmax())
         advice = _advice(fields[i], form)
         if advice or (numbers[~text] != np.rint(numbers[~text])).any():
-            raise ValueError(f"{path}: row {i + 1}, column {name!r} is {fields[i]!r}, expected a number as in other "
-                             f"rows: {advice or 'correct it, or '}pass --task classification if all are names of "
-                             "classes")
+            raise ValueError(f"{path}: row {i + 1}, column {shown(name)} is {shown(fields[i])}, expected a number as "
+                             f"in other rows: {advice or 'correct it, or '}pass --task classification if all are "
+                             "names of classes")
     return written, written

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks.messages import shown
 from .sources import Table
 
 MOST_CLASSES = 50  # with more distinct values than this, task="auto" takes whole numbers for quantities
@@ -45,7 +46,8 @@ def encoded(source: str, table: Table, y: np.ndarray, task: str
     if task == "regression":
         if named:
             raise ValueError(f"task is 'regression', but the targets of {source!r} are names, such as "
-                             f"{str(y.flat[0])!r}, expected numbers: choose another target, or task='classification'")
+                             f"{shown(str(y.flat[0]))}, expected numbers: choose another target, or "
+                             "task='classification'")
         return as_floats(y), None
 
     require_one_label(source, y.shape)
@@ -81,7 +83,7 @@ def not_whole(source: str, place: str, value: Any) -> ValueError:
 def require_several(source: str, classes: np.ndarray) -> None:
     """Refuse a single class."""
     if len(classes) < 2:
-        raise ValueError(f"source {source!r} has the one class {classes[0].item()!r}, expected at least 2: choose "
+        raise ValueError(f"source {source!r} has the one class {shown(classes[0].item())}, expected at least 2: choose "
                          "another target or add samples of other classes")
 
 

@@ -15,6 +15,7 @@ from numba import carray
 
 from ..checks.arguments import require_initializer
 from ..checks.derivatives import checked_formulas
+from ..checks.messages import shown
 from ..compiling.addresses import INTEGER, invoke, pointer_type
 from ..compiling.decorators import inlined, named, panel_loop
 from ..formulas import activations as formulas
@@ -184,10 +185,10 @@ def activation_named(name: str | Activation, argument: str) -> Activation:
     if isinstance(name, Activation):
         return name
     if not isinstance(name, str):
-        raise TypeError(f"{argument}: expected the name of an activation, found {name!r}")
+        raise TypeError(f"{argument}: expected the name of an activation, found {shown(name)}")
     if name not in BY_NAME:
-        raise ValueError(f"{argument}: unknown activation {name!r}; expected one of {', '.join(BY_NAME)}, or one of "
-                         f"your own, made before with fastbp.Activation")
+        raise ValueError(f"{argument}: unknown activation {shown(name)}; expected one of {', '.join(BY_NAME)}, or one "
+                         f"of your own, made before with fastbp.Activation")
     return BY_NAME[name]
 
 
@@ -199,7 +200,7 @@ def checked_activations(activation: str | Activation | Sequence[str | Activation
                                                                                     "output_activation")
         found = [hidden] * (depth - 1) + [last]
     elif not isinstance(activation, Sequence):
-        raise TypeError(f"activation: expected the name of an activation or a list of names, found {activation!r}")
+        raise TypeError(f"activation: expected the name of an activation or a list of names, found {shown(activation)}")
     else:
         if len(activation) != depth:
             raise ValueError(f"activation: expected one name, or one for each of {depth} layers, found "

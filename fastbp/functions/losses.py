@@ -14,6 +14,7 @@ from numba import carray
 
 from ..checks.arguments import require_number
 from ..checks.derivatives import POINTS, checked_formulas
+from ..checks.messages import shown
 from ..compiling.addresses import INTEGER, invoke, pointer_type
 from ..compiling.decorators import inlined
 from ..formulas import losses as formulas
@@ -85,11 +86,11 @@ class Loss(Record):
                  targets: str = "values") -> None:
         require_new_name("loss", name, [record.name for record in LOSSES])
         if _PARAMETER.fullmatch(name):
-            raise ValueError(f"name: expected none that is a loss with a parameter, found {name!r}")
+            raise ValueError(f"name: expected none that is a loss with a parameter, found {shown(name)}")
         if not isinstance(targets, str):
-            raise TypeError(f"targets: expected one of {', '.join(_CHECKED_TARGETS)}, found {targets!r}")
+            raise TypeError(f"targets: expected one of {', '.join(_CHECKED_TARGETS)}, found {shown(targets)}")
         if targets not in _CHECKED_TARGETS:
-            raise ValueError(f"targets: expected one of {', '.join(_CHECKED_TARGETS)}, found {targets!r}")
+            raise ValueError(f"targets: expected one of {', '.join(_CHECKED_TARGETS)}, found {shown(targets)}")
         own_loss, own_prime = checked_formulas(("loss", "loss_prime"), (loss, loss_prime),
                                                [(d,) for d in _CHECKED_TARGETS[targets]])
         symbol = f"custom_loss_{next(_SERIALS)}"
@@ -238,10 +239,10 @@ def record_named(name: str) -> Loss:
         try:
             return make(float(text))
         except ValueError as error:
-            raise ValueError(f"loss: no loss {name!r} ({error})") from None
+            raise ValueError(f"loss: no loss {shown(name)} ({error})") from None
     if name not in BY_NAME:
-        raise ValueError(f"loss: unknown loss {name!r}; expected one of {', '.join(BY_NAME)}, or one of your own, made "
-                         f"before with fastbp.Loss")
+        raise ValueError(f"loss: unknown loss {shown(name)}; expected one of {', '.join(BY_NAME)}, or one of your own, "
+                         f"made before with fastbp.Loss")
     return BY_NAME[name]
 
 
@@ -271,7 +272,7 @@ def loss_named(name: str | Loss, output_activation: str, outputs: int) -> Loss:
         If no loss has that name, or it does not go with the last layer.
     """
     if not isinstance(name, str | Loss):
-        raise TypeError(f"loss: expected the name of a loss, found {name!r}")
+        raise TypeError(f"loss: expected the name of a loss, found {shown(name)}")
     loss = record_named(name) if isinstance(name, str) else name
     if loss.requires is not None and output_activation != loss.requires:
         raise ValueError(f"loss {loss.name!r} is defined on a {loss.requires} layer, found output activation "

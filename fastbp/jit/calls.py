@@ -11,6 +11,7 @@ from ..backends.tiles.job import JOB_SIZE, begin_call, job_in
 from ..backends.tiles.outcomes import sums_of_chunk
 from ..backends.tiles.phases import run_share
 from ..checks.arguments import require_whole
+from ..checks.messages import shown
 from ..compiling.addresses import address_in_memory, pointer, pointer_to
 from ..compiling.cache import package_digest
 from ..compiling.decorators import kernel
@@ -106,7 +107,7 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     True
     """
     if not hasattr(layout, "lanes"):
-        raise TypeError(f"layout: expected net.layout, found {layout!r}")
+        raise TypeError(f"layout: expected net.layout, found {shown(layout)}")
     if not (isinstance(layout, Layout) and layout.is_linked and layout.lanes == tiled.lanes(_dtype_of(layout))):
         raise ValueError("layout: expected the layout of a network with backend='tiled' or 'auto'")
     if layout.digest != digest_of(layout):

@@ -12,6 +12,7 @@ import numpy as np
 from .. import threads
 from ..checks.arguments import require_number
 from ..checks.arrays import largest_magnitude
+from ..checks.messages import shown
 from ..layout import aligned_zeros
 from ..schedules import Schedule, as_schedule
 from .rules import DESCENT, SQUARES, Rule
@@ -88,7 +89,7 @@ class Optimizer:
         """
         for name, array in (("theta", theta), ("grad", grad)):
             if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
-                raise TypeError(f"{name}: expected an array of float32 or float64, found {array!r}")
+                raise TypeError(f"{name}: expected an array of float32 or float64, found {shown(array)}")
         if theta.ndim != 1 or not (theta.flags.c_contiguous and theta.flags.writeable):
             raise ValueError(f"theta: expected a contiguous vector that can be written, found shape {theta.shape}, "
                              f"strides {theta.strides}, writeable {theta.flags.writeable}")
@@ -131,7 +132,7 @@ class Optimizer:
         ValueError
         """
         if any(setting != 0.0 and dtype.type(setting) == 0 for setting in self._settings()):
-            raise ValueError(f"optimizer: expected no settings that are 0 in {dtype}, found {self!r}")
+            raise ValueError(f"optimizer: expected no settings that are 0 in {dtype}, found {shown(self)}")
 
     def checked_state(self, theta: np.ndarray, state: OptimizerState | None) -> OptimizerState:
         """The state, which a training of theta may start from; `start(theta)` for None.

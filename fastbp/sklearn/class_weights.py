@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..checks.arguments import require_number
+from ..checks.messages import shown
 
 
 def weights_of_classes(given: Any, classes: np.ndarray, places: np.ndarray) -> list[np.ndarray]:
@@ -30,12 +31,13 @@ def weights_of_classes(given: Any, classes: np.ndarray, places: np.ndarray) -> l
     if not isinstance(given, Mapping):
         return [_balanced(column) for column in places.T]
     if places.shape[1] > 1:
-        raise ValueError(f"class_weight: expected 'balanced' or None for several labels at a time, found {given!r}")
+        raise ValueError(f"class_weight: expected 'balanced' or None for several labels at a time, found "
+                         f"{shown(given)}")
     names = classes.tolist()
     unknown = [name for name in given if name not in names]
     if unknown and any(name not in given for name in names):
-        raise ValueError(f"class_weight: expected some of the classes {names} as keys, found {unknown}")
-    return [np.array([require_number(f"class_weight[{name!r}]", given.get(name, 1.0), at_least=0.0)
+        raise ValueError(f"class_weight: expected some of the classes {shown(names)} as keys, found {shown(unknown)}")
+    return [np.array([require_number(f"class_weight[{shown(name)}]", given.get(name, 1.0), at_least=0.0)
                       for name in names])]
 
 

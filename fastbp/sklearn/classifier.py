@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
+from ..checks.messages import shown
 from ..checks.samples import Samples
 from .arguments import NUMBERS, require_unmasked_arguments
 from .class_weights import as_places, weights_of_classes
@@ -203,8 +204,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         """
         require_unmasked_arguments(y=y, classes=classes)
         if isinstance(self.class_weight, str):
-            raise ValueError(f"class_weight: partial_fit takes a dict or None, found {self.class_weight!r}; from all "
-                             f"labels, sklearn.utils.class_weight.compute_class_weight finds balanced weights")
+            raise ValueError(f"class_weight: partial_fit takes a dict or None, found {shown(self.class_weight)}; from "
+                             f"all labels, sklearn.utils.class_weight.compute_class_weight finds balanced weights")
         before = dict(self.__dict__)
         try:
             if _check_partial_fit_first_call(self, classes):

@@ -8,6 +8,7 @@ from sklearn import neural_network
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from ..checks.messages import shown
 from ..checks.standardization import Standardization
 
 #: The attributes with the records of a training, which both libraries have under these names.
@@ -24,7 +25,7 @@ def to_sklearn(estimator: Any) -> Any:
     for name in sorted(set(given) - set(known) - {"backend", "progress", "standardize"}):
         if given[name] != inspect.signature(type(own)).parameters[name].default:
             raise ValueError(f"{name}: scikit-learn's {type(theirs).__name__} has no such parameter, found "
-                             f"{given[name]!r}")
+                             f"{shown(given[name])}")
     theirs.set_params(**{name: given[name] for name in known})
     theirs._validate_params()  # its activations and losses are fewer
     theirs.coefs_ = [W.copy() for W in estimator.coefs_]

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..checks.messages import shown
 from ..checks.samples import Samples
 from ..functions.activations import BY_NAME, Activation
 from ..layout import Views
@@ -180,9 +181,9 @@ class Perceptron(BaseEstimator, ABC):
     def _require_whole_batches(self, validation: tuple[Any, Any, Any]) -> None:
         """Refuse what needs epochs of batches, which "lbfgs" has not."""
         if np.any(self.dropout):
-            raise ValueError(f"dropout: expected 0 with the solver 'lbfgs', found {self.dropout!r}")
+            raise ValueError(f"dropout: expected 0 with the solver 'lbfgs', found {shown(self.dropout)}")
         if self.max_grad_norm is not None:
-            raise ValueError(f"max_grad_norm: expected None with the solver 'lbfgs', found {self.max_grad_norm!r}")
+            raise ValueError(f"max_grad_norm: expected None with the solver 'lbfgs', found {shown(self.max_grad_norm)}")
         if any(given is not None for given in validation):
             raise ValueError("X_val, y_val and sample_weight_val: expected None with the solver 'lbfgs', which has no "
                              "epochs to validate after; use 'adam' or 'sgd'")
@@ -195,8 +196,8 @@ class Perceptron(BaseEstimator, ABC):
                                       ("activation", names, list(net.activations[:-1])),
                                       ("loss", getattr(loss, "name", loss), net.loss)):
             if found != expected:
-                raise ValueError(f"{what}: training goes on with a network of {expected}, found {found}; for a new one "
-                                 f"call fit with warm_start=False")
+                raise ValueError(f"{what}: training goes on with a network of {expected}, found {shown(found)}; for a "
+                                 f"new one call fit with warm_start=False")
         if self.standardize and net.standardization is None:
             raise ValueError("standardize: training goes on with a network that takes X as it is, found True; for a "
                              "new one call fit with warm_start=False")
@@ -315,6 +316,6 @@ def _write(name: str, values: Sequence[np.ndarray], views: list[np.ndarray]) -> 
     """Write what a user assigns into the network, if all of it fits."""
     found, expected = [np.shape(part) for part in values], [view.shape for view in views]
     if found != expected:
-        raise ValueError(f"{name}: expected arrays of the shapes {expected}, found {found}")
+        raise ValueError(f"{name}: expected arrays of the shapes {shown(expected)}, found {shown(found)}")
     for view, part in zip(views, values, strict=True):
         view[...] = part

@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from ..checks.arrays import numeric_array
+from ..checks.messages import shown
 from ..checks.samples import Samples
 from ..functions.losses import Loss, record_named
 from .arguments import NUMBERS, require_unmasked_arguments
@@ -107,11 +108,11 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
         targets = numeric_array(name, y.astype(np.float64) if y.dtype == object else y)
         kind, loss = self._loss_record.targets, self._loss_record.name
         if kind == "classes":
-            raise ValueError(f"loss: expected one of numbers, found {loss!r}, which is for classes")
+            raise ValueError(f"loss: expected one of numbers, found {shown(loss)}, which is for classes")
         if kind != "values" and targets.min() < 0:
-            raise ValueError(f"{name}: expected no negative number for the loss {loss!r}, found {targets.min()}")
+            raise ValueError(f"{name}: expected no negative number for the loss {shown(loss)}, found {targets.min()}")
         if kind == "bits" and targets.max() > 1:
-            raise ValueError(f"{name}: expected numbers from 0 to 1 for the loss {loss!r}, found {targets.max()}")
+            raise ValueError(f"{name}: expected numbers from 0 to 1 for the loss {shown(loss)}, found {targets.max()}")
         return targets.reshape(len(targets), -1)
 
     @property

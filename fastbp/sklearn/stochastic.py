@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..backends.training_loop import BEST, DIVERGED, RUNNING, STALE
+from ..checks.messages import shown
 from ..checks.samples import Samples, total_weight
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import SGD, Adam
@@ -72,7 +73,7 @@ class _Descent:
         for name in ("beta_1", "beta_2", "epsilon") if given.solver == "adam" else ("momentum",):
             value = getattr(given, name)
             if value != 0 and dtype.type(value) == 0:
-                raise ValueError(f"{name}: expected 0 or a number that {dtype} holds, found {value!r}")
+                raise ValueError(f"{name}: expected 0 or a number that {dtype} holds, found {shown(value)}")
         if given.solver == "adam":
             return Adam(given._rate, given.beta_1, given.beta_2, given.epsilon, epsilon_hat=True,
                         clip_norm=given.max_grad_norm)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from ..checks.messages import shown
 from ..checks.samples import Samples
 from .arguments import part_of
 
@@ -50,8 +51,8 @@ def _of_classes(estimator: Any, is_second: np.ndarray | None) -> str:
     if is_second is None or len(estimator.classes_) == 1:
         return ""
     names, counts = estimator.classes_.tolist(), np.bincount(is_second.ravel(), minlength=2)
-    return (f" Both parts get samples of every class; there are {counts[0]} of {names[0]!r} (False) and {counts[1]} of "
-            f"{names[1]!r} (True).")
+    return (f" Both parts get samples of every class; there are {counts[0]} of {shown(names[0])} (False) and "
+            f"{counts[1]} of {shown(names[1])} (True).")
 
 
 def _of_weights(samples: Samples, weighted: Samples) -> str:

@@ -1,12 +1,16 @@
 """`Files`: a sequence of chunks that lie in files, each read when it is wanted."""
 
+import errno
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from ..checks.messages import MOST_OF_TEXT, shortened, shown
 
 #: The bytes of X of a chunk or a part of one, about.
 CHUNK_BYTES = 2**23
@@ -56,6 +60,24 @@ class Files(Sequence[tuple[Any, ...]]):
         return f"<{type(self).__name__} of {len(self)} chunks, {self.rows} rows>"
 
 
+@contextmanager
+def reading(path: Any, expected: str) -> Iterator[None]:
+    """A context in which what a library raises for a damaged file is a ValueError that names the file.
+
+    Libraries raise nearly anything then. Errors of the system stay, and so does a lack of memory.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        # A seek to a place that a damaged file names is an error of the file; pyarrow's own errors have no number.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        raise ValueError(f"{path}: expected {expected}, found one that cannot be read: "
+                         f"{shortened(error) or type(error).__name__}") from error
+
+
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Arrays one after another; a single one as it is."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
@@ -80,7 +102,7 @@ def existing(path: Any) -> Path:
     try:
         found = Path(path)
     except TypeError:
-        raise TypeError(f"path: expected a path, found {path!r:.80}") from None
+        raise TypeError(f"path: expected a path, found {shown(path)}") from None
     if not found.exists():
-        raise FileNotFoundError(f"path: found no file or folder {str(found)!r}")
+        raise FileNotFoundError(f"path: found no file or folder {shown(str(found), MOST_OF_TEXT)}")
     return found

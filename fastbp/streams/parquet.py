@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .files import CHUNK_BYTES, Files, Part, existing, in_order
+from ..checks.messages import listed, shown
+from .files import CHUNK_BYTES, Files, Part, existing, in_order, reading
+
+#: What a file is expected to be.
+PARQUET = "a Parquet file"
 
 #: The bytes of rows that are filled column by column: they stay in the second-level cache.
 _FILLED_TOGETHER = 2**19
@@ -81,12 +85,12 @@ class Parquet(Files):
         self.features = ([name for name in first if name not in others] if features is None
                          else _names("features", features))
         if not self.features or not self._targets:
-            raise ValueError(f"{files[0]}: expected columns for X and for d, found X from {self.features} and d from "
-                             f"{self._targets}")
+            raise ValueError(f"{files[0]}: expected columns for X and for d, found X from {shown(self.features)} and d "
+                             f"from {shown(self._targets)}")
         self._chunks: list[_Chunk] = []
         for file in files:
             self._require_columns(file, columns_of(file), None if features is not None else first)
-            with _opened(file) as opened:
+            with _opened(file) as opened, reading(file, PARQUET):
                 rows = [opened.metadata.row_group(g).num_rows for g in range(opened.metadata.num_row_groups)]
             self._chunks += [_Chunk(file, group, count) for group, count in enumerate(rows) if count]
         self.rows = sum(chunk.rows for chunk in self._chunks)
@@ -101,16 +105,17 @@ class Parquet(Files):
         names = [*self._targets, *self._weight, *self.features]
         for name in names:
             if name not in columns:
-                raise ValueError(f"{file}: expected a column {name!r}, found {_shown(columns)}; name the columns with "
-                                 f"fastbp.Parquet(path, target=…, features=…)")
+                use = "target" if name in self._targets else "weight" if name in self._weight else "features"
+                raise ValueError(f"{file}: expected a column {shown(name)} for the {use}, found {listed(columns)}; "
+                                 f"choose others, or write all files with the same columns")
         for name in names:
             if columns[name] is None:
-                raise TypeError(f"{file}: expected numbers in column {name!r}, found another type; leave it out with "
-                                f"fastbp.Parquet(path, features=…)")
+                raise TypeError(f"{file}: expected numbers in column {shown(name)}, found another type; write it as "
+                                f"numbers, or leave the column out")
         unknown = [name for name in columns if only is not None and name not in only]
         if unknown:
-            raise ValueError(f"{file}: expected the columns of the first file, found {unknown[0]!r} too; name the "
-                             f"columns with fastbp.Parquet(path, features=…)")
+            raise ValueError(f"{file}: expected the columns of the first file, found {shown(unknown[0])} too; leave "
+                             f"that column out, or write all files with the same columns")
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -127,14 +132,16 @@ class Parquet(Files):
         columns = [*self.features, *self._targets, *self._weight]
         first, rows = 0, max(1, CHUNK_BYTES // (8 * len(columns)))
         with _opened(path) as file:
-            for batch in file.iter_batches(rows, row_groups=[group], columns=list(dict.fromkeys(columns)),
-                                           use_threads=False):
+            for batch in _batches(path, file, rows, group, list(dict.fromkeys(columns))):
                 found = {name: _numbers(batch.column(name), f"{path}, row group {group}", name, first)
                          for name in batch.schema.names}
                 d = [found[name] for name in self._targets]
                 yield Part(_table([found[name] for name in self.features]), d[0] if self._one_target else _table(d),
                            *(found[name] for name in self._weight))
                 first += len(batch)
+        if first != self._chunks[place].rows:
+            raise ValueError(f"{path}, row group {group}: expected {self._chunks[place].rows} rows as the file says, "
+                             f"found {first}")
 
 
 def parquet_files(path: Path) -> list[Path]:
@@ -154,15 +161,10 @@ def parquet_files(path: Path) -> list[Path]:
 def _names(argument: str, names: Any) -> list[str]:
     """Names of columns as a list."""
     if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"{argument}: expected names of columns, found {names!r:.80}")
+        raise TypeError(f"{argument}: expected names of columns, found {shown(names)}")
     if len(set(names)) < len(names):
-        raise ValueError(f"{argument}: expected different columns, found one more than once in {list(names)}")
+        raise ValueError(f"{argument}: expected different columns, found one more than once in {shown(list(names))}")
     return list(names)
-
-
-def _shown(columns: dict[str, Any]) -> str:
-    """Names of columns in a message, which need not be all."""
-    return ", ".join(map(repr, list(columns)[:20])) + (", …" if len(columns) > 20 else "")
 
 
 def _imported(module: str) -> Any:
@@ -174,20 +176,35 @@ def _imported(module: str) -> Any:
 
 def _opened(path: Path) -> Any:
     """A file of pyarrow."""
-    arrow, parquet = _imported("pyarrow"), _imported("pyarrow.parquet")
-    try:
+    parquet = _imported("pyarrow.parquet")
+    with reading(path, PARQUET):
         return parquet.ParquetFile(path)
-    except arrow.ArrowInvalid as error:
-        raise ValueError(f"{path}: expected a Parquet file, found {error}") from error
+
+
+def _batches(path: Path, file: Any, rows: int, group: int, columns: list[str]) -> Iterator[Any]:
+    """The rows of a group, some at a time."""
+    with reading(path, PARQUET):
+        batches = file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+    while True:
+        with reading(path, PARQUET):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def columns_of(path: Path) -> dict[str, Any]:
     """The columns of a file, each with NumPy's dtype of its numbers, or None."""
     types = _imported("pyarrow").types
-    with _opened(path) as file:
+    with _opened(path) as file, reading(path, PARQUET):
         schema = file.schema_arrow
-    return {field.name: field.type.to_pandas_dtype() if types.is_integer(field.type) or types.is_floating(field.type)
-            or types.is_boolean(field.type) else None for field in schema}
+        dtypes = [field.type.to_pandas_dtype() if types.is_integer(field.type) or types.is_floating(field.type)
+                  or types.is_boolean(field.type) else None for field in schema]
+    columns = dict(zip(schema.names, dtypes, strict=True))
+    if len(columns) < len(dtypes):
+        twice = next(name for name in schema.names if schema.names.count(name) > 1)
+        raise ValueError(f"{path}: expected columns of different names, found {shown(twice)} more than once")
+    return columns
 
 
 def _numbers(column: Any, where: str, name: str, first: int) -> np.ndarray:
@@ -197,8 +214,8 @@ def _numbers(column: Any, where: str, name: str, first: int) -> np.ndarray:
     """
     if column.null_count:
         row = first + int(np.asarray(column.is_null()).argmax())
-        raise ValueError(f"{where}: expected numbers in column {name!r}, found none in row {row}; fill it in, or leave "
-                         f"its row out")
+        raise ValueError(f"{where}: expected numbers in column {shown(name)}, found none in row {row}; fill it in, or "
+                         f"leave its row out")
     numbers = np.asarray(column.to_numpy(zero_copy_only=False))
     return numbers.astype(np.int64) if numbers.dtype == np.bool_ else numbers
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..checks.arguments import require_flag
 from .files import CHUNK_BYTES, Files, Part, existing, in_order
-from .stored import DAMAGED, StoredArray, stored_array, stored_members
+from .stored import NUMBERS, StoredArray, stored_array, stored_members
 
 #: The names of the targets, in files and archives.
 _TARGETS = ("d", "y")
@@ -29,7 +29,7 @@ class _Shard(NamedTuple):
     @property
     def at_once(self) -> bool:
         """Whether all of it has to be read in one go: where compressed arrays lie column by column."""
-        return any(array.compressed and array.by_columns for array in self.arrays)
+        return any(array.unpacked and array.by_columns for array in self.arrays)
 
 
 class Shards(Files):
@@ -109,22 +109,17 @@ class Shards(Files):
         shard, start, stop = self._chunks[place]
         rows = stop - start if shard.at_once else max(1, CHUNK_BYTES // max(1, shard.X.row_bytes))
         with ExitStack() as files:
-            try:
-                opened = [array.opened(files) for array in shard.arrays]
-                for begin in range(start, stop, rows):
-                    end = min(begin + rows, stop)
-                    X, *others = (array.read(file, begin, end)
-                                  for array, file in zip(shard.arrays, opened, strict=True))
-                    yield Part(X.reshape(len(X), -1), *others)
-            except DAMAGED as error:
-                raise ValueError(f"{shard.X.path}: expected an archive that np.savez wrote, found one that cannot be "
-                                 f"read: {error}") from error
+            opened = [array.opened(files) for array in shard.arrays]
+            for begin in range(start, stop, rows):
+                end = min(begin + rows, stop)
+                X, *others = (array.read(file, begin, end) for array, file in zip(shard.arrays, opened, strict=True))
+                yield Part(X.reshape(len(X), -1), *others)
 
 
 def _ranges(shard: _Shard) -> Iterator[tuple[int, int]]:
     """The rows of the chunks of a shard."""
     n = shard.X.shape[0]
-    compressed = any(array.compressed for array in shard.arrays)
+    compressed = any(array.unpacked for array in shard.arrays)
     rows = n if compressed else max(1, CHUNK_BYTES // max(1, shard.X.row_bytes))
     return ((start, min(start + rows, n)) for start in range(0, n, rows))
 
@@ -150,7 +145,7 @@ def _shards_in(path: Path, with_targets: bool) -> list[_Shard]:
 
 def _in_archive(path: Path, with_targets: bool) -> _Shard:
     """The arrays of an archive."""
-    arrays = stored_members(path, ("X", *_TARGETS, "weight"))
+    arrays = stored_members(path, dict.fromkeys(("X", *_TARGETS, "weight"), NUMBERS))
     return _checked_shard(str(path), arrays.get("X"), [arrays[name] for name in _TARGETS if name in arrays],
                           arrays.get("weight"), with_targets)
 
@@ -176,6 +171,8 @@ def _checked_shard(name: str, X: StoredArray | None, targets: list[StoredArray],
                          f"{' and '.join(array.name for array in targets) or 'no targets'}")
     if len(X.shape) < 2 or 0 in X.shape:
         raise ValueError(f"{X.name}: expected shape (n, N_0) with a row at least, found {X.shape}")
+    if X.by_columns and len(X.shape) > 2:
+        raise ValueError(f"{X.name}: expected rows one after another, found shape {X.shape} in Fortran's order")
     if targets and len(targets[0].shape) > 2:
         raise ValueError(f"{targets[0].name}: expected shape (n,) or (n, N_L), found {targets[0].shape}")
     if weight is not None and len(weight.shape) != 1:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..checks.frames import is_frame
+from ..checks.messages import MOST_OF_TEXT, shown
 from .files import Files, Part, existing
 from .parquet import Parquet
 from .shards import Shards
@@ -64,7 +65,7 @@ def stream_of(given: Any, epochs: int) -> Stream:
         return _FromCallable(given)
     if not hasattr(given, "__iter__"):
         raise TypeError(f"X: expected an array with a d, or a stream: a path, or what gives chunks (X, d); found "
-                        f"{given!r:.80}")
+                        f"{shown(given)}")
     if hasattr(given, "__next__") and epochs > 1:
         raise ValueError(f"X: expected chunks for each of {epochs} epochs, found {type(given).__name__}, an iterator, "
                          f"which gives them once; give a function that returns a new one, or epochs=1")
@@ -87,7 +88,8 @@ def _opened(path: Any) -> Files:
     found = existing(path)
     kind = kind_of_files(found)
     if kind is None:
-        raise ValueError(f"X: expected a folder of .npz, .npy or .parquet files, or one of them, found {str(found)!r}")
+        raise ValueError(f"X: expected a folder of .npz, .npy or .parquet files, or one of them, found "
+                         f"{shown(str(found), MOST_OF_TEXT)}")
     return kind(found)
 
 
@@ -150,7 +152,7 @@ class _FromCallable:
     def chunks(self, order_of: OrderOf) -> Iterator[Chunk]:
         found = self._function()
         if not hasattr(found, "__iter__"):
-            raise TypeError(f"X: expected a function that returns an iterable of chunks (X, d), found {found!r:.80}")
+            raise TypeError(f"X: expected a function that returns an iterable of chunks (X, d), found {shown(found)}")
         chunks = iter(found)
         try:
             for place, chunk in enumerate(chunks):

@@ -3,11 +3,12 @@
 Files are read, and not mapped into memory: what was mapped counts as memory of the process, which may be limited.
 """
 
+import io
 import math
 import struct
+import warnings
 import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +16,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
+from ..checks.messages import shortened
+from .files import reading
+
 #: The bytes of a local file header of a zip archive before the name, and where in it the lengths of the name and of
 #: what follows the name are.
 _LOCAL_HEADER, _LENGTHS = 30, 26
 
+#: The bytes of the longest header of an array that is read: those of numbers have about a hundred.
+_LONGEST_HEADER = 10_000
 
-#: What reading a damaged archive raises.
-DAMAGED = zipfile.BadZipFile, zlib.error, EOFError
+#: The bytes that DEFLATE makes of one at the most, and the dimensions that NumPy's arrays have at the most.
+MOST_UNPACKED, _MOST_DIMENSIONS = 1032, 32
+
+#: NumPy's letters for the kinds of real numbers, and what an archive of arrays is expected to be.
+NUMBERS, ARCHIVE = "biuf", "an archive that np.savez wrote"
 
 
 class StoredArray(NamedTuple):
@@ -29,8 +38,8 @@ class StoredArray(NamedTuple):
 
     path: Path
     member: str        # of an archive, or ""
-    offset: int        # of the numbers in the file, or in the unpacked member of a compressed archive
-    compressed: bool
+    offset: int        # of the numbers in the file, or in the unpacked member
+    unpacked: bool     # whether it is read through the archive, which compares its checksum
     shape: tuple[int, ...]
     dtype: np.dtype
     by_columns: bool   # in Fortran's order
@@ -47,10 +56,11 @@ class StoredArray(NamedTuple):
 
     def opened(self, files: ExitStack) -> Any:
         """The file, or the unpacked member, at its first byte; `files` closes it."""
-        if not self.compressed:
+        if not self.unpacked:
             return files.enter_context(open(self.path, "rb", buffering=0))
-        archive = files.enter_context(zipfile.ZipFile(self.path))
-        return files.enter_context(archive.open(self.member))
+        with reading(self.path, ARCHIVE):
+            archive = files.enter_context(zipfile.ZipFile(self.path))
+            return files.enter_context(archive.open(self.member))
 
     def read(self, file: Any, start: int, stop: int) -> np.ndarray:
         """The rows from start to stop, from a file that `opened` gave.
@@ -60,23 +70,29 @@ class StoredArray(NamedTuple):
         count = stop - start
         if not self.by_columns:
             rows = np.empty((count, *self.shape[1:]), self.dtype)
-            file.seek(self.offset + start * self.row_bytes)
-            self._fill(file, rows)
+            self._fill(file, self.offset + start * self.row_bytes, rows)
             return rows
         columns = np.empty((count, *self.shape[1:]), self.dtype, order="F")
         for j in range(self.shape[1]):
-            file.seek(self.offset + (j * self.shape[0] + start) * self.dtype.itemsize)
-            self._fill(file, columns[:, j])
+            self._fill(file, self.offset + (j * self.shape[0] + start) * self.dtype.itemsize, columns[:, j])
         return columns
 
-    def _fill(self, file: Any, numbers: np.ndarray) -> None:
-        """Read as many bytes as the numbers have."""
+    def whole(self) -> np.ndarray:
+        """All of it, of any number of dimensions."""
+        flat = np.empty(math.prod(self.shape), self.dtype)
+        with ExitStack() as files:
+            self._fill(self.opened(files), self.offset, flat)
+        return flat.reshape(self.shape, order="F" if self.by_columns else "C")
+
+    def _fill(self, file: Any, place: int, numbers: np.ndarray) -> None:
+        """Read as many bytes as the numbers have, from a place in the file on."""
         left = numbers.reshape(-1).view(np.uint8).data
-        while len(left):
-            count = file.readinto(left)
-            if not count:
-                raise ValueError(f"{self.name}: expected {len(left)} bytes more, found the end of the file")
-            left = left[count:]
+        with reading(self.path, ARCHIVE if self.member else "an array that np.save wrote"):
+            file.seek(place)
+            while len(left) and (count := file.readinto(left)):
+                left = left[count:]
+        if len(left):
+            raise ValueError(f"{self.name}: expected {len(left)} bytes more, found the end of the file")
 
 
 def stored_array(path: Path) -> StoredArray:
@@ -88,27 +104,51 @@ def stored_array(path: Path) -> StoredArray:
         If it is none, or not of real numbers, or shorter than its header says.
     """
     with open(path, "rb") as file:
-        return _described(path, "", file, False, 0, path.stat().st_size)
+        return _described(path, "", file, False, 0, path.stat().st_size, NUMBERS)
 
 
-def stored_members(path: Path, names: Sequence[str]) -> dict[str, StoredArray]:
-    """Those arrays in a .npz archive that have one of the names; raises what `stored_array` does."""
-    try:
-        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
-            found = {}
-            for member in archive.infolist():
-                name = member.filename.removesuffix(".npy")
-                if name not in names:
-                    continue
-                compressed = member.compress_type != zipfile.ZIP_STORED
-                with archive.open(member) as unpacked:
-                    begin = 0 if compressed else _begin_of(file, member)
-                    found[name] = _described(path, member.filename, unpacked, compressed, begin,
-                                             begin + member.file_size)
-            return found
-    except (*DAMAGED, struct.error, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{path}: expected an archive that np.savez wrote, found one that cannot be read: "
-                         f"{error}") from error
+def stored_members(path: Path, kinds: Mapping[str, str], *, unpacked: bool = False) -> dict[str, StoredArray]:
+    """Those arrays in a .npz archive that have one of the names; raises what `stored_array` does.
+
+    kinds : for each name, NumPy's letters for the kinds of its dtype.
+    unpacked : whether arrays that are not compressed are read through the archive too.
+    """
+    found: dict[str, StoredArray] = {}
+    size = path.stat().st_size
+    with ExitStack() as files:
+        file = files.enter_context(open(path, "rb"))
+        with reading(path, ARCHIVE):
+            archive = files.enter_context(zipfile.ZipFile(path))
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name not in kinds:
+                continue
+            if name in found:
+                raise ValueError(f"{path}: expected one array of the name {name}, found two")
+            _require_size(path, member, size)
+            through = unpacked or member.compress_type != zipfile.ZIP_STORED
+            with reading(path, ARCHIVE):
+                content = files.enter_context(archive.open(member))
+                begin = 0 if through else _begin_of(file, member)
+            end = begin + member.file_size if through else min(begin + member.file_size, size)
+            found[name] = _described(path, member.filename, content, through, begin, end, kinds[name])
+    return found
+
+
+def names_in(path: Path) -> list[str]:
+    """The names of the arrays in a .npz archive."""
+    with reading(path, ARCHIVE), zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def _require_size(path: Path, member: zipfile.ZipInfo, size: int) -> None:
+    """Refuse a member that cannot be as large as the archive says, before there is memory for it."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{path}: expected {ARCHIVE}, found a member that is compressed in another way")
+    most = min(member.compress_size, size) * (1 if member.compress_type == zipfile.ZIP_STORED else MOST_UNPACKED)
+    if member.file_size > most:
+        raise ValueError(f"{path}: expected {ARCHIVE}, found a member of {member.file_size} bytes in "
+                         f"{min(member.compress_size, size)} bytes of the file")
 
 
 def _begin_of(file: Any, member: zipfile.ZipInfo) -> int:
@@ -118,21 +158,31 @@ def _begin_of(file: Any, member: zipfile.ZipInfo) -> int:
     return int(member.header_offset) + _LOCAL_HEADER + int(name_length) + int(extra_length)
 
 
-def _described(path: Path, member: str, file: Any, compressed: bool, begin: int, end: int) -> StoredArray:
+def _described(path: Path, member: str, file: Any, unpacked: bool, begin: int, end: int, kinds: str) -> StoredArray:
     """The array whose header is read from a file, and whose bytes are from `begin` to `end`."""
     where = f"{path}: {member}" if member else str(path)
-    try:
-        version = npy.read_magic(file)
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, by_columns, dtype = read_header(file)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{where}: expected an array that np.save wrote, found {error}") from error
-    if dtype.kind not in "biuf":
-        raise ValueError(f"{where}: expected real numbers, found dtype {dtype}")
-    if not shape or (by_columns and len(shape) > 2):
-        raise ValueError(f"{where}: expected rows, found shape {shape}" + (" in Fortran's order" if by_columns else ""))
-    array = StoredArray(path, member, begin + file.tell(), compressed, shape, dtype, by_columns and len(shape) == 2)
+    shape, by_columns, dtype = _header_of(path, where, file)
+    if dtype.kind not in kinds or not dtype.itemsize:
+        raise ValueError(f"{where}: expected {'real numbers' if kinds == NUMBERS else 'numbers or names'}, found dtype "
+                         f"{shortened(dtype)}")
+    if not 0 < len(shape) <= _MOST_DIMENSIONS or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        raise ValueError(f"{where}: expected rows, found shape {shortened(shape)}")
+    array = StoredArray(path, member, begin + file.tell(), unpacked, shape, dtype, by_columns and len(shape) > 1)
     if (missing := array.offset + shape[0] * array.row_bytes - end) > 0:
-        raise ValueError(f"{where}: expected shape {shape} of {dtype} as its header says, found {missing} bytes "
-                         f"too few")
+        raise ValueError(f"{where}: expected shape {shortened(shape)} of {dtype} as its header says, found "
+                         f"{shortened(missing)} bytes too few")
     return array
+
+
+def _header_of(path: Path, where: str, file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """The shape, whether the order is Fortran's, and the dtype that an array's header names."""
+    with reading(path, ARCHIVE):
+        magic = file.read(npy.MAGIC_LEN)
+        length = file.read(2 if magic[-2:-1] == b"\x01" else 4)
+        text = file.read(min(int.from_bytes(length, "little"), _LONGEST_HEADER))
+    with reading(where, "an array that np.save wrote"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what NumPy evaluates, and of headers by Python 2
+        version = npy.read_magic(io.BytesIO(magic))
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        found: tuple[tuple[int, ...], bool, np.dtype] = read_header(io.BytesIO(length + text))
+        return found

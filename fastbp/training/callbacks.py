@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..checks.arguments import require_flag, require_number, require_whole
+from ..checks.messages import shown
 from ..checks.saved import Saved
 from ..network import Network
 from .history import History
@@ -31,10 +32,10 @@ def checked_callbacks(callbacks: Sequence[Callable[..., Any]]) -> list[Callable[
         If they are not a sequence of callables. A class is refused: to call it would only make an instance.
     """
     if not isinstance(callbacks, Sequence):
-        raise TypeError(f"callbacks: expected a sequence of callables, found {callbacks!r}")
+        raise TypeError(f"callbacks: expected a sequence of callables, found {shown(callbacks)}")
     for callback in callbacks:
         if not callable(callback) or isinstance(callback, type):
-            raise TypeError(f"callbacks: expected callables that take (net, history), found {callback!r}")
+            raise TypeError(f"callbacks: expected callables that take (net, history), found {shown(callback)}")
     return list(callbacks)
 
 
@@ -184,7 +185,7 @@ class EarlyStopping:
     def __call__(self, net: Network, history: History) -> bool:
         if self.monitor not in history:
             hint = "; give fit its validation_data" if self.monitor.startswith("validation_") else ""
-            raise ValueError(f"monitor: {self.monitor!r} is not recorded, only {', '.join(history)}{hint}")
+            raise ValueError(f"monitor: {shown(self.monitor)} is not recorded, only {', '.join(history)}{hint}")
         value, epoch = history[self.monitor][-1], len(history[self.monitor]) - 1
         if self._sign * (self.best_value - value) > self.min_delta:
             self.best_value, self.best_epoch = value, epoch
@@ -258,15 +259,15 @@ class _Moment(NamedTuple):
 def _checked_mode(monitor: str, mode: str | None) -> str:
     """Whether the smallest or the largest value of a quantity is the best."""
     if not isinstance(monitor, str):
-        raise TypeError(f"monitor: expected a name in the history, found {monitor!r}")
+        raise TypeError(f"monitor: expected a name in the history, found {shown(monitor)}")
     if not isinstance(mode, str | None):
-        raise TypeError(f"mode: expected 'min' or 'max', found {mode!r}")
+        raise TypeError(f"mode: expected 'min' or 'max', found {shown(mode)}")
     known = MODES.get(monitor)
     if mode is None and known is None:
-        raise ValueError(f"mode: expected 'min' or 'max' for the monitor {monitor!r}; it is known only of "
+        raise ValueError(f"mode: expected 'min' or 'max' for the monitor {shown(monitor)}; it is known only of "
                          f"{', '.join(MODES)}")
     if mode not in ("min", "max", None):
-        raise ValueError(f"mode: expected 'min' or 'max', found {mode!r}")
+        raise ValueError(f"mode: expected 'min' or 'max', found {shown(mode)}")
     if None not in (mode, known) and mode != known:
-        raise ValueError(f"mode: expected {known!r} for the monitor {monitor!r}, found {mode!r}")
+        raise ValueError(f"mode: expected {shown(known)} for the monitor {shown(monitor)}, found {shown(mode)}")
     return mode or known or ""

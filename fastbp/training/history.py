@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks.messages import shown
 from ..checks.saved import Saved
 
 
@@ -94,7 +95,7 @@ class History:
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.records:
-            raise KeyError(f"{name!r} was not recorded; there are {', '.join(self.records) or 'no records'}")
+            raise KeyError(f"{shown(name)} was not recorded; there are {', '.join(self.records) or 'no records'}")
         return self.records[name]
 
     def __contains__(self, name: object) -> bool:
