@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tolerances import SIMULATED
 
-from fastbp.compiling.cache import cache_folder, package_digest
+from fastbp.compiling.cache import cache_folder
 from fastbp.functions import activations, losses
 
 # A reference that needs PyTorch; the tests read what it stored.
@@ -59,5 +59,5 @@ def own_cache(tmp_path):
     """A copy of the kernel cache, for NUMBA_CACHE_DIR of processes that leave in it what nothing else may find."""
     folder = tmp_path / "cache"
     if cache_folder() is not None:
-        shutil.copytree(cache_folder(), folder / "fastbp" / package_digest())
+        shutil.copytree(cache_folder(), folder / "fastbp" / cache_folder().name)
     return folder

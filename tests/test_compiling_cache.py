@@ -1,5 +1,6 @@
 """What fastbp takes for granted of Numba where it caches kernels and looks into them; see `test_compiling.py`."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -11,17 +12,16 @@ from compiled import VERSIONS, llvm_of, run, version_of
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastbp.compiling import cache, decorators, inspection, origins, processor, threading_layers
+from fastbp.compiling.identity import identity
 
 # ---- cache.py ------------------------------------------------------------------------------------------------------
 
 CACHED = """
 import numpy as np
 from fastbp.compiling import cache
-from fastbp.compiling.addresses import address_of, _KEPT
+from fastbp.compiling.addresses import address_of, is_cached, _KEPT
 from fastbp.compiling.decorators import formula, kernel
 
-if {stamp!r}:
-    cache.package_digest = lambda: {stamp!r}
 def closure(g):
     return kernel(lambda a: g(a[0]), name="closure_over_a_formula")
 
@@ -31,45 +31,64 @@ print(sum(one.stats.cache_hits.values()), sum(one.stats.cache_misses.values()))
 
 def made():
     return (lambda n: None), (__import__("numba").types.int64,)
+before = is_cached(made)
 address_of(made)
-print(_KEPT[-1]._cache_hits)
-print(*sorted(path.name for path in cache.cache_folder().glob("*.nbc")))
+print(_KEPT[-1]._cache_hits, before, is_cached(made))
+print(*sorted(path.name for path in cache.cache_folder().iterdir()))
 """
 
 
-def test_kernels_are_cached_by_name_and_the_digest_of_the_package(tmp_path):
-    def cached(stamp=""):
-        status, printed, errors = run(CACHED.format(stamp=stamp), NUMBA_CACHE_DIR=str(tmp_path))
+def test_kernels_are_cached_by_name_and_identity(tmp_path):
+    def cached(**environment):
+        status, printed, errors = run(CACHED, NUMBA_CACHE_DIR=str(tmp_path), **environment)
         assert status == 0, f"the kernel cache: {errors} ({VERSIONS})"
         kernel, by_address, files = printed.splitlines()
-        assert all(any(name in file for file in files.split()) for name in ("closure_over_a_formula", "made")), (
+        assert [name.partition(".")[0] for name in files.split()] == ["closure_over_a_formula", "made"], (
             f"the kernel cache: files are not named after kernels, but {files} ({VERSIONS})")
         return kernel, by_address
 
-    assert cached() == ("0 1", "0")
+    assert cached() == ("0 1", "0 False True"), f"`NullCache`: Numba does not use what it is derived from ({VERSIONS})"
     folders = list((tmp_path / "fastbp").glob("*"))
-    assert [folder.name for folder in folders] == [cache.package_digest()], f"`_CacheLocator`: {folders} ({VERSIONS})"
-    assert cached() == ("1 0", "1"), (
-        f"`_index_key`: another process does not find a kernel, a closure over a compiled function ({VERSIONS})")
-    (tmp_path / "fastbp" / "other").symlink_to(folders[0], target_is_directory=True)
-    assert cached("other") == ("0 1", "0"), (
-        f"`get_source_stamp`: kernels are found in the cache although the package is another one ({VERSIONS})")
-
-
-def test_a_cache_that_cannot_be_written_to_is_given_up(monkeypatch):
-    def full(*arguments):
-        raise OSError("no space left")
-
-    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
-    compiled = decorators.kernel(lambda x: x + 1, name="unsaved")
-    with pytest.warns(RuntimeWarning, match="could not cache a compiled kernel: no space left"):
-        assert compiled(1) == 2, f"`save_overload`: its errors reach users ({VERSIONS})"
-    assert compiled(1.5) == 2.5  # without a warning
+    assert [folder.name for folder in folders] == [identity().name]
+    assert cached() == ("1 0", "1 True True"), (
+        f"`str` of types: another process does not find a kernel, a closure over a compiled function ({VERSIONS})")
+    assert cached(NUMBA_OPT="0", NUMBA_CACHE_LOCATOR_CLASSES="InTreeCacheLocator") == ("0 1", "0 False True"), (
+        f"`numba.config`: kernels are found that were compiled with other settings ({VERSIONS})")
+    assert cached() == ("1 0", "1 True True")
 
 
 def test_numba_has_a_place_for_a_cache():
+    """On Windows; what it makes of the variables of other systems is not used."""
     folder = cache.AppDirs("fastbp", appauthor=False).user_cache_dir
     assert Path(folder).name.lower() in {"fastbp", "cache"}, f"`AppDirs`: found {folder} ({VERSIONS})"
+
+
+COMPILES = {"a kernel": "fastbp.MLP([1, 1], backend='loops').forward(np.zeros((1, 1)))",
+            "by address": "fastbp.MLP([1, 1]).fit(np.zeros((1, 1)), np.zeros(1, int), epochs=1)",
+            "jit": "fastbp.jit.workspace",
+            "an activation": "fastbp.Activation('own', lambda a: a, lambda a, h: 1.0)",
+            "a loss": "fastbp.Loss('own', lambda y, d: y - d, lambda y, d: 1.0)",
+            "a step": "fastbp.SGD(0.1).step(np.ones(1), np.ones(1), fastbp.SGD(0.1).start(np.ones(1)))"}
+
+
+def test_numba_that_must_not_compile():
+    """Whatever compiles says so; what does not, works."""
+    script = f"""
+import numpy as np, fastbp
+from fastbp.__main__ import main
+for compiles in {list(COMPILES.values())}:
+    try:
+        eval(compiles)
+    except RuntimeError as error:
+        print(error)
+assert main(["doctor", "--json"]) == 0
+"""
+    status, printed, errors = run(script, NUMBA_DISABLE_JIT="1")
+    assert status == 0, f"`config.DISABLE_JIT`: {errors} ({VERSIONS})"
+    *sentences, found = printed.split("\n", len(COMPILES))
+    assert len(sentences) == len(COMPILES)
+    assert all(sentence.startswith("NUMBA_DISABLE_JIT is set, and fastbp's kernels cannot") for sentence in sentences)
+    assert sentences[0] in json.loads(found)["threading layer"]
 
 
 # ---- inspection.py -------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_no_second_process(cannot, empty_cache, helpers, monkeypatch):
     elif cannot == "frozen":
         monkeypatch.setattr(sys, "frozen", True, raising=False)
     elif cannot == "no cache":
-        monkeypatch.setattr(side_by_side, "cache_folder", lambda: None)
+        monkeypatch.setattr(side_by_side, "may_store", lambda: False)
     else:
         def refused(*arguments, **options):
             raise PermissionError("no processes here")

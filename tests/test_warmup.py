@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ from tolerances import CPU_BACKENDS, DTYPES
 import fastbp
 from fastbp.__main__ import BAD_INPUT, main
 from fastbp.commands import warmup
-from fastbp.commands.warmup import UNUSED_DAYS, networks_to_warm, unused_caches
+from fastbp.commands.warmup import networks_to_warm
+from fastbp.compiling import cache as kernels
+from fastbp.compiling.cleaning import other_caches, remove_caches, size_of
 from fastbp.functions.activations import ACTIVATIONS
 from fastbp.functions.losses import LOSSES, Loss
 
@@ -57,6 +61,7 @@ for n in (1, 5, 3000):
             net.fit(X, d, optimizer=optimizer, epochs=1, batch_size=min(n, 700), shuffle=False, sample_weight=weight)
             net.fit(X[:9], d[:9], optimizer=optimizer, epochs=1, batch_size=1, replacement=True)
         net.fit(X, d, optimizer=SGD(1e-4), epochs=1, dropout=[0.5, 0.2])
+        net.fit([(X, d, weight), (X, d, weight)], optimizer=SGD(1e-4), epochs=2, batch_size=n, progress=False)
 dispatchers = {id(value): value for name, module in list(sys.modules.items()) if name.partition(".")[0] == "fastbp"
                for value in vars(module).values() if isinstance(value, Dispatcher)}
 print(sum(sum(kernel.stats.cache_misses.values()) for kernel in dispatchers.values()))
@@ -69,7 +74,7 @@ def test_nothing_is_compiled_after_a_warmup(tmp_path):
     options = ["-m", "fastbp", "warmup", "--dtype", "float32", "--activations", "relu,identity,softmax"]
     words = python(*options, NUMBA_CACHE_DIR=str(tmp_path)).split()
     [folder] = (tmp_path / "fastbp").iterdir()
-    kernels = len(list(folder.glob("*.nbc")))
+    kernels = len(list(folder.glob("*.kernel")))
     assert kernels > 30
     assert words[:4] == [str(kernels), "kernels", "in", f"{folder},"]
 
@@ -93,56 +98,105 @@ def test_all_that_is_compiled_apart_is_warmed():
             assert {name for network in here for name in (network.activation, network.output)} == set(names)
 
 
-def cache(base, name, days, now, files=("f-1.py312.nbi", "f-1.py312.1.nbc")):
-    """A folder in base whose newest file was written so many days before now."""
+NAMES = ["0123456789abcdef" * 2, "1" * 32, "2" * 32, "3" * 32]
+
+
+def cache(base, name, days=0.0, files=("f.0a1b.kernel", "x7_fw.unfinished")):
+    """A folder in base that was used so many days ago."""
     (base / name).mkdir(parents=True)
-    for age, file in enumerate(files):
-        (base / name / file).write_bytes(b"x")
-        os.utime(base / name / file, (now, now - (days + age) * DAY))
-    os.utime(base / name, (now, now - days * DAY))
+    for file in files:
+        (base / name / file).write_bytes(b"xy")
+    os.utime(base / name, 2 * (time.time() - days * DAY,))
     return base / name
 
 
-def test_only_unused_caches_of_kernels_are_found(tmp_path):
-    now, old = 2e9, UNUSED_DAYS + 1
+def test_only_caches_of_kernels_are_found(tmp_path):
     base = tmp_path / "fastbp"
-    unused = [cache(base, "0123456789abcdef", old, now), cache(base, "1123456789abcdef", old, now, files=()),
-              cache(base, "2123456789abcdef", old, now, files=["g.nbi.tmp.0a1b2c3d"])]
-    keep = cache(base, "f123456789abcdef", old, now)
-    cache(base, "3123456789abcdef", UNUSED_DAYS - 1, now)
-    cache(base, "models", old, now)
-    cache(base, "3123456789ABCDEF0", old, now)
-    cache(base, "4123456789abcdef", old, now, files=["f.nbi", "notes.txt"])
-    (cache(base, "5123456789abcdef", old, now) / "folder.nbi").mkdir()
-    (base / "6123456789abcdef").write_text("a file")
-    elsewhere = cache(tmp_path, "7123456789abcdef", old, now)
+    others = [cache(base, NAMES[0]), cache(base, NAMES[1], files=()), cache(base, NAMES[2], files=["g.unfinished"])]
+    keep = cache(base, "f" * 32)
+    cache(base, "models")
+    cache(base, "4" * 31)
+    cache(base, "A" * 32)
+    cache(base, "5" * 32, files=["f.kernel", "notes.txt"])
+    (cache(base, "6" * 32) / "folder.kernel").mkdir()
+    (base / ("7" * 32)).write_text("a file")
+    elsewhere = cache(tmp_path, "8" * 32)
     try:
-        (base / "7123456789abcdef").symlink_to(elsewhere)
-        (cache(base, "8123456789abcdef", old, now) / "link.nbi").symlink_to(elsewhere / "f-1.py312.nbi")
+        (base / ("8" * 32)).symlink_to(elsewhere)
+        (cache(base, "9" * 32) / "link.kernel").symlink_to(elsewhere / "f.0a1b.kernel")
     except OSError:  # links are not for everyone everywhere
         pass
-    assert unused_caches(base, keep, now) == unused
+    assert other_caches(base, keep) == others
+    assert size_of(others[0]) == (1, 4)
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["own", "NUMBA_CACHE_DIR"])
-def test_caches_of_other_versions_are_removed(capsys, tmp_path, monkeypatch, shared):
-    """Beside the cache in use, and not where somebody has chosen a folder that others may use too."""
-    base = tmp_path / "fastbp"
-    old, new = cache(base, "0" * 16, 31, 1e9), cache(base, "1" * 16, 31, 1e9)
-    (new / "f-1.py312.nbi").touch()
-    in_use = cache(base, "2" * 16, 31, 1e9)
-    (base / "notes").write_text("")
-    monkeypatch.setattr(warmup, "cache_folder", lambda: in_use)
+@pytest.mark.skipif(os.name != "posix", reason="there are no owners")
+def test_caches_of_another_user_are_left(tmp_path, monkeypatch):
+    cache(tmp_path, NAMES[0], 99)
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    assert remove_caches(tmp_path, tmp_path / NAMES[1], 0.0) == 0
+
+
+@pytest.fixture
+def in_use(tmp_path, monkeypatch):
+    """The cache in use, in the user's own folder, which holds a kernel and what a process did not finish."""
+    folder = cache(tmp_path / "fastbp", NAMES[3], 99)
+    os.utime(folder / "x7_fw.unfinished", (0, 0))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(warmup, "cache_folder", lambda: folder)
+    monkeypatch.setattr(warmup, "may_store", lambda: True)
     monkeypatch.setattr(warmup, "compiled", iter)
+    return folder
+
+
+@pytest.mark.parametrize(("options", "shared", "kept"), [
+    ([], False, [0, 1]), ([], True, [0, 1, 2]), (["--clean"], False, [0]), (["--clean"], True, [0])],
+    ids=["own", "NUMBA_CACHE_DIR", "clean", "clean NUMBA_CACHE_DIR"])
+def test_caches_that_are_not_used_are_removed(options, shared, kept, in_use, capsys, monkeypatch):
+    """Without --clean, not where somebody has chosen a folder that others may use too."""
+    base = in_use.parent
+    others = [cache(base, name, days) for name, days in zip(NAMES, (0.9, 29, 31), strict=False)]
+    (base / "notes").write_text("")
     if shared:
-        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    else:
-        monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    assert main(["warmup", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["removed"] == (0 if shared else 1)
-    left = {new, in_use, base / "notes"} | ({old} if shared else set())
-    assert set(base.iterdir()) == left
-    assert len(list(new.iterdir())) == len(list(in_use.iterdir())) == 2
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(base.parent))
+    assert main(["warmup", "--json", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["removed"] == 3 - len(kept)
+    assert set(base.iterdir()) == {in_use, base / "notes", *(others[place] for place in kept)}
+    assert [path.name for path in in_use.iterdir()] == ["f.0a1b.kernel"]
+    assert main(["warmup", *options]) == 0
+    assert capsys.readouterr().out.startswith("0 other caches than" if options else f"1 kernels in {in_use}, 0 of them")
+
+
+def test_a_new_cache_makes_room(tmp_path, monkeypatch):
+    """The first process of a new version removes what was not used, in the user's own folder."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(kernels, "cache_base", lambda: tmp_path / "fastbp")
+    old, new = cache(tmp_path / "fastbp", NAMES[0], 31), cache(tmp_path / "fastbp", NAMES[1], 29)
+    folder = kernels.cache_folder.__wrapped__()
+    assert set((tmp_path / "fastbp").iterdir()) == {new, folder}
+    cache(tmp_path / "fastbp", old.name, 31)
+    os.utime(folder, (0, 0))
+    assert kernels.cache_folder.__wrapped__() == folder  # which is not new any more
+    assert old.exists()
+    assert time.time() - folder.stat().st_mtime < DAY  # it is in use
+
+
+def test_what_another_process_removes_first(tmp_path, monkeypatch):
+    """Or writes to, before its folder is removed."""
+    keep = cache(tmp_path, NAMES[3])
+    old = [cache(tmp_path, name, 31) for name in NAMES[:2]]
+
+    def remove(folder):
+        if folder == old[0]:
+            (folder / "new.kernel").write_bytes(b"")
+            raise OSError("not empty")
+        shutil.rmtree(folder)
+        raise FileNotFoundError(str(folder))
+
+    monkeypatch.setattr(Path, "rmdir", remove)
+    assert remove_caches(tmp_path, keep, 0.0) == 0
+    assert [path.name for path in old[0].iterdir()] == ["new.kernel"]
 
 
 @pytest.mark.parametrize("error", [OSError("no processes"), NotImplementedError("no semaphores")])
@@ -159,9 +213,11 @@ def test_all_is_compiled_here_where_no_process_can_be_started(error, monkeypatch
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(capsys, monkeypatch):
-    monkeypatch.setattr(warmup, "cache_folder", lambda: None)
-    assert main(["warmup"]) == BAD_INPUT
-    assert "cache cannot be written" in capsys.readouterr().err
+    for name, found in (("cache_folder", None), ("may_store", False)):
+        monkeypatch.setattr(warmup, name, lambda found=found: found)
+        assert main(["warmup"]) == BAD_INPUT
+        assert "cache cannot be written" in capsys.readouterr().err
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("arguments", [["--dtype", "float16"], ["--backends", "auto,fast"], ["--activations", ""]])

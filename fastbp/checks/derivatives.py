@@ -9,7 +9,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 
-from ..compiling.decorators import formula
+from ..compiling.decorators import formula, require_compiler
 from ..compiling.inspection import may_raise
 from .messages import shown
 
@@ -39,6 +39,7 @@ def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others:
     ValueError
         If a value is not finite, they may raise, or the second is not the derivative of the first.
     """
+    require_compiler()
     own, own_prime = (compiled_formula(name, function) for name, function in zip(names, functions, strict=True))
     cases = list(others)
 

@@ -14,8 +14,9 @@ from .. import __version__
 from ..backends import NAMES, backend_named
 from ..backends.tiles.host import host
 from ..compare.gpu import describe_gpu
-from ..compiling.cache import cache_folder
-from ..compiling.decorators import kernel
+from ..compiling.cache import cache_folder, may_store
+from ..compiling.cleaning import other_caches, size_of
+from ..compiling.decorators import kernel, require_compiler
 from ..threads import get_num_threads, threading_layer
 from .output import as_json
 
@@ -38,7 +39,8 @@ def run(options: argparse.Namespace) -> str:
              **{name: _version(name) for name in PACKAGES},
              "processor": f"{llvmlite.binding.get_host_cpu_name()}, {os.cpu_count()} cores",
              "vectors": str(host()), "threads": get_num_threads(),
-             "threading layer": _threading_layer(), "cache": str(cache_folder()), "BLAS": _blas(),
+             "threading layer": _threading_layer(), "cache": str(cache_folder()), "cached kernels": _cached_kernels(),
+             "other caches": _other_caches(), "BLAS": _blas(),
              "GPU": describe_gpu(), "backends": ", ".join(_backends()), "backend 'auto'": backend_named("auto")[0]}
     if options.json:
         print(as_json(found))
@@ -55,8 +57,30 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def _cached_kernels() -> str:
+    folder = cache_folder()
+    if folder is None:
+        return "none, all are compiled in every process"
+    kernels, nbytes = size_of(folder)
+    return f"{kernels}, {nbytes / 1e6:.1f} MB" + ("" if may_store() else ", only to be read")
+
+
+def _other_caches() -> str:
+    folder = cache_folder()
+    others = [] if folder is None else other_caches(folder.parent, folder)
+    if not others:
+        return "none"
+    nbytes = sum(size_of(other)[1] for other in others)
+    return (f"{len(others)} of other versions, processors or settings, {nbytes / 1e6:.1f} MB; "
+            "`fastbp warmup --clean` removes those not in use")
+
+
 def _threading_layer() -> str:
     """Known only once a parallel kernel has run; so one does, and its result is looked at."""
+    try:
+        require_compiler()
+    except RuntimeError as error:
+        return f"none: {error}"
     x = np.arange(1000.0)
     square_all(x)
     if not np.array_equal(x, np.arange(1000.0) ** 2):

@@ -2,8 +2,6 @@
 
 import argparse
 import importlib
-import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,13 +9,13 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backends import NAMES, ON_GPU, backend_named
-from ..compiling.cache import cache_folder
+from ..compiling.cache import cache_folder, may_store
+from ..compiling.cleaning import UNUSED_DAYS, UNUSED_HOURS, remove_caches, size_of, unused_seconds
 from ..compiling.side_by_side import processes
 from ..functions.activations import ACTIVATIONS
 from ..functions.losses import LOSSES as BUILT_IN_LOSSES
@@ -52,13 +50,6 @@ SMALL = (3, 4, 2)
 #: Weights that no second-level cache holds have tiles of their own.
 LARGE = (1024, 1024)
 
-#: The days without a write after which caches of other versions are removed.
-UNUSED_DAYS = 30
-
-# The names that `compiling.cache.cache_folder` and Numba give: anything else is not ours to remove.
-_DIGEST = re.compile(r"[0-9a-f]{16}")
-_CACHED = re.compile(r".+\.(nbi|nbc)(\.tmp\.[0-9a-f]+)?")
-
 
 class Network(NamedTuple):
     """The names that a network is compiled for."""
@@ -78,11 +69,17 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "warmup", help="compile all kernels now",
         description="Fill the kernel cache, so that no first call and no first training has to wait for the compiler, "
-                    "in your user cache folder or in NUMBA_CACHE_DIR, under a digest of the package's source, so that "
-                    "an upgrade or an edit never meets stale kernels; "
+                    "in your user cache folder or in NUMBA_CACHE_DIR, under a digest of the package's source, of the "
+                    "packages that compile it, the processor and Numba's settings, so that an upgrade or an edit never "
+                    "meets stale kernels; "
                     "as many processes compile as FASTBP_COMPILE_PROCESSES says, by default one for each core; "
-                    f"and remove caches of other versions of fastbp that are {UNUSED_DAYS} days old. What long "
+                    f"and remove other such caches of yours that were not used for {UNUSED_DAYS} days, but not in "
+                    "NUMBA_CACHE_DIR, which others may share. What long "
                     "trainings with batches of one sample compile for their own list of widths is not in it.")
+    parser.add_argument("--clean", action="store_true",
+                        help="compile nothing, and remove all your caches of other versions, processors and settings "
+                             f"that no process began to use in the last {UNUSED_HOURS} hours, in NUMBA_CACHE_DIR too; "
+                             "the cache in use stays, and `fastbp doctor` says what there is")
     parser.add_argument("--dtype", type=_names_of(DTYPES), default=",".join(DTYPES), metavar="NAME[,NAME…]",
                         help="float32, float64; both if not given")
     parser.add_argument("--backends", type=_names_of(CACHED), default="auto", metavar="NAME[,NAME…]",
@@ -97,20 +94,25 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> str:
     """Compile, tidy up, and print one line."""
     folder = cache_folder()
-    if folder is None:
+    if folder is None or not may_store():
         raise OSError("the kernel cache cannot be written, and without it nothing stays compiled")
-    before, begin = _kernels_in(folder), time.perf_counter()
+    if options.clean:
+        clean = {"cache": str(folder), "removed": remove_caches(folder.parent, folder, 3600.0 * UNUSED_HOURS)}
+        print(as_json(clean) if options.json else "{removed} other caches than {cache} removed".format(**clean))
+        return "done"
+    (before, _), begin = size_of(folder), time.perf_counter()
     networks = networks_to_warm(options.dtype, options.backends, options.activations)
     with _progress(len(networks)) as move:
         for network in compiled(networks):
             move(str(network))
-    found = {"kernels": _kernels_in(folder), "compiled": _kernels_in(folder) - before, "cache": str(folder),
-             "seconds": round(time.perf_counter() - begin, 1), "removed": len(_remove_old_caches(folder))}
+    seconds, (kernels, _) = time.perf_counter() - begin, size_of(folder)
+    found = {"kernels": kernels, "compiled": kernels - before, "cache": str(folder), "seconds": round(seconds, 1),
+             "removed": remove_caches(folder.parent, folder, unused_seconds())}
     if options.json:
         print(as_json(found))
     else:
         print("{kernels} kernels in {cache}, {compiled} of them compiled now, in {seconds} s; "
-              "{removed} unused caches of other versions removed".format(**found))
+              "{removed} other caches, which were not used, removed".format(**found))
     return "done"
 
 
@@ -193,6 +195,7 @@ def call_everything(network: Network) -> None:
         net.accumulate_gradient(X, d, np.ones(n))
         net.step(0.01)
         net.fit(X, d, epochs=1, dropout=0.5, progress=False)
+        net.fit([(X, d)], epochs=1, progress=False)
     net.standardize(X)
     net.forward(np.zeros((LONG, SMALL[0]), network.dtype))
 
@@ -207,47 +210,6 @@ def _samples(network: Network, n: int) -> tuple[np.ndarray, np.ndarray]:
 def _network(network: Network, widths: tuple[int, ...], **settings: Any) -> MLP:
     return MLP(widths, activation=network.activation, output_activation=network.output, loss=network.loss,
                dtype=network.dtype, backend=network.backend, seed=0, **settings)
-
-
-def unused_caches(base: Path, keep: Path, now: float) -> list[Path]:
-    """The folders of compiled kernels in a folder, other than `keep`, whose newest file is older than UNUSED_DAYS.
-
-    Only what has the name of a digest, and holds nothing but cached kernels, is such a folder.
-    """
-    found = []
-    for folder in sorted(base.iterdir()):
-        if folder == keep or folder.is_symlink() or not folder.is_dir() or not _DIGEST.fullmatch(folder.name):
-            continue
-        files = list(folder.iterdir())
-        if not all(_CACHED.fullmatch(file.name) and file.is_file() and not file.is_symlink() for file in files):
-            continue
-        newest = max((file.stat().st_mtime for file in files), default=folder.stat().st_mtime)
-        if now - newest > UNUSED_DAYS * 86400:
-            found.append(folder)
-    return found
-
-
-def _remove_old_caches(keep: Path) -> list[Path]:
-    """Remove the `unused_caches` beside the cache in use, if that is the user's own, and return them.
-
-    A folder in NUMBA_CACHE_DIR may be shared, and others may have chosen to keep what they compiled.
-    """
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return []
-    removed = []
-    for folder in unused_caches(keep.parent, keep, time.time()):
-        try:
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()  # fails where another process has written a file in the meantime
-        except OSError:
-            continue
-        removed.append(folder)
-    return removed
-
-
-def _kernels_in(folder: Path) -> int:
-    return len(list(folder.glob("*.nbc")))
 
 
 def _names_of(known: Sequence[str]) -> Callable[[str], list[str]]:

@@ -83,10 +83,8 @@ def is_cached(make: Callable[..., Any], *settings: Any) -> bool:
     if cache_folder() is None:
         return False
     function, arguments = make(*settings)
-    cache: Any = kernel_cache(named(_symbol(make.__name__, settings), function))
-    target = cpu_target.target_context
-    key = cache._index_key(signature(types.void, *arguments), target.codegen())
-    return key in cache._cache_file._load_index()
+    cache = kernel_cache(named(_symbol(make.__name__, settings), function))
+    return cache.is_stored(signature(types.void, *arguments), cpu_target.target_context)
 
 
 def settings_at(address: int) -> tuple[Any, ...]:

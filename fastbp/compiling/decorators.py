@@ -20,6 +20,8 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from .cache import cache_folder, kernel_cache
 
+_config: Any = numba.config
+
 # A named subset of fast-math: the full set lets LLVM assume that NaN does not exist, and isfinite(nan) becomes true.
 KERNEL_FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
 
@@ -75,7 +77,39 @@ class _PartCompiler(_LoopCompiler):
     _library = _PartLibrary
 
 
-_njit: Any = numba.njit  # its declared types lack some of the options
+class _Refused:
+    """What stands for compiled code where Numba is told not to compile: using it is an error that says so."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any, **options: Any) -> None:
+        require_compiler()
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        require_compiler()
+
+
+def require_compiler() -> None:
+    """Check that Numba compiles.
+
+    Raises
+    ------
+    RuntimeError
+        If NUMBA_DISABLE_JIT is set.
+    """
+    if _config.DISABLE_JIT:
+        raise RuntimeError("NUMBA_DISABLE_JIT is set, and fastbp's kernels cannot run as Python, because they call "
+                           "each other by the addresses of machine code; unset it before Python starts")
+
+
+def _njit(**options: Any) -> Any:
+    make: Any = numba.njit  # its declared types lack some of the options
+    return _Refused if _config.DISABLE_JIT else make(**options)
+
+
 _LOOP: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _LoopCompiler}
 _PART: Any = {**_LOOP, "pipeline_class": _PartCompiler}
 
@@ -157,6 +191,8 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
                         "setitem": False, "numpy": False, "stencil": False}
     dispatcher = _njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH), nogil=True, forceinline=inline,
                        inline=at_calls or "never", parallel=only_prange if parallel else False)(function)
+    if _config.DISABLE_JIT:
+        return dispatcher
     if cache_folder() is not None:
         dispatcher._cache = kernel_cache(function)
     compile_for = dispatcher.compile
@@ -176,6 +212,7 @@ def undisturbed() -> Iterator[None]:
     Compiling frees almost none of its objects, and the collector took a twentieth of its time. Code that compiles
     several functions should be one such block: after each block a collection would begin at once.
     """
+    require_compiler()
     with global_compiler_lock:  # one thread at a time
         _import_array_functions()
         was_enabled = gc.isenabled()

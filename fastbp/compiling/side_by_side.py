@@ -18,7 +18,7 @@ from typing import Any
 import numba
 
 from .addresses import address_of, is_cached
-from .cache import cache_folder
+from .cache import may_store
 
 _config: Any = numba.config
 
@@ -79,13 +79,13 @@ def compile_side_by_side(pieces: Sequence[Piece], here: Callable[[], None]) -> N
 
 
 def _may_start_processes() -> bool:
-    """Whether there is a cache that processes share, another core, and a Python to start.
+    """Whether there is a cache that processes can fill, another core, and a Python to start.
 
     In a program that embeds Python, `sys.executable` may be that program.
     """
     executable = Path(sys.executable or "")
     is_python = executable.name.lower().startswith(("python", "pypy")) and executable.is_file()
-    return processes() > 1 and is_python and not getattr(sys, "frozen", False) and cache_folder() is not None
+    return processes() > 1 and is_python and not getattr(sys, "frozen", False) and may_store()
 
 
 def _started(pieces: list[Piece]) -> "subprocess.Popen[bytes] | None":

@@ -1,5 +1,6 @@
 """The functions of `fastbp.jit`."""
 
+import secrets
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from ..backends.tiles.phases import run_share
 from ..checks.arguments import require_whole
 from ..checks.messages import shown
 from ..compiling.addresses import address_in_memory, pointer, pointer_to
-from ..compiling.cache import package_digest
 from ..compiling.decorators import kernel
+from ..compiling.identity import package_digest
 from ..formulas.elementary import is_finite
 from ..formulas.updates import adam_change, adam_coefficients
 from ..layout import Layout, keeping
@@ -44,7 +45,8 @@ from .arguments import (
 from .constants import refuse_constants
 from .standardizing import begin_reading, end_derivatives, reading_for, status_of_inputs
 
-_STAMP = int(package_digest()[:15], 16)
+#: Of this code alone: users' own cached functions contain it. Where nothing tells what it is, of this process alone.
+_STAMP = int((package_digest() or secrets.token_hex(8))[:15], 16)
 _adam_numbers = rounded(ADAM)
 
 _address_of_x, _address_of_theta = checked_address("x"), checked_address("theta")
