@@ -106,7 +106,7 @@ class MLP(Network):
             l2_penalty: float = 0.0, weighted_mean: bool = False,
             dropout: float | Sequence[float] | None = None, shuffle_buffer: int = 2**14,
             checkpoint: "str | PathLike[str] | None" = None, checkpoint_every: float | str = 60.0,
-            resume: "str | PathLike[str] | bool" = False) -> History:
+            resume: "str | PathLike[str] | bool | None" = None) -> History:
         """Train on batches, of arrays or of a stream of chunks; see `fastbp.training.fit`, which this calls."""
         return fit(self, X, d, optimizer=optimizer, epochs=epochs, batch_size=batch_size, shuffle=shuffle,
                    replacement=replacement, sample_weight=sample_weight, validation_data=validation_data,

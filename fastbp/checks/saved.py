@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .messages import shown
+
 
 class Saved:
     """Values by their names: numbers, texts, arrays, and parts that have values themselves.
@@ -66,14 +68,14 @@ class Saved:
         """A whole number."""
         found = self.values.get(name)
         if type(found) is not int or not at_least <= found <= at_most:
-            raise self.error(f"expected {self._name(name)} from {at_least} to {at_most}, found {str(found)[:40]}")
+            raise self.error(f"expected {self._name(name)} from {at_least} to {at_most}, found {shown(found)}")
         return found
 
     def number(self, name: str) -> float:
         """A finite number."""
         found: Any = self.values.get(name)
         if type(found) not in (int, float) or not math.isfinite(found):
-            raise self.error(f"expected a number {self._name(name)}, found {str(found)[:40]}")
+            raise self.error(f"expected a number {self._name(name)}, found {shown(found)}")
         return float(found)
 
     def text(self, name: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks.messages import shown
 from ..checks.saved import Saved
 from .archive import Archive, opened, write_archive
 from .writing import replacing
@@ -64,7 +65,7 @@ def _without_arrays(value: Any, place: str, arrays: dict[str, np.ndarray]) -> An
         named = {}
         for name, part in value.items():
             if not isinstance(name, str) or "/" in name or not name:
-                raise TypeError(f"{place or 'values'}: expected names without '/' as keys, found {name!r:.80}")
+                raise TypeError(f"{place or 'values'}: expected names without '/' as keys, found {shown(name)}")
             found = _without_arrays(part, f"{place}/{name}" if place else name, arrays)
             if not isinstance(found, np.ndarray):
                 named[name] = found
@@ -102,7 +103,7 @@ def read_checkpoint(path: "str | PathLike[str]", kind: str) -> Saved:
                              f"{VERSION}")
         found = archive.text("kind", most=100)
         if found != kind:
-            raise ValueError(f"{path}: a checkpoint of {found!r}, expected one of {kind!r}")
+            raise ValueError(f"{path}: a checkpoint of {shown(found)}, expected one of {kind!r}")
         values = archive.json("values", most=_LONGEST_VALUES)
         saved = Saved(values, str(path))
         for name in archive.names:

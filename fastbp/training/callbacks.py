@@ -215,8 +215,8 @@ class EarlyStopping:
         """
         saved = Saved(state, "EarlyStopping")
         if state.get("settings") != self._settings():
-            raise ValueError(f"EarlyStopping: expected the settings of the checkpoint, {state.get('settings')!r:.200}, "
-                             f"found {self._settings()!r}")
+            raise ValueError(f"EarlyStopping: expected the settings of the checkpoint, {shown(state.get('settings'))}, "
+                             f"found {shown(self._settings())}")
         best_value = state.get("best_value")
         if not isinstance(best_value, float):
             raise saved.error("its best value is no number")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..checks.arguments import require_number
+from ..checks.messages import MOST_CHARACTERS, shortened, shown
 from ..checks.samples import Samples
 from ..checks.saved import Saved
 from ..checks.sparse_rows import CsrRows
@@ -36,7 +37,7 @@ class Checkpoints:
         None for no checkpoints.
     every : float or str
         Seconds, or a number of epochs as in "5 epochs".
-    resume : path or bool
+    resume : path or bool, optional
         The checkpoint to go on from; True for that at `path`, where there is one.
     kind : str
         What trains: checkpoints of another kind are refused.
@@ -54,22 +55,19 @@ class Checkpoints:
         If there is none at a path.
     """
 
-    def __init__(self, path: Path | None, every: float | str, resume: Path | bool, kind: str) -> None:
+    def __init__(self, path: Path | None, every: float | str, resume: Path | bool | None, kind: str) -> None:
         self._path = None if path is None else _checked_path("checkpoint", path)
         self._seconds, self._epochs = _checked_interval(every)
         self._kind = kind
         self.saved: Saved | None = None
-        if isinstance(resume, bool | np.bool_):
-            if resume and path is None:
-                raise ValueError("resume: expected the path of a checkpoint, or checkpoint= with it, found True alone")
-            chosen = self._path if resume else None
-        else:
-            chosen = _checked_path("resume", resume)
-        if chosen is not None:
+        is_flag = isinstance(resume, bool | np.bool_)
+        if is_flag and resume and path is None:
+            raise ValueError("resume: expected the path of a checkpoint, or checkpoint= with it, found True alone")
+        if resume is not None and (resume or not is_flag):
             try:
-                self.saved = read_checkpoint(chosen, kind)
+                self.saved = read_checkpoint(self._path if is_flag else _checked_path("resume", resume), kind)
             except FileNotFoundError:
-                if not isinstance(resume, bool | np.bool_):
+                if not is_flag:
                     raise
         self._written, self._epochs_then = 0.0, 0
 
@@ -138,7 +136,7 @@ def _checked_interval(every: Any) -> tuple[float, int]:
     number, _, unit = every.strip().partition(" ")
     if unit.strip() not in ("epoch", "epochs") or not number.isascii() or not number.isdigit() or int(number) < 1:
         raise ValueError(f"checkpoint_every: expected seconds, or a number of epochs such as '5 epochs', found "
-                         f"{every[:80]!r}")
+                         f"{shown(every)}")
     return 0.0, int(number)
 
 
@@ -216,8 +214,12 @@ def require_same(saved: Saved, present: Mapping[str, Any]) -> None:
         found = saved.part(part).values
         for name, value in expected.items():
             if json.dumps(found.get(name)) != json.dumps(value):
-                raise ValueError(f"{_named(part, name)}: expected {_short(found.get(name))} as in the checkpoint "
-                                 f"{saved.origin}, found {_short(value)}")
+                raise ValueError(f"{_named(part, name)}: expected {_as_json(found.get(name))} as in the checkpoint "
+                                 f"{saved.origin}, found {_as_json(value)}")
+
+
+def _as_json(value: Any) -> str:
+    return shortened(json.dumps(value, ensure_ascii=False), MOST_CHARACTERS)
 
 
 def _named(part: str, name: str) -> str:
@@ -227,6 +229,3 @@ def _named(part: str, name: str) -> str:
     return name if part in ("data", "settings", "network") else f"{part}: {name}"
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:79]}…"

@@ -44,7 +44,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None, l2_penalty: float = 0.0,
         weighted_mean: bool = False, dropout: float | Sequence[float] | None = None, shuffle_buffer: int = 2**14,
         checkpoint: Path | None = None, checkpoint_every: float | str = 60.0,
-        resume: Path | bool = False) -> History:
+        resume: Path | bool | None = None) -> History:
     """Train a network: for every batch S, θ moves against the mean gradient ∇E(W; S) / |S|.
 
     Because of the division by |S|, a learning rate does not depend on the batch size. The first training of a kind
@@ -109,7 +109,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         Where everything of the training is written from time to time, in place of what is there; see Notes.
     checkpoint_every : float or str
         Seconds between two checkpoints, or epochs, as "5 epochs".
-    resume : path or bool
+    resume : path or bool, optional
         The checkpoint of an interrupted training to go on from; True goes on from that at `checkpoint` if there is one.
 
     Returns
