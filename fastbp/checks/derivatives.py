@@ -9,7 +9,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 
-from ..compiling.decorators import formula
+from ..compiling.decorators import formula, undisturbed
 from ..compiling.inspection import may_raise
 
 #: Points on both sides of 0, small, moderate and large, and none where formulas are likely to have a kink.
@@ -23,6 +23,7 @@ DIFFERENCE_STEP, KINK, TOLERANCE = 1e-5, 1e-3, 1e-5
 FLOATS = (np.float32, np.float64)
 
 
+@undisturbed()
 def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others: Iterable[tuple[float, ...]] = ((),), *,
                      takes_value: bool = False) -> tuple[Any, Any]:
     """A user's function of a number, and its derivative, as kernels inline them.
