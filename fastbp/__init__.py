@@ -12,16 +12,19 @@ import importlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from . import schedules, training
-from .functions.activations import Activation
-from .functions.losses import HuberLoss, Loss, QuantileLoss
-from .mlp import MLP, load
-from .optimizers import SGD, Adam, AdamW, DivergenceError, Nadam, Optimizer, RMSprop, Rprop
-from .streams import Parquet, Shards
-from .threads import get_num_threads, set_num_threads
-from .training.callbacks import EarlyStopping
-from .training.history import History
-from .training.many import fit_many
+from .compiling.interrupts import held_back
+
+with held_back():  # modules of Numba that are half imported cannot be imported again
+    from . import schedules, training
+    from .functions.activations import Activation
+    from .functions.losses import HuberLoss, Loss, QuantileLoss
+    from .mlp import MLP, load
+    from .optimizers import SGD, Adam, AdamW, DivergenceError, Nadam, Optimizer, RMSprop, Rprop
+    from .streams import Parquet, Shards
+    from .threads import get_num_threads, set_num_threads
+    from .training.callbacks import EarlyStopping
+    from .training.history import History
+    from .training.many import fit_many
 
 try:
     __version__ = version("fastbp")
@@ -35,5 +38,6 @@ __all__ = ["MLP", "SGD", "Activation", "Adam", "AdamW", "DivergenceError", "Earl
 
 def __getattr__(name: str) -> Any:
     if name == "jit":  # imported at its first use, because it imports a backend
-        return importlib.import_module(".jit", __name__)
+        with held_back():
+            return importlib.import_module(".jit", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

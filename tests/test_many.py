@@ -6,12 +6,14 @@ import warnings
 
 import numpy as np
 import pytest
+from numba.core import event
 from tolerances import CPU_BACKENDS, DTYPES
 
 import fastbp
 from fastbp import MLP, SGD, Adam, DivergenceError, fit_many
 from fastbp.backends.tiles import online
 from fastbp.pace import Pace
+from fastbp.training import many
 from fastbp.training.progress_bar import ProgressBar
 
 RNG = np.random.default_rng(0)
@@ -126,6 +128,60 @@ def test_interrupted(threads):
     assert begun[0] > 0
     assert begun[-1] == 0
     assert histories[0].epochs == len(histories[0]["loss"]) > 0
+
+
+def test_interrupted_again_while_the_threads_end(threads, monkeypatch):
+    """No history is lost, however often it is pressed."""
+    train = many._Trainer._train
+
+    def pressing(self, session):
+        for _ in range(3):
+            _thread.interrupt_main()
+        train(self, session)
+        _thread.interrupt_main()
+
+    monkeypatch.setattr(many._Trainer, "_train", pressing)
+    nets = networks(5)
+    with pytest.warns(RuntimeWarning, match="interrupted with 0 of 5 networks done"):
+        histories = fit_many(nets, X, LABELS, epochs=10**7, optimizer=SGD(0.01))
+    assert [history.stop_reason for history in histories] == ["interrupted"] * 5
+    assert all(history.epochs == len(history.records.get("loss", [])) for history in histories)
+    assert all(np.isfinite(net.theta).all() and not net.grad.any() for net in nets)
+
+
+class Compiling(event.Listener):
+    """Which threads compile; at a pass, counted from 1, it presses Ctrl-C."""
+
+    def __init__(self, place=0):
+        self.threads, self.seen, self.place = set(), 0, place
+
+    def on_start(self, event):
+        self.threads.add(threading.current_thread())
+        self.seen += 1
+        if self.seen == self.place:
+            _thread.interrupt_main()
+
+    def on_end(self, event):
+        pass
+
+
+def test_ctrl_c_while_it_compiles():
+    """Which it does on the main thread, where Ctrl-C is heard."""
+    own = fastbp.Activation("own", lambda a: a / (1.0 + abs(a)), lambda a, h: 1.0 / (1.0 + abs(a)) ** 2)
+    nets, expected = networks(3, activation=own, backend="loops"), networks(3, activation=own, backend="loops")
+    for net in nets:
+        net.grad[:] = 1.0
+    with event.install_listener("numba:run_pass", Compiling(30)), \
+            pytest.warns(RuntimeWarning, match="interrupted with 0 of 3 networks done"):
+        histories = fit_many(nets, X, LABELS, epochs=2)
+    assert [(history.stop_reason, history.samples) for history in histories] == [("interrupted", 0)] * 3
+    for net, other in zip(nets, expected, strict=True):
+        assert net.theta.tobytes() == other.theta.tobytes()
+        assert (net.grad == 1.0).all()
+    with event.install_listener("numba:run_pass", Compiling()) as listener:
+        histories = fit_many(nets, X, LABELS, epochs=2)
+    assert listener.threads == {threading.main_thread()}
+    assert_alike(nets, histories, expected, [net.fit(X, LABELS, epochs=2) for net in expected])
 
 
 def test_progress_counts_networks(monkeypatch):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..checks.messages import shown
 from ..compiling.addresses import settings_at
+from ..compiling.interrupts import held_back
 from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout, make_layout
@@ -45,17 +46,18 @@ def backend_named(name: str) -> tuple[str, Backend]:
     if name not in NAMES:
         raise ValueError(f"backend: unknown backend {shown(name)}; expected one of {', '.join(NAMES)}")
     module: ModuleType
-    if name == "blas":
-        from . import blas as module
-    elif name == "loops":
-        from . import loops as module
-    elif name == "cuda":
-        from .gpu.driver import require_gpu
-        require_gpu()
-        from . import cuda as module
-    else:
-        name = "tiled"
-        from . import tiled as module
+    with held_back():
+        if name == "blas":
+            from . import blas as module
+        elif name == "loops":
+            from . import loops as module
+        elif name == "cuda":
+            from .gpu.driver import require_gpu
+            require_gpu()
+            from . import cuda as module
+        else:
+            name = "tiled"
+            from . import tiled as module
     return name, cast(Backend, module)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 
-from ..compiling.decorators import formula, require_compiler
+from ..compiling.decorators import formula, require_compiler, undisturbed
 from ..compiling.inspection import may_raise
 from .messages import shown
 
@@ -24,6 +24,7 @@ DIFFERENCE_STEP, KINK, TOLERANCE = 1e-5, 1e-3, 1e-5
 FLOATS = (np.float32, np.float64)
 
 
+@undisturbed()
 def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others: Iterable[tuple[float, ...]] = ((),), *,
                      takes_value: bool = False) -> tuple[Any, Any]:
     """A user's function of a number, and its derivative, as kernels inline them.

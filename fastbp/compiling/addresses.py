@@ -14,13 +14,13 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import ccallback, cgutils, compiler
+from numba.core import ccallback, cgutils
 from numba.core.registry import cpu_target
 from numba.core.typing import signature
 from numba.extending import intrinsic as _intrinsic
 
 from .cache import cache_folder, kernel_cache
-from .decorators import FORMULA_FASTMATH, KERNEL_FASTMATH, named, undisturbed
+from .decorators import FORMULA_FASTMATH, KERNEL_FASTMATH, KernelCompiler, named, undisturbed
 
 INTEGER = types.int64
 
@@ -60,13 +60,13 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
     fastmath = FORMULA_FASTMATH if make in _IN_ORDER else KERNEL_FASTMATH
     options = {"error_model": "numpy", "fastmath": set(fastmath)}
     compiled = _ccallback.CFunc(function, (tuple(arguments), types.void), locals={}, options=options)
-    compiled._compiler = _Compiler(function, compiled._targetdescr, options, {}, compiler.Compiler)
+    compiled._compiler = _Compiler(function, compiled._targetdescr, options, {}, KernelCompiler)
     if cache_folder() is not None and all(getattr(setting, "is_cached", True) for setting in settings):
         compiled._cache = kernel_cache(function)
     with undisturbed():
         compiled.compile()
-    # The function itself, not the C function around it, which passes all arguments once more.
-    address = int(compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
+        # The function itself, not the C function around it, which passes all arguments once more.
+        address = int(compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
     if address == 0:
         raise RuntimeError(f"fastbp does not find the machine code of {compiled.native_name!r} as Numba "
                            f"{numba.__version__} compiles it; take another release of Numba")

@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import numba
-from numba.core import compiler
+from numba.core import compiler, event
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 
 from .cache import cache_folder, kernel_cache
+from .interrupts import compiling, safe_point
 
 _config: Any = numba.config
 
@@ -64,8 +65,22 @@ class _PartLibrary(_LoopLibrary):
         passes.run(self._final_module, builder)
 
 
-class _LoopCompiler(compiler.Compiler):
-    _library: Any = _LoopLibrary
+class _KernelLibrary(JITCodeLibrary):
+    """The code of a kernel, with safe points for Ctrl-C before each of LLVM's long calls."""
+
+    def _optimize_final_module(self) -> None:
+        safe_point()
+        super()._optimize_final_module()
+
+    def _finalize_final_module(self) -> None:
+        safe_point()
+        super()._finalize_final_module()
+
+
+class KernelCompiler(compiler.Compiler):
+    """Compiles into a library of a class of fastbp's own."""
+
+    _library: Any = _KernelLibrary
 
     def compile_extra(self, function: Any) -> Any:
         self.state.library = self._library(self.state.targetctx.codegen(), function.__qualname__)
@@ -73,7 +88,11 @@ class _LoopCompiler(compiler.Compiler):
         return super().compile_extra(function)
 
 
-class _PartCompiler(_LoopCompiler):
+class _LoopCompiler(KernelCompiler):
+    _library = _LoopLibrary
+
+
+class _PartCompiler(KernelCompiler):
     _library = _PartLibrary
 
 
@@ -124,8 +143,8 @@ def formula(function: Callable[..., Any]) -> Any:
 
     Inlining is forced, because a loop over a call does not vectorise (gelu took 6 ns per element instead of 0.5).
     """
-    return _njit(error_model="numpy", fastmath=set(FORMULA_FASTMATH), forceinline=True,
-                 no_cfunc_wrapper=True)(function)
+    return _compiled_undisturbed(_njit(error_model="numpy", fastmath=set(FORMULA_FASTMATH), forceinline=True,
+                                       no_cfunc_wrapper=True)(function))
 
 
 def subkernel(function: Callable[..., Any] | None = None, *, inline: bool = False) -> Any:
@@ -190,11 +209,17 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
     only_prange: Any = {"prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
                         "setitem": False, "numpy": False, "stencil": False}
     dispatcher = _njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH), nogil=True, forceinline=inline,
-                       inline=at_calls or "never", parallel=only_prange if parallel else False)(function)
+                       inline=at_calls or "never", parallel=only_prange if parallel else False,
+                       pipeline_class=KernelCompiler)(function)
     if _config.DISABLE_JIT:
         return dispatcher
     if cache_folder() is not None:
         dispatcher._cache = kernel_cache(function)
+    return _compiled_undisturbed(dispatcher)
+
+
+def _compiled_undisturbed(dispatcher: Any) -> Any:
+    """The dispatcher, which compiles `undisturbed`."""
     compile_for = dispatcher.compile
 
     def compile_undisturbed(signature: Any) -> Any:
@@ -207,13 +232,14 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Switch the garbage collector off during a block that compiles, on one thread at a time.
+    """Switch the garbage collector off during a block that compiles, on one thread at a time; Ctrl-C waits.
 
     Compiling frees almost none of its objects, and the collector took a twentieth of its time. Code that compiles
-    several functions should be one such block: after each block a collection would begin at once.
+    several functions should be one such block: after each block a collection would begin at once. Ctrl-C is heard
+    before the next of Numba's passes, before LLVM's long calls, and at the end of the block; see `interrupts`.
     """
     require_compiler()
-    with global_compiler_lock:  # one thread at a time
+    with compiling(), _one_thread_at_a_time():
         _import_array_functions()
         was_enabled = gc.isenabled()
         gc.disable()
@@ -222,6 +248,36 @@ def undisturbed() -> Iterator[None]:
         finally:
             if was_enabled:
                 gc.enable()
+
+
+#: Seconds after which a thread that waits for another one to compile looks for Ctrl-C.
+LOOK_EVERY = 0.05
+
+
+@contextmanager
+def _one_thread_at_a_time() -> Iterator[None]:
+    """Hold Numba's lock, and hear Ctrl-C while waiting for it."""
+    lock = global_compiler_lock._lock
+    while not lock.acquire(timeout=LOOK_EVERY):
+        safe_point()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _SafePoints(event.Listener):
+    """Hears Ctrl-C where Numba begins a function, or a pass over one; nothing outside of `undisturbed`."""
+
+    def on_start(self, event: Any) -> None:
+        safe_point()
+
+    def on_end(self, event: Any) -> None:
+        """Do nothing: a pass that has ended is followed by another, or by the end."""
+
+
+for _kind in ("numba:compile", "numba:run_pass"):
+    event.register(_kind, _SafePoints())
 
 
 def _import_array_functions() -> None:

@@ -19,6 +19,7 @@ import numba
 
 from .addresses import address_of, is_cached
 from .cache import may_store
+from .interrupts import held_back
 
 _config: Any = numba.config
 
@@ -62,8 +63,9 @@ def compile_side_by_side(pieces: Sequence[Piece], here: Callable[[], None]) -> N
     pieces : the longest first; all settings are fastbp's own.
     """
     is_filled = is_cached(*pieces[0])  # then too little is missing
-    helper = None if is_filled or not _may_start_processes() else _started(
-        [piece for piece in pieces if not is_cached(*piece)])
+    missing = [] if is_filled or not _may_start_processes() else [piece for piece in pieces if not is_cached(*piece)]
+    with held_back():  # a process that is being started has to be known, to be ended
+        helper = _started(missing)
     try:
         here()
         if helper is not None:
@@ -73,9 +75,10 @@ def compile_side_by_side(pieces: Sequence[Piece], here: Callable[[], None]) -> N
     except subprocess.TimeoutExpired:
         pass
     finally:
-        if helper is not None and helper.poll() is None:
-            helper.kill()
-            helper.wait()
+        with held_back():
+            if helper is not None and helper.poll() is None:
+                helper.kill()
+                helper.wait()
 
 
 def _may_start_processes() -> bool:

@@ -7,6 +7,8 @@ from llvmlite.binding import ffi as llvm
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as numba_threads
 
+from .interrupts import held_back
+
 _masks: Any = numba_threads  # it has its functions once Numba has started its threads
 
 
@@ -15,7 +17,7 @@ def threading_layer() -> str:
     try:
         return numba.threading_layer()
     except ValueError:  # not started
-        with global_compiler_lock:  # which a fork waits for
+        with held_back(), global_compiler_lock:  # which a fork waits for
             numba.get_num_threads()
         return numba.threading_layer()
 

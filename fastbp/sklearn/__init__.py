@@ -26,13 +26,16 @@ On a Zen 4 processor with two slower cores the first four ratios were 4.0, 5.6, 
 installation compiles before it trains; the next process reads kernels from disk.
 """
 
-try:
-    import sklearn as _scikit_learn  # noqa: F401
-except ImportError as error:
-    raise ImportError("fastbp.sklearn needs scikit-learn: pip install 'fastbp[sklearn]'") from error
+from ..compiling.interrupts import held_back
 
-from .classifier import MLPClassifier
-from .importing import from_sklearn
-from .regressor import MLPRegressor
+with held_back():
+    try:
+        import sklearn as _scikit_learn  # noqa: F401
+    except ImportError as error:
+        raise ImportError("fastbp.sklearn needs scikit-learn: pip install 'fastbp[sklearn]'") from error
+
+    from .classifier import MLPClassifier
+    from .importing import from_sklearn
+    from .regressor import MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn"]

@@ -65,7 +65,8 @@ class Checkpoints:
             raise ValueError("resume: expected the path of a checkpoint, or checkpoint= with it, found True alone")
         if resume is not None and (resume or not is_flag):
             try:
-                self.saved = read_checkpoint(self._path if is_flag else _checked_path("resume", resume), kind)
+                chosen = path if is_flag else resume
+                self.saved = read_checkpoint(_checked_path("resume", chosen), kind)
             except FileNotFoundError:
                 if not is_flag:
                     raise

@@ -12,8 +12,9 @@ import numpy as np
 from .. import threads
 from ..backends.memory import HOST
 from ..backends.training_loop import DIVERGED, RUNNING, Plan
-from ..checks.arguments import checked_clip_norm, checked_rates, require_whole
+from ..checks.arguments import checked_clip_norm, checked_rates, require_flag, require_whole
 from ..checks.samples import Samples
+from ..compiling.interrupts import held_back
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
 from .fitting import checked_optimizer, require_trainable, training_samples
@@ -61,14 +62,16 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
     Returns
     -------
     histories : list of History
-        In the order of the networks. ``stop_reason`` is "epochs", "diverged", or after Ctrl-C "interrupted";
-        ``seconds`` is the network's own time.
+        In the order of the networks, also after Ctrl-C, however often it is pressed. ``stop_reason`` is "epochs",
+        "diverged", or after Ctrl-C "interrupted"; ``seconds`` is the network's own time.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not as described; it is named, with the place of the network, and all networks are as they
         were.
+    RuntimeError
+        If a network is being trained in another thread.
 
     Warns
     -----
@@ -87,6 +90,8 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
     nets = _checked_nets(nets)
     epochs = require_whole("epochs", epochs, at_least=1)
     batch_size = require_whole("batch_size", batch_size, at_least=1)
+    shuffle, replacement = require_flag("shuffle", shuffle), require_flag("replacement", replacement)
+    progress = None if progress is None else require_flag("progress", progress)
     clip_norm = checked_clip_norm("clip_sample_norm", clip_sample_norm)
     optimizers = _for_each("optimizer", optimizer, len(nets), lambda element: True)
     order_seeds = [None] * len(nets) if seeds is None else _one_each("seeds", seeds, len(nets))
@@ -134,9 +139,9 @@ class _Trainer:
     """The tasks, and threads that take one after another."""
 
     def __init__(self, tasks: Sequence[_Task], epochs: int, plan_of: Callable[[_Task], Plan]) -> None:
-        self.tasks, self.epochs = tasks, epochs
+        self.tasks, self.epochs, self._plan_of = tasks, epochs, plan_of
         self.histories = [History() for _ in tasks]
-        self.plans = [plan_of(task) for task in tasks]  # in their order, because seeds are drawn
+        self.plans: list[Plan] = []
         self._places = itertools.count()                # one step of the interpreter takes one: no lock
         self._stop = threading.Event()
         for history in self.histories:
@@ -144,6 +149,42 @@ class _Trainer:
 
     def run(self, bar: ProgressBar) -> None:
         """Train all networks, on as many threads as are allowed; Ctrl-C ends it within a slice."""
+        try:
+            self._compile()
+            self.plans = [self._plan_of(task) for task in self.tasks]  # in their order, because seeds are drawn
+            with held_back() as interrupts:
+                self._train_all(bar, interrupts)
+        except KeyboardInterrupt:
+            warnings.warn(f"training was interrupted with {self._done()} of {len(self.tasks)} networks done; all "
+                          f"of them are usable", RuntimeWarning, stacklevel=3)
+        diverged = [place for place, history in enumerate(self.histories) if history.stop_reason == "diverged"]
+        if diverged:
+            shown = ", ".join(map(str, diverged[:10])) + (", …" if len(diverged) > 10 else "")
+            warnings.warn(f"{len(diverged)} of {len(self.tasks)} networks diverged and keep their last finite "
+                          f"parameters: {shown}", RuntimeWarning, stacklevel=3)
+
+    def _compile(self) -> None:
+        """Compile here what the threads will call, without a step; the networks stay as they are.
+
+        While this thread compiles, Ctrl-C is heard between functions. While others do, it would wait for all of it.
+        """
+        seen = set()
+        for task in self.tasks:
+            net, rule = task.net, task.optimizer.rule
+            kind = net.backend, net.dtype, net.widths, net.activations, net.loss_record, rule, id(task.samples)
+            if kind in seen:
+                continue
+            seen.add(kind)
+            gradient = net.grad.copy()
+            try:
+                session = self._session(task, self._plan_of(task._replace(seed=0)), History())
+                with session.workspace() as work:
+                    session.advance_on(1, work, 0)
+            finally:
+                net.grad[:] = gradient
+
+    def _train_all(self, bar: ProgressBar, interrupts: held_back) -> None:
+        """Train on threads until all is done; Ctrl-C ends them, and more of it meanwhile does not disturb that."""
         with threads.allowed() as count:
             team = min(count, len(self.tasks))
         with ThreadPoolExecutor(team) as pool:
@@ -153,28 +194,21 @@ class _Trainer:
                     finished, working = wait(working, LOOK_EVERY, FIRST_EXCEPTION)
                     for future in finished:
                         future.result()
+                    interrupts.hear()
                     bar.show(self._done(), "trained")
-            except KeyboardInterrupt:
+            finally:
                 self._stop.set()
-                warnings.warn(f"training was interrupted with {self._done()} of {len(self.tasks)} networks done; all "
-                              f"of them are usable", RuntimeWarning, stacklevel=3)
-            except BaseException:
-                self._stop.set()
-                raise
-        diverged = [place for place, history in enumerate(self.histories) if history.stop_reason == "diverged"]
-        if diverged:
-            shown = ", ".join(map(str, diverged[:10])) + (", …" if len(diverged) > 10 else "")
-            warnings.warn(f"{len(diverged)} of {len(self.tasks)} networks diverged and keep their last finite "
-                          f"parameters: {shown}", RuntimeWarning, stacklevel=3)
+
+    def _session(self, task: _Task, plan: Plan, history: History) -> Session:
+        return Session(task.net, task.samples, plan, task.optimizer, task.optimizer.start(task.net.theta), self.epochs,
+                       history)
 
     def _work(self) -> None:
         """Train one network after another, on this thread."""
         for place in self._places:
             if place >= len(self.tasks) or self._stop.is_set():
                 return
-            task = self.tasks[place]
-            self._train(Session(task.net, task.samples, self.plans[place], task.optimizer,
-                                task.optimizer.start(task.net.theta), self.epochs, self.histories[place]))
+            self._train(self._session(self.tasks[place], self.plans[place], self.histories[place]))
 
     def _done(self) -> int:
         return sum(history.stop_reason != "interrupted" for history in self.histories)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...checks import samples as inputs
 from ...checks.samples import Samples
+from ...compiling.interrupts import held_back
 from ...formulas.dropout import epoch_key
 from ...formulas.sampling import draw_order
 from ...optimizers.updates import OptimizerSpec, OptimizerState, rule_of
@@ -32,7 +33,6 @@ from ..training_loop import (
 )
 from .feed import Order
 from .fused import FusedSteps
-from .interrupts import held_back
 from .memory import is_on_device
 from .panels import THREADS, TOTAL_E, blocks_for, fill
 from .propagation import DeviceLayout, Propagation
@@ -79,8 +79,8 @@ def train(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, trainin
 
 
 def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, training: Training, limits: Limits,
-           work: Propagation, interrupts: list[Any]) -> int:
-    """`train` until `interrupts` is not empty."""
+           work: Propagation, interrupts: held_back) -> int:
+    """`train` until there is an interrupt."""
     plan, optimizer, state, progress = training
     until_epoch, budget = limits
     n, counts, sums = len(samples.X), progress.counts, progress.sums
@@ -144,7 +144,7 @@ def mass_of(samples: Samples, order: Order, start: int, stop: int) -> float:
 
 
 def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, training: Training, steps: Steps,
-            work: Propagation, interrupts: list[Any]) -> tuple[np.ndarray, float | None]:
+            work: Propagation, interrupts: held_back) -> tuple[np.ndarray, float | None]:
     """Take a step for each batch, by several launches, until there is an interrupt.
 
     Returns the records of the steps that were taken, and E of a step that was not finite, or None.
