@@ -293,6 +293,64 @@ def test_sparse_rows(tmp_path, monkeypatch):
     assert_same(found, expected)
 
 
+def many_networks(seed):
+    nets = [network("loops", seed=seed), network("tiled", seed=seed, dtype="float64"), network("loops", seed=seed + 1),
+            fastbp.MLP([3, 4, 3], seed=seed, backend="loops")]
+    optimizers = [fastbp.Adam(0.01), fastbp.SGD(0.1, momentum=0.9), fastbp.SGD(1e30), None]
+    return nets, optimizers
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_networks(threads, tmp_path, monkeypatch):
+    fit = {"epochs": 3, "batch_size": BATCH, "dropout": 0.2, "checkpoint": tmp_path / "run"}
+    before = fastbp.get_num_threads()
+    fastbp.set_num_threads(threads)
+    nets, optimizers = many_networks(0)
+    with pytest.warns(RuntimeWarning, match="1 of 4 networks diverged .*: 2"):
+        expected = nets, fastbp.fit_many(nets, X, LABELS, optimizer=optimizers, **fit)
+    for every, cuts in ((1e-9, [1, 5, 9, 20]), (1e9, [7]), ("1 epochs", [30, 12])):
+        for place, after in enumerate([*cuts, None]):
+            nets, optimizers = many_networks(place)
+            with monkeypatch.context() as patch:
+                if after is not None:
+                    interrupt(patch, after)
+                try:
+                    with pytest.warns(RuntimeWarning, match="diverged"):
+                        histories = fastbp.fit_many(nets, X, LABELS, optimizer=optimizers, resume=place > 0,
+                                                    checkpoint_every=every, **fit)
+                except Interrupted:
+                    assert after is not None
+                except pytest.fail.Exception:  # it was interrupted before any diverged
+                    assert after is not None
+        for net, history, other, wanted in zip(nets, histories, *expected, strict=True):
+            assert_same((net, history), (other, wanted))
+    fastbp.set_num_threads(before)
+
+
+def test_many_networks_and_another_checkpoint(tmp_path):
+    nets, optimizers = many_networks(0)
+    nets.pop(2), optimizers.pop(2)
+    fit = {"epochs": 2, "batch_size": BATCH}
+    fastbp.fit_many(nets, X, LABELS, optimizer=optimizers, checkpoint=tmp_path / "run", **fit)
+    others = [network("loops", seed=7), network("tiled", seed=8, dtype="float64"), fastbp.MLP([3, 4, 3], seed=9)]
+    before = [net.theta.copy() for net in others]
+    for nets, settings, message in (
+            (others[:2], {}, "nets: expected 3 networks as in the checkpoint .* found 2"),
+            (others[::-1], {}, r"nets\[0\]: widths: expected"),
+            (others, {"batch_size": 7}, r"nets\[0\]: batch_size: expected 32"),
+            (others, {"optimizer": [*optimizers[:2], fastbp.Adam()]}, r"nets\[2\]: optimizer: rule: expected"),
+            (others, {"seeds": [None, 3, None]}, r"nets\[1\]: seed: expected")):
+        with pytest.raises(ValueError, match=message):
+            fastbp.fit_many(nets, X, LABELS, resume=tmp_path / "run",
+                            **{"optimizer": optimizers[: len(nets)]} | fit | settings)
+    values = dict(read_checkpoint(tmp_path / "run", "trainings").values)
+    write_checkpoint(tmp_path / "bad", "trainings",
+                     replaced(values, ["networks", "2", "training", "theta"], np.full(31, np.nan, np.float32)))
+    with pytest.raises(ValueError, match="networks/2/training/theta"):
+        fastbp.fit_many(others, X, LABELS, optimizer=optimizers, resume=tmp_path / "bad", **fit)
+    assert all(net.theta.tobytes() == theta.tobytes() for net, theta in zip(others, before, strict=True))
+
+
 def test_more_epochs(tmp_path):
     fit = {"batch_size": BATCH, "seed": 3}
     net, other = network("loops"), network("loops")

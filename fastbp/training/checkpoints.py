@@ -17,6 +17,7 @@ from ..checks.saved import Saved
 from ..checks.sparse_rows import CsrRows
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
+from ..parameters import generator_of
 from ..schedules import as_schedule
 from ..storage.checkpoints import read_checkpoint, write_checkpoint
 from ..streams.sources import Stream
@@ -194,6 +195,20 @@ def require_fitting(saved: Saved, present: Mapping[str, Any], seed: int | None) 
     if seed is not None and seed % 2**63 != expected:
         raise ValueError(f"seed: expected {expected} as in the checkpoint {saved.origin}, or none, found {seed}")
     return expected
+
+
+def restored_generator(saved: Saved) -> np.random.Generator:
+    """The generator of a checkpoint, from which a network draws seeds.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        return generator_of(saved.part("generator").values)
+    except ValueError as error:
+        raise saved.error(str(error)) from None
 
 
 def require_same(saved: Saved, present: Mapping[str, Any]) -> None:

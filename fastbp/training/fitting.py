@@ -19,7 +19,6 @@ from ..network import Network
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import SGD, names_of_optimizers
 from ..optimizers.updates import OptimizerState
-from ..parameters import generator_of
 from ..streams.sources import stream_of
 from .callbacks import ask_to_stop, checked_callbacks, finish_all, has_state, restore_all, start_all, states_of
 from .checkpoints import (
@@ -29,6 +28,7 @@ from .checkpoints import (
     network_values,
     optimizer_values,
     require_fitting,
+    restored_generator,
     stream_values,
 )
 from .history import History
@@ -276,10 +276,7 @@ class _Run:
             start_all(self.callbacks, self.net, session.history)
             return
         history = session.history
-        try:
-            generator = generator_of(saved.part("generator").values)
-        except ValueError as error:
-            raise saved.error(str(error)) from None
+        generator = restored_generator(saved)
         history.restore(saved.part("history"))
         restore_all(self.callbacks, saved.part("callbacks"), history)
         session.resume(saved.part("training"))

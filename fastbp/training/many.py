@@ -14,13 +14,25 @@ from ..backends.memory import HOST
 from ..backends.training_loop import DIVERGED, RUNNING, Plan
 from ..checks.arguments import checked_clip_norm, checked_rates, require_flag, require_whole
 from ..checks.samples import Samples
+from ..checks.saved import Saved
 from ..compiling.interrupts import held_back
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
+from ..optimizers.updates import OptimizerState
+from .checkpoints import (
+    Checkpoints,
+    Path,
+    data_values,
+    network_values,
+    optimizer_values,
+    require_fitting,
+    restored_generator,
+)
 from .fitting import checked_optimizer, require_trainable, training_samples
 from .history import History
 from .progress_bar import ProgressBar
 from .session import Session, make_plan
+from .snapshots import Snapshots, is_begun, saved_networks
 
 #: Seconds between two updates of the progress bar.
 LOOK_EVERY = 0.05
@@ -30,7 +42,9 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
              optimizer: Optimizer | Sequence[Optimizer | None] | None = None, epochs: int = 10, batch_size: int = 128,
              shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
              seeds: Sequence[int | None] | None = None, progress: bool | None = None,
-             clip_sample_norm: float | None = None, dropout: float | Sequence[float] | None = None) -> list[History]:
+             clip_sample_norm: float | None = None, dropout: float | Sequence[float] | None = None,
+             checkpoint: Path | None = None, checkpoint_every: float | str = 60.0,
+             resume: Path | bool | None = None) -> list[History]:
     """Train networks side by side, one per thread at a time: ensembles, sweeps, one model for each of many things.
 
     Each has the bits that `MLP.fit` gives it alone. A network that diverges keeps its last finite parameters and does
@@ -58,6 +72,9 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
     clip_sample_norm : float, optional
     dropout : float or sequence of floats, optional
         As for `MLP.fit`, for all networks.
+    checkpoint, checkpoint_every, resume
+        As for `MLP.fit`. One file has all networks: those that are done, those that are being trained, and those that
+        wait. Epochs are counted on average over the networks.
 
     Returns
     -------
@@ -97,7 +114,12 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
     order_seeds = [None] * len(nets) if seeds is None else _one_each("seeds", seeds, len(nets))
     given = [_for_each(name, value, len(nets), _is_data)
              for name, value in (("X", X), ("d", d), ("sample_weight", sample_weight))]
+    checkpoints = Checkpoints(checkpoint, checkpoint_every, resume, "trainings")
+    saved = None if checkpoints.saved is None else saved_networks(checkpoints.saved, len(nets))
+    settings = {"batch_size": batch_size, "shuffle": shuffle, "replacement": replacement,
+                "clip_sample_norm": clip_norm}
     seen: dict[tuple[Any, ...], Samples] = {}
+    data: dict[tuple[Any, ...], dict[str, Any]] = {}
     tasks = []
     for place, net in enumerate(nets):
         X_p, d_p, weight_p = (values[place] for values in given)
@@ -112,34 +134,44 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
             chosen = checked_optimizer(optimizers[place])
             chosen.require_settings(net.dtype)
             require_trainable(net)
-            checked_rates(dropout, len(net.widths) - 1)
-            if order_seeds[place] is not None:
-                require_whole("seeds", order_seeds[place], at_least=0)
+            rates, seed, identity = checked_rates(dropout, len(net.widths) - 1), order_seeds[place], {}
+            if seed is not None:
+                require_whole("seeds", seed, at_least=0)
+            if checkpoints.are_wanted:
+                if key not in data:
+                    data[key] = data_values(seen[key], np.asarray)
+                identity = {"network": network_values(net), "optimizer": optimizer_values(chosen), "data": data[key],
+                            "settings": settings | {"dropout": rates.tolist()}}
+            if saved is not None:
+                seed = require_fitting(saved[place], identity, seed)
         except (TypeError, ValueError) as error:
             raise type(error)(f"nets[{place}]: {error}") from None
-        tasks.append(_Task(net, seen[key], chosen, order_seeds[place]))
+        tasks.append(_Task(net, seen[key], chosen, seed, identity))
     trainer = _Trainer(tasks, epochs, lambda task: make_plan(task.net, task.samples, batch_size, shuffle=shuffle,
                                                              replacement=replacement, seed=task.seed,
-                                                             clip_norm=clip_norm, dropout=dropout))
+                                                             clip_norm=clip_norm, dropout=dropout), checkpoints, saved)
     with ProgressBar(progress, len(tasks), "networks") as bar:
         trainer.run(bar)
     return trainer.histories
 
 
 class _Task(NamedTuple):
-    """One network, its samples, its optimizer, and the seed of its order."""
+    """One network, its samples, its optimizer, the seed of its order, and what a checkpoint has to be of."""
 
     net: Network
     samples: Samples
     optimizer: Optimizer
     seed: int | None
+    identity: dict[str, Any]
 
 
 class _Trainer:
     """The tasks, and threads that take one after another."""
 
-    def __init__(self, tasks: Sequence[_Task], epochs: int, plan_of: Callable[[_Task], Plan]) -> None:
+    def __init__(self, tasks: Sequence[_Task], epochs: int, plan_of: Callable[[_Task], Plan],
+                 checkpoints: Checkpoints, saved: Sequence[Saved] | None) -> None:
         self.tasks, self.epochs, self._plan_of = tasks, epochs, plan_of
+        self._checkpoints, self._saved = checkpoints, saved
         self.histories = [History() for _ in tasks]
         self.plans: list[Plan] = []
         self._places = itertools.count()                # one step of the interpreter takes one: no lock
@@ -152,8 +184,15 @@ class _Trainer:
         try:
             self._compile()
             self.plans = [self._plan_of(task) for task in self.tasks]  # in their order, because seeds are drawn
+            if self._saved is not None:
+                self._take_over(self._saved)
+            self._snapshots = Snapshots(self._checkpoints, *self._values_before())
+            self._snapshots.begin(self._epochs_done())
             with held_back() as interrupts:
-                self._train_all(bar, interrupts)
+                try:
+                    self._train_all(bar, interrupts)
+                finally:
+                    self._snapshots.write(self._epochs_done())
         except KeyboardInterrupt:
             warnings.warn(f"training was interrupted with {self._done()} of {len(self.tasks)} networks done; all "
                           f"of them are usable", RuntimeWarning, stacklevel=3)
@@ -171,17 +210,46 @@ class _Trainer:
         seen = set()
         for task in self.tasks:
             net, rule = task.net, task.optimizer.rule
-            kind = net.backend, net.dtype, net.widths, net.activations, net.loss_record, rule, id(task.samples)
+            kind = net.backend, net.dtype, net.widths, net.activations, net.loss_record, rule, type(task.samples.X)
             if kind in seen:
                 continue
             seen.add(kind)
             gradient = net.grad.copy()
             try:
-                session = self._session(task, self._plan_of(task._replace(seed=0)), History())
+                session = _session(task, self._plan_of(task._replace(seed=0)), self.epochs, History())
                 with session.workspace() as work:
                     session.advance_on(1, work, 0)
             finally:
                 net.grad[:] = gradient
+
+    def _take_over(self, saved: Sequence[Saved]) -> None:
+        """Go on from a checkpoint; the networks stay as they are if something in it does not go together."""
+        found: list[Any] = []
+        for task, plan, history, own in zip(self.tasks, self.plans, self.histories, saved, strict=True):
+            if is_begun(own):
+                history.restore(own.part("history"))
+                values = _session(task, plan, self.epochs, history).checked(own.part("training"))
+                state = OptimizerState(values["updates"], values["averages"])
+                found.append((values["theta"], state, restored_generator(own)))
+            else:
+                found.append((own.finite("theta", task.net.dtype, (task.net.theta.size,)), None,
+                              restored_generator(own)))
+        for task, history, (theta, state, generator) in zip(self.tasks, self.histories, found, strict=True):
+            task.net.theta[:] = theta
+            task.net.draw_from(generator)
+            history.optimizer_state = state
+            if history.stop_reason != "diverged":
+                history.stop_reason = "interrupted"
+
+    def _values_before(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What a checkpoint has of each network: what does not change, and what it has before any is trained."""
+        identities = [task.identity | {"seed": plan.seed, "generator": task.net.generator_state}
+                      for task, plan in zip(self.tasks, self.plans, strict=True)]
+        values: list[dict[str, Any]] = [{"theta": task.net.theta} for task in self.tasks]
+        for place, own in enumerate(self._saved or ()):
+            if is_begun(own):
+                values[place] = {name: own.part(name).values for name in ("training", "history")}
+        return identities, values
 
     def _train_all(self, bar: ProgressBar, interrupts: held_back) -> None:
         """Train on threads until all is done; Ctrl-C ends them, and more of it meanwhile does not disturb that."""
@@ -196,35 +264,48 @@ class _Trainer:
                         future.result()
                     interrupts.hear()
                     bar.show(self._done(), "trained")
+                    self._snapshots.write_if_due(self._epochs_done())
             finally:
                 self._stop.set()
-
-    def _session(self, task: _Task, plan: Plan, history: History) -> Session:
-        return Session(task.net, task.samples, plan, task.optimizer, task.optimizer.start(task.net.theta), self.epochs,
-                       history)
 
     def _work(self) -> None:
         """Train one network after another, on this thread."""
         for place in self._places:
             if place >= len(self.tasks) or self._stop.is_set():
                 return
-            self._train(self._session(self.tasks[place], self.plans[place], self.histories[place]))
+            if self.histories[place].stop_reason == "interrupted":
+                self._train(place)
 
     def _done(self) -> int:
         return sum(history.stop_reason != "interrupted" for history in self.histories)
 
-    def _train(self, session: Session) -> None:
+    def _epochs_done(self) -> int:
+        """The epochs of all networks over their number."""
+        return sum(history.epochs for history in self.histories) // len(self.histories)
+
+    def _train(self, place: int) -> None:
         """Train one network in slices on this thread, until all epochs are done, or it diverges."""
+        session = _session(self.tasks[place], self.plans[place], self.epochs, self.histories[place])
+        if self._saved is not None and is_begun(self._saved[place]):
+            session.resume(self._saved[place].part("training"))
+        self._snapshots.copy(place, session)
         status = RUNNING
         with session.workspace() as work:
             while status == RUNNING and session.epochs_done < self.epochs and not self._stop.is_set():
                 status = session.advance_on(1, work, self.epochs)
                 session.record()
-        session.finish()
+                self._snapshots.after_slice(place, session)
         if status == DIVERGED:
             session.history.stop_reason = "diverged"
         elif session.epochs_done == self.epochs:
             session.history.stop_reason = "epochs"
+        self._snapshots.end(place, session)
+        session.finish()
+
+
+def _session(task: _Task, plan: Plan, epochs: int, history: History) -> Session:
+    """A training of one network from its beginning."""
+    return Session(task.net, task.samples, plan, task.optimizer, task.optimizer.start(task.net.theta), epochs, history)
 
 
 def _checked_nets(nets: Sequence[Network]) -> list[Network]:

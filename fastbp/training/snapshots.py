@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..checks.saved import Saved
@@ -87,6 +87,6 @@ def saved_networks(saved: Saved, count: int) -> list[Saved]:
     return [networks.part(str(place)) for place in range(count)]
 
 
-def is_begun(saved: Mapping[str, Any]) -> bool:
+def is_begun(saved: Saved) -> bool:
     """Whether a network's part of a checkpoint has more than its parameters."""
     return "training" in saved
