@@ -115,8 +115,10 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
             checked_rates(dropout, len(net.widths) - 1)
             if order_seeds[place] is not None:
                 require_whole("seeds", order_seeds[place], at_least=0)
+            net.require_no_other_training()
         except (TypeError, ValueError) as error:
-            raise type(error)(f"nets[{place}]: {error}") from None
+            kind = TypeError if isinstance(error, TypeError) else ValueError  # theirs may take other arguments
+            raise kind(f"nets[{place}]: {error}") from None
         tasks.append(_Task(net, seen[key], chosen, order_seeds[place]))
     trainer = _Trainer(tasks, epochs, lambda task: make_plan(task.net, task.samples, batch_size, shuffle=shuffle,
                                                              replacement=replacement, seed=task.seed,
