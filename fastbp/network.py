@@ -1,7 +1,9 @@
 """The network: the calls that take samples forward and errors back."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -237,6 +239,36 @@ class Network(Parameters):
         if not self._backend.memory.descend(self._theta, self._grad, rate):
             raise DivergenceError("the gradient is not finite; theta is left as it was. zero_grad() and a smaller "
                                   "learning rate, or clipping, start again")
+
+    def require_no_other_training(self) -> None:
+        """Refuse a training beside one that goes on in another thread: both would write to the same parameters.
+
+        Raises
+        ------
+        RuntimeError
+            That names the network.
+        """
+        trainer: threading.Thread | None = self.__dict__.get("_trainer")
+        if trainer not in (None, threading.current_thread()) and trainer.is_alive():  # a forked child lacks the thread
+            raise RuntimeError(f"this network is being trained in another thread: {self!r}; wait for its end, or train "
+                               f"a copy, made by copy.deepcopy before")
+
+    @contextmanager
+    def in_training(self) -> Iterator[None]:
+        """A context in which other threads cannot train this network; see `require_no_other_training`.
+
+        The thread's own callbacks may.
+        """
+        this, state = threading.current_thread(), self.__dict__
+        is_outermost = state.get("_trainer") is not this
+        try:
+            while state.setdefault("_trainer", this) is not this:  # one step of the interpreter: no lock
+                self.require_no_other_training()
+                state.pop("_trainer", None)
+            yield
+        finally:
+            if is_outermost and state.get("_trainer") is this:
+                del state["_trainer"]
 
     def checked_samples(self, X: Any, d: Any, sample_weight: Any) -> Samples:
         """The samples of a call, as kernels take them; raises what `loss_value` does."""

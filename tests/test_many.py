@@ -1,6 +1,7 @@
 """Many networks at once: each as alone, whatever happens to the others."""
 
 import _thread
+import pickle
 import threading
 import warnings
 
@@ -229,16 +230,23 @@ def test_progress_counts_networks(monkeypatch):
     ({"epochs": 0}, ValueError, "epochs: expected at least 1"),
     ({"batch_size": 1.5}, TypeError, "batch_size: expected a whole number"),
     ({"nets": "infinite"}, ValueError, r"nets\[1\]: theta: expected finite parameters"),
+    ({"shuffle": "no"}, TypeError, "shuffle: expected True or False"),
+    ({"replacement": None}, TypeError, "replacement: expected True or False"),
+    ({"progress": "yes"}, TypeError, "progress: expected True or False"),
+    ({"dropout": [0.1, 0.2]}, ValueError, r"nets\[0\]: dropout: expected one rate"),
+    ({"optimizer": [SGD(0.1), None, SGD(0.1, momentum=1e-60)]}, ValueError, r"nets\[2\]: optimizer: .*0 in float32"),
 ])
 def test_what_is_refused_names_the_network(change, error, match):
     nets = networks(3)
     if change.get("nets") == "infinite":
         nets[1].theta[0] = np.inf
-    before = [net.theta.copy() for net in nets]
+    for net in nets:
+        net.grad[:] = 1.0
+    before = [pickle.dumps(net) for net in nets]
     named = {"nets": nets, "twice": [*nets, nets[0]], "infinite": nets}
     arguments = {"nets": nets, "X": X, "d": LABELS} | change
     if isinstance(arguments["nets"], str):
         arguments["nets"] = "abc" if arguments["nets"] == "nets" else named[arguments["nets"]]
     with pytest.raises(error, match=match), warnings.catch_warnings():
         fit_many(arguments.pop("nets"), arguments.pop("X"), arguments.pop("d"), **arguments)
-    assert all(np.array_equal(net.theta, theta) for net, theta in zip(nets, before, strict=True))
+    assert [pickle.dumps(net) for net in nets] == before  # with their gradients and generators

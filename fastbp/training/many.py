@@ -142,10 +142,12 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
                     data[key] = data_values(seen[key], np.asarray)
                 identity = {"network": network_values(net), "optimizer": optimizer_values(chosen), "data": data[key],
                             "settings": settings | {"dropout": rates.tolist()}}
+            net.require_no_other_training()
             if saved is not None:
                 seed = require_fitting(saved[place], identity, seed)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"nets[{place}]: {error}") from None
+            kind = TypeError if isinstance(error, TypeError) else ValueError  # theirs may take other arguments
+            raise kind(f"nets[{place}]: {error}") from None
         tasks.append(_Task(net, seen[key], chosen, seed, identity))
     trainer = _Trainer(tasks, epochs, lambda task: make_plan(task.net, task.samples, batch_size, shuffle=shuffle,
                                                              replacement=replacement, seed=task.seed,

@@ -88,6 +88,7 @@ class Session:
 
     def __init__(self, net: Network, samples: Samples, plan: Plan, optimizer: Optimizer, state: OptimizerState,
                  epochs: int, history: History | None = None) -> None:
+        net.require_no_other_training()
         self.net, self.samples, self.plan, self.epochs = net, samples, plan, epochs
         self.optimizer = optimizer
         self._seen = net.backend_module.memory.for_kernels(samples)
@@ -239,7 +240,7 @@ class Session:
         plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and not len(plan.rates)
                  and net.is_built_in)
         steps = (self.samples_in_all or 0) // plan.batch_size if plain else 0
-        with net.workspace(plan.batch_size, self._way) as work:
+        with net.in_training(), net.workspace(plan.batch_size, self._way) as work:
             yield net.backend_module.specialised(work, self.spec, net.widths, net.activations, net.loss, net.dtype,
                                                  plan.batch_size, steps)
 
