@@ -319,6 +319,9 @@ def test_predict_refuses_metadata_that_does_not_fit_the_loss(capsys, outputs, lo
 
 def test_doctor(capsys):
     found = run_json(capsys, "doctor")
+    assert Path(found["cache"]).is_absolute()
+    assert re.fullmatch(r"\d+, \d+\.\d MB", found["cached kernels"])
+    assert re.fullmatch(r"none|\d+ of other .*, \d+\.\d MB; `fastbp warmup --clean` removes .*", found["other caches"])
     assert found["threading layer"] in ("omp", "tbb", "workqueue")
     assert "loops" in found["backends"]
     assert found["numpy"] == np.__version__

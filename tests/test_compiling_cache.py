@@ -50,11 +50,24 @@ def test_kernels_are_cached_by_name_and_identity(tmp_path):
     assert cached() == ("0 1", "0 False True"), f"`NullCache`: Numba does not use what it is derived from ({VERSIONS})"
     folders = list((tmp_path / "fastbp").glob("*"))
     assert [folder.name for folder in folders] == [identity().name]
+    other = cached(NUMBA_LOOP_VECTORIZE="0", NUMBA_CACHE_LOCATOR_CLASSES="InTreeCacheLocator")
+    assert other == ("0 1", "0 False True"), (
+        f"`numba.config`: kernels are found that were compiled with other settings ({VERSIONS})")
     assert cached() == ("1 0", "1 True True"), (
         f"`str` of types: another process does not find a kernel, a closure over a compiled function ({VERSIONS})")
-    assert cached(NUMBA_OPT="0", NUMBA_CACHE_LOCATOR_CLASSES="InTreeCacheLocator") == ("0 1", "0 False True"), (
-        f"`numba.config`: kernels are found that were compiled with other settings ({VERSIONS})")
-    assert cached() == ("1 0", "1 True True")
+
+
+LARGE = np.zeros(2**18)
+
+
+def test_addresses_of_this_process_are_not_cached(tmp_path):
+    """A large array in the code of a kernel is such an address."""
+    compiled = decorators.kernel(lambda place: LARGE[place], name="over_a_large_array")
+    compiled._cache = cache.KernelCache(compiled.py_func, tmp_path)
+    assert compiled(1) == 0.0
+    assert version_of(compiled).library.has_dynamic_globals, (
+        f"`has_dynamic_globals`: a large array is none ({VERSIONS})")
+    assert not list(tmp_path.iterdir())
 
 
 def test_numba_has_a_place_for_a_cache():
@@ -63,8 +76,8 @@ def test_numba_has_a_place_for_a_cache():
     assert Path(folder).name.lower() in {"fastbp", "cache"}, f"`AppDirs`: found {folder} ({VERSIONS})"
 
 
-COMPILES = {"a kernel": "fastbp.MLP([1, 1], backend='loops').forward(np.zeros((1, 1)))",
-            "by address": "fastbp.MLP([1, 1]).fit(np.zeros((1, 1)), np.zeros(1, int), epochs=1)",
+COMPILES = {"a kernel": "fastbp.MLP([1, 2], backend='loops').forward(np.zeros((1, 1)))",
+            "by address": "fastbp.MLP([1, 2]).fit(np.zeros((1, 1)), np.zeros(1, int), epochs=1)",
             "jit": "fastbp.jit.workspace",
             "an activation": "fastbp.Activation('own', lambda a: a, lambda a, h: 1.0)",
             "a loss": "fastbp.Loss('own', lambda y, d: y - d, lambda y, d: 1.0)",

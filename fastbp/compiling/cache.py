@@ -25,7 +25,7 @@ from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 from numba.misc.appdirs import AppDirs
 
-from .cleaning import KERNEL, UNFINISHED, remove_caches, unused_seconds
+from .cleaning import KERNEL, UNFINISHED, remove_caches, remove_unfinished, unused_seconds
 from .identity import identity, settings_are_unchanged, source_is_unchanged
 
 #: The first line of a file. Another format has another one.
@@ -68,13 +68,15 @@ def cache_folder() -> Path | None:
         is_new = not folder.exists()
         for own in (base, folder):
             _make_own(own)
-        if time.time() - folder.stat().st_mtime > _USED_AGAIN:
-            with suppress(OSError):  # only to be read
-                os.utime(folder)
+        is_rested = time.time() - folder.stat().st_mtime > _USED_AGAIN
     except OSError as error:
         _warn_once("folder", f"fastbp compiles its kernels anew in every process, because its cache cannot be used "
                              f"({error}); set NUMBA_CACHE_DIR to a folder of yours")
         return None
+    if is_rested:
+        with suppress(OSError):  # it may only be read
+            os.utime(folder)
+            remove_unfinished(folder)
     if is_new:
         remove_caches(base, folder, unused_seconds())
     return folder

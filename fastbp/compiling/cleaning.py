@@ -4,6 +4,7 @@ import math
 import os
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 #: What the names of kernels end with, and those of kernels that are being written.
@@ -57,16 +58,28 @@ def size_of(folder: Path) -> tuple[int, int]:
     return kernels, nbytes
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left in a folder.
+
+    Raises
+    ------
+    OSError
+        If that is not possible.
+    """
+    for file in folder.glob(f"*{UNFINISHED}"):
+        with suppress(FileNotFoundError):  # another process was faster
+            if time.time() - file.stat().st_mtime > 3600.0 * UNUSED_HOURS:
+                file.unlink()
+
+
 def remove_caches(base: Path, keep: Path, unused: float) -> int:
     """Remove `other_caches` that no process has begun to use, or written to, for a number of seconds; how many.
 
-    In `keep`, what a killed process did not finish is removed. A process that uses what is removed compiles anew.
+    In `keep`, what killed processes left is removed. A process that uses what is removed compiles anew.
     """
     removed, now = 0, time.time()
     try:
-        for file in keep.glob(f"*{UNFINISHED}"):
-            if now - file.stat().st_mtime > 3600.0 * UNUSED_HOURS:
-                file.unlink()
+        remove_unfinished(keep)
         for folder in other_caches(base, keep):
             if now - folder.stat().st_mtime > unused:
                 removed += _removed(folder)

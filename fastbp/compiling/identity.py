@@ -63,7 +63,7 @@ def source_of(spec: Any) -> Source:
             for path, _, _ in stamps:
                 digest.update(path[len(folder):].encode() + b"\0" + Path(path).read_bytes())
         else:
-            modules = dict(_modules(spec))
+            modules = dict(_modules(spec.name, folder, spec.loader))
             if len(modules) == 1:  # it is not known which others there are
                 return Source(None, stamps)
             for name, loader in sorted(modules.items(), key=lambda module: module[0]):
@@ -95,12 +95,17 @@ def _stamp(path: str, state: os.stat_result) -> tuple[str, int, int]:
     return path, state.st_mtime_ns, state.st_size
 
 
-def _modules(spec: Any) -> Iterator[tuple[str, Any]]:
-    """(name, loader) of a module and of all those in it, if it is a package; none of them is imported."""
-    yield spec.name, spec.loader
+def _modules(package: str, folder: str, loader: Any) -> Iterator[tuple[str, Any]]:
+    """(name, loader) of a package and of all modules in it; none of them is imported."""
+    yield package, loader
     finder: Any
-    for finder, name, _ in pkgutil.iter_modules(list(spec.submodule_search_locations or []), f"{spec.name}."):
-        yield from _modules(finder.find_spec(name))
+    for finder, name, is_package in pkgutil.iter_modules([folder], f"{package}."):
+        # An archive's finder is a loader too, and would compile a module to find it.
+        loader = finder if hasattr(finder, "get_source") else finder.find_spec(name).loader
+        if is_package:
+            yield from _modules(name, os.path.join(folder, name.rpartition(".")[2]), loader)
+        else:
+            yield name, loader
 
 
 def _code_as_bytes(code: CodeType) -> bytes:

@@ -9,6 +9,7 @@ import stat
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import numba
@@ -218,6 +219,16 @@ def test_a_cache_that_cannot_be_written_is_read(folder, read_only, recwarn):
         "fastbp could not cache a compiled kernel: [Errno 30] Read-only file system"]
 
 
+def test_what_killed_processes_left_is_removed(folder):
+    for name, age in (("old.unfinished", 90_000), ("new.unfinished", 3000)):
+        (folder / name).write_bytes(b"")
+        os.utime(folder / name, 2 * (time.time() - age,))
+    os.utime(folder, (0, 0))
+    cache.cache_folder.cache_clear()
+    cache.cache_folder()
+    assert only_file(folder).name == "new.unfinished"
+
+
 def test_no_cache_where_none_can_be_made(base, read_only, recwarn):
     read_only()
     assert [cache.cache_folder() for _ in range(2)] == [None, None]
@@ -288,10 +299,10 @@ def test_a_cache_that_is_removed_meanwhile_is_made_again(folder):
 
 def test_nothing_is_stored_once_the_source_has_changed(folder, monkeypatch):
     source = identity.package_source()
-    path, time, size = source.stamps[0]
+    path, changed, size = source.stamps[0]
     with monkeypatch.context() as patched:
         patched.setattr(identity, "package_source", lambda: source._replace(stamps=(
-            (path, time - 1, size), *source.stamps[1:])))
+            (path, changed - 1, size), *source.stamps[1:])))
         assert not is_found()
     assert not is_found()  # a process that runs the source of the digest
     assert is_found()
