@@ -18,7 +18,7 @@ with held_back():  # modules of Numba that are half imported cannot be imported 
     from . import schedules, training
     from .functions.activations import Activation
     from .functions.losses import HuberLoss, Loss, QuantileLoss
-    from .mlp import MLP, load
+    from .mlp import MLP, from_torch, load, load_safetensors, save_safetensors
     from .optimizers import SGD, Adam, AdamW, DivergenceError, Nadam, Optimizer, RMSprop, Rprop
     from .streams import Parquet, Shards
     from .threads import get_num_threads, set_num_threads
@@ -33,7 +33,8 @@ except PackageNotFoundError:  # used from a folder that was not installed
 
 __all__ = ["MLP", "SGD", "Activation", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History", "HuberLoss",
            "Loss", "Nadam", "Optimizer", "Parquet", "QuantileLoss", "RMSprop", "Rprop", "Shards", "fit_many",
-           "get_num_threads", "load", "schedules", "set_num_threads", "training"]
+           "from_torch", "get_num_threads", "load", "load_safetensors", "save_safetensors", "schedules",
+           "set_num_threads", "training"]
 
 
 def __getattr__(name: str) -> Any:

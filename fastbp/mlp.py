@@ -7,7 +7,8 @@ from typing import Any
 from .network import Network
 from .optimizers.optimizer import Optimizer
 from .optimizers.updates import OptimizerState
-from .storage import read, save
+from .storage import read, safetensors, save
+from .storage.pytorch import from_sequential, to_sequential
 from .training.fitting import fit
 from .training.history import History
 
@@ -119,6 +120,27 @@ class MLP(Network):
         """Write the network to one .npz file; see `fastbp.storage.save`, which this calls."""
         save(self, path)
 
+    def to_torch(self) -> Any:
+        """A `torch.nn.Sequential` with the same parameters, bit for bit, which are copied.
+
+        It has a ``Linear`` and an activation module for each layer, and no module for the identity. After `standardize`
+        it begins with a `Standardize`, which takes x as it is too. Its outputs are those of `forward` to rounding: for
+        the losses with softmax or logistic, the logits that PyTorch's ``CrossEntropyLoss`` and ``BCEWithLogitsLoss``
+        take. No numbers of PyTorch's generator are drawn.
+
+        Raises
+        ------
+        ImportError
+            If PyTorch is not installed.
+        ValueError
+            If an activation is of your own, for which PyTorch has no module; it is named.
+
+        See Also
+        --------
+        from_torch : The way back.
+        """
+        return to_sequential(self)
+
 
 def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None = None) -> MLP:
     """Read a network that `MLP.save` wrote.
@@ -154,3 +176,90 @@ def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None
     True
     """
     return read(path, MLP, backend=backend, seed=seed)
+
+
+def save_safetensors(net: MLP, path: "str | PathLike[str]") -> None:
+    """Write a network to a file of safetensors, which other programs read: the extra ``fastbp[safetensors]``.
+
+    Its tensors have the names of PyTorch's state dict of `MLP.to_torch`. What else a network is, is text in the header;
+    see `fastbp.storage.safetensors`. The file is replaced as a whole, as by `MLP.save`, in twice the memory of the
+    parameters. The format has no checksums: `MLP.save` is the better place to keep a network.
+
+    Parameters
+    ----------
+    net : MLP
+    path : path
+        No suffix is added.
+
+    Raises
+    ------
+    ImportError
+        If safetensors is not installed.
+    ValueError, OSError
+        As for `MLP.save`.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> net = MLP([2, 3, 1], loss="squared_error", seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_safetensors(net, pathlib.Path(folder, "net.safetensors"))
+    ...     again = load_safetensors(pathlib.Path(folder, "net.safetensors"))
+    >>> again.loss, bool((again.theta == net.theta).all())
+    ('squared_error', True)
+    """
+    safetensors.save(net, path)
+
+
+def load_safetensors(path: "str | PathLike[str]", *, activation: Any = None, output_activation: Any = "identity",
+                     loss: Any = None, backend: str = "auto", seed: int | None = None) -> MLP:
+    """Read a network from a file of safetensors, that `save_safetensors` or another program wrote.
+
+    Parameters
+    ----------
+    path : path
+    activation, output_activation, loss : optional
+        As for `MLP`, of a file that another program wrote: it has tensors NAME.weight (N_k, N_{k-1}) and NAME.bias
+        (N_k,) of the layers, which are taken in the order of their names, 10 after 9. A layer without a bias gets one
+        of zeros. A file that fastbp wrote names its own.
+    backend, seed
+        As for `fastbp.load`.
+
+    Raises
+    ------
+    ImportError
+        If safetensors is not installed.
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no such file, its tensors do not go together or are not finite, or activation and loss are missing.
+    """
+    return safetensors.read(path, MLP, activation=activation, output_activation=output_activation, loss=loss,
+                            backend=backend, seed=seed)
+
+
+def from_torch(model: Any, *, loss: Any = None, backend: str = "auto", seed: int | None = None) -> MLP:
+    """A network of a `torch.nn.Sequential`, with the same parameters, bit for bit, which are copied.
+
+    Parameters
+    ----------
+    model : torch.nn.Sequential
+        Of ``Linear``, each followed by one of the activations ``Sigmoid``, ``Tanh``, ``ReLU``, ``LeakyReLU(0.01)``,
+        ``ELU``, ``Softplus``, ``SiLU``, ``GELU`` and, after the last, ``Softmax``, or by none; of ``Identity`` and of
+        ``Sequential`` of these. It may begin with the `Standardize` of `MLP.to_torch`. A ``Linear`` without a bias gets
+        one of zeros. ``Dropout`` is not of a network here: leave it out, and give its rate to `MLP.fit`.
+    loss : str or Loss, optional
+        As for `MLP`: a Sequential has none. "cross_entropy" after ``Softmax`` if not given, else
+        "softmax_cross_entropy", which takes logits as ``CrossEntropyLoss`` does.
+    backend, seed
+        As for `fastbp.load`.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    TypeError, ValueError
+        If the model has another module, which is named with its place, or parameters that are not finite or of other
+        dtypes than float32 or float64.
+    """
+    return from_sequential(model, MLP, loss=loss, backend=backend, seed=seed)

@@ -10,8 +10,9 @@ import zlib
 import numpy as np
 import pytest
 
-from fastbp.storage import archive as archives
-from fastbp.storage.archive import DEEPEST, json_text, opened, write_archive
+from fastbp.storage import json_text as texts
+from fastbp.storage.archive import opened, write_archive
+from fastbp.storage.json_text import DEEPEST, json_text
 
 KIND = "numbers"
 MEMBERS = {"format": KIND, "x": np.linspace(0, 1, 7, dtype=np.float32), "table": np.arange(6).reshape(2, 3),
@@ -338,7 +339,7 @@ def test_text_of_a_length_that_is_not_bounded_takes_no_memory(path):
     """To tell levels of JSON, no text is kept twice."""
     text = json_text("json", ["x" * 2**20 + '\\"' * 2**18])
     tracemalloc.start()
-    archives._require_shallow(text)
+    texts._require_shallow(text)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * len(text)

@@ -22,7 +22,8 @@ import numpy as np
 
 from ..checks.messages import shown
 from ..checks.saved import Saved
-from .archive import Archive, opened, write_archive
+from .archive import opened, write_archive
+from .reading import Archive
 from .writing import replacing
 
 FORMAT, VERSION = "fastbp checkpoint", 1

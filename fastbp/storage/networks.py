@@ -28,7 +28,9 @@ from ..checks.standardization import Standardization, checked_standardization
 from ..functions.activations import checked_activations
 from ..functions.losses import loss_named
 from ..network import Network
-from .archive import Archive, json_text, opened, shortened, write_archive
+from .archive import opened, write_archive
+from .json_text import json_text, shortened
+from .reading import Archive
 from .writing import replacing
 
 #: The kind of network that is read.
@@ -75,6 +77,22 @@ def save(net: Network, path: "str | PathLike[str]") -> None:
 
 def _members(net: Network) -> dict[str, Any]:
     """What a file of the network holds."""
+    theta, metadata = checked_content(net)
+    numbers: dict[str, Any] = {}
+    if net.standardization is not None:
+        numbers = {"feature_mean": net.standardization.mean, "feature_scale": net.standardization.scale}
+    return {"format": FORMAT, "version": STANDARDIZING if numbers else PLAIN, "widths": np.array(net.widths, np.int64),
+            "activations": list(net.activations), "loss": net.loss, "theta": theta, "metadata": metadata, **numbers}
+
+
+def checked_content(net: Network) -> tuple[np.ndarray, str]:
+    """theta in the processor's memory, and the JSON of the metadata, of a network that a file can hold.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot hold it; what is wrong is named.
+    """
     theta = net.theta_on_host()
     if not all(np.isfinite(part).all() for part in np.split(theta, range(_PART, theta.size, _PART))):
         raise ValueError("theta: expected finite parameters, found NaN or infinity; the file would be refused by load")
@@ -87,12 +105,8 @@ def _members(net: Network) -> dict[str, Any]:
         raise ValueError(f"widths: expected at most {MOST_LAYERS} layers in a file, found {len(net.activations)}")
     for name in (*net.activations, net.loss):
         if len(name) > LONGEST_NAME:
-            raise ValueError(f"names: expected at most {LONGEST_NAME} characters, found {len(name)}: {shortened(name)}")
-    numbers: dict[str, Any] = {}
-    if net.standardization is not None:
-        numbers = {"feature_mean": net.standardization.mean, "feature_scale": net.standardization.scale}
-    return {"format": FORMAT, "version": STANDARDIZING if numbers else PLAIN, "widths": np.array(net.widths, np.int64),
-            "activations": list(net.activations), "loss": net.loss, "theta": theta, "metadata": metadata, **numbers}
+            raise ValueError(f"name: expected at most {LONGEST_NAME} characters, found {len(name)}: {shortened(name)}")
+    return theta, metadata
 
 
 def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str, seed: int | None) -> Net:
@@ -108,7 +122,7 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str,
             raise ValueError(f"{path}: written in version {version}; this fastbp reads versions {PLAIN} to "
                              f"{STANDARDIZING}")
         widths = archive.array("widths", dtype=np.int64, shape=(None,), most=MOST_LAYERS + 1).tolist()
-        with _of_the_file(path):  # `make` checks these too: an error there is of an argument
+        with of_the_file(path):  # `make` checks these too: an error there is of an argument
             checked_widths(widths)
         names = archive.texts("activations", count=len(widths) - 1, most=LONGEST_NAME)
         loss = archive.text("loss", most=LONGEST_NAME)
@@ -118,7 +132,7 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str,
         dtype, shape = archive.dtype_of("theta"), archive.shape_of("theta")
         if dtype not in (np.float32, np.float64) or len(shape) != 1:
             raise archive.error("theta", f"expected a vector of float32 or float64, found {dtype} of shape {shape}")
-        with _of_the_file(path):
+        with of_the_file(path):
             loss_named(loss, checked_activations(names, "identity", len(widths) - 1)[-1].name, widths[-1])
         size = sum((n_in + 1) * n_out for n_in, n_out in pairwise(widths))
         if shape != (size,):
@@ -143,14 +157,14 @@ def _standardization(archive: Archive, path: Any, features: int) -> Standardizat
     """How a network standardises X."""
     mean, scale = (archive.array(name, dtype=np.float64, shape=(features,)) for name in ("feature_mean",
                                                                                         "feature_scale"))
-    with _of_the_file(path):
+    with of_the_file(path):
         return checked_standardization(mean, scale, features)
 
 
 @contextmanager
-def _of_the_file(path: Any) -> Iterator[None]:
-    """A context in which what checks of arguments refuse is the fault of the file."""
+def of_the_file(path: Any, *errors: Any) -> Iterator[None]:
+    """A context in which what checks of arguments refuse, and other errors, are the fault of the file."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except tuple([TypeError, ValueError, *errors]) as error:
         raise ValueError(f"{path}: not a whole network ({shortened(str(error))})") from None
