@@ -14,6 +14,7 @@ from ..checks.arguments import checked_clip_norm, checked_rates, require_flag, r
 from ..checks.arrays import largest_magnitude
 from ..checks.samples import Samples, total_weight
 from ..checks.saved import Saved
+from ..compiling.interrupts import held_back
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
@@ -379,7 +380,8 @@ def _train(run: _Run, session: Session, progress_wanted: bool | None, checkpoint
         if status != DIVERGED:
             checkpoints.write(values, session.epochs_done)
     except KeyboardInterrupt:
-        _end_early(run, session, checkpoints, "interrupted")
+        with held_back():  # once is enough: what was trained is kept, however often Ctrl-C is pressed
+            _end_early(run, session, checkpoints, "interrupted")
         warnings.warn(f"training was interrupted in epoch {history.epochs}; the network and the history so far are "
                       f"usable", RuntimeWarning, stacklevel=4)
     except BaseException:

@@ -10,6 +10,7 @@ from .. import threads
 from ..backends.training_loop import BEFORE, EPOCH_E, POSITION, RUNNING, Plan, end_blocks
 from ..checks.samples import NO_LABELS, Samples, no_numbers, no_rows
 from ..checks.saved import Saved
+from ..compiling.interrupts import held_back
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.updates import OptimizerState
@@ -153,12 +154,13 @@ class StreamSession(Session):
 
     def _end_epoch(self, rows: int) -> None:
         """Record an epoch of so many rows in the progress, and begin the next."""
-        if self.plan.by_weight and self._weight > 0.0:
-            self.progress.sums[EPOCH_E] *= rows / self._weight
-        end_blocks(self.progress, self.plan, rows)
-        self._rows, self._earlier, self._weight = rows, self._earlier + rows, 0.0
-        self._trained, self._first_rows = 0, None
-        self._let_go()
+        with held_back():  # a checkpoint has all of it, or nothing
+            if self.plan.by_weight and self._weight > 0.0:
+                self.progress.sums[EPOCH_E] *= rows / self._weight
+            end_blocks(self.progress, self.plan, rows)
+            self._rows, self._earlier, self._weight = rows, self._earlier + rows, 0.0
+            self._trained, self._first_rows = 0, None
+            self._let_go()
 
     def _let_go(self) -> None:
         """Hold no samples."""
