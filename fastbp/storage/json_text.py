@@ -62,6 +62,6 @@ def _finite(text: str) -> float:
     return number
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, most: int = 80) -> str:
     """The beginning of a text, for an error message."""
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"

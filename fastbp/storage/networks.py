@@ -167,4 +167,4 @@ def of_the_file(path: Any, *errors: Any) -> Iterator[None]:
     try:
         yield
     except tuple([TypeError, ValueError, *errors]) as error:
-        raise ValueError(f"{path}: not a whole network ({shortened(str(error))})") from None
+        raise ValueError(f"{path}: not a whole network ({shortened(str(error), 200)})") from None

@@ -73,10 +73,11 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, activation: A
     with opened as file:
         said = file.metadata() or {}
         is_ours = said.get("format") == FORMAT
-        if is_ours != (activation is None and loss is None):
-            raise ValueError(f"{path}: expected no activation and no loss, which the file says, found some" if is_ours
-                             else f"{path}: not written by fastbp, so that it does not name activations and loss; give "
-                                  f"activation= and loss= as for MLP")
+        if is_ours and not (activation is None and loss is None):
+            raise ValueError(f"{path}: expected no activation and no loss, which the file says, found some")
+        if not is_ours and (activation is None or loss is None):
+            raise ValueError(f"{path}: not written by fastbp, so that it does not name activations and loss; give "
+                             f"activation= and loss= as for MLP")
         with of_the_file(path):
             tensors = {name: _described(name, file.get_slice(name)) for name in file.keys()}  # noqa: SIM118
             layers, widths, dtype = _layers(tensors)
