@@ -142,8 +142,8 @@ def as_schedule(learning_rate: float | Schedule) -> Schedule:
 
 
 def value_at(schedule: Schedule, t: int) -> float:
-    """γ(t)."""
-    return float(learning_rate_at(schedule.spec(), t))
+    """γ(t), of a number too; raises what `as_schedule` does, and if t is no whole number of at least 0."""
+    return float(learning_rate_at(as_schedule(schedule).spec(), require_whole("t", t, at_least=0)))
 
 
 @formula

@@ -52,8 +52,20 @@ class History:
         return len(self.records.get("loss", ()))
 
     def record(self, name: str, value: float) -> None:
-        """Append the value of one epoch."""
-        self.records.setdefault(name, []).append(float(value))
+        """Append the value of one epoch.
+
+        Raises
+        ------
+        TypeError
+            If the name is no text, or the value no number; NaN and infinity are.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"name: expected a text, found {shown(name)}")
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise TypeError(f"value: expected a number for {shown(name)}, found {shown(value)}") from None
+        self.records.setdefault(name, []).append(number)
 
     def extend(self, name: str, values: np.ndarray) -> None:
         """Append the values of several epochs."""
