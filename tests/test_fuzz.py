@@ -18,7 +18,7 @@ def warnings_as_before():
         yield
 
 
-@pytest.mark.parametrize("name", ["calls", "estimators", "data", "shards"])
+@pytest.mark.parametrize("name", ["calls", "estimators", "data", "shards", "checkpoints"])
 def test_cases_work_or_are_refused_by_one_clear_error(name, tmp_path, warnings_as_before):
     kind = runner.kind_named(name)
     runner.prepare(kind, tmp_path)

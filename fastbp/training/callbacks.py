@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..checks.arguments import require_flag, require_number, require_whole
-from ..checks.messages import shown
+from ..checks.messages import shortened, shown
 from ..checks.saved import Saved
 from ..network import Network
 from .history import History
@@ -81,20 +81,20 @@ def restore_all(callbacks: Sequence[Callable[..., Any]], saved: Saved, history: 
     ValueError
         If they are not of the kinds that were saved.
     """
-    expected = {int(place): saved.part(place).text("kind") for place in saved.values if place.isdecimal()}
-    found = {place: type(callback).__name__ for place, callback in enumerate(callbacks) if has_state(callback)}
+    expected = {place: saved.part(place).text("kind") for place in saved.values}
+    found = {str(place): type(callback).__name__ for place, callback in enumerate(callbacks) if has_state(callback)}
     if found != expected:
         raise ValueError(f"callbacks: expected those with a state as in the checkpoint {saved.origin}, "
                          f"{_listed(expected)}, found {_listed(found)}")
     for place in found:
-        callback: Any = callbacks[place]
+        callback: Any = callbacks[int(place)]
         if isinstance(callback, EarlyStopping):
             callback.watch(history)
-        callback.restore(dict(saved.part(str(place)).part("state").values))
+        callback.restore(dict(saved.part(place).part("state").values))
 
 
-def _listed(kinds: dict[int, str]) -> str:
-    return ", ".join(f"{kind} at [{place}]" for place, kind in sorted(kinds.items())) or "none"
+def _listed(kinds: dict[str, str]) -> str:
+    return shortened(", ".join(f"{kind} at [{place}]" for place, kind in kinds.items()) or "none")
 
 
 #: What fastbp records itself, and whether its smallest or its largest value is the best.
@@ -214,8 +214,9 @@ class EarlyStopping:
             If it is of an EarlyStopping with other settings.
         """
         saved = Saved(state, "EarlyStopping")
-        if state.get("settings") != self._settings():
-            raise ValueError(f"EarlyStopping: expected the settings of the checkpoint, {shown(state.get('settings'))}, "
+        settings = state.get("settings")
+        if not isinstance(settings, list) or settings != self._settings():
+            raise ValueError(f"EarlyStopping: expected the settings of the checkpoint, {shown(settings)}, "
                              f"found {shown(self._settings())}")
         best_value = state.get("best_value")
         if not isinstance(best_value, float):

@@ -229,13 +229,14 @@ def require_same(saved: Saved, present: Mapping[str, Any]) -> None:
                              f"{saved.origin}, found {'some' if expected is not None else 'none'}")
         found = saved.part(part).values
         for name, value in expected.items():
-            if json.dumps(found.get(name)) != json.dumps(value):
-                raise ValueError(f"{_named(part, name)}: expected {_as_json(found.get(name))} as in the checkpoint "
-                                 f"{saved.origin}, found {_as_json(value)}")
+            before, now = map(_as_json, (found.get(name), value))
+            if before != now:
+                raise ValueError(f"{_named(part, name)}: expected {shortened(before, MOST_CHARACTERS)} as in the "
+                                 f"checkpoint {saved.origin}, found {shortened(now, MOST_CHARACTERS)}")
 
 
 def _as_json(value: Any) -> str:
-    return shortened(json.dumps(value, ensure_ascii=False), MOST_CHARACTERS)
+    return json.dumps(value, ensure_ascii=False, default=shown)
 
 
 def _named(part: str, name: str) -> str:

@@ -27,7 +27,8 @@ except ImportError:  # on Windows
 
 #: The kinds by their names: module and class.
 KINDS = {"calls": "calls.Calls", "estimators": "estimators.Estimators", "compiled": "compiled.Compiled",
-         "models": "models.Models", "data": "data.Data", "shards": "data.Shards", "cache": "cache.Cache"}
+         "models": "models.Models", "data": "data.Data", "shards": "data.Shards", "cache": "cache.Cache",
+         "checkpoints": "checkpoints.Checkpoints"}
 
 #: The bytes by which memory may grow in a case, and the address space beyond which a process gets none.
 MOST_GROWTH, ADDRESS_SPACE = 200 * 2**20, 12 * 2**30
