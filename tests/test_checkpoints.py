@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.sparse
-from tolerances import CUDA
+from tolerances import on_backends
 
 import fastbp
 from fastbp import pace, schedules
@@ -59,7 +59,7 @@ def train_in_parts(path, monkeypatch, cuts, data, make=network, callbacks=list, 
                 history = net.fit(*data(), callbacks=callbacks(), checkpoint=path, resume=place > 0, **fit)
             except Interrupted:
                 assert after is not None
-                assert not net.grad.any()
+                assert not net.backend_module.memory.to_host(net.grad).any()
     return net, history
 
 
@@ -90,8 +90,7 @@ def in_memory():
     return X, LABELS
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)
-@pytest.mark.parametrize("backend", ["loops", *CUDA])
+@pytest.mark.parametrize(("optimizer", "backend"), on_backends(OPTIMIZERS, OPTIMIZERS[3:4], ["loops"]))
 def test_every_optimizer(optimizer, backend, tmp_path, monkeypatch):
     fit = {"optimizer": optimizer, "epochs": 4, "batch_size": BATCH}
     net = network(backend)
