@@ -160,10 +160,11 @@ def load(path: "str | PathLike[str]", *, backend: str = "auto", seed: int | None
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    OSError
+        If there is no such file, or it cannot be read.
     ValueError
-        If it is not a network of a known version, or its arrays do not go together or are not finite.
+        If it is not a network of a known version, it is damaged, or its arrays do not go together or are not finite. A
+        file from anywhere can be read: nothing in it is executed, and it takes at most about twice its own size.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from fastbp.storage.json_text import DEEPEST, json_text
 
 KIND = "numbers"
 MEMBERS = {"format": KIND, "x": np.linspace(0, 1, 7, dtype=np.float32), "table": np.arange(6).reshape(2, 3),
-           "none": np.zeros((0, 4)), "one": np.uint8(3), "names": ["tanh", "ü", "𝜎"], "empty": "", "json": '{"a": [1]}'}
+           "none": np.zeros((0, 4)), "one": np.uint8(3), "names": ["tanh", "ü", "𝜎"], "empty": "", "json": {"a": [1]}}
 
 
 @pytest.fixture
@@ -61,7 +61,8 @@ def assert_refused(path, message, kind=KIND):
 def test_what_is_read_is_what_was_written(path):
     assert contents(written(path, MEMBERS)) == WHOLE
     with np.load(path, allow_pickle=False) as file:
-        assert all(np.array_equal(file[name], value) for name, value in MEMBERS.items())
+        assert all(np.array_equal(file[name], value) for name, value in MEMBERS.items() if name != "json")
+        assert str(file["json"]) == '{"a": [1]}'
 
 
 def test_equal_members_make_equal_files(path):
@@ -69,6 +70,12 @@ def test_equal_members_make_equal_files(path):
     first = written(path, {"format": KIND, "table": MEMBERS["table"]}).read_bytes()
     for table in (np.asfortranarray(MEMBERS["table"]), MEMBERS["table"].astype(">i8")):
         assert written(path, {"format": KIND, "table": table}).read_bytes() == first
+
+
+@pytest.mark.parametrize(("value", "message"), [("a\0", "without zeros at its end"), (["b", "\ud800"], "half of a")])
+def test_text_that_could_not_be_read_is_not_written(value, message):
+    with pytest.raises(ValueError, match=f"^names: expected text.*{message}"):
+        write_archive(io.BytesIO(), {"format": KIND, "names": value})
 
 
 @pytest.mark.parametrize("value", [np.array([object()]), 1j, np.array(["2020"], "M8[D]"), b"bytes", None, True])
@@ -97,6 +104,14 @@ def test_reading_into_an_array(path):
                 archive.into("x", wrong)
         with pytest.raises(ValueError, match=r"^out: expected a C-contiguous array"):
             archive.into("x", np.zeros((out.size, 2))[:, 0])
+
+
+def test_text_of_several_parts(path):
+    text = "".join(chr(65 + k % 7919) for k in range(2**19))
+    written(path, {"format": KIND, "text": text, "texts": [text[:300_000], text[1:300_001]]})
+    with opened(path, KIND) as archive:
+        assert archive.text("text", most=2**19) == text
+        assert archive.texts("texts", count=2, most=2**19) == [text[:300_000], text[1:300_001]]
 
 
 def test_arrays_that_are_not_as_expected(path):

@@ -135,6 +135,19 @@ def test_metadata_that_json_cannot_hold_is_not_saved(saved, value):
     assert_save_fails(net, saved, ValueError, "^metadata: expected what JSON can hold")
 
 
+@pytest.mark.parametrize(("limit", "message"), [
+    ("MOST_LAYERS", "widths: expected at most 1 layers in a file, found 2"),
+    ("LONGEST_NAME", "name: expected at most 1 characters, found 4: tanh"),
+    ("LONGEST_METADATA", "metadata: expected at most 1 characters of JSON, found 11")])
+def test_more_than_a_file_may_hold_is_neither_saved_nor_read(saved, monkeypatch, limit, message):
+    net = fastbp.load(saved)
+    net.metadata["mine"] = 1
+    net.save(saved)
+    monkeypatch.setattr(networks, limit, 1)
+    assert_save_fails(net, saved, ValueError, f"^{message}")
+    assert_refused(saved, "expected at most [12] (numbers|characters), found")
+
+
 def test_metadata_is_a_dict(saved):
     net = fastbp.load(saved)
     net.metadata = ["mine"]
@@ -267,6 +280,11 @@ WRONG = {
     "impossible pair": ({"loss": "cross_entropy"}, "defined on a softmax layer"),
     "metadata cut off": ({"metadata": json.dumps(METADATA)[:-1]}, "metadata: expected JSON"),
     "metadata empty": ({"metadata": ""}, "metadata: expected JSON"),
+    "metadata deep": ({"metadata": "[" * 100_000}, "metadata: expected JSON, found more than 100 lists"),
+    "metadata with NaN": ({"metadata": '{"a": NaN}'}, "metadata: expected JSON, found .* not finite"),
+    "a long name": ({"activations": ["x" * 10**6, "tanh"]}, "activations: expected at most 1000 characters, found 10"),
+    "many layers": ({"widths": np.ones(10**6, int)}, "widths: expected at most 65537 numbers, found <i8 of shape"),
+    "names without end": ({"activations": np.zeros(2, "U1000")}, "unknown activation ''"),
     "metadata a list": ({"metadata": "[1]"}, "metadata: expected a dict"),
     **{f"no {name}": ({name: None}, "") for name in ("format", "version", "widths", "activations", "loss", "theta",
                                                      "metadata")},

@@ -70,6 +70,8 @@ def _write_member(archive: zipfile.ZipFile, name: str, value: Any) -> str:
     array = np.asarray(json_text(name, value) if isinstance(value, dict) else value)
     if array.dtype.kind not in "iufU":
         raise ValueError(f"{name}: expected real numbers or text, found {array.dtype}")
+    if array.dtype.kind == "U":
+        _require_readable(name, [value] if isinstance(value, str) else list(value))
     # One order of bytes and of axes in all files. `ascontiguousarray` would make vectors of numbers.
     array = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
     info = zipfile.ZipInfo(name + SUFFIX)  # with one date for all, so that equal networks make equal files
@@ -80,6 +82,17 @@ def _write_member(archive: zipfile.ZipFile, name: str, value: Any) -> str:
         for begin in range(0, len(data), PART):
             member.write(data[begin : begin + PART])
     return digest_line(name, info.file_size, info.CRC)
+
+
+def _require_readable(name: str, texts: list[str]) -> None:
+    """Refuse text that would be read as another one, or not at all."""
+    for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name}: expected text, found a half of a character ({error.reason})") from None
+        if text.endswith("\0"):
+            raise ValueError(f"{name}: expected text without zeros at its end, found {shortened(repr(text))}")
 
 
 @contextmanager

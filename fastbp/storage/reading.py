@@ -141,7 +141,9 @@ class Archive:
         length = header.itemsize // 4
         if length > most:
             raise self.error(name, f"expected at most {most} characters, found {length}")
-        data = b"".join(self._data(name, header))
+        data = bytearray()
+        for part in self._data(name, header):
+            data += part
         try:
             return [data[begin : begin + 4 * length].decode("utf-32-le").rstrip("\0")
                     for begin in range(0, len(data), 4 * length)] if length else [""] * math.prod(shape)
@@ -184,7 +186,10 @@ class Archive:
         return header
 
     def _data(self, name: str, header: "_Header") -> Iterator[memoryview]:
-        """The bytes after the header, in parts; the checksum is compared after the last."""
+        """The bytes after the header, in parts that are good until the next one is asked for.
+
+        The checksum is compared after the last.
+        """
         member = self._member(name)
         self._file.seek(member.offset)
         checksum = zlib.crc32(self._file.read(header.begin))
