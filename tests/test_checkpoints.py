@@ -514,6 +514,37 @@ def test_values_that_do_not_go_together(place, value, checkpoint, tmp_path):
     assert net.generator_state == generator
 
 
+def test_values_are_read_as_they_were_written(tmp_path):
+    arrays = {name: rng.normal(size=shape).astype(dtype) for name, shape, dtype in [
+        ("small", (3, 2), "float32"), ("large", (300, 100), "float64"), ("none", (0, 2**20), "float32"),
+        ("half", (5,), "float16"), ("bytes", (7,), "uint8"), ("big-endian", (3,), ">f8"), ("whole", (4,), "int64")]}
+    arrays["strided"] = np.arange(100_000)[::7]
+    numbers = {"nan": np.nan, "infinite": -np.inf, "scalar": np.float32(0.1), "big": 2**100, "flag": True, "none": None}
+    values = {"arrays": arrays, "numbers": numbers, "deep": {"a": {"b": {"c": [1, [2.5, "é"], []]}}}, "empty": {}}
+    write_checkpoint(tmp_path / "run", "any", values)
+    found = read_checkpoint(tmp_path / "run", "any").values
+    assert found["deep"] == values["deep"]
+    assert found["empty"] == {}
+    for name, array in arrays.items():
+        assert np.array_equal(found["arrays"][name], array)
+        assert found["arrays"][name].dtype == array.dtype.newbyteorder("=")
+        assert found["arrays"][name].flags.writeable
+        assert found["arrays"][name].flags.aligned
+    assert str({name: found["numbers"][name] for name in numbers} | {"scalar": np.float32(found["numbers"]["scalar"])}) == str(
+        numbers)
+
+
+@pytest.mark.full
+def test_thousands_of_networks(tmp_path):
+    nets = [fastbp.MLP([1, 2, 1], loss="squared_error", backend="loops", seed=seed) for seed in range(3000)]
+    x = np.linspace(-1, 1, 8)[:, None]
+    histories = fastbp.fit_many(nets, x, x, epochs=1, checkpoint=tmp_path / "run")
+    others = [fastbp.MLP([1, 2, 1], loss="squared_error", backend="loops", seed=0) for _ in nets]
+    again = fastbp.fit_many(others, x, x, epochs=1, resume=tmp_path / "run")
+    assert all(net.theta.tobytes() == other.theta.tobytes() for net, other in zip(nets, others, strict=True))
+    assert [history.records for history in histories] == [history.records for history in again]
+
+
 @pytest.mark.parametrize("state", [{"a/b": 1}, {"": 1}, {1: 2}, {"x": object()}, {"x": [np.zeros(2)]},
                                    {"x": np.array(["a"])}, {"x": np.array([None])}, {"x": [np.nan]}])
 def test_states_that_cannot_be_written(state, tmp_path):
