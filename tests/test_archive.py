@@ -304,6 +304,19 @@ def test_one_member_under_two_names(path):
     assert_refused(path, "expected the next member at byte")
 
 
+def test_bytes_that_belong_to_nothing(path):
+    """Between members and directory, or in the directory, all else being right."""
+    content = written(path, {"format": KIND}).read_bytes()
+    middle, end = content.index(b"PK\1\2"), len(content) - 22
+    for length, begin in ((end - middle, middle + 4), (end - middle + 4, middle)):
+        path.write_bytes(content[:middle] + b"junk" * (begin > middle) + content[middle:end]
+                         + b"junk" * (begin == middle)
+                         + content[end : end + 12] + struct.pack("<II", length, begin) + content[end + 20 :])
+        assert_refused(path, "expected members and a directory without gaps")
+    path.write_bytes(content[:-2] + b"\1\0")  # a comment of one byte, which is not there
+    assert_refused(path, "expected the end of a zip archive as its last bytes")
+
+
 def test_a_member_that_is_encrypted(path):
     content = bytearray(archive_of({"x.npy": b"1"}))
     for place in (content.index(b"PK\3\4") + 6, content.index(b"PK\1\2") + 8):

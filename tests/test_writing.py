@@ -54,12 +54,20 @@ def test_permissions_follow_the_umask(path, umask):
 
 @POSIX
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o666, 0o4755])
-def test_a_file_that_is_there_keeps_its_permissions(path, mode):
-    """The temporary file has them before there is a byte in it, whatever the umask."""
+def test_a_file_that_is_there_keeps_its_permissions(path, mode, monkeypatch):
+    """The temporary file has them before there is a byte in it, whatever the umask, and never more."""
     path.write_bytes(b"old")
     path.chmod(mode)
+    fchmod, first = os.fchmod, []
+
+    def noted(descriptor, given):
+        first.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        fchmod(descriptor, given)
+
+    monkeypatch.setattr(os, "fchmod", noted)
     with replacing(path) as file:
         assert permissions(temporary_of(path)) == mode
+        assert not any(found & ~mode for found in first)
         file.write(b"new")
     assert permissions(path) == mode
     assert path.read_bytes() == b"new"

@@ -9,7 +9,7 @@ from typing import Any
 DEEPEST = 100
 
 #: Text in quotation marks, and brackets, of JSON. Without backtracking, for which long text would take much memory.
-_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
+_BRACKETS = re.compile(r'"(?:[^"\\]+|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
 def json_text(name: str, value: Any) -> str:
