@@ -77,11 +77,18 @@ def replace(path, contents):
     path.chmod(0o600)
 
 
+def with_a_bit_changed(contents, after):
+    """In the last byte of the last occurrence of some bytes."""
+    place = contents.rindex(after) + len(after) - 1
+    return contents[:place] + bytes([contents[place] ^ 1]) + contents[place + 1:]
+
+
 DAMAGED = {
     "empty": lambda path: replace(path, b""),
     "cut off": lambda path: replace(path, path.read_bytes()[:-1]),
     "cut off in its first line": lambda path: replace(path, path.read_bytes()[:4]),
-    "one bit": lambda path: replace(path, path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])),
+    "one bit": lambda path: replace(path, with_a_bit_changed(path.read_bytes(), b"plus_1")),
+    "its last bit": lambda path: replace(path, with_a_bit_changed(path.read_bytes(), b".")),
     "zeros": lambda path: replace(path, bytes(path.stat().st_size)),
     "not a kernel": lambda path: replace(path, planted(key_in(path))),
     "of another kernel": lambda path: replace(path, planted(key_in(path).replace(b"plus_1", b"plus_2"))),
