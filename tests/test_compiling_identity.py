@@ -161,7 +161,7 @@ def test_what_changes_code_is_part_of_the_identity(of, attribute, value, name, m
 @pytest.mark.parametrize(("setting", "value"), [
     ("NUMBA_NUM_THREADS", 77), ("NUMBA_DEFAULT_NUM_THREADS", 77), ("CACHE_DIR", "/x"), ("THREADING_LAYER", "omp"),
     ("CUDA_LOG_LEVEL", "DEBUG"), ("ENABLE_CUDASIM", 1)])
-def test_what_does_not_is_none(setting, value, name, monkeypatch):
+def test_what_changes_no_code_is_no_part_of_it(setting, value, name, monkeypatch):
     usual = name()
     monkeypatch.setattr(numba.config, setting, value)
     assert name() == usual

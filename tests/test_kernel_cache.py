@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 import threading
@@ -76,11 +77,18 @@ def replace(path, contents):
     path.chmod(0o600)
 
 
+def with_a_bit_changed(contents, after):
+    """In the last byte of the last occurrence of some bytes."""
+    place = contents.rindex(after) + len(after) - 1
+    return contents[:place] + bytes([contents[place] ^ 1]) + contents[place + 1:]
+
+
 DAMAGED = {
     "empty": lambda path: replace(path, b""),
     "cut off": lambda path: replace(path, path.read_bytes()[:-1]),
     "cut off in its first line": lambda path: replace(path, path.read_bytes()[:4]),
-    "one bit": lambda path: replace(path, path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])),
+    "one bit": lambda path: replace(path, with_a_bit_changed(path.read_bytes(), b"plus_1")),
+    "its last bit": lambda path: replace(path, with_a_bit_changed(path.read_bytes(), b".")),
     "zeros": lambda path: replace(path, bytes(path.stat().st_size)),
     "not a kernel": lambda path: replace(path, planted(key_in(path))),
     "of another kernel": lambda path: replace(path, planted(key_in(path).replace(b"plus_1", b"plus_2"))),
@@ -288,6 +296,42 @@ def test_readers_and_writers_at_once(folder):
     assert not failed
     assert found <= {bytes([number]) * 200_000 for number in range(4)}
     assert list(folder.iterdir()) == [path]
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+from fastbp.compiling import cache
+
+class Version:
+    def __init__(self, number):
+        self.number = number
+
+    def _reduce(self):
+        return bytes([self.number]) * 1_000_000
+
+path, chance = Path(sys.argv[1], "f.kernel"), random.Random(0)
+cache._write(path, b"key", Version(0))
+for _ in range(25):
+    writers = []
+    for number in range(4):
+        writers.append(os.fork())
+        while writers[-1] == 0:
+            cache._write(path, b"key", Version(number))
+    for writer in writers:
+        time.sleep(0.02 * chance.random())
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
+        assert len(set(cache.pickle.loads(cache._read(path, b"key")))) == 1
+"""
+
+
+@POSIX
+@pytest.mark.full
+def test_writers_that_are_killed(tmp_path):
+    """A hundred, at any moment: a reader finds a version that is whole."""
+    subprocess.run([sys.executable, "-P", "-c", KILLED, str(tmp_path)], check=True, timeout=120,
+                   env=os.environ | {"PYTHONPATH": str(Path(cache.__file__).parents[2])})
 
 
 def test_a_cache_that_is_removed_meanwhile_is_made_again(folder):

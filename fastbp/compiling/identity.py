@@ -61,7 +61,8 @@ def source_of(spec: Any) -> Source:
     try:
         if Path(folder).is_dir() and stamps:
             for path, _, _ in stamps:
-                digest.update(path[len(folder):].encode() + b"\0" + Path(path).read_bytes())
+                with open(path, "rb", buffering=0) as file:
+                    digest.update(path[len(folder):].encode() + b"\0" + file.read())
         else:
             modules = dict(_modules(spec.name, folder, spec.loader))
             if len(modules) == 1:  # it is not known which others there are
