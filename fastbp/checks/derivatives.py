@@ -10,6 +10,7 @@ from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 
 from ..compiling.decorators import formula, undisturbed
+from ..compiling.engines import PassingCompiler
 from ..compiling.inspection import may_raise
 
 #: Points on both sides of 0, small, moderate and large, and none where formulas are likely to have a kink.
@@ -26,7 +27,7 @@ FLOATS = (np.float32, np.float64)
 @undisturbed()
 def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others: Iterable[tuple[float, ...]] = ((),), *,
                      takes_value: bool = False) -> tuple[Any, Any]:
-    """A user's function of a number, and its derivative, as kernels inline them.
+    """A user's function of a number, and its derivative, compiled here alone; kernels compile their own.
 
     names : the arguments that held them.
     others : the arguments that both take after the number, one tuple for each case to check.
@@ -62,7 +63,7 @@ def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others:
 
 
 def compiled_formula(name: str, function: Any) -> Any:
-    """A user's function as kernels inline it.
+    """A user's function, compiled for the checks.
 
     name : the argument that held it.
 
@@ -75,7 +76,7 @@ def compiled_formula(name: str, function: Any) -> Any:
         function = function.py_func
     if not callable(function) or not hasattr(function, "__code__"):
         raise TypeError(f"{name}: expected a function of numbers, compiled by numba.njit or not, found {function!r}")
-    return formula(function)
+    return formula(function, PassingCompiler)
 
 
 def value_of(name: str, compiled: Any, dtype: type, arguments: Sequence[float]) -> float:
