@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import llvmlite.binding
 import numba
@@ -33,10 +34,12 @@ def called_by_address(name, function, *arguments):
     def made(_):
         return function, arguments
 
-    address = addresses.address_of(made, Uncached(name))
-    library = addresses._KEPT[-1]._library
-    module = llvmlite.binding.parse_assembly(library.get_llvm_str())
-    return module.get_function(addresses._KEPT[-1].native_name.removeprefix("cfunc.")), module, address
+    found, compiled_function = [], addresses.compiled_function
+    with mock.patch.object(addresses, "compiled_function", lambda *given: found.append(compiled_function(*given))
+                           or found[0]):
+        address = addresses.address_of(made, Uncached(name))
+    module = llvmlite.binding.parse_assembly(found[0]._library.get_llvm_str())
+    return module.get_function(found[0].native_name.removeprefix("cfunc.")), module, address
 
 
 def version_of(compiled):

@@ -24,7 +24,7 @@ from pathlib import Path
 KINDS = ("fit", "fit_many", "stream", "estimator", "partial_fit", "custom")
 
 #: Seconds until the latest interrupt, with and without kernels in the cache.
-WARM, COLD = 2.0, 14.0
+WARM, COLD = 4.0, 16.0
 
 
 def data():

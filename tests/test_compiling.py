@@ -5,19 +5,23 @@ When a new release fails here, the message says which promise it broke; `fastbp/
 
 import ast
 import gc
+import weakref
 from types import SimpleNamespace
+from unittest import mock
 
 import llvmlite.binding
 import numba
 import numpy as np
 import pytest
 from compiled import PACKAGE, VERSIONS, called_by_address, llvm_of, run, version_of
+from llvmlite.binding import newpassmanagers
 from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaPerformanceWarning
 from numba.core.registry import cpu_target
 
-from fastbp.compiling import addresses, cache, decorators
+import fastbp
+from fastbp.compiling import addresses, cache, decorators, engines
 
 # ---- One folder ----------------------------------------------------------------------------------------------------
 
@@ -162,8 +166,39 @@ def test_the_native_function_is_found_and_named():
     assert addresses.settings_at(address) == ("found",)
 
 
+def test_of_a_function_that_is_not_stored_machine_code_alone_stays():
+    """Its library, with LLVM's module, is gone, and the address can be called."""
+    libraries, known = [], engines.LastingCompiler._library
+
+    def noted(*given):
+        library = known(*given)
+        libraries.append(weakref.ref(library))
+        return library
+
+    with mock.patch.object(engines.LastingCompiler, "_library", staticmethod(noted)):
+        own = fastbp.Activation("doubled", lambda a: a + a, lambda a, h: 2.0)
+        net = fastbp.MLP([1, 1], activation=[own], loss="squared_error", backend="loops")
+        net.theta[:] = 1.0
+        assert net.forward([[1.0]]) == 4.0
+    gc.collect()
+    assert [library() for library in libraries] == [None] * 2
+    assert net.forward([[2.0]]) == 6.0
+
+
+@pytest.mark.parametrize("kind", [newpassmanagers.ModulePassManager, newpassmanagers.FunctionPassManager])
+def test_llvms_passes_are_deleted_with_what_holds_them(kind):
+    with decorators.undisturbed():
+        codegen = cpu_target.target_context.codegen()
+    assert codegen._pass_builder() is codegen._pass_builder(), f"`_pass_builder` is another one each time ({VERSIONS})"
+    passes = kind()
+    with mock.patch.object(newpassmanagers.ffi, "lib") as lib:
+        passes.close()
+    assert len(lib.method_calls) == 1, f"llvmlite does not delete a {kind.__name__} ({VERSIONS})"
+    assert "Dispose" in lib.method_calls[0][0]
+
+
 def test_a_function_that_is_not_found_is_refused(monkeypatch):
-    monkeypatch.setattr(decorators.JITCodeLibrary, "get_pointer_to_function", lambda library, name: 0)
+    monkeypatch.setattr(engines.LastingCompiler._library, "get_pointer_to_function", lambda library, name: 0)
     with pytest.raises(RuntimeError, match="does not find the machine code of 'cfunc"):
         called_by_address("lost", lambda a: None, addresses.pointer_type(np.float32))
 

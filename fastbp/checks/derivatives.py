@@ -10,6 +10,7 @@ from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 
 from ..compiling.decorators import formula, require_compiler, undisturbed
+from ..compiling.engines import PassingCompiler
 from ..compiling.inspection import may_raise
 from .messages import shown
 
@@ -27,7 +28,7 @@ FLOATS = (np.float32, np.float64)
 @undisturbed()
 def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others: Iterable[tuple[float, ...]] = ((),), *,
                      takes_value: bool = False) -> tuple[Any, Any]:
-    """A user's function of a number, and its derivative, as kernels inline them.
+    """A user's function of a number, and its derivative, compiled here alone; kernels compile their own.
 
     names : the arguments that held them.
     others : the arguments that both take after the number, one tuple for each case to check.
@@ -64,7 +65,7 @@ def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others:
 
 
 def compiled_formula(name: str, function: Any) -> Any:
-    """A user's function as kernels inline it.
+    """A user's function, compiled for the checks.
 
     name : the argument that held it.
 
@@ -78,7 +79,7 @@ def compiled_formula(name: str, function: Any) -> Any:
     if not callable(function) or not hasattr(function, "__code__"):
         raise TypeError(f"{name}: expected a function of numbers, compiled by numba.njit or not, found "
                         f"{shown(function)}")
-    return formula(function)
+    return formula(function, PassingCompiler)
 
 
 def value_of(name: str, compiled: Any, dtype: type, arguments: Sequence[float]) -> float:

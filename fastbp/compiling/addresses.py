@@ -21,6 +21,7 @@ from numba.extending import intrinsic as _intrinsic
 
 from .cache import cache_folder, kernel_cache
 from .decorators import FORMULA_FASTMATH, KERNEL_FASTMATH, KernelCompiler, named, undisturbed
+from .engines import LastingCompiler
 
 INTEGER = types.int64
 
@@ -55,24 +56,40 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
         The arguments of `make`. They become part of the function's name, and so of its place in the cache. With one
         whose `is_cached` is false the function is not stored on disk.
     """
-    function, arguments = make(*settings)
-    named(_symbol(make.__name__, settings), function)
-    fastmath = FORMULA_FASTMATH if make in _IN_ORDER else KERNEL_FASTMATH
-    options = {"error_model": "numpy", "fastmath": set(fastmath)}
-    compiled = _ccallback.CFunc(function, (tuple(arguments), types.void), locals={}, options=options)
-    compiled._compiler = _Compiler(function, compiled._targetdescr, options, {}, KernelCompiler)
-    if cache_folder() is not None and all(getattr(setting, "is_cached", True) for setting in settings):
-        compiled._cache = kernel_cache(function)
     with undisturbed():
-        compiled.compile()
+        compiled = compiled_function(make, *settings)
         # The function itself, not the C function around it, which passes all arguments once more.
         address = int(compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
     if address == 0:
         raise RuntimeError(f"fastbp does not find the machine code of {compiled.native_name!r} as Numba "
                            f"{numba.__version__} compiles it; take another release of Numba")
-    _KEPT.append(compiled)
+    if _is_stored(settings):
+        _KEPT.append(compiled)
     _SETTINGS[address] = settings
     return address
+
+
+def compiled_function(make: Callable[..., Any], *settings: Any) -> Any:
+    """What Numba makes of the function that ``make(*settings)`` describes.
+
+    Of one that is not stored on disk, of which a process may compile any number, only the machine code stays for ever.
+    """
+    function, arguments = make(*settings)
+    named(_symbol(make.__name__, settings), function)
+    fastmath = FORMULA_FASTMATH if make in _IN_ORDER else KERNEL_FASTMATH
+    options = {"error_model": "numpy", "fastmath": set(fastmath)}
+    compiled = _ccallback.CFunc(function, (tuple(arguments), types.void), locals={}, options=options)
+    compiled._compiler = _Compiler(function, compiled._targetdescr, options, {},
+                                   KernelCompiler if _is_stored(settings) else LastingCompiler)
+    if cache_folder() is not None and _is_stored(settings):
+        compiled._cache = kernel_cache(function)
+    compiled.compile()
+    return compiled
+
+
+def _is_stored(settings: tuple[Any, ...]) -> bool:
+    """Whether a function with these settings is stored on disk, where there is a kernel cache."""
+    return all(getattr(setting, "is_cached", True) for setting in settings)
 
 
 def is_cached(make: Callable[..., Any], *settings: Any) -> bool:
@@ -113,7 +130,7 @@ class _Compiler(_ccallback._CFuncCompiler):
         return flags
 
 
-_KEPT: list[Any] = []  # compiled code lives as long as its CFunc
+_KEPT: list[Any] = []  # what was compiled, but for functions that are not stored on disk
 _SETTINGS: dict[int, tuple[Any, ...]] = {}
 
 

@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import numba
+from llvmlite.binding import ffi, newpassmanagers
 from numba.core import compiler, event
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
 
 from .cache import cache_folder, kernel_cache
 from .interrupts import compiling, safe_point
@@ -65,7 +67,7 @@ class _PartLibrary(_LoopLibrary):
         passes.run(self._final_module, builder)
 
 
-class _KernelLibrary(JITCodeLibrary):
+class KernelLibrary(JITCodeLibrary):
     """The code of a kernel, with safe points for Ctrl-C before each of LLVM's long calls."""
 
     def _optimize_final_module(self) -> None:
@@ -80,7 +82,7 @@ class _KernelLibrary(JITCodeLibrary):
 class KernelCompiler(compiler.Compiler):
     """Compiles into a library of a class of fastbp's own."""
 
-    _library: Any = _KernelLibrary
+    _library: Any = KernelLibrary
 
     def compile_extra(self, function: Any) -> Any:
         self.state.library = self._library(self.state.targetctx.codegen(), function.__qualname__)
@@ -138,13 +140,20 @@ inlined = numba.extending.register_jitable(**_PART)
 OVERLOAD: Any = {"error_model": "numpy", "fastmath": set(FORMULA_FASTMATH), **_LOOP}
 
 
-def formula(function: Callable[..., Any]) -> Any:
+def formula(function: Callable[..., Any], compiler_class: Any = compiler.Compiler) -> Any:
     """Compile a scalar equation; kernels inline it, and it may be called from Python.
 
     Inlining is forced, because a loop over a call does not vectorise (gelu took 6 ns per element instead of 0.5).
+
+    compiler_class : of Numba, or one that keeps less; see `engines`.
     """
     return _compiled_undisturbed(_njit(error_model="numpy", fastmath=set(FORMULA_FASTMATH), forceinline=True,
-                                       no_cfunc_wrapper=True)(function))
+                                       no_cfunc_wrapper=True, pipeline_class=compiler_class)(function))
+
+
+def formula_of_kernels(function: Callable[..., Any]) -> Any:
+    """Compile a scalar equation as `formula` does, for kernels alone: without wrappers and machine code of its own."""
+    return _part_of_kernels(function, FORMULA_FASTMATH, inline=True)
 
 
 def subkernel(function: Callable[..., Any] | None = None, *, inline: bool = False) -> Any:
@@ -241,6 +250,7 @@ def undisturbed() -> Iterator[None]:
     require_compiler()
     with compiling(), _one_thread_at_a_time():
         _import_array_functions()
+        _leave_no_passes()
         was_enabled = gc.isenabled()
         gc.disable()
         try:
@@ -295,3 +305,18 @@ def _import_array_functions() -> None:
         array_functions.ensure_blas = ensure_blas
     finally:
         linalg.ensure_blas = ensure_blas
+
+
+def _leave_no_passes() -> None:
+    """Let llvmlite delete LLVM's pass managers, and Numba make each kind of their builders once.
+
+    The method that deletes them stands behind an empty one in the order of their bases (llvmlite 0.46 to 0.50). Each
+    left up to 75 kB behind, together 400 kB of a small kernel. A builder leaves 1.5 kB, and there was one for each
+    function of a module.
+    """
+    for kind in (newpassmanagers.ModulePassManager, newpassmanagers.FunctionPassManager):
+        if kind._dispose is ffi.ObjectRef._dispose:
+            kind._dispose = newpassmanagers.NewPassManager._dispose
+    codegen: Any = cpu_target.target_context.codegen()
+    if "_pass_builder" not in vars(codegen) and not _config.LLVM_PASS_TIMINGS:  # a builder is timed once
+        codegen._pass_builder = functools.cache(codegen._pass_builder)

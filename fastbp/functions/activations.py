@@ -17,7 +17,7 @@ from ..checks.arguments import require_initializer
 from ..checks.derivatives import checked_formulas
 from ..checks.messages import shown
 from ..compiling.addresses import INTEGER, invoke, pointer_type
-from ..compiling.decorators import inlined, named, panel_loop
+from ..compiling.decorators import formula_of_kernels, inlined, named, panel_loop
 from ..formulas import activations as formulas
 from .record import Record, require_new_name, restored
 
@@ -68,27 +68,53 @@ class Activation(Record):
     ('bent', 'identity')
     """
 
-    g: Callable[..., Any] | None        # g(a), or None where h_i depends on more than a_i
-    g_prime: Callable[..., Any] | None  # g'(a, h)
-    apply: Callable[..., Any]           # apply(a, h): h = g(a), on panels (units, samples)
-    delta: Callable[..., Any]           # delta(a, h, e, delta): δ = e ⊙ g'(a), or Jᵀ e
-    initializer: str                    # the initializer that keeps the variance over layers
+    initializer: str  # the initializer that keeps the variance over layers
 
     def __init__(self, name: str, g: Callable[..., Any], g_prime: Callable[..., Any],
                  initializer: str = "glorot") -> None:
         require_new_name("activation", name, [record.name for record in ACTIVATIONS])
         require_initializer(initializer)
-        own_g, own_prime = checked_formulas(("g", "g_prime"), (g, g_prime), takes_value=True)
-        self._set(name, f"custom_activation_{next(_SERIALS)}", own_g, own_prime, initializer,
+        checked = checked_formulas(("g", "g_prime"), (g, g_prime), takes_value=True)
+        self._set(name, f"custom_activation_{next(_SERIALS)}", [compiled.py_func for compiled in checked], initializer,
                   (name, g, g_prime, initializer))
         self.register()
 
-    def _set(self, name: str, symbol: str, g: Any, g_prime: Any, initializer: str, given: Any = None,
+    def _set(self, name: str, symbol: str, formulas: Sequence[Any], initializer: str, given: Any = None,
              loops: tuple[Any, Any] | None = None) -> "Activation":
         self.name, self.symbol, self.initializer, self.given = name, symbol, initializer, given
-        self.g, self.g_prime = g, g_prime
-        self.apply, self.delta = _panel_loops(symbol, g, g_prime) if loops is None else loops
+        self._formulas, self._loops = formulas, loops
+        if loops is None and given is None:
+            self._loops = _panel_loops(symbol, *formulas)
         return self
+
+    @property
+    def g(self) -> Any:
+        """g(a) compiled for kernels, or None where h_i depends on more than a_i."""
+        return self._formula(0)
+
+    @property
+    def g_prime(self) -> Any:
+        """g'(a, h) compiled for kernels, or None."""
+        return self._formula(1)
+
+    def _formula(self, place: int) -> Any:
+        """One of the two formulas; a user's own anew each time, so that what was compiled does not stay."""
+        chosen = self._formulas[place]
+        return chosen if self.given is None else formula_of_kernels(chosen)
+
+    @property
+    def apply(self) -> Any:
+        """The compiled function apply(a, h): h = g(a), on panels (units, samples)."""
+        return self._panel_loop(0)
+
+    @property
+    def delta(self) -> Any:
+        """The compiled function delta(a, h, e, delta): δ = e ⊙ g'(a), or Jᵀ e, on panels."""
+        return self._panel_loop(1)
+
+    def _panel_loop(self, place: int) -> Any:
+        loops = self._loops or _panel_loops(self.symbol, self.g, self.g_prime)
+        return loops[place]
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.given is None:
@@ -119,7 +145,7 @@ def _panel_loops(symbol: str, g: Any, g_prime: Any) -> tuple[Any, Any]:
 def _componentwise(name: str, initializer: str) -> Activation:
     """The record of an activation from its two formulas."""
     g, g_prime = getattr(formulas, name), getattr(formulas, f"{name}_prime")
-    return object.__new__(Activation)._set(name, name, g, g_prime, initializer)
+    return object.__new__(Activation)._set(name, name, (g, g_prime), initializer)
 
 
 ACTIVATIONS = (
@@ -132,7 +158,7 @@ ACTIVATIONS = (
     _componentwise("softplus", "he"),
     _componentwise("silu", "he"),
     _componentwise("gelu", "he"),
-    object.__new__(Activation)._set("softmax", "softmax", None, None, "glorot",
+    object.__new__(Activation)._set("softmax", "softmax", (None, None), "glorot",
                                     loops=(formulas.softmax, formulas.softmax_delta)),
 )
 

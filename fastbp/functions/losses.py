@@ -16,7 +16,7 @@ from ..checks.arguments import require_number
 from ..checks.derivatives import POINTS, checked_formulas
 from ..checks.messages import shown
 from ..compiling.addresses import INTEGER, invoke, pointer_type
-from ..compiling.decorators import inlined
+from ..compiling.decorators import formula_of_kernels, inlined
 from ..formulas import losses as formulas
 from .loss_panels import (
     OUTCOME_ROWS,
@@ -76,7 +76,6 @@ class Loss(Record):
     1.325
     """
 
-    evaluate: Callable[..., Any]  # evaluate(y, d, e, outcome): E, e = ∇_y E, correct, on panels
     targets: str                  # "values", "classes" (labels, or rows of sum 1), "bits" (0 to 1), "counts" (>= 0)
     requires: str | None          # the only output activation it is defined on
     includes: str                 # what it applies to y itself
@@ -91,17 +90,28 @@ class Loss(Record):
             raise TypeError(f"targets: expected one of {', '.join(_CHECKED_TARGETS)}, found {shown(targets)}")
         if targets not in _CHECKED_TARGETS:
             raise ValueError(f"targets: expected one of {', '.join(_CHECKED_TARGETS)}, found {shown(targets)}")
-        own_loss, own_prime = checked_formulas(("loss", "loss_prime"), (loss, loss_prime),
-                                               [(d,) for d in _CHECKED_TARGETS[targets]])
+        checked = checked_formulas(("loss", "loss_prime"), (loss, loss_prime),
+                                   [(d,) for d in _CHECKED_TARGETS[targets]])
         symbol = f"custom_loss_{next(_SERIALS)}"
-        self._set(name, symbol, summed(symbol, own_loss, own_prime), targets, given=(name, loss, loss_prime, targets))
+        self._formulas = [compiled.py_func for compiled in checked]
+        self._set(name, symbol, None, targets, given=(name, loss, loss_prime, targets))
         self.register()
 
     def _set(self, name: str, symbol: str, evaluate: Any, targets: str, *, requires: str | None = None,
              includes: str = "", refuses: tuple[str, ...] = (), given: Any = None) -> "Loss":
-        self.name, self.symbol, self.evaluate, self.targets, self.given = name, symbol, evaluate, targets, given
+        self.name, self.symbol, self._evaluate, self.targets, self.given = name, symbol, evaluate, targets, given
         self.requires, self.includes, self.refuses = requires, includes, refuses
         return self
+
+    @property
+    def evaluate(self) -> Any:
+        """The compiled function evaluate(y, d, e, outcome): E, e = ∇_y E, correct, on panels.
+
+        A user's own is a new one each time, so that what was compiled does not stay.
+        """
+        if self.given is None:
+            return self._evaluate
+        return summed(self.symbol, *map(formula_of_kernels, self._formulas))
 
     @property
     def is_classification(self) -> bool:
