@@ -71,7 +71,7 @@ def checked_csr(name: str, X: Any, dtype: np.dtype) -> tuple[CsrRows, float]:
     TypeError, ValueError
         If it is no matrix of real numbers that are finite in the dtype, or its columns and rows are none.
     """
-    rows = X if isinstance(X, CsrRows) else _rows_of(name, X, dtype)
+    rows = csr_rows(name, X, dtype)
     values, largest = rows.values, 0.0
     if len(values):
         with np.errstate(over="ignore"):
@@ -85,8 +85,10 @@ def checked_csr(name: str, X: Any, dtype: np.dtype) -> tuple[CsrRows, float]:
     return rows, largest
 
 
-def _rows_of(name: str, X: Any, dtype: np.dtype) -> CsrRows:
-    """The rows of a matrix of SciPy, whose structure is checked: kernels trust it."""
+def csr_rows(name: str, X: Any, dtype: np.dtype) -> CsrRows:
+    """The rows of a sparse matrix, whose structure is checked: kernels trust it, and so does SciPy."""
+    if isinstance(X, CsrRows):
+        return X
     if X.ndim != 2:
         raise ValueError(f"{name}: expected 2 dimensions, found shape {X.shape}")
     if X.dtype.kind not in "biuf":
@@ -108,7 +110,7 @@ def _rows_of(name: str, X: Any, dtype: np.dtype) -> CsrRows:
 def _checked_entries(name: str, X: Any) -> int:
     """How many entries a CSR matrix has; refuses one whose arrays do not go together."""
     indptr, columns = X.indptr, X.indices
-    count = int(indptr[-1])
+    count = int(indptr[-1]) if len(indptr) else 0
     if (len(indptr) != X.shape[0] + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any()
             or len(columns) < count or len(X.data) < count):
         raise ValueError(f"{name}: expected indptr that counts the entries of each row of a CSR matrix, from 0 to at "

@@ -48,7 +48,7 @@ class Estimators:
         import warnings
         warnings.simplefilter("ignore")  # scikit-learn's own, of which there are many
         for kind in (MLPClassifier, MLPRegressor):
-            kind((3,), max_iter=2, backend="loops").fit(np.ones((6, 3)), np.arange(6) % 2)
+            kind(hidden_layer_sizes=(3,), max_iter=2, backend="loops").fit(np.ones((6, 3)), np.arange(6) % 2)
 
     def case(self, rng: np.random.Generator) -> Case:
         kind = one_of(rng, [MLPClassifier, MLPRegressor])
