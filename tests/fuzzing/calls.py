@@ -27,8 +27,8 @@ Make = Callable[[np.random.Generator, Any], Any]
 
 #: Errors that are right of some calls, where NumPy's arrays and mappings of names raise their own.
 ACCEPTED: dict[str, tuple[type[BaseException], ...]] = {
-    "History[…]": (KeyError, TypeError), "fit a stream": (MemoryError, FileNotFoundError),
-    "standardize by X": (MemoryError, FileNotFoundError), "standardize": (MemoryError, FileNotFoundError),
+    "History[…]": (KeyError, TypeError, ValueError), "fit a stream": (MemoryError, OSError),
+    "standardize by X": (MemoryError, OSError), "standardize": (MemoryError, OSError),
     "weights": (IndexError, ValueError, TypeError, OverflowError)}
 
 
