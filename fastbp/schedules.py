@@ -51,7 +51,7 @@ class Step:
 
     def __post_init__(self) -> None:
         require_number("learning_rate", self.learning_rate, at_least=0.0)
-        require_whole("every", self.every, at_least=1)
+        _require_updates("every", self.every)
         require_number("factor", self.factor, at_least=0.0)
 
     def spec(self) -> np.ndarray:
@@ -74,7 +74,7 @@ class Cosine:
 
     def __post_init__(self) -> None:
         require_number("learning_rate", self.learning_rate, at_least=0.0)
-        require_whole("updates", self.updates, at_least=1)
+        _require_updates("updates", self.updates)
         require_number("final", self.final, at_least=0.0)
 
     def spec(self) -> np.ndarray:
@@ -117,7 +117,7 @@ class WarmUp:
     def __post_init__(self) -> None:
         if not isinstance(self.schedule, PlainSchedule):
             raise TypeError(f"schedule: expected a schedule that is not itself a WarmUp, found {shown(self.schedule)}")
-        require_whole("updates", self.updates, at_least=1)
+        _require_updates("updates", self.updates)
 
     def spec(self) -> np.ndarray:
         spec = self.schedule.spec().copy()
@@ -126,6 +126,11 @@ class WarmUp:
 
 
 Schedule = PlainSchedule | WarmUp
+
+
+def _require_updates(name: str, value: int) -> None:
+    """Refuse what is no number of updates that float64 holds."""
+    require_number(name, require_whole(name, value, at_least=1))
 
 
 def as_schedule(learning_rate: float | Schedule) -> Schedule:
@@ -142,8 +147,9 @@ def as_schedule(learning_rate: float | Schedule) -> Schedule:
 
 
 def value_at(schedule: Schedule, t: int) -> float:
-    """γ(t), of a number too; raises what `as_schedule` does, and if t is no whole number of at least 0."""
-    return float(learning_rate_at(as_schedule(schedule).spec(), require_whole("t", t, at_least=0)))
+    """γ(t), of a number too; raises what `as_schedule` does, and if t is no whole number from 0 to below 2^63."""
+    require_number("t", require_whole("t", t, at_least=0), below=2.0**63)
+    return float(learning_rate_at(as_schedule(schedule).spec(), t))
 
 
 @formula

@@ -26,6 +26,8 @@ LOSS_NAMES = ", ".join(loss.name for loss in LOSSES)
     ({"widths": [10**10, 10**10]}, ValueError, "widths: expected fewer than"),
     ({"widths": "32"}, TypeError, "widths: expected a sequence of whole numbers"),
     ({"widths": 3}, TypeError, "widths: expected a sequence of whole numbers"),
+    ({"widths": b"32"}, TypeError, "widths: expected a sequence of whole numbers"),
+    ({"widths": np.array(3)}, TypeError, "widths: expected a sequence of whole numbers"),
     ({"activation": "rleu"}, ValueError, f"activation: unknown activation 'rleu'; expected one of {NAMES}"),
     ({"activation": np.tanh}, TypeError, "activation: "),
     ({"output_activation": "sigmoid"}, ValueError, "output_activation: unknown activation 'sigmoid'; expected one of"),

@@ -24,6 +24,18 @@ def test_records():
     assert all(type(value) is float for values in history.records.values() for value in values)
 
 
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("loss", "low", "^value: expected a number for 'loss', found 'low'$"), ("loss", 10**400,
+                                                                            "^value: expected a number"),
+    (["loss"], 0.5, "^name: expected a text, found"), ("loss", (1.0,), "^value: expected a number"),
+    ("loss", np.complex64(1), "^value: expected"), ("loss", np.ma.masked_array([1.0], [True]), "^value: expected a")])
+def test_what_is_no_record(name, value, message):
+    history = fastbp.History()
+    with pytest.raises(TypeError, match=message):
+        history.record(name, value)
+    assert history.records == {}
+
+
 def test_what_was_not_recorded():
     history = fastbp.History()
     with pytest.raises(KeyError, match="'loss' was not recorded; there are no records"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from estimators import draw, fitted
 from scipy import sparse
+from sklearn.exceptions import NotFittedError
 
 import fastbp
 from fastbp.sklearn import MLPClassifier, MLPRegressor
@@ -156,3 +157,30 @@ def test_classes_of_a_first_call_that_was_refused_are_forgotten():
             model.partial_fit(X, y, classes=["no", "yes"], **given)
         assert not hasattr(model, "classes_")
     assert model.partial_fit(X, y, classes=["maybe", "no", "yes"]).predict_proba(X).shape == (len(X), 3)
+
+
+class Raising:
+    """What raises an error of its own when it is read."""
+
+    def __array__(self, *arguments, **settings):
+        raise ZeroDivisionError("mine")
+
+
+def test_classes_are_not_kept_of_a_first_call_that_an_error_of_the_users_own_ended():
+    estimator, X = MLPClassifier(hidden_layer_sizes=(2,), backend="loops"), np.ones((4, 3))
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        estimator.partial_fit(Raising(), [0, 1, 0, 1], classes=[0, 1])
+    with pytest.raises(NotFittedError):
+        estimator.predict(X)
+    estimator.partial_fit(X, ["a", "b", "a", "b"], classes=["a", "b"])
+    assert set(estimator.predict(X)) <= {"a", "b"}
+
+
+@pytest.mark.parametrize(("settings", "X", "error", "message"), [
+    ({"tol": 10**400}, np.ones((4, 3)), ValueError, "numbers that float64 holds"),
+    ({}, [[10**400] * 3] * 4, ValueError, "float64"),
+    ({"dropout": [[1], [1, 2]]}, np.ones((4, 3)), ValueError, "^dropout: expected"),
+    ({"dropout": np.float32}, np.ones((4, 3)), TypeError, "^dropout: expected a number")])
+def test_numbers_beyond_float64_and_odd_rates(settings, X, error, message):
+    with pytest.raises(error, match=message):
+        MLPClassifier(hidden_layer_sizes=(2, 2), backend="loops", **settings).fit(X, [0, 1, 0, 1])

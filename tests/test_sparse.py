@@ -222,11 +222,26 @@ def test_other_matrices_are_refused(X, error, message):
     lambda X: X.indptr.__setitem__(-1, 10**6), lambda X: X.indptr.__setitem__(4, -1),
     lambda X: X.indptr.__setitem__(0, 1)], ids=range(5))
 def test_a_matrix_whose_arrays_do_not_go_together_is_refused(spoil):
-    """Kernels would read other memory."""
+    """Kernels would read other memory, and SciPy's functions would write to it."""
     X = rows()
     spoil(X)
-    with pytest.raises(ValueError, match=r"^X: expected (columns 0 to 74, found|indptr that counts)"):
+    for call in (network().forward, lambda X: network().fit([(X, np.zeros(53, int))]),
+                 lambda X: MLPClassifier(max_iter=1).fit(X, np.zeros(53, int))):
+        with pytest.raises(ValueError, match=r"X: expected (columns 0 to 74, found|indptr that counts)"):
+            call(X)
+    X = rows(form=sparse.csc_array)
+    spoil(X)
+    with pytest.raises(ValueError,
+                       match=r"^X: expected (rows 0 to 52, found|indptr that counts .* of each column of a CSC)"):
         network().forward(X)
+
+
+def test_labels_in_a_matrix_whose_arrays_do_not_go_together_are_refused():
+    net = MLPClassifier(hidden_layer_sizes=(2,), max_iter=1).fit(np.eye(4), np.eye(4, 2, dtype=int))
+    y = sparse.csr_array(np.ones((4, 2), int))
+    y.indices[3] = 9
+    with pytest.raises(ValueError, match=r"^y: expected columns 0 to 1, found 9 in entry 3$"):
+        net.score(np.eye(4), y)
 
 
 # ---- memory, and the estimators --------------------------------------------------------------------------------------

@@ -71,7 +71,8 @@ def require_whole(name: str, value: Any, *, at_least: int) -> int:
 
 def checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
     """N_0 … N_L, at least two."""
-    if isinstance(widths, str | bytes | bytearray) or not hasattr(widths, "__iter__"):
+    if isinstance(widths, str | bytes | bytearray) or not hasattr(widths, "__iter__") or (
+            isinstance(widths, np.ndarray) and widths.ndim == 0):
         raise TypeError(f"widths: expected a sequence of whole numbers N_0 … N_L, found {shown(widths)}")
     checked = tuple(require_whole(f"widths[{k}]", width, at_least=1) for k, width in enumerate(widths))
     if len(checked) < 2:
@@ -108,7 +109,8 @@ def checked_rates(dropout: float | Sequence[float] | None, depth: int) -> np.nda
     hidden = depth - 1
     if dropout is None:
         rates = []
-    elif isinstance(dropout, Sequence | np.ndarray) and not isinstance(dropout, str | bytes) and np.ndim(dropout) > 0:
+    elif (isinstance(dropout, Sequence) and not isinstance(dropout, str | bytes)) or (
+            isinstance(dropout, np.ndarray) and dropout.ndim > 0):
         if len(dropout) != hidden:
             raise ValueError(f"dropout: expected one rate, or one for each of the {hidden} hidden layers, found "
                              f"{len(dropout)}")

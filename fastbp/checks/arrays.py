@@ -40,7 +40,7 @@ def numeric_array(name: str, value: Any, dtype: np.dtype | None = None) -> np.nd
         If its dtype is not a real one (object, complex, string, …), or it or one of its rows is masked, or it is on a
         GPU. A data frame's column is named.
     ValueError
-        If nested sequences have different lengths.
+        If nested sequences have different lengths, or a number is too large for NumPy.
     """
     if type(value) is np.ndarray and value.dtype.kind in "biuf":
         return value
@@ -52,6 +52,8 @@ def numeric_array(name: str, value: Any, dtype: np.dtype | None = None) -> np.nd
     except ValueError as error:
         raise ValueError(f"{name}: expected an array of numbers, found rows of different length "
                          f"({shortened(error)})") from None
+    except OverflowError as error:
+        raise ValueError(f"{name}: expected real numbers, found one beyond float64 ({shortened(error)})") from None
     except (TypeError, RuntimeError) as error:  # CuPy's, and PyTorch's
         raise TypeError(f"{name}: expected an array that NumPy takes, found one of type {type(value).__name__} "
                         f"({shortened(error)}); copy what is on a GPU to the processor's memory first") from None

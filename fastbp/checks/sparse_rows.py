@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .messages import shortened
+
 #: The dtypes of entries that kernels read as they are; others are converted.
 _AS_THEY_ARE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 
@@ -71,7 +73,7 @@ def checked_csr(name: str, X: Any, dtype: np.dtype) -> tuple[CsrRows, float]:
     TypeError, ValueError
         If it is no matrix of real numbers that are finite in the dtype, or its columns and rows are none.
     """
-    rows = X if isinstance(X, CsrRows) else _rows_of(name, X, dtype)
+    rows = csr_rows(name, X, dtype)
     values, largest = rows.values, 0.0
     if len(values):
         with np.errstate(over="ignore"):
@@ -85,12 +87,15 @@ def checked_csr(name: str, X: Any, dtype: np.dtype) -> tuple[CsrRows, float]:
     return rows, largest
 
 
-def _rows_of(name: str, X: Any, dtype: np.dtype) -> CsrRows:
-    """The rows of a matrix of SciPy, whose structure is checked: kernels trust it."""
+def csr_rows(name: str, X: Any, dtype: np.dtype) -> CsrRows:
+    """The rows of a sparse matrix, whose structure is checked: kernels trust it, and so does SciPy."""
+    if isinstance(X, CsrRows):
+        return X
     if X.ndim != 2:
         raise ValueError(f"{name}: expected 2 dimensions, found shape {X.shape}")
     if X.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, found dtype {X.dtype}")
+    require_sound(name, X)
     X = X.tocsr()
     count = _checked_entries(name, X)
     if not X.has_canonical_format:
@@ -105,15 +110,29 @@ def _rows_of(name: str, X: Any, dtype: np.dtype) -> CsrRows:
     return CsrRows(values, columns, np.ascontiguousarray(X.indptr, np.int64), X.shape[1])
 
 
+def require_sound(name: str, value: Any) -> None:
+    """Refuse a CSR or CSC matrix whose arrays do not go together: SciPy's functions would write beyond memory.
+
+    Raises
+    ------
+    ValueError
+    """
+    if is_sparse(value) and getattr(value, "format", None) in ("csr", "csc"):
+        _checked_entries(name, value)
+
+
 def _checked_entries(name: str, X: Any) -> int:
-    """How many entries a CSR matrix has; refuses one whose arrays do not go together."""
-    indptr, columns = X.indptr, X.indices
-    count = int(indptr[-1])
-    if (len(indptr) != X.shape[0] + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any()
-            or len(columns) < count or len(X.data) < count):
-        raise ValueError(f"{name}: expected indptr that counts the entries of each row of a CSR matrix, from 0 to at "
-                         f"most {min(len(columns), len(X.data))}, found {indptr}")
-    if count and not 0 <= columns[:count].min() <= columns[:count].max() < X.shape[1]:
-        wrong = int(np.argmax((columns[:count] < 0) | (columns[:count] >= X.shape[1])))
-        raise ValueError(f"{name}: expected columns 0 to {X.shape[1] - 1}, found {columns[wrong]} in entry {wrong}")
+    """How many entries a CSR or CSC matrix has; refuses one whose arrays do not go together."""
+    (along, across), (count_along, count_across) = ("row", "column"), X.shape
+    if X.format == "csc":
+        along, across, count_along, count_across = across, along, count_across, count_along
+    indptr, indices = X.indptr, X.indices
+    count = int(indptr[-1]) if len(indptr) else 0
+    if (len(indptr) != count_along + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any()
+            or len(indices) < count or len(X.data) < count):
+        raise ValueError(f"{name}: expected indptr that counts the entries of each {along} of a {X.format.upper()} "
+                         f"matrix, from 0 to at most {min(len(indices), len(X.data))}, found {shortened(indptr)}")
+    if count and not 0 <= indices[:count].min() <= indices[:count].max() < count_across:
+        wrong = int(np.argmax((indices[:count] < 0) | (indices[:count] >= count_across)))
+        raise ValueError(f"{name}: expected {across}s 0 to {count_across - 1}, found {indices[wrong]} in entry {wrong}")
     return count

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..checks.arguments import require_number
+from ..checks.arguments import require_flag, require_number
 from ..schedules import Schedule
 from .optimizer import Optimizer
 from .rules import ADAM, DESCENT, MOMENTUM, NADAM, RMSPROP, RPROP, Rule
@@ -43,6 +43,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_number("momentum", self.momentum, at_least=0.0, at_most=1.0)
+        require_flag("nesterov", self.nesterov)
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("nesterov: expected a momentum above 0 with it, found momentum=0.0")
 
@@ -123,6 +124,10 @@ class Adam(_AdaptiveMoments):
     epsilon_hat: bool = field(default=False, kw_only=True)
 
     rule = ADAM
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_flag("epsilon_hat", self.epsilon_hat)
 
     @property
     def decoupled_decay(self) -> float:

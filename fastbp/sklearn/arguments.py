@@ -10,6 +10,7 @@ from sklearn.utils.validation import validate_data
 from ..backends.reading import rows_of
 from ..checks.arrays import kernel_array, require_unmasked
 from ..checks.samples import NO_LABELS, READABLE, Samples, checked_rows, no_numbers, no_rows
+from ..checks.sparse_rows import require_sound
 from ..checks.standardization import Standardization
 
 #: The dtypes of weights that stay as they are; others become the first.
@@ -95,7 +96,11 @@ def part_of(samples: Samples, numbers: np.ndarray) -> Samples:
     return Samples(X, labels, targets, weights, largest, rows)
 
 
-def require_unmasked_arguments(**given: Any) -> None:
-    """Refuse masked arrays among the arguments of a call; raises what `require_unmasked` does."""
+def require_sound_arguments(**given: Any) -> None:
+    """Refuse masked arrays, and damaged sparse ones, among the arguments of a call.
+
+    Raises what `require_unmasked` and `require_sound` do.
+    """
     for name, value in given.items():
         require_unmasked(name, value)
+        require_sound(name, value)

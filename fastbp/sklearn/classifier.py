@@ -15,7 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from ..checks.messages import shown
 from ..checks.samples import Samples
-from .arguments import NUMBERS, require_unmasked_arguments
+from .arguments import NUMBERS, require_sound_arguments
 from .class_weights import as_places, weights_of_classes
 from .perceptron import Perceptron
 
@@ -202,7 +202,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         classes : array-like
             All classes that will come, in the first call.
         """
-        require_unmasked_arguments(y=y, classes=classes)
+        require_sound_arguments(y=y, classes=classes)
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: partial_fit takes a dict or None, found {shown(self.class_weight)}; from "
                              f"all labels, sklearn.utils.class_weight.compute_class_weight finds balanced weights")
@@ -212,7 +212,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                 several = type_of_target(y).startswith("multilabel")
                 self._label_binarizer = LabelBinarizer().fit(y if several else classes)
             return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
-        except (TypeError, ValueError):
+        except BaseException:
             if "net_" not in self.__dict__:  # nothing began: other classes may come with the next call
                 self._restore(before)
             raise
@@ -298,7 +298,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The accuracy, the share of samples whose class is predicted; of several labels, all have to be."""
-        require_unmasked_arguments(y=y, sample_weight=sample_weight)
+        require_sound_arguments(y=y, sample_weight=sample_weight)
         return float(super().score(X, y, sample_weight))
 
     def __sklearn_tags__(self) -> Any:

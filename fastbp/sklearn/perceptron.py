@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..checks.arguments import checked_rates
 from ..checks.messages import shown
 from ..checks.samples import Samples
 from ..functions.activations import BY_NAME, Activation
@@ -23,7 +24,7 @@ from .arguments import (
     as_samples,
     checked_validation_data,
     checked_weights,
-    require_unmasked_arguments,
+    require_sound_arguments,
 )
 from .class_weights import as_places, weights_by_class
 from .exporting import to_sklearn
@@ -121,8 +122,11 @@ class Perceptron(BaseEstimator, ABC):
         before = dict(self.__dict__)
         try:
             train = self._prepared(X, y, sample_weight, validation, incremental)
-        except BaseException:  # what was fitted before stays
+        except BaseException as error:  # what was fitted before stays
             self._restore(before)
+            if isinstance(error, OverflowError):  # scikit-learn's, and Python's
+                raise ValueError(f"expected parameters and numbers that float64 holds, found a larger one "
+                                 f"({error})") from None
             raise
         train()
         return self
@@ -137,11 +141,12 @@ class Perceptron(BaseEstimator, ABC):
         """The function that trains, after all checks."""
         hidden = self._hidden_widths()
         checked_callbacks(list(self.callbacks))
+        checked_rates(self.dropout, len(hidden) + 1)
         if self.solver == "lbfgs":
             self._require_whole_batches(validation)
         X_val, y_val, sample_weight_val = validation
-        require_unmasked_arguments(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val,
-                                   sample_weight_val=sample_weight_val)
+        require_sound_arguments(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val,
+                                sample_weight_val=sample_weight_val)
         first = not hasattr(self, "net_") or not (self.warm_start or incremental)
         X, y = self._validated(X, y, incremental, reset=first)
         d = self._encoded("y", y)
@@ -289,8 +294,11 @@ class Perceptron(BaseEstimator, ABC):
     def _sums(self, X: Any) -> np.ndarray:
         """a_L for every row of X, which is checked."""
         check_is_fitted(self)
-        require_unmasked_arguments(X=X)
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=NUMBERS, reset=False)
+        require_sound_arguments(X=X)
+        try:
+            X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=NUMBERS, reset=False)
+        except OverflowError as error:
+            raise ValueError(f"X: expected numbers that float64 holds, found a larger one ({error})") from None
         return self.net_.forward(X)
 
     def to_sklearn(self) -> Any:

@@ -15,7 +15,7 @@ from ..checks.arrays import numeric_array
 from ..checks.messages import shown
 from ..checks.samples import Samples
 from ..functions.losses import Loss, record_named
-from .arguments import NUMBERS, require_unmasked_arguments
+from .arguments import NUMBERS, require_sound_arguments
 from .perceptron import Perceptron
 
 
@@ -144,5 +144,5 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R² of the predictions, the mean over several outputs."""
-        require_unmasked_arguments(y=y, sample_weight=sample_weight)
+        require_sound_arguments(y=y, sample_weight=sample_weight)
         return float(super().score(X, y, sample_weight))

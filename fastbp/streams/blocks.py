@@ -9,7 +9,7 @@ import numpy as np
 from ..backends.reading import rows_of, standardised_rows
 from ..checks.arrays import numeric_array, require_dimensions
 from ..checks.samples import Samples, are_labels, as_samples, require_features, require_weights_for
-from ..checks.sparse_rows import CsrRows, is_sparse
+from ..checks.sparse_rows import CsrRows, csr_rows, is_sparse
 from ..checks.standardization import Standardization
 from ..formulas.sampling import WITHOUT_REPLACEMENT, draw_order
 from .sources import Chunk, close
@@ -150,7 +150,8 @@ class Assembly:
         first = 0
         for given in chunk.parts:
             try:
-                X = given.X.tocsr() if is_sparse(given.X) else numeric_array("X", given.X, dtype)
+                X = (csr_rows("X", given.X, dtype if standardization is None else np.dtype(np.float64))
+                     if is_sparse(given.X) else numeric_array("X", given.X, dtype))
                 require_features(X.shape, features)
                 require_dimensions("X", X.shape, 2)
                 n, d, weight = X.shape[0], numeric_array("d", given.d), given.weight

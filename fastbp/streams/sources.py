@@ -79,8 +79,16 @@ def is_stream(given: Any) -> bool:
     if hasattr(given, "__array__") or is_frame(given):
         return False
     if isinstance(given, list | tuple):
-        return len(given) > 0 and isinstance(given[0], tuple) and np.ndim(given[0][0]) == 2
+        return len(given) > 0 and isinstance(given[0], tuple) and len(given[0]) > 0 and _is_matrix(given[0][0])
     return callable(given) or (hasattr(given, "__iter__") and not hasattr(given, "shape"))
+
+
+def _is_matrix(value: Any) -> bool:
+    """Whether a value, which may be sparse, has two dimensions; rows of different lengths are named later."""
+    try:
+        return int(np.ndim(value)) == 2
+    except (TypeError, ValueError):
+        return True
 
 
 def _opened(path: Any) -> Files:

@@ -61,11 +61,7 @@ class History:
         """
         if not isinstance(name, str):
             raise TypeError(f"name: expected a text, found {shown(name)}")
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            raise TypeError(f"value: expected a number for {shown(name)}, found {shown(value)}") from None
-        self.records.setdefault(name, []).append(number)
+        self.records.setdefault(name, []).append(value if type(value) is float else _number(name, value))
 
     def extend(self, name: str, values: np.ndarray) -> None:
         """Append the values of several epochs."""
@@ -159,3 +155,13 @@ class History:
             axes.grid(alpha=0.3)
             axes.legend()
         figure.savefig(path, dpi=150)
+
+
+def _number(name: str, value: Any) -> float:
+    """A value to record as a float."""
+    try:
+        if isinstance(value, np.ma.MaskedArray) or np.iscomplexobj(value):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"value: expected a number for {shown(name)}, found {shown(value)}") from None

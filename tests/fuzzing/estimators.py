@@ -1,16 +1,17 @@
 """Random calls of the estimators in place of scikit-learn's."""
 
+import traceback
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning  # noqa: F401  (a warning of its own)
 
 from fastbp.sklearn import MLPClassifier, MLPRegressor
 
 from . import values
 from .calls import LASTING, _is_large, _text
-from .kind import outcome_of
+from .kind import PACKAGE, Wrong, outcome_of
 from .values import one_of
 
 #: Good values of parameters.
@@ -45,10 +46,9 @@ class Estimators:
     name, seconds = "estimators", 200.0
 
     def prepare(self, folder: Path) -> None:
-        import warnings
         warnings.simplefilter("ignore")  # scikit-learn's own, of which there are many
         for kind in (MLPClassifier, MLPRegressor):
-            kind((3,), max_iter=2, backend="loops").fit(np.ones((6, 3)), np.arange(6) % 2)
+            kind(hidden_layer_sizes=(3,), max_iter=2, backend="loops").fit(np.ones((6, 3)), np.arange(6) % 2)
 
     def case(self, rng: np.random.Generator) -> Case:
         kind = one_of(rng, [MLPClassifier, MLPRegressor])
@@ -77,14 +77,27 @@ class Estimators:
             given["classes"] = np.unique(y) if rng.random() < 0.7 else values.odd(rng)
         for name in list(given):
             if rng.random() < 0.15:
-                given[name] = values.odd_array(rng, np.shape(given[name])) if rng.random() < 0.6 else values.odd(rng)
+                shape = (n, 3) if name == "X" else (n,)
+                given[name] = values.odd_array(rng, shape) if rng.random() < 0.6 else values.odd(rng)
         return method, given
 
     def run(self, case: Case) -> str:
         made: list[Any] = []
         word = outcome_of(lambda: made.append(case.estimator(**case.parameters)))
         for name, given in case.calls:
-            if not made or not hasattr(case.estimator, name):
+            if not made or not hasattr(made[0], name):
                 continue
-            word = outcome_of(lambda name=name, given=given: getattr(made[0], name)(**given), MemoryError)
+            try:
+                word = outcome_of(lambda name=name, given=given: getattr(made[0], name)(**given), MemoryError)
+            except Wrong as error:
+                if not _is_of_scikit_learn(error.__cause__):
+                    raise
+                word = "scikit-learn's error"
         return word
+
+
+def _is_of_scikit_learn(error: BaseException | None) -> bool:
+    """Whether an error comes from scikit-learn's own functions, which the estimators call as scikit-learn's do."""
+    frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)] if error else []
+    own = max((place for place, name in enumerate(frames) if name.startswith(PACKAGE)), default=len(frames))
+    return any("site-packages/sklearn" in name.replace("\\", "/") for name in frames[own:])

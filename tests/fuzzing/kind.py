@@ -73,7 +73,7 @@ def require_clear(error: Exception) -> None:
         raise wrong(error) from error
     message = str(error)
     if not 0 < len(message) <= MOST_CHARACTERS:
-        raise wrong(error, f"a message of {len(message)} characters") from error
+        raise wrong(error, "a message that is empty or long") from error
     frame = traceback.extract_tb(error.__traceback__)[-1]
     line = linecache.getline(frame.filename, frame.lineno or 0).strip()
     of_library = not frame.filename.startswith(PACKAGE) and "/fuzzing/" not in frame.filename.replace("\\", "/")

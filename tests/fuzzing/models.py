@@ -17,6 +17,7 @@ class Case(NamedTuple):
 
     made: str
     content: bytes
+    net: Any = None  # that a file with changed bytes holds, if it holds any
 
     def __str__(self) -> str:
         return f"a file of {len(self.content)} bytes, {self.made}"
@@ -30,6 +31,7 @@ class Models:
     def prepare(self, folder: Path) -> None:
         self.path = folder / "net.npz"
         self.good: list[bytes] = []
+        self.nets: list[Any] = []
         self.members: list[dict[str, Any]] = []
         for standardizes in (False, True):
             net = fastbp.MLP([3, 4, 2], activation="tanh", backend="loops", seed=0)
@@ -39,13 +41,14 @@ class Models:
             net.forward(np.ones((1, 3)))
             net.save(self.path)
             self.good.append(self.path.read_bytes())
+            self.nets.append(net)
             with np.load(self.path) as archive:
                 self.members.append(dict(archive))
 
     def case(self, rng: np.random.Generator) -> Case:
         place = int(rng.integers(2))
         if rng.random() < 0.5:
-            return Case("with changed bytes", mutation.damaged(rng, self.good[place]))
+            return Case("with changed bytes", mutation.damaged(rng, self.good[place]), self.nets[place])
         members = {f"{name}.npy": mutation.npy(array) for name, array in self.members[place].items()}
         changed = [one_of(rng, list(members)) for _ in range(int(rng.integers(1, 3)))]
         for name in changed:
@@ -70,6 +73,14 @@ class Models:
         for net in loaded:
             if not np.isfinite(net.theta).all():
                 raise Wrong("theta of a loaded network is not finite")
+            if case.net is not None and _content(net) != _content(case.net):
+                raise Wrong(f"changed bytes gave another network, {net!r}", "another network")
             if net.widths[0] == 3 and net.theta.size < 1000 and net.is_built_in:
                 outcome_of(lambda net=net: net.forward(np.ones((1, 3))))
         return word
+
+
+def _content(net: Any) -> tuple[Any, ...]:
+    """What a file holds of a network."""
+    numbers = net.standardization and net.standardization.key
+    return net.widths, net.activations, net.loss, net.theta.tobytes(), numbers, net.metadata
