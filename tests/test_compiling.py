@@ -275,7 +275,7 @@ def test_only_prange_is_parallel(monkeypatch):
         for k in numba.prange(a.shape[0]):
             a[k] = k
 
-    monkeypatch.setattr(cache.FunctionCache, "load_overload", lambda *_: None)
+    monkeypatch.setattr(cache.KernelCache, "load_overload", lambda *_: None)
     parallel.compile((types.float64[::1],))
     with pytest.warns(NumbaPerformanceWarning, match="no transformation for parallel execution was possible"):
         serial.compile((types.float64[::1],) * 2)
@@ -301,7 +301,7 @@ def test_garbage_is_not_collected_while_a_kernel_compiles(monkeypatch):
     def caller(x):
         return looked_at(x)
 
-    monkeypatch.setattr(cache.FunctionCache, "load_overload", lambda *_: None)
+    monkeypatch.setattr(cache.KernelCache, "load_overload", lambda *_: None)
     assert caller(3) == 3
     assert seen, f"the option `inline`: a function is not asked about calls ({VERSIONS})"
     assert seen[0] == (False, True), f"`dispatcher.compile`: first calls go round it, found {seen} ({VERSIONS})"
