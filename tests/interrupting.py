@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 KINDS = ("fit", "fit_many", "stream", "estimator", "partial_fit", "custom")
@@ -46,8 +47,12 @@ def called(kind, backend, epochs):
         if kind == "estimator":
             model.fit(X, d)
         else:
-            for _ in range(epochs):
-                model.partial_fit(X, d, classes=[0, 1, 2])
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                for _ in range(epochs):  # it returns after Ctrl-C, with a warning, as scikit-learn's
+                    model.partial_fit(X, d, classes=[0, 1, 2])
+                    if any("interrupted by user" in str(warning.message) for warning in caught):
+                        break
         return [model.net_], [model.loss_curve_]
     activation = "relu" if kind != "custom" else fastbp.Activation(
         "bent", lambda a: a / (1.0 + abs(a)), lambda a, h: 1.0 / (1.0 + abs(a)) ** 2)
@@ -77,7 +82,6 @@ def child(kind, backend):
     histories, waits = [], True
     try:
         try:
-            import warnings
             warnings.simplefilter("ignore")
             import fastbp
             from fastbp.training.session import Session
@@ -147,6 +151,9 @@ def one(kind, backend, cache, delay, presses=1, group=False):
                 if press + 1 < presses:
                     time.sleep(0.03)
             output, errors = process.communicate("sent\n", timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return {"faults": ["lost, or hangs: it did not end in 300 s"], "heard": [], "sent": sent}
         except BaseException:
             process.kill()
             raise

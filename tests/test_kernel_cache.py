@@ -149,9 +149,19 @@ def test_a_folder_of_another_user_is_not_used(base, monkeypatch):
     base.mkdir(parents=True)
     user = os.geteuid()
     monkeypatch.setattr(cache.os, "geteuid", lambda: user + 1)
+    monkeypatch.setattr(cache, "_SYSTEM", user + 2)
     with pytest.warns(RuntimeWarning, match="anew in every process.* belongs to another user.*NUMBA_CACHE_DIR"):
         assert cache.cache_folder() is None
     assert not list(base.iterdir())
+
+
+@POSIX
+def test_kernels_of_the_system_are_run(folder, monkeypatch):
+    is_found()
+    user = os.geteuid()
+    monkeypatch.setattr(cache.os, "geteuid", lambda: user + 1)
+    monkeypatch.setattr(cache, "_SYSTEM", user)
+    assert is_found()
 
 
 @POSIX

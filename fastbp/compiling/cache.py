@@ -37,6 +37,9 @@ _USED_AGAIN = 3600.0
 #: Names in files are shortened to this number of characters.
 _LONGEST_NAME = 120
 
+#: The user who may write anywhere: of a cache that an image of a container has, every user may run kernels.
+_SYSTEM = 0
+
 #: No link is followed, and nothing is waited for.
 _CAREFULLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -147,7 +150,7 @@ def _make_own(folder: Path) -> None:
 
 
 def _require_own(state: os.stat_result, what: str) -> None:
-    """Check that only this user can have written a file or to a folder, where the system knows that.
+    """Check that only this user or the system's can have written a file or to a folder, where that is known.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def _require_own(state: os.stat_result, what: str) -> None:
         If that is not so.
     """
     if os.name == "posix":
-        if state.st_uid != os.geteuid():
+        if state.st_uid not in (os.geteuid(), _SYSTEM):
             raise PermissionError(f"{what} belongs to another user")
         if state.st_mode & 0o022:
             raise PermissionError(f"others may write to {what}")
