@@ -66,7 +66,7 @@ def test_callbacks_are_finished_where_training_diverges():
     with pytest.raises(ValueError, match="non-finite"):
         model.fit(X, y)
     assert stopping.best_epoch is not None
-    assert np.array_equal(model.net_.theta, stopping._best_theta)
+    assert np.array_equal(model.net_.theta, stopping._best.theta)
 
 
 def test_scores_that_are_nan_are_no_progress():

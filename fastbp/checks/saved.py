@@ -78,6 +78,13 @@ class Saved:
             raise self.error(f"expected a number {self._name(name)}, found {shown(found)}")
         return float(found)
 
+    def real(self, name: str) -> float:
+        """A number, which may be infinite or NaN."""
+        found: Any = self.values.get(name)
+        if type(found) not in (int, float):
+            raise self.error(f"expected a number {self._name(name)}, found {type(found).__name__}")
+        return float(found)
+
     def text(self, name: str) -> str:
         """A text."""
         found = self.values.get(name)

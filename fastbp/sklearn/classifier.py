@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from ..checks.messages import shown
 from ..checks.samples import Samples
+from ..training.checkpoints import Path
 from .arguments import NUMBERS, require_sound_arguments
 from .class_weights import as_places, weights_of_classes
 from .perceptron import Perceptron
@@ -168,7 +169,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,
-            sample_weight_val: Any = None) -> "MLPClassifier":
+            sample_weight_val: Any = None, checkpoint: Path | None = None, checkpoint_every: float | str = 60.0,
+            resume: Path | bool | None = None) -> "MLPClassifier":
         """Train on (n, N_0) samples and their classes.
 
         Parameters
@@ -179,20 +181,41 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         X_val, y_val, sample_weight_val : optional
             Validation data, evaluated after every epoch. Early stopping watches them instead of a part of X; for R² it
             takes two samples. Not with "lbfgs".
+        checkpoint : path, optional
+            Where everything of this fit is written from time to time, in place of what is there; see Notes. Not with
+            "lbfgs", whose optimizer, SciPy's, has no state that can be saved.
+        checkpoint_every : float or str
+            Seconds between two checkpoints, or epochs, as "5 epochs".
+        resume : path or bool, optional
+            The checkpoint of an interrupted fit to go on from; True goes on from that at `checkpoint` if there is one.
 
         Raises
         ------
         ValueError, TypeError
             If an argument is not as described; then the estimator is as it was. Or if training diverges; but where
             early stopping has best weights, they are taken, the records of the epoch are NaN, and a warning says so.
+        OSError
+            If the first checkpoint cannot be written, or that to go on from cannot be read; the estimator is as it was.
+
+        Notes
+        -----
+        A fit that goes on from a checkpoint in a new process, with the same parameters and data, ends with the same
+        bits in weights and records as if it had not been interrupted, also a warm start, of which the estimator need
+        not be there. What was fitted before is replaced. max_iter may be another number, of all epochs, and callbacks,
+        progress, verbose and backend others; see `fastbp.MLP.fit`. What else is different is refused.
+
+        Checkpoints belong to one call, and are no parameters: all clones in a grid search would write the same file.
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False,
+                         checkpointing=(checkpoint, checkpoint_every, resume))
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, X_val: Any = None,
                     y_val: Any = None, sample_weight_val: Any = None) -> "MLPClassifier":
         """One epoch over these samples, from the weights and the optimizer's state of the call before.
+
+        It has no checkpoints: between two calls the whole estimator may be pickled.
 
         Parameters
         ----------

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from ..functions.activations import BY_NAME, Activation
 from ..layout import Views
 from ..mlp import MLP
 from ..training.callbacks import checked_callbacks
+from ..training.checkpoints import Checkpoints
 from .arguments import (
     NUMBERS,
     as_samples,
@@ -26,11 +28,15 @@ from .arguments import (
     checked_weights,
     require_sound_arguments,
 )
+from .checkpoints import resume_network, saved_dtype
 from .class_weights import as_places, weights_by_class
 from .exporting import to_sklearn
 from .lbfgs import minimize_lbfgs
 from .records import reset_records
 from .stochastic import prepared_descent
+
+#: checkpoint, checkpoint_every and resume of a call without them.
+NO_CHECKPOINTS = (None, 60.0, None)
 
 _HIDDEN_ACTIVATIONS = {name for name in BY_NAME if name != "softmax"}
 
@@ -118,10 +124,11 @@ class Perceptron(BaseEstimator, ABC):
 
     # ---- fitting ---------------------------------------------------------------------------------------------------
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any, Any], incremental: bool) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any, Any], incremental: bool,
+             checkpointing: tuple[Any, Any, Any] = NO_CHECKPOINTS) -> Any:
         before = dict(self.__dict__)
         try:
-            train = self._prepared(X, y, sample_weight, validation, incremental)
+            train = self._prepared(X, y, sample_weight, validation, incremental, checkpointing)
         except BaseException as error:  # what was fitted before stays
             self._restore(before)
             if isinstance(error, OverflowError):  # scikit-learn's, and Python's
@@ -137,21 +144,27 @@ class Perceptron(BaseEstimator, ABC):
         self.__dict__.update(before)
 
     def _prepared(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any, Any],
-                  incremental: bool) -> Callable[[], None]:
+                  incremental: bool, checkpointing: tuple[Any, Any, Any]) -> Callable[[], None]:
         """The function that trains, after all checks."""
         hidden = self._hidden_widths()
         checked_callbacks(list(self.callbacks))
         checked_rates(self.dropout, len(hidden) + 1)
         if self.solver == "lbfgs":
-            self._require_whole_batches(validation)
+            self._require_whole_batches(validation, checkpointing)
+        checkpoints = Checkpoints(*checkpointing, type(self).__name__)
+        saved = checkpoints.saved
         X_val, y_val, sample_weight_val = validation
         require_sound_arguments(X=X, y=y, sample_weight=sample_weight, X_val=X_val, y_val=y_val,
                                 sample_weight_val=sample_weight_val)
-        first = not hasattr(self, "net_") or not (self.warm_start or incremental)
+        first = saved is not None or not hasattr(self, "net_") or not (self.warm_start or incremental)
         X, y = self._validated(X, y, incremental, reset=first)
         d = self._encoded("y", y)
         self._random_state = check_random_state(self.random_state)
-        if first:
+        if saved is not None:
+            self._random_state = deepcopy(self._random_state)  # what the user gave stays, where the fit is another
+            self._start(X.shape[1], hidden, y, saved_dtype(saved))
+            resume_network(self, saved)
+        elif first:
             self._start(X.shape[1], hidden, y, np.float32 if X.dtype == np.float32 else np.float64)
             if self.standardize:
                 self.net_.standardize(X)
@@ -161,7 +174,8 @@ class Perceptron(BaseEstimator, ABC):
         samples = self._samples(X, d, sample_weight, of_classes, "")
         if self.solver == "lbfgs":
             return partial(minimize_lbfgs, self, samples)
-        return prepared_descent(self, samples, self._validation_samples(*validation, of_classes), incremental)
+        return prepared_descent(self, samples, self._validation_samples(*validation, of_classes), incremental,
+                                checkpoints)
 
     def _samples(self, X: Any, d: np.ndarray, sample_weight: Any, of_classes: list[np.ndarray] | None,
                  suffix: str) -> Samples:
@@ -183,8 +197,11 @@ class Perceptron(BaseEstimator, ABC):
             raise ValueError(f"hidden_layer_sizes must be integers > 0, got {widths}.")
         return [int(width) for width in widths]
 
-    def _require_whole_batches(self, validation: tuple[Any, Any, Any]) -> None:
+    def _require_whole_batches(self, validation: tuple[Any, Any, Any], checkpointing: tuple[Any, Any, Any]) -> None:
         """Refuse what needs epochs of batches, which "lbfgs" has not."""
+        if checkpointing[0] is not None or checkpointing[2] not in (None, False):
+            raise ValueError("checkpoint and resume: expected neither with the solver 'lbfgs', as SciPy's optimizer "
+                             "has no state that can be saved; use 'adam' or 'sgd'")
         if np.any(self.dropout):
             raise ValueError(f"dropout: expected 0 with the solver 'lbfgs', found {shown(self.dropout)}")
         if self.max_grad_norm is not None:

@@ -8,6 +8,10 @@ import numpy as np
 NON_FINITE = ("Solver produced non-finite parameter weights. The input data may contain large values and need to be "
                "preprocessed.")
 
+#: The records of which each epoch has one more, and those of the last, or of the best.
+_CURVES = "loss_curve_", "validation_loss_curve_", "validation_scores_"
+_NUMBERS = "loss_", "n_iter_", "t_", "best_loss_", "best_validation_score_", "_best_theta"
+
 
 def reset_records(estimator: Any) -> None:
     """Set all records to those before the first epoch."""
@@ -34,6 +38,24 @@ def begin_records(estimator: Any, incremental: bool) -> None:
         estimator.best_validation_score_ = -np.inf if watches_scores else None
         estimator.validation_scores_ = (estimator.validation_scores_ or []) if watches_scores else None
     estimator._in_parts = incremental
+
+
+def noted_records(estimator: Any) -> dict[str, Any]:
+    """What is recorded, from which `put_back_records` removes later epochs."""
+    own = vars(estimator)
+    return ({name: own[name] for name in _NUMBERS if name in own}
+            | {name: len(own[name]) for name in _CURVES if own[name] is not None})
+
+
+def put_back_records(estimator: Any, noted: dict[str, Any]) -> None:
+    """Remove the records of epochs that came after `noted_records`."""
+    own = vars(estimator)
+    for name in _NUMBERS:
+        own.pop(name, None)
+    own |= {name: noted[name] for name in _NUMBERS if name in noted}
+    for name in _CURVES:
+        if own[name] is not None:
+            del own[name][noted[name] :]
 
 
 def record_whole(estimator: Any, losses: list[float]) -> None:

@@ -15,6 +15,7 @@ from ..checks.arrays import numeric_array
 from ..checks.messages import shown
 from ..checks.samples import Samples
 from ..functions.losses import Loss, record_named
+from ..training.checkpoints import Path
 from .arguments import NUMBERS, require_sound_arguments
 from .perceptron import Perceptron
 
@@ -86,9 +87,11 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,
-            sample_weight_val: Any = None) -> "MLPRegressor":
+            sample_weight_val: Any = None, checkpoint: Path | None = None, checkpoint_every: float | str = 60.0,
+            resume: Path | bool | None = None) -> "MLPRegressor":
         """Train on (n, N_0) samples and their numbers; arguments as for `MLPClassifier.fit`, y (n,) or (n, N_L)."""
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False,
+                         checkpointing=(checkpoint, checkpoint_every, resume))
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)

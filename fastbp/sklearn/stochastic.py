@@ -14,13 +14,16 @@ from sklearn.exceptions import ConvergenceWarning
 from ..backends.training_loop import BEST, DIVERGED, RUNNING, STALE
 from ..checks.messages import shown
 from ..checks.samples import Samples, total_weight
+from ..checks.saved import Saved
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import SGD, Adam
 from ..optimizers.updates import OptimizerState
-from ..training.callbacks import ask_to_stop, finish_all, start_all
+from ..training.callbacks import ask_to_stop, finish_all, has_state, restore_all, start_all, states_of
+from ..training.checkpoints import Checkpoints, require_same
 from ..training.progress_bar import ProgressBar
 from ..training.session import Session, make_plan
-from .records import NON_FINITE, begin_records
+from .checkpoints import estimator_values, identity, restore_generator, restore_records, restore_split
+from .records import NON_FINITE, begin_records, noted_records, put_back_records
 from .validation_split import hold_out, of_positive_weight
 
 #: The learning rate below which "adaptive" stops, and the divisor by which it makes the rate smaller.
@@ -30,14 +33,19 @@ _STEADIER = "a smaller learning_rate_init, a max_grad_norm, or standardised X"
 
 
 class _Descent:
-    """One call of fit or partial_fit with the solver "sgd" or "adam"."""
+    """One call of fit or partial_fit with the solver "sgd" or "adam".
 
-    def __init__(self, estimator: Any, samples: Samples, validation: Samples | None,
-                 incremental: bool) -> None:
+    own : what the call is, for checkpoints.
+    """
+
+    def __init__(self, estimator: Any, samples: Samples, validation: Samples | None, incremental: bool,
+                 checkpoints: Checkpoints, own: dict[str, Any]) -> None:
         self.estimator, self.validation, self.incremental = estimator, validation, incremental
-        net, n = estimator.net_, len(samples.X)
+        self.checkpoints, self.own = checkpoints, own
+        net, n, saved = estimator.net_, len(samples.X), checkpoints.saved
         if not incremental or not self.goes_on_with(estimator._optimizer_state):
-            estimator._rate = float(estimator.learning_rate_init)
+            if saved is None:  # else there is one already
+                estimator._rate = float(estimator.learning_rate_init)
             estimator._optimizer_state = self.optimizer().start(net.theta)
         else:
             previous = OptimizerState(*(_in_memory(array) for array in estimator._optimizer_state))
@@ -47,8 +55,11 @@ class _Descent:
         waits = estimator.n_iter_no_change
         self.waits = int(min(waits, 2**62))
         drops = bool(np.any(estimator.dropout))
-        seed = int(estimator._random_state.randint(2**31 - 1)) if estimator.shuffle or drops else 0
-        seed += int(estimator.t_)  # so that later calls draw other orders and masks, from any random_state
+        if saved is not None:
+            seed = saved.whole("seed")
+        else:
+            seed = int(estimator._random_state.randint(2**31 - 1)) if estimator.shuffle or drops else 0
+            seed += int(estimator.t_)  # so that later calls draw other orders and masks, from any random_state
         plan = make_plan(net, samples, _batch_size(estimator.batch_size, n), shuffle=estimator.shuffle, seed=seed,
                          penalty=float(estimator.alpha), by_weight=len(samples.weights) > 0,
                          loss_scale=estimator._loss_scale, tolerance=float(estimator.tol),
@@ -61,6 +72,44 @@ class _Descent:
         self.session.progress.counts[STALE] = estimator._no_improvement_count
         if validation is not None and estimator.validation_loss_curve_ is None:
             estimator.validation_loss_curve_ = []
+        self.by_rate = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
+        self.looks = self.by_rate or bool(validation or estimator.verbose or len(estimator.callbacks))
+        if saved is not None:
+            self.resume(saved)
+        epochs = self.session.history.epochs
+        self.losses_before, self.t_before = len(estimator.loss_curve_) - epochs, estimator.t_ - epochs * n
+        self.note(self.session.epochs_recorded)
+        if not incremental:
+            self.begin(saved)
+
+    def resume(self, saved: Saved) -> None:
+        """Go on from a checkpoint, whose records the estimator has already."""
+        estimator, session, epochs = self.estimator, self.session, saved.part("training").whole("epoch")
+        if epochs > self.epochs:
+            raise ValueError(f"max_iter: expected at least the {epochs} epochs of the checkpoint {saved.origin}, found "
+                             f"{self.epochs}")
+        session.history.restore(saved.part("history"))
+        recorded = session.history.epochs
+        if len(estimator.loss_curve_) < recorded or estimator.t_ < recorded * len(session.samples.X):
+            raise saved.error(f"its records are of fewer than {recorded} epochs")
+        session.epochs_recorded = saved.whole("epochs_recorded", at_most=recorded)
+        restore_all(estimator.callbacks, saved.part("callbacks"), session.history)
+        session.resume(saved.part("training"))
+        restore_generator(estimator, saved)
+        estimator.n_iter_ = recorded
+
+    def begin(self, saved: Saved | None) -> None:
+        """Call the callbacks that begin anew, and write the first checkpoint."""
+        start_all([callback for callback in self.estimator.callbacks if saved is None or not has_state(callback)],
+                  self.estimator.net_, self.session.history)
+        self.checkpoints.begin(self.values, self.session.epochs_done)
+
+    def values(self) -> dict[str, Any]:
+        """All of the fit, for a checkpoint."""
+        session = self.session
+        return self.own | estimator_values(self.estimator) | {
+            "seed": session.plan.seed, "history": session.history.state(), "epochs_recorded": session.epochs_recorded,
+            "training": session.values(), "callbacks": states_of(self.estimator.callbacks)}
 
     def goes_on_with(self, state: Any) -> bool:
         """Whether a state fits the optimizer that the parameters name now, and this network."""
@@ -80,39 +129,44 @@ class _Descent:
         return SGD(given._rate, given.momentum, given.nesterovs_momentum and given.momentum > 0,
                    clip_norm=given.max_grad_norm)
 
-    def set_rate(self, rate: float) -> None:
-        """Go on with another learning rate.
+    def set_rate(self, rate: float, stale: int) -> None:
+        """Go on with another learning rate, after so many epochs without progress.
 
         scikit-learn's velocity contains the learning rate, and stays as it is with a new rate. The core's does not
         contain it, and is scaled here.
         """
-        estimator = self.estimator
-        estimator._optimizer_state.averages[:] *= estimator._rate / rate
+        estimator, averages = self.estimator, self.estimator._optimizer_state.averages
+        counts, factor = self.session.progress.counts, self.estimator._rate / rate
+        # Python looks for Ctrl-C where something is called: it finds all three as they were, or as they are to be.
+        averages *= factor
         estimator._rate = rate
+        counts[STALE] = self.stale = stale
         self.session.spec = self.optimizer().spec(estimator.net_.dtype)
 
     def run(self) -> None:
         """Train epoch after epoch, until one of the rules, max_iter or Ctrl-C ends it."""
         estimator, session, net = self.estimator, self.session, self.estimator.net_
-        by_rate = estimator.solver == "sgd" and estimator.learning_rate == "invscaling"
-        looks = by_rate or bool(self.validation or estimator.verbose or len(estimator.callbacks))
         goes_on, status = True, RUNNING
-        if not self.incremental:
-            start_all(estimator.callbacks, net, session.history)
         try:
             with (ProgressBar(estimator.progress, self.epochs, "epochs") as bar,
                   session.workspace() as work):
+                goes_on = self.end_epochs()  # those of a checkpoint
                 while goes_on and session.epochs_done < self.epochs and status != DIVERGED:
-                    before = session.epochs_done
-                    status = session.advance(work, before + 1 if looks else self.epochs)
-                    if session.epochs_done > before:
-                        self.record()
-                        goes_on = self.after_epoch(by_rate)
+                    status = session.advance(work, session.epochs_done + 1 if self.looks else self.epochs)
+                    if session.epochs_done > session.epochs_recorded:
+                        goes_on = self.end_epochs()
                         bar.show(session.epochs_done, f"loss {session.history['loss'][-1]:.4g}")
+                    if status != DIVERGED and self.checkpoints.is_due(session.epochs_done):
+                        self.checkpoints.write(self.values, session.epochs_done)
+            if status != DIVERGED:
+                self.checkpoints.write(self.values, session.epochs_done)
         except KeyboardInterrupt:
-            self.record()
+            self.end_early()
             warnings.warn("Training interrupted by user.", stacklevel=5)
             goes_on = False
+        except BaseException:
+            self.end_early()
+            raise
         finally:
             session.finish()
             estimator._no_improvement_count = int(session.progress.counts[STALE])
@@ -147,31 +201,59 @@ class _Descent:
     def record(self) -> None:
         """Put the epochs completed since the last call into the estimator's records."""
         estimator, session = self.estimator, self.session
-        before = session.history.epochs
         session.record()
-        count = session.history.epochs - before
-        if count == 0:
+        history = session.history
+        if history.epochs == 0:
             return
-        estimator.loss_curve_ += session.history["loss"][-count:]
+        # Ctrl-C may have come between these lines: each takes what the history has, whatever it took before.
+        estimator.loss_curve_ += history["loss"][len(estimator.loss_curve_) - self.losses_before :]
         estimator.loss_ = estimator.loss_curve_[-1]
-        estimator.n_iter_ = session.epochs_done
-        estimator.t_ += count * len(session.samples.X)
+        estimator.n_iter_ = history.epochs
+        estimator.t_ = self.t_before + history.epochs * len(session.samples.X)
         if not estimator.early_stopping:
             estimator.best_loss_ = float(session.progress.sums[BEST])
-        if estimator.verbose:
-            print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
 
-    def after_epoch(self, by_rate: bool) -> bool:
-        """Whether to go on after an epoch, which is validated and shown to callbacks."""
+    def note(self, epochs: int) -> None:
+        """Note what is recorded, which is all of so many epochs."""
+        noted, stale, session = noted_records(self.estimator), int(self.session.progress.counts[STALE]), self.session
+        self.noted, self.stale, session.epochs_recorded = noted, stale, epochs  # as in `set_rate`
+
+    def end_early(self) -> None:
+        """Leave whole epochs in the records, and write a checkpoint."""
+        session = self.session
+        if self.validation is None:
+            self.record()
+        else:
+            session.record()
+            session.history.keep(session.epochs_recorded)
+            put_back_records(self.estimator, self.noted)
+            if self.estimator.early_stopping:  # else compiled code counts
+                session.progress.counts[STALE] = self.stale
+        self.checkpoints.write(self.values, session.epochs_done)
+
+    def end_epochs(self) -> bool:
+        """Whether to go on after the epochs that were completed, of which the last is validated and shown to callbacks.
+
+        After an interruption it may be called again, for the same epochs.
+        """
         estimator, session, net = self.estimator, self.session, self.estimator.net_
-        if self.validation is not None:
-            self.validate(self.validation)
-        asked = ask_to_stop(estimator.callbacks, net, session.history)
-        if by_rate:
-            self.set_rate(float(estimator.learning_rate_init) / (estimator.t_ + 1) ** estimator.power_t)
-        if self.validation is not None or len(estimator.callbacks):
-            session.theta_may_have_changed()
-        if asked:
+        history = session.history
+        self.record()
+        if not history.epochs:  # of this call
+            return True
+        if history.epochs > session.epochs_recorded:
+            if estimator.verbose:
+                print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+            if self.validation is not None:
+                self.validate(self.validation)
+            if ask_to_stop(estimator.callbacks, net, history):
+                history.stop_reason = "callback"
+            if self.validation is not None or len(estimator.callbacks):
+                session.theta_may_have_changed()
+            self.note(history.epochs)
+        if self.by_rate:
+            self.set_rate(float(estimator.learning_rate_init) / (estimator.t_ + 1) ** estimator.power_t, self.stale)
+        if history.stop_reason == "callback":
             return False
         estimator.stopped_ = self.is_stalled() and not self.takes_smaller_steps()
         return not estimator.stopped_
@@ -211,16 +293,20 @@ class _Descent:
             if estimator.verbose:
                 print(f"{text} {'Learning rate too small. ' if adapts else ''}Stopping.")
             return False
-        self.set_rate(estimator._rate / RATE_DIVISOR)
+        rate = estimator._rate / RATE_DIVISOR
         if estimator.verbose:
-            print(f"{text} Setting learning rate to {estimator._rate:f}")
-        self.session.go_on()
+            print(f"{text} Setting learning rate to {rate:f}")
+        self.set_rate(rate, 0)
         return True
 
 
-def prepared_descent(estimator: Any, samples: Samples, validation: Samples | None,
-                     incremental: bool) -> Callable[[], None]:
+def prepared_descent(estimator: Any, samples: Samples, validation: Samples | None, incremental: bool,
+                     checkpoints: Checkpoints) -> Callable[[], None]:
     """The function that fits the network of an estimator with "sgd" or "adam"."""
+    saved, own = checkpoints.saved, identity(estimator, samples, validation) if checkpoints.are_wanted else {}
+    if saved is not None:
+        require_same(saved, own)
+        restore_split(estimator, saved)
     if estimator.early_stopping and validation is None:
         if incremental:
             raise ValueError("partial_fit does not support early_stopping=True without X_val and y_val")
@@ -229,7 +315,9 @@ def prepared_descent(estimator: Any, samples: Samples, validation: Samples | Non
         samples = of_positive_weight(samples)
     estimator.n_iter_, estimator.stopped_ = 0, False
     begin_records(estimator, incremental)
-    return _Descent(estimator, samples, validation, incremental).run
+    if saved is not None:
+        restore_records(estimator, saved.part("records"))
+    return _Descent(estimator, samples, validation, incremental, checkpoints, own).run
 
 
 def _in_memory(array: np.ndarray) -> np.ndarray:

@@ -158,8 +158,6 @@ class EarlyStopping:
         self.min_delta = require_number("min_delta", min_delta, at_least=0.0)
         self.restore_best = require_flag("restore_best", restore_best)
         self._sign = -1.0 if self.mode == "max" else 1.0
-        self._reset()
-
         self._kept: Any = None  # the optimizer's state in the history, while training
         self._reset()
 
@@ -218,9 +216,7 @@ class EarlyStopping:
         if not isinstance(settings, list) or settings != self._settings():
             raise ValueError(f"EarlyStopping: expected the settings of the checkpoint, {shown(settings)}, "
                              f"found {shown(self._settings())}")
-        best_value = state.get("best_value")
-        if not isinstance(best_value, float):
-            raise saved.error("its best value is no number")
+        best_value = saved.real("best_value")
         best_epoch = saved.whole("best_epoch") if "best_epoch" in saved else None
         best, before = (_Moment.from_saved(saved.part(name)) if name in saved else None for name in ("best", "before"))
         self.best_epoch, self.best_value, self._best, self._before = best_epoch, best_value, best, before

@@ -58,7 +58,7 @@ class Checkpoints:
 
     def __init__(self, path: Path | None, every: float | str, resume: Path | bool | None, kind: str) -> None:
         self._path = None if path is None else _checked_path("checkpoint", path)
-        self._seconds, self._epochs = _checked_interval(every)
+        self._seconds, self._epochs = checked_interval(every)
         self._kind = kind
         self.saved: Saved | None = None
         is_flag = isinstance(resume, bool | np.bool_)
@@ -131,8 +131,14 @@ def _checked_path(name: str, path: Any) -> str:
     return given
 
 
-def _checked_interval(every: Any) -> tuple[float, int]:
-    """The seconds and the epochs between two checkpoints, of which one is 0."""
+def checked_interval(every: Any) -> tuple[float, int]:
+    """The seconds and the epochs between two checkpoints, of which one is 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither a number of seconds nor one of epochs, as in "5 epochs".
+    """
     if not isinstance(every, str):
         return require_number("checkpoint_every", every, above=0.0), 0
     number, _, unit = every.strip().partition(" ")
@@ -159,8 +165,11 @@ def optimizer_values(optimizer: Optimizer) -> dict[str, Any]:
             "clip_norm": float(optimizer.clip_norm or 0.0)}
 
 
-def data_values(samples: Samples, to_host: Callable[[Any], np.ndarray]) -> dict[str, Any]:
-    """Shapes and dtypes of samples, and a digest of some of their rows."""
+def data_values(samples: Samples, to_host: Callable[[Any], np.ndarray], targets: str = "d") -> dict[str, Any]:
+    """Shapes and dtypes of samples, and a digest of some of their rows.
+
+    targets : the name of the argument, for messages.
+    """
     n, features = samples.X.shape
     d = samples.labels if len(samples.labels) else samples.targets
     chosen = np.linspace(0, n - 1, min(n, SAMPLED_ROWS)).astype(np.int64)
@@ -172,7 +181,7 @@ def data_values(samples: Samples, to_host: Callable[[Any], np.ndarray]) -> dict[
             for array in arrays:
                 digest.update(np.ascontiguousarray(array).tobytes())
     return {"X": f"{n} × {features} {samples.X.dtype}{' sparse' if isinstance(samples.X, CsrRows) else ''}",
-            "d": f"{' × '.join(map(str, d.shape))} {d.dtype}", "sample_weight": len(samples.weights) > 0,
+            targets: f"{' × '.join(map(str, d.shape))} {d.dtype}", "sample_weight": len(samples.weights) > 0,
             "rows": digest.hexdigest()}
 
 
@@ -241,8 +250,8 @@ def _as_json(value: Any) -> str:
 
 def _named(part: str, name: str) -> str:
     """A value in the words of `fit`."""
-    if part in ("data", "validation_data") and name == "rows":
-        return f"{'X, d' if part == 'data' else part}: the digest of {SAMPLED_ROWS} rows"
+    if name == "rows":
+        return f"{'X' if part == 'data' else part}: the digest of {SAMPLED_ROWS} rows, with targets and weights"
     return name if part in ("data", "settings", "network") else f"{part}: {name}"
 
 

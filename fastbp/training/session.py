@@ -279,10 +279,6 @@ class Session:
         self.net.zero_grad()
         self.progress.bounds[0] = -1.0
 
-    def go_on(self) -> None:
-        """Count epochs without progress from 0 again, after training has stalled."""
-        self.progress.counts[STALE] = 0
-
     def write_state(self) -> None:
         """Update the optimizer's state in the history from the one in use, which may be on a device."""
         if self.history.optimizer_state is not None:
