@@ -179,7 +179,7 @@ def test_classes_are_not_kept_of_a_first_call_that_an_error_of_the_users_own_end
 @pytest.mark.parametrize(("settings", "X", "error", "message"), [
     ({"tol": 10**400}, np.ones((4, 3)), ValueError, "numbers that float64 holds"),
     ({}, [[10**400] * 3] * 4, ValueError, "float64"),
-    ({"dropout": [[1], [1, 2]]}, np.ones((4, 3)), ValueError, "^dropout: expected"),
+    ({"dropout": [[1], [1, 2]]}, np.ones((4, 3)), TypeError, r"^dropout\[0\]: expected a number"),
     ({"dropout": np.float32}, np.ones((4, 3)), TypeError, "^dropout: expected a number")])
 def test_numbers_beyond_float64_and_odd_rates(settings, X, error, message):
     with pytest.raises(error, match=message):

@@ -236,6 +236,7 @@ def test_a_matrix_whose_arrays_do_not_go_together_is_refused(spoil):
         network().forward(X)
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_labels_in_a_matrix_whose_arrays_do_not_go_together_are_refused():
     net = MLPClassifier(hidden_layer_sizes=(2,), max_iter=1).fit(np.eye(4), np.eye(4, 2, dtype=int))
     y = sparse.csr_array(np.ones((4, 2), int))

@@ -61,7 +61,8 @@ class History:
         """
         if not isinstance(name, str):
             raise TypeError(f"name: expected a text, found {shown(name)}")
-        self.records.setdefault(name, []).append(value if type(value) is float else _number(name, value))
+        number = value if type(value) is float else _number(name, value)
+        self.records.setdefault(name, []).append(number)
 
     def extend(self, name: str, values: np.ndarray) -> None:
         """Append the values of several epochs."""
