@@ -13,14 +13,17 @@ try:
     from . import __version__
     from .backends.contract import NoGpuError
     from .commands import compare, doctor, predict, train, warmup
+    from .commands.termination import Terminated
     from .optimizers.optimizer import DivergenceError
 except KeyboardInterrupt:  # most of the time of a short command goes here
     sys.exit(130)
 
-BAD_INPUT, MISSING_PACKAGE, DIVERGED, INTERRUPTED = 3, 4, 5, 130
+BAD_INPUT, MISSING_PACKAGE, DIVERGED = 3, 4, 5
+INTERRUPTED, TERMINATED = 130, 143  # 128 + the number of SIGINT, and of SIGTERM
 
 _EXIT_CODES = f"""exit status: 0 done; 2 wrong usage; {BAD_INPUT} a file or value cannot be used;
-{MISSING_PACKAGE} a package or a GPU is missing; {DIVERGED} training diverged; {INTERRUPTED} interrupted
+{MISSING_PACKAGE} a package or a GPU is missing; {DIVERGED} training diverged;
+{INTERRUPTED} interrupted; {TERMINATED} training was ended by SIGTERM
 Results go to standard output, progress and messages to standard error. COMMAND --help lists all options."""
 
 
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = _parser().parse_args(arguments)
         ending = chosen.run(chosen)
         sys.stdout.flush()
-        return INTERRUPTED if ending == "interrupted" else 0
+        return {"interrupted": INTERRUPTED, "terminated": TERMINATED}.get(ending, 0)
     except BrokenPipeError:  # what reads the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its exit
         return 0
@@ -62,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"not enough memory: {str(error) or 'what was asked for does not fit'}", BAD_INPUT)
     except (ImportError, NoGpuError) as error:
         return _fail(error, MISSING_PACKAGE)
+    except Terminated:
+        return _fail("terminated", TERMINATED)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
 

@@ -24,12 +24,14 @@ from ..mlp import MLP
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import OPTIMIZERS
 from ..training.callbacks import EarlyStopping
+from ..training.checkpoints import checked_interval
 from ..training.history import History
 from . import cautions
 from .output import as_json, require_place
 from .scaling import Scaling
 from .scores import as_lines, scores_of
 from .tables import RULES, add_table_options, as_written
+from .termination import heeding_sigterm
 from .training_data import TrainingData, of_dataset, of_files, require_apart
 
 _EPILOG = f"""{RULES}
@@ -41,6 +43,11 @@ files of any size:
 
 Inputs and quantities are standardised, in any magnitude that float64 holds. Beside the test score stands that of a
 baseline, which always says the commonest class or the mean.
+
+interrupted trainings:
+  Ctrl-C and SIGTERM end training; the network is then tested and written as it is. With --checkpoint, everything of the
+  training is in a file, also where the process is killed. The same command with --resume goes on from there, and ends
+  with the same bits as if it had not been interrupted. --epochs may be another number, of all epochs.
 
 Warnings, on standard error and in JSON under "warnings": a column that numbers the rows; as many classes as rows; fewer
 than {cautions.FEWEST} rows of a class; classes that differ only in how they are written; a class so common that always
@@ -101,6 +108,11 @@ def add_command(commands: Any) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--model", type=Path, metavar="FILE", help="where to write the network; NAME.npz if not given")
     output.add_argument("--plot", type=Path, metavar="FILE", help="where to draw the curves; NAME.png if not given")
+    output.add_argument("--checkpoint", type=Path, metavar="FILE",
+                        help="where to write everything of the training from time to time, in place of what is there")
+    output.add_argument("--checkpoint-every", type=_interval, metavar="TIME",
+                        help="seconds between two checkpoints, or epochs, as in '5 epochs'; 60 if not given")
+    output.add_argument("--resume", action="store_true", help="go on from the file of --checkpoint, if there is one")
     output.add_argument("--json", action="store_true", help="print the results as one JSON object")
     output.add_argument("--quiet", action="store_true", help="no progress on standard error")
     parser.set_defaults(run=run)
@@ -125,8 +137,28 @@ def _loss(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error).removeprefix("loss: ")) from None
 
 
+def _interval(text: str) -> float | str:
+    try:
+        every = text if text.strip().endswith(("epoch", "epochs")) else float(text)
+        checked_interval(every)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected seconds, or a number of epochs such as '5 epochs', found "
+                                         f"{text[:80]!r}") from None
+    return every
+
+
 def run(options: argparse.Namespace) -> str:
     """Train as the options say; returns how training ended."""
+    with heeding_sigterm() as terminated:
+        reason = _train(options, terminated)
+    return "terminated" if terminated else reason
+
+
+def _train(options: argparse.Namespace, terminated: list[int]) -> str:
+    """Train; returns how training ended.
+
+    terminated : not empty once SIGTERM has come.
+    """
     optimizer = _optimizer(options)
     _require_options(options)
     in_files = opened(options.data, options.target)
@@ -137,6 +169,8 @@ def run(options: argparse.Namespace) -> str:
     else:
         model, plot = _places(options, in_files.name)
         require_apart("--model", model, in_files)
+        if options.checkpoint is not None:
+            require_apart("--checkpoint", options.checkpoint, in_files)
         _say(options, f"reading {in_files.files.rows} rows for means, classes and the rows that are held out")
         data = of_files(in_files, options)
     loss = options.loss or ("squared_error" if data.classes is None else "softmax_cross_entropy")
@@ -161,11 +195,15 @@ def run(options: argparse.Namespace) -> str:
     _caution(data.warned)
     compile_seconds = _compile(net, data.test.X, encode(data.test.y), optimizer, options, as_stream=len(given) == 1)
     callbacks = [EarlyStopping(patience=options.early_stopping)] if options.early_stopping else []
+    if options.resume:
+        _say(options, f"going on from {options.checkpoint}" if options.checkpoint.exists() else
+             f"there is no {options.checkpoint} yet to go on from; training begins anew")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "training was interrupted", RuntimeWarning)
         history = net.fit(*given, optimizer=optimizer, epochs=options.epochs, batch_size=options.batch_size,
                           validation_data=watched, callbacks=callbacks,
-                          progress=False if options.quiet else None)
+                          progress=False if options.quiet else None, checkpoint=options.checkpoint,
+                          checkpoint_every=options.checkpoint_every or 60.0, resume=options.resume)
     scores = scores_of(net, scaling, data.usual, data.test.X, data.test.y)
     _caution(said := cautions.of_scores(scores, data.classes, data.usual))
     net.save(model)
@@ -174,7 +212,9 @@ def run(options: argparse.Namespace) -> str:
     _report(options, net, history, data, scores, data.warned + said,
             {"model": str(model), "plot": str(plot) if history.epochs else None}, compile_seconds)
     if history.stop_reason == "interrupted":
-        _say(options, f"interrupted after {history.epochs} epochs; what was trained so far is in {model}")
+        _say(options, f"{'terminated' if terminated else 'interrupted'} after {history.epochs} epochs; what was "
+                      f"trained so far is in {model}"
+                      f"{f', and --resume goes on from {options.checkpoint}' if options.checkpoint else ''}")
     return history.stop_reason
 
 
@@ -196,13 +236,21 @@ def _require_options(options: argparse.Namespace) -> None:
         require_whole("--early-stopping", options.early_stopping, at_least=1)
         if options.validation_fraction == 0.0:
             raise ValueError("--early-stopping: it watches the validation loss, found --validation-fraction 0")
+    if options.checkpoint is None:
+        if options.resume:
+            raise ValueError("--resume: it goes on from the file of --checkpoint, found none")
+        if options.checkpoint_every is not None:
+            raise ValueError("--checkpoint-every: it is how often the file of --checkpoint is written, found none")
 
 
 def _places(options: argparse.Namespace, name: str) -> tuple[Path, Path]:
-    """The paths of the network and its curves, which are neither each other's nor that of the data."""
+    """The paths of the network and its curves; these, checkpoints and the data all have files of their own."""
     model = Path(f"{name}.npz") if options.model is None else options.model
     plot = Path(f"{name}.png") if options.plot is None else options.plot
-    for option, path in (("--model", model), ("--plot", plot)):
+    written = [("--model", model), ("--plot", plot)]
+    if options.checkpoint is not None:
+        written.append(("--checkpoint", options.checkpoint))
+    for option, path in written:
         require_place(option, path)
         if path.exists() and not path.is_file():
             raise ValueError(f"{option}: expected a new file or one to write over, found {path}, which is no regular "
@@ -212,6 +260,9 @@ def _places(options: argparse.Namespace, name: str) -> tuple[Path, Path]:
     require_drawable("--plot", plot)
     if os.path.realpath(model) == os.path.realpath(plot):
         raise ValueError(f"--plot: {plot} is the file of the model; name another one")
+    if options.checkpoint is not None and os.path.realpath(options.checkpoint) in map(os.path.realpath, (model, plot)):
+        raise ValueError(f"--checkpoint: {options.checkpoint} is the file of the model or of the curves; name another "
+                         "one")
     return model, plot
 
 

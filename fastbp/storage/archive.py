@@ -96,7 +96,7 @@ def _require_readable(name: str, texts: list[str]) -> None:
 
 
 @contextmanager
-def opened(path: "str | PathLike[str]", kind: str) -> "Iterator[Archive]":
+def opened(path: "str | PathLike[str]", kind: str, of_others: Mapping[str, str] | None = None) -> "Iterator[Archive]":
     """A context with an archive, whose directory, digest and format have been checked.
 
     Parameters
@@ -104,6 +104,8 @@ def opened(path: "str | PathLike[str]", kind: str) -> "Iterator[Archive]":
     path : path
     kind : str
         What its member "format" says.
+    of_others : mapping, optional
+        What else the error says of archives of another format.
 
     Raises
     ------
@@ -130,7 +132,7 @@ def opened(path: "str | PathLike[str]", kind: str) -> "Iterator[Archive]":
             archive = Archive(str(path), file)
             text = archive.text(_FORMAT, most=1000)
             if text != kind:
-                raise ValueError(f"its 'format' is {shortened(text)}")
+                raise ValueError(f"its 'format' is {shortened(text)}{(of_others or {}).get(text, '')}")
             archive.require_digest()
         except ValueError as error:
             raise ValueError(f"{path}: not a {kind}, {str(error).removeprefix(f'{path}: ')}") from None

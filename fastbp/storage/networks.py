@@ -38,6 +38,10 @@ Net = TypeVar("Net", bound=Network)
 
 FORMAT = "fastbp network"
 
+#: What is said of other files of fastbp.
+_OF_OTHERS = {"fastbp checkpoint": ": what wrote it goes on from it with resume=, or with 'fastbp train --resume', and "
+                                   "then has a network to save"}
+
 #: Files of networks that standardise X are of another version, which fastbp refuses where it does not know of that.
 PLAIN, STANDARDIZING = VERSIONS = (1, 2)
 
@@ -116,7 +120,7 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str,
 
     make : the kind of network, which takes the arguments of `Network`.
     """
-    with opened(path, FORMAT) as archive:
+    with opened(path, FORMAT, _OF_OTHERS) as archive:
         version = archive.integer("version")
         if version not in VERSIONS:
             raise ValueError(f"{path}: written in version {version}; this fastbp reads versions {PLAIN} to "
