@@ -99,5 +99,5 @@ class Estimators:
 def _is_of_scikit_learn(error: BaseException | None) -> bool:
     """Whether an error comes from scikit-learn's own functions, which the estimators call as scikit-learn's do."""
     frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)] if error else []
-    own = max((place for place, name in enumerate(frames) if name.startswith(PACKAGE)), default=len(frames))
+    own = max((place for place, name in enumerate(frames) if name.startswith(PACKAGE)), default=0)
     return any("site-packages/sklearn" in name.replace("\\", "/") for name in frames[own:])
