@@ -204,9 +204,9 @@ def _train(options: argparse.Namespace, terminated: list[int]) -> str:
                           validation_data=watched, callbacks=callbacks,
                           progress=False if options.quiet else None, checkpoint=options.checkpoint,
                           checkpoint_every=options.checkpoint_every or 60.0, resume=options.resume)
+    net.save(model)  # before all else: what sent SIGTERM may not wait for long
     scores = scores_of(net, scaling, data.usual, data.test.X, data.test.y)
     _caution(said := cautions.of_scores(scores, data.classes, data.usual))
-    net.save(model)
     if history.epochs:
         history.plot(plot)
     _report(options, net, history, data, scores, data.warned + said,
