@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
+from ..checks.messages import shown
+
 
 class Record:
     """An activation or a loss: a name, its formulas, and whether fastbp or a user made it.
@@ -59,6 +61,7 @@ def restored(kind: type[Record], *given: Any) -> Any:
 def require_new_name(kind: str, name: Any, built_in: Iterable[str]) -> None:
     """Refuse what is not a name, or one that fastbp uses itself."""
     if not isinstance(name, str):
-        raise TypeError(f"name: expected the name of the {kind}, found {name!r}")
+        raise TypeError(f"name: expected the name of the {kind}, found {shown(name)}")
     if not name.strip() or name in built_in:
-        raise ValueError(f"name: expected a name that is not empty and none of {', '.join(built_in)}, found {name!r}")
+        raise ValueError(f"name: expected a name that is not empty and none of {', '.join(built_in)}, found "
+                         f"{shown(name)}")

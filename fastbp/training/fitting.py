@@ -12,6 +12,7 @@ import numpy as np
 from ..backends.training_loop import DIVERGED, RUNNING
 from ..checks.arguments import checked_clip_norm, checked_rates, require_flag, require_number, require_whole
 from ..checks.arrays import largest_magnitude
+from ..checks.messages import shown
 from ..checks.samples import Samples, total_weight
 from ..checks.saved import Saved
 from ..compiling.interrupts import held_back
@@ -197,7 +198,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
     progress = None if progress is None else require_flag("progress", progress)
     optimizer = checked_optimizer(optimizer)
     if not isinstance(optimizer_state, OptimizerState | None):
-        raise TypeError(f"optimizer_state: expected what History.optimizer_state holds, found {optimizer_state!r}")
+        raise TypeError(f"optimizer_state: expected what History.optimizer_state holds, found {shown(optimizer_state)}")
     state = optimizer.checked_state(net.theta, optimizer_state)
     if seed is not None:
         require_whole("seed", seed, at_least=0)
@@ -233,7 +234,7 @@ def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
     if optimizer is None:
         return SGD(0.1)
     if not isinstance(optimizer, Optimizer) or type(optimizer) is Optimizer:
-        raise TypeError(f"optimizer: expected {names_of_optimizers()} with its settings, found {optimizer!r}")
+        raise TypeError(f"optimizer: expected {names_of_optimizers()} with its settings, found {shown(optimizer)}")
     return optimizer
 
 
@@ -336,24 +337,25 @@ def _checked_validation(net: Network, validation_data: tuple[Any, ...] | None) -
     if validation_data is None:
         return None
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
-        raise TypeError(f"validation_data: expected (X, d) or (X, d, sample_weight), found {type(validation_data)}")
+        raise TypeError(f"validation_data: expected (X, d) or (X, d, sample_weight), found {shown(validation_data)}")
     X, d, weight = (*validation_data, None)[:3]
     try:
         return training_samples(net, X, d, weight), d
     except (TypeError, ValueError) as error:
-        raise type(error)(f"validation_data: {error}") from None
+        kind = TypeError if isinstance(error, TypeError) else ValueError  # theirs may take other arguments
+        raise kind(f"validation_data: {error}") from None
 
 
 def _checked_metrics(metrics: Mapping[str, Callable[..., float]] | None) -> dict[str, Callable[..., float]]:
     if not isinstance(metrics, Mapping | None):
-        raise TypeError(f"metrics: expected a mapping of names to callables, found {metrics!r}")
+        raise TypeError(f"metrics: expected a mapping of names to callables, found {shown(metrics)}")
     for name, metric in (metrics or {}).items():
         if not isinstance(name, str):
-            raise TypeError(f"metrics: expected names as keys, found {name!r}")
+            raise TypeError(f"metrics: expected names as keys, found {shown(name)}")
         if not callable(metric):
-            raise TypeError(f"metrics: expected a callable for {name!r}, found {metric!r}")
+            raise TypeError(f"metrics: expected a callable for {shown(name)}, found {shown(metric)}")
         if name in ("loss", "accuracy") or name.startswith("validation_"):
-            raise ValueError(f"metrics: expected names that the history does not use itself, found {name!r}")
+            raise ValueError(f"metrics: expected names that the history does not use itself, found {shown(name)}")
     return dict(metrics or {})
 
 
@@ -450,4 +452,4 @@ def _require_scalar(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"metrics: expected a number from {name!r}, found {value!r}") from None
+        raise TypeError(f"metrics: expected a number from {shown(name)}, found {shown(value)}") from None

@@ -13,8 +13,10 @@ from .. import threads
 from ..backends.memory import HOST
 from ..backends.training_loop import DIVERGED, RUNNING, Plan
 from ..checks.arguments import checked_clip_norm, checked_rates, require_flag, require_whole
+from ..checks.messages import shown
 from ..checks.samples import Samples
 from ..checks.saved import Saved
+from ..checks.sparse_rows import is_sparse
 from ..compiling.interrupts import held_back
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
@@ -312,7 +314,7 @@ def _session(task: _Task, plan: Plan, epochs: int, history: History) -> Session:
 
 def _checked_nets(nets: Sequence[Network]) -> list[Network]:
     if not isinstance(nets, Sequence) or not all(isinstance(net, Network) for net in nets):
-        raise TypeError(f"nets: expected a sequence of MLP, found {nets!r:.80}")
+        raise TypeError(f"nets: expected a sequence of MLP, found {shown(nets)}")
     if not nets:
         raise ValueError("nets: expected at least one network, found none")
     if len({id(net) for net in nets}) < len(nets):
@@ -322,7 +324,7 @@ def _checked_nets(nets: Sequence[Network]) -> list[Network]:
 
 def _is_data(element: Any) -> bool:
     """Whether an element of a list is data of one network: an array, a data frame, a sparse matrix, or nothing."""
-    return element is None or (hasattr(element, "shape") and len(element.shape) > 0)
+    return element is None or (not isinstance(element, type) and len(getattr(element, "shape", ())) > 0)
 
 
 def _for_each(name: str, value: Any, count: int, is_one: Callable[[Any], bool]) -> list[Any]:
@@ -334,8 +336,8 @@ def _for_each(name: str, value: Any, count: int, is_one: Callable[[Any], bool]) 
 
 def _one_each(name: str, values: Any, count: int) -> list[Any]:
     """The values as a list, if there is one for each network."""
-    if not np.iterable(values):
-        raise TypeError(f"{name}: expected one for each of the {count} networks, found {values!r:.80}")
+    if not np.iterable(values) or is_sparse(values):
+        raise TypeError(f"{name}: expected one for each of the {count} networks, found {shown(values)}")
     listed = list(values)
     if len(listed) != count:
         raise ValueError(f"{name}: expected one for each of the {count} networks, found {len(listed)}")
