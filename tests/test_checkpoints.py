@@ -11,6 +11,7 @@ import fastbp
 from fastbp import pace, schedules
 from fastbp.storage.checkpoints import read_checkpoint, write_checkpoint
 from fastbp.streams import blocks
+from fastbp.training import fitting
 from fastbp.training.session import Session
 
 N, BATCH = 203, 32
@@ -220,6 +221,41 @@ def test_an_epoch_whose_callbacks_did_not_return(tmp_path):
         assert np.isfinite(other.theta).all()
         again = network("loops", seed=4)
         assert_same((again, again.fit(X, LABELS, resume=tmp_path / "run", **fit)), expected)
+
+
+def failing_metric(d, Y):
+    raise Interrupted
+
+
+@pytest.mark.parametrize("place", ["metric", "progress bar", "workspace", "validation"])
+def test_an_exception_of_the_users_own(place, tmp_path, monkeypatch):
+    """It is raised as it is; the network is at the last update, and the history tells of whole epochs."""
+    fit = {"epochs": 3, "batch_size": BATCH, "validation_data": VALIDATION}
+    net, seen, error = network("loops"), [], Interrupted
+    if place == "metric":
+        fit["metrics"] = {"m": failing_metric}
+    elif place == "progress bar":
+        monkeypatch.setattr(fitting.ProgressBar, "show", lambda *given: failing_metric(0, 0))
+    elif place == "workspace":
+        error = MemoryError
+        monkeypatch.setattr(fastbp.MLP, "workspace", lambda *given: (_ for _ in ()).throw(MemoryError))
+    else:
+        monkeypatch.setattr(fastbp.MLP, "evaluate_samples", failing_metric)
+    started = fitting.start_all
+    monkeypatch.setattr(fitting, "start_all", lambda callbacks, net, history: (
+        seen.append(history), started(callbacks, net, history)))
+    with pytest.raises(error):
+        net.fit(X, LABELS, checkpoint=tmp_path / "run", **fit)
+    assert (seen[0].stop_reason, seen[0].records) == ("failed", {})
+    assert np.isfinite(net.theta).all()
+    assert not net.grad.any()
+    monkeypatch.undo()
+    if place == "metric":  # metrics are known by their names
+        fit["metrics"] = {"m": lambda d, Y: 1.0}
+    if place == "workspace":  # nothing had begun
+        return
+    again, other = network("loops", seed=3), network("loops")
+    assert_same((again, again.fit(X, LABELS, resume=tmp_path / "run", **fit)), (other, other.fit(X, LABELS, **fit)))
 
 
 STREAMS = {
