@@ -18,7 +18,6 @@ from llvmlite.binding import ffi, newpassmanagers
 from numba.core import compiler, event
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
 
 from .cache import cache_folder, kernel_cache
 from .interrupts import compiling, safe_point
@@ -32,7 +31,22 @@ KERNEL_FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
 FORMULA_FASTMATH = frozenset({"contract"})
 
 
-class _LoopLibrary(JITCodeLibrary):
+class _Library(JITCodeLibrary):
+    """Compiled code, whose functions LLVM optimises one by one before it optimises the whole.
+
+    Numba makes passes, and a builder of them, for declarations too, which LLVM leaves as they are. A builder leaves
+    1.5 kB behind: together 30 kB of a small kernel.
+    """
+
+    def _optimize_functions(self, module: Any) -> None:
+        module.data_layout = self._codegen._data_layout
+        for function in module.functions:
+            if not function.is_declaration:
+                passes, builder = self._codegen._function_pass_manager()
+                passes.run(function, builder)
+
+
+class _LoopLibrary(_Library):
     """The code of a function that only kernels call, without machine code of its own.
 
     Machine code takes as long to make as the optimised code that kernels contain.
@@ -67,7 +81,7 @@ class _PartLibrary(_LoopLibrary):
         passes.run(self._final_module, builder)
 
 
-class KernelLibrary(JITCodeLibrary):
+class KernelLibrary(_Library):
     """The code of a kernel, with safe points for Ctrl-C before each of LLVM's long calls."""
 
     def _optimize_final_module(self) -> None:
@@ -308,15 +322,12 @@ def _import_array_functions() -> None:
 
 
 def _leave_no_passes() -> None:
-    """Let llvmlite delete LLVM's pass managers, and Numba make each kind of their builders once.
+    """Let llvmlite delete LLVM's pass managers.
 
-    The method that deletes them stands behind an empty one in the order of their bases (llvmlite 0.46 to 0.50). Each
-    left up to 75 kB behind, together 400 kB of a small kernel. A builder leaves 1.5 kB, and there was one for each
-    function of a module.
+    The method that does so stands behind an empty one in the order of their bases (llvmlite 0.46 to 0.50). Each left up
+    to 75 kB behind, together 400 kB of a small kernel. Builders cannot be used twice instead: LLVM's callbacks of one
+    run would stay in them.
     """
     for kind in (newpassmanagers.ModulePassManager, newpassmanagers.FunctionPassManager):
         if kind._dispose is ffi.ObjectRef._dispose:
             kind._dispose = newpassmanagers.NewPassManager._dispose
-    codegen: Any = cpu_target.target_context.codegen()
-    if "_pass_builder" not in vars(codegen) and not _config.LLVM_PASS_TIMINGS:  # a builder is timed once
-        codegen._pass_builder = functools.cache(codegen._pass_builder)

@@ -9,7 +9,6 @@ from typing import Any
 
 from llvmlite import binding as llvm
 from numba.core.codegen import JITCPUCodegen, RuntimeLinker
-from numba.core.registry import cpu_target
 
 from .decorators import KernelCompiler, KernelLibrary
 from .interrupts import safe_point
@@ -55,16 +54,9 @@ class LastingCompiler(KernelCompiler):
     _library = _LastingLibrary
 
 
-class _PassingCodegen(JITCPUCodegen):
-    """An LLVM engine of its own, which is deleted with its last library."""
-
-    def _pass_builder(self, **settings: Any) -> Any:
-        return cpu_target.target_context.codegen()._pass_builder(**settings)
-
-
 class PassingCompiler(KernelCompiler):
     """Compiles code that is gone with its dispatcher."""
 
     @staticmethod
     def _library(codegen: Any, name: str) -> Any:
-        return KernelLibrary(_PassingCodegen("fastbp"), name)
+        return KernelLibrary(JITCPUCodegen("fastbp"), name)  # an LLVM engine of its own, deleted with its library
