@@ -211,13 +211,13 @@ def test_an_epoch_whose_callbacks_did_not_return(tmp_path):
                 raise error
 
         other, seen = network("loops"), []
-        context = pytest.raises(Interrupted) if error is Interrupted else pytest.warns(RuntimeWarning, match="epoch 1")
+        context = pytest.raises(Interrupted) if error is Interrupted else pytest.warns(RuntimeWarning, match="epoch 2")
         with context:
             other.fit(X, LABELS, callbacks=[lambda net, history, seen=seen: seen.append(history), fail],
                       checkpoint=tmp_path / "run", **fit)
-        assert seen[-1].epochs == 1
+        assert seen[-1].epochs == 2
         assert seen[-1].stop_reason == ("failed" if error is Interrupted else "interrupted")
-        assert {len(values) for values in seen[-1].records.values()} == {1}
+        assert {len(values) for values in seen[-1].records.values()} == {2}
         assert np.isfinite(other.theta).all()
         again = network("loops", seed=4)
         assert_same((again, again.fit(X, LABELS, resume=tmp_path / "run", **fit)), expected)

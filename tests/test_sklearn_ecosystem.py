@@ -167,7 +167,7 @@ def test_unfitted_and_divergence_and_what_partial_fit_refuses():
 @pytest.mark.parametrize(("change", "words"), [
     ({"hidden_layer_sizes": (5,)}, r"hidden_layer_sizes: .* a network of \[4\], found \[5\]"),
     ({"hidden_layer_sizes": (4, 4)}, "hidden_layer_sizes"), ({"activation": "tanh"}, "activation: .*'relu'.*'tanh'"),
-    ({"loss": fastbp.QuantileLoss(0.9)}, r"loss: .*squared_error, found quantile\(0.9\)")])
+    ({"loss": fastbp.QuantileLoss(0.9)}, r"loss: .*squared_error, found 'quantile\(0.9\)'")])
 def test_training_does_not_go_on_with_another_network(change, words):
     X, y = draw("numbers")
     model = fitted(MLPRegressor(hidden_layer_sizes=(4,), max_iter=2, warm_start=True), X, y)

@@ -234,15 +234,15 @@ def kernel(function: Callable[..., Any] | None = None, *, name: str | None = Non
     dispatcher = _njit(error_model="numpy", fastmath=set(KERNEL_FASTMATH), nogil=True, forceinline=inline,
                        inline=at_calls or "never", parallel=only_prange if parallel else False,
                        pipeline_class=KernelCompiler)(function)
-    if _config.DISABLE_JIT:
-        return dispatcher
-    if cache_folder() is not None:
+    if not _config.DISABLE_JIT and cache_folder() is not None:
         dispatcher._cache = kernel_cache(function)
     return _compiled_undisturbed(dispatcher)
 
 
 def _compiled_undisturbed(dispatcher: Any) -> Any:
     """The dispatcher, which compiles `undisturbed`."""
+    if _config.DISABLE_JIT:
+        return dispatcher
     compile_for = dispatcher.compile
 
     def compile_undisturbed(signature: Any) -> Any:

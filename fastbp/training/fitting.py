@@ -267,10 +267,12 @@ class _Run:
     identity: dict[str, Any] = field(default_factory=dict)  # for checkpoints
 
     def values(self, session: Session) -> dict[str, Any]:
-        """The whole training, for a checkpoint."""
+        """The whole training, for a checkpoint; an epoch that not all callbacks have seen is to be recorded again."""
+        epochs = session.epochs_shown if self.is_observed else session.history.epochs
         return self.identity | {
-            "seed": session.plan.seed, "generator": self.net.generator_state, "history": session.history.state(),
-            "training": session.values(), "callbacks": states_of(self.callbacks)}
+            "seed": session.plan.seed, "generator": self.net.generator_state,
+            "history": session.history.state(epochs), "training": session.values(epochs),
+            "callbacks": states_of(self.callbacks)}
 
     def begin(self, session: Session, saved: Saved | None) -> None:
         """Begin anew, or go on from a checkpoint: in that case the network is changed last."""
@@ -283,7 +285,7 @@ class _Run:
         restore_all(self.callbacks, saved.part("callbacks"), history)
         session.resume(saved.part("training"))
         self.net.draw_from(generator)
-        session.epochs_recorded = history.epochs
+        session.epochs_recorded = session.epochs_shown = history.epochs
         if history.stop_reason in ("interrupted", "failed"):
             history.stop_reason = "epochs"
         start_all([callback for callback in self.callbacks if not has_state(callback)], self.net, history)
@@ -431,11 +433,12 @@ def _record_epochs(run: _Run, session: Session) -> None:
         _record_metrics(run.metrics, "validation_", d, net, validation, history)
     if run.samples is not None:
         _record_metrics(run.metrics, "", run.d, net, run.samples, history)
+    session.epochs_recorded = history.epochs
     if run.callbacks:
         session.write_state()
     if ask_to_stop(run.callbacks, net, history):
         history.stop_reason = "callback"
-    session.epochs_recorded = history.epochs
+    session.epochs_shown = history.epochs
     session.theta_may_have_changed()
 
 

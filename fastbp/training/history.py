@@ -76,11 +76,11 @@ class History:
             if not self.records[name]:
                 del self.records[name]
 
-    def state(self) -> dict[str, Any]:
-        """The history as values, for checkpoints; without the optimizer's state."""
-        records = self.records.values()
-        return {"names": list(self.records), "lengths": np.array([len(values) for values in records], np.int64),
-                "values": np.array([value for values in records for value in values], np.float64),
+    def state(self, epochs: int | None = None) -> dict[str, Any]:
+        """The history as values, for checkpoints, of all epochs or the first ones; without the optimizer's state."""
+        kept = {name: values[:epochs] for name, values in self.records.items() if values[:epochs]}
+        return {"names": list(kept), "lengths": np.array([len(values) for values in kept.values()], np.int64),
+                "values": np.array([value for values in kept.values() for value in values], np.float64),
                 "stop_reason": self.stop_reason, "seconds": self.seconds, "samples": self.samples}
 
     def restore(self, saved: Saved) -> None:

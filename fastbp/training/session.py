@@ -99,20 +99,23 @@ class Session:
         self.spec = optimizer.spec(net.dtype)
         self.history = History() if history is None else history
         self.history.optimizer_state = state
-        self.epochs_recorded = 0  # with validation and callbacks
+        self.epochs_recorded = 0  # with validation and metrics
+        self.epochs_shown = 0     # to all callbacks too
         self.choose_way(samples)
         self._begin = time.perf_counter()
         net.zero_grad()
 
-    def values(self) -> dict[str, Any]:
+    def values(self, epochs: int | None = None) -> dict[str, Any]:
         """All of the training but its history, from which `resume` goes on with the same bits.
 
         Arrays are those in use, not copies.
+
+        epochs : of the history that goes with it, if not all.
         """
         net, progress, memory = self.net, self.progress, self.net.backend_module.memory
         self.write_state()
         kept, counts = self.history.optimizer_state, progress.counts
-        unrecorded = np.arange(self.history.epochs, self.epochs_done) % len(progress.loss)
+        unrecorded = np.arange(self.history.epochs if epochs is None else epochs, self.epochs_done) % len(progress.loss)
         within_batch = self.rows_done % self.plan.batch_size != 0
         return {"epoch": self.epochs_done, "rows": self.rows_done, "step": int(counts[STEP]),
                 "correct": int(counts[CORRECT]), "stale": int(counts[STALE]), "sums": progress.sums,
@@ -194,10 +197,10 @@ class Session:
         kind = net.backend, net.dtype, net.activations, net.loss, optimizer.rule
         if kind in _COMPILED or not net.is_built_in:
             return
-        _COMPILED.add(kind)
         pieces = net.pieces(optimizer.rule)
         if pieces:
             compile_side_by_side(pieces, lambda: self._take_no_step(optimizer))
+        _COMPILED.add(kind)  # unless Ctrl-C has ended it
 
     def _take_no_step(self, optimizer: Optimizer) -> None:
         """Compile the loop over batches, by a call that takes no step."""

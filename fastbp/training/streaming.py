@@ -60,8 +60,8 @@ class StreamSession(Session):
         self._blocks_of = lambda epoch: assembly.blocks(
             stream.chunks(None if order is None else order.of_chunks(epoch)), epoch)
 
-    def values(self) -> dict[str, Any]:
-        return super().values() | {"earlier": self._earlier, "rows_of_epoch": self._rows,
+    def values(self, epochs: int | None = None) -> dict[str, Any]:
+        return super().values(epochs) | {"earlier": self._earlier, "rows_of_epoch": self._rows,
                                    "first_rows": self._first_rows}
 
     def _go_to(self, saved: Saved, epoch: int, rows: int) -> None:
