@@ -22,6 +22,6 @@ def warnings_as_before():
 def test_cases_work_or_are_refused_by_one_clear_error(name, tmp_path, warnings_as_before):
     kind = runner.kind_named(name)
     runner.prepare(kind, tmp_path)
-    for number in range(60):
+    for number in range(40):
         word, *finding = runner.outcome(kind, runner.rng_of(name, SEED, number))
         assert word != "wrong", f"--only {name} --seed {SEED} --number {number}: {finding}"
