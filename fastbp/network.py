@@ -16,6 +16,10 @@ from .formulas.sample_gradients import GradientNoise, noise_of
 from .optimizers.optimizer import DivergenceError
 from .parameters import Parameters
 
+#: The threads that train networks at the moment, by the ids of these. An attribute that comes and goes would make all
+#: others of a network slower.
+_TRAINERS: dict[int, threading.Thread] = {}
+
 
 class Network(Parameters):
     """A network's calls forward and back; `MLP`, which users make, adds training and files.
@@ -248,7 +252,7 @@ class Network(Parameters):
         RuntimeError
             That names the network.
         """
-        trainer: threading.Thread | None = self.__dict__.get("_trainer")
+        trainer = _TRAINERS.get(id(self))
         if trainer not in (None, threading.current_thread()) and trainer.is_alive():  # a forked child lacks the thread
             raise RuntimeError(f"this network is being trained in another thread: {self!r}; wait for its end, or train "
                                f"a copy, made by copy.deepcopy before")
@@ -259,16 +263,16 @@ class Network(Parameters):
 
         The thread's own callbacks may.
         """
-        this, state = threading.current_thread(), self.__dict__
-        is_outermost = state.get("_trainer") is not this
+        this, own = threading.current_thread(), id(self)
+        is_outermost = _TRAINERS.get(own) is not this
         try:
-            while state.setdefault("_trainer", this) is not this:  # one step of the interpreter: no lock
+            while _TRAINERS.setdefault(own, this) is not this:  # one step of the interpreter: no lock
                 self.require_no_other_training()
-                state.pop("_trainer", None)
+                _TRAINERS.pop(own, None)
             yield
         finally:
-            if is_outermost and state.get("_trainer") is this:
-                del state["_trainer"]
+            if is_outermost and _TRAINERS.get(own) is this:
+                del _TRAINERS[own]
 
     def checked_samples(self, X: Any, d: Any, sample_weight: Any) -> Samples:
         """The samples of a call, as kernels take them; raises what `loss_value` does."""

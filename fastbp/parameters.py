@@ -337,10 +337,9 @@ class Parameters:
         self._rng = generator
 
     def __getstate__(self) -> dict[str, Any]:
-        """All attributes but those that `_prepare` sets, and who trains it; None for a gradient of zero, as training
-        leaves it."""
-        left_out = ("_backend", "_layout", "_is_linked", "_paces", "_shelves", "_no_results", "_trainer")
-        state = {name: value for name, value in self.__dict__.items() if name not in left_out}
+        """All attributes but those that `_prepare` sets; None for a gradient of zero, as training leaves it."""
+        prepared = ("_backend", "_layout", "_is_linked", "_paces", "_shelves", "_no_results")
+        state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         theta, grad = map(self._backend.memory.to_host, (self._theta, self._grad))
         return state | {"_theta": theta, "_grad": grad if grad.any() else None}
 
