@@ -30,7 +30,6 @@ from .archive import opened, write_archive
 from .json_text import json_text
 from .reading import Archive
 from .writing import replacing
-from .zip_members import MOST_MEMBERS
 
 FORMAT, VERSION = "fastbp checkpoint", 1
 
@@ -63,9 +62,6 @@ def write_checkpoint(path: "str | PathLike[str]", kind: str, values: Mapping[str
     plain = _without_arrays(values, "", arrays)
     small = {place: array for place, array in arrays.items() if array.nbytes <= SMALL}
     large = {place: array for place, array in arrays.items() if array.nbytes > SMALL}
-    if len(large) + len(_OTHERS) > MOST_MEMBERS:
-        raise ValueError(f"checkpoint: expected at most {MOST_MEMBERS - len(_OTHERS)} arrays of more than {SMALL} "
-                         f"bytes, found {len(large)}")
     begins = itertools.accumulate((array.nbytes for array in small.values()), initial=0)
     places = {place: [array.dtype.newbyteorder("<").str, array.shape, begin]
               for (place, array), begin in zip(small.items(), begins, strict=False)}
