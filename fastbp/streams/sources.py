@@ -29,7 +29,10 @@ class Stream(Protocol):
     """The chunks of an epoch, and how many rows they have, where that is known."""
 
     rows: int | None
-    names: list[str]  # of all chunks, where they are known
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all chunks, where they are known."""
 
     def chunks(self, order_of: OrderOf) -> Iterator[Chunk]:
         """The chunks of one epoch."""
@@ -123,7 +126,10 @@ class _InFiles:
     def __init__(self, files: Files) -> None:
         self._files = files
         self.rows: int | None = files.rows
-        self.names = [files.name_of(place) for place in range(len(files))]
+
+    @property
+    def names(self) -> list[str]:
+        return [self._files.name_of(place) for place in range(len(self._files))]
 
     def chunks(self, order_of: OrderOf) -> Iterator[Chunk]:
         count = len(self._files)

@@ -187,9 +187,9 @@ def data_values(samples: Samples, to_host: Callable[[Any], np.ndarray], targets:
 
 def stream_values(stream: Stream) -> dict[str, Any]:
     """What is known of a stream before it is read."""
-    names = hashlib.sha256("\0".join(stream.names).encode()).hexdigest() if stream.names else None
-    return {"X": "a stream" if stream.rows is None else f"{stream.rows} rows in {len(stream.names)} chunks",
-            "names of chunks": names}
+    names = stream.names
+    return {"X": "a stream" if stream.rows is None else f"{stream.rows} rows in {len(names)} chunks",
+            "names of chunks": hashlib.sha256("\0".join(names).encode()).hexdigest() if names else None}
 
 
 def require_fitting(saved: Saved, present: Mapping[str, Any], seed: int | None) -> int:
