@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..checks.standardization import Standardization
-from ..compiling.addresses import address_of
+from ..compiling.addresses import Piece, addresses_of
 from ..compiling.decorators import undisturbed
-from ..compiling.side_by_side import Piece
 from ..functions.activations import Activation, apply_panel, delta_panel
 from ..functions.losses import Loss, evaluate_panel
 from ..layout import Layout
@@ -26,7 +25,7 @@ def pieces_of(activations: Sequence[Activation], loss: Loss, dtype: np.dtype, la
 def linked_by_address(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype,
                       lanes: int) -> Layout:
     """The layout with the addresses of the activations and the loss, compiled for panels of `lanes` samples."""
-    evaluate, *others = (address_of(*piece) for piece in pieces_of(activations, loss, dtype, lanes))
+    evaluate, *others = addresses_of(pieces_of(activations, loss, dtype, lanes))
     apply, delta = [0, *others[::2]], [0, *others[1::2]]
     linked = layout._replace(
         apply=np.array(apply), delta=np.array(delta), evaluate=evaluate, itemsize=dtype.itemsize, lanes=lanes,

@@ -25,9 +25,8 @@ import numpy as np
 from numba import prange
 
 from ..checks.samples import Samples
-from ..compiling.addresses import address_in_memory, address_of, pointer, pointer_to
+from ..compiling.addresses import Piece, address_in_memory, address_of, addresses_of, pointer, pointer_to
 from ..compiling.decorators import inlined, kernel, subkernel
-from ..compiling.side_by_side import Piece
 from ..formulas.elementary import is_finite, largest_number
 from ..functions.activations import Activation
 from ..functions.losses import Loss
@@ -95,7 +94,7 @@ def _pieces_of_updates(rule: Rule, dtype: np.dtype) -> list[Piece]:
 @functools.cache
 def _addresses_of_updates(rule: Rule, dtype: np.dtype) -> tuple[int, ...]:
     """The addresses of `_pieces_of_updates`."""
-    return tuple(address_of(*piece) for piece in _pieces_of_updates(rule, dtype))
+    return addresses_of(_pieces_of_updates(rule, dtype))
 
 
 def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, ...], activations: tuple[str, ...],

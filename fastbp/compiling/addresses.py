@@ -5,9 +5,8 @@ address is compiled once: a network compiles only the activations and the loss t
 which function runs is data. Such a function takes numbers, and pointers that must not overlap. It returns nothing.
 """
 
-import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -21,9 +20,12 @@ from numba.extending import intrinsic as _intrinsic
 
 from .cache import cache_folder, kernel_cache
 from .decorators import FORMULA_FASTMATH, KERNEL_FASTMATH, KernelCompiler, named, undisturbed
-from .engines import LastingCompiler
+from .engines import LastingCompiler, forget_constants
 
 INTEGER = types.int64
+
+#: A function that makes another, and its arguments; see `address_of`.
+Piece = tuple[Any, ...]
 
 _ccallback: Any = ccallback
 intrinsic: Any = _intrinsic  # the intrinsics take fewer arguments than the functions that describe them
@@ -44,7 +46,10 @@ def in_order(make: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
-@functools.cache
+#: The addresses of the functions that were compiled, or read from the cache, in this process.
+_ADDRESSES: dict[Piece, int] = {}
+
+
 def address_of(make: Callable[..., Any], *settings: Any) -> int:
     """The address of the compiled function that ``make(*settings)`` describes, compiled or read from the cache once.
 
@@ -56,10 +61,29 @@ def address_of(make: Callable[..., Any], *settings: Any) -> int:
         The arguments of `make`. They become part of the function's name, and so of its place in the cache. With one
         whose `is_cached` is false the function is not stored on disk.
     """
-    with undisturbed():
-        compiled = compiled_function(make, *settings)
-        # The function itself, not the C function around it, which passes all arguments once more.
-        address = int(compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
+    return addresses_of([(make, *settings)])[0]
+
+
+def addresses_of(pieces: Sequence[Piece]) -> tuple[int, ...]:
+    """`address_of` of several functions.
+
+    Those that are new are compiled before the first address is asked for, with which LLVM closes pages of memory:
+    users' own functions share them.
+    """
+    new = [piece for piece in dict.fromkeys(pieces) if piece not in _ADDRESSES]
+    if new:
+        with undisturbed():
+            compiled = {piece: compiled_function(*piece) for piece in new}
+            if not all(_is_stored(piece[1:]) for piece in new):
+                forget_constants()
+            _ADDRESSES.update({piece: _address_in(found, piece[1:]) for piece, found in compiled.items()})
+    return tuple(_ADDRESSES[piece] for piece in pieces)
+
+
+def _address_in(compiled: Any, settings: tuple[Any, ...]) -> int:
+    """The address of a compiled function, which stays there."""
+    # The function itself, not the C function around it, which passes all arguments once more.
+    address = int(compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc.")))
     if address == 0:
         raise RuntimeError(f"fastbp does not find the machine code of {compiled.native_name!r} as Numba "
                            f"{numba.__version__} compiles it; take another release of Numba")

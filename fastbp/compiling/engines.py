@@ -8,9 +8,11 @@ import functools
 from typing import Any
 
 from llvmlite import binding as llvm
+from numba import types
 from numba.core.codegen import JITCPUCodegen, RuntimeLinker
+from numba.core.registry import cpu_target
 
-from .decorators import KernelCompiler, KernelLibrary
+from .decorators import KernelCompiler, OnePipeline
 from .interrupts import safe_point
 
 
@@ -20,11 +22,18 @@ def _engine() -> Any:
     return JITCPUCodegen("fastbp")._engine._ee
 
 
-class _LastingLibrary(KernelLibrary):
+class _LastingLibrary(OnePipeline):
     """Code of which only the machine code stays, also after the library is gone.
 
-    Tens of kilobytes of a small function, where Numba keeps a megabyte.
+    Tens of kilobytes of a small function, where Numba keeps a megabyte. Functions of which no address was asked for lie
+    in pages together.
     """
+
+    def _optimize_final_module(self) -> None:
+        for symbol in (*self._final_module.functions, *self._final_module.global_variables):
+            if not symbol.is_declaration and symbol.linkage is not llvm.Linkage.external:
+                symbol.linkage = llvm.Linkage.internal  # LLVM then deletes what nothing uses
+        super()._optimize_final_module()
 
     def _finalize_final_module(self) -> None:
         safe_point()
@@ -38,7 +47,6 @@ class _LastingLibrary(KernelLibrary):
         self._verify_declare_only_symbols()
         self._defined = {function.name for function in module.functions if not function.is_declaration}
         _engine().add_object_file(llvm.ObjectFileRef.from_data(self._codegen._tm.emit_object(module)))
-        _engine().finalize_object()
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:
@@ -54,9 +62,24 @@ class LastingCompiler(KernelCompiler):
     _library = _LastingLibrary
 
 
+def forget_constants() -> None:
+    """Let go of what Numba remembers about compiled functions that were constants of others: 4 kB each."""
+    known = cpu_target.target_context._get_constants._cache
+    for signature in [signature for signature in known if isinstance(signature[0], types.Dispatcher)]:
+        del known[signature]
+
+
+class _PassingLibrary(OnePipeline):
+    """Code of which nothing stays."""
+
+    def _finalize_final_module(self) -> None:
+        safe_point()
+        super()._finalize_final_module()
+
+
 class PassingCompiler(KernelCompiler):
     """Compiles code that is gone with its dispatcher."""
 
     @staticmethod
     def _library(codegen: Any, name: str) -> Any:
-        return KernelLibrary(JITCPUCodegen("fastbp"), name)  # an LLVM engine of its own, deleted with its library
+        return _PassingLibrary(JITCPUCodegen("fastbp"), name)  # an LLVM engine of its own, deleted with its library

@@ -17,14 +17,11 @@ from typing import Any
 
 import numba
 
-from .addresses import address_of, is_cached
+from .addresses import Piece, address_of, is_cached
 from .cache import may_store
 from .interrupts import held_back
 
 _config: Any = numba.config
-
-#: A function to compile: the arguments of `address_of`.
-Piece = tuple[Any, ...]
 
 #: Fewer functions are compiled before a second process has started.
 FEWEST = 6

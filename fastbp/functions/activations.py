@@ -17,7 +17,7 @@ from ..checks.arguments import require_initializer
 from ..checks.derivatives import checked_formulas
 from ..checks.messages import shown
 from ..compiling.addresses import INTEGER, invoke, pointer_type
-from ..compiling.decorators import formula_of_kernels, inlined, named, panel_loop
+from ..compiling.decorators import inlined, named, own_formula, own_panel_loop, panel_loop
 from ..formulas import activations as formulas
 from .record import Record, require_new_name, restored
 
@@ -84,7 +84,7 @@ class Activation(Record):
         self.name, self.symbol, self.initializer, self.given = name, symbol, initializer, given
         self._formulas, self._loops = formulas, loops
         if loops is None and given is None:
-            self._loops = _panel_loops(symbol, *formulas)
+            self._loops = _panel_loops(panel_loop, symbol, *formulas)
         return self
 
     @property
@@ -100,7 +100,7 @@ class Activation(Record):
     def _formula(self, place: int) -> Any:
         """One of the two formulas; a user's own anew each time, so that what was compiled does not stay."""
         chosen = self._formulas[place]
-        return chosen if self.given is None else formula_of_kernels(chosen)
+        return chosen if self.given is None else own_formula(chosen)
 
     @property
     def apply(self) -> Any:
@@ -113,7 +113,7 @@ class Activation(Record):
         return self._panel_loop(1)
 
     def _panel_loop(self, place: int) -> Any:
-        loops = self._loops or _panel_loops(self.symbol, self.g, self.g_prime)
+        loops = self._loops or _panel_loops(own_panel_loop, self.symbol, self.g, self.g_prime)
         return loops[place]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -125,8 +125,8 @@ class Activation(Record):
 _SERIALS = itertools.count()
 
 
-def _panel_loops(symbol: str, g: Any, g_prime: Any) -> tuple[Any, Any]:
-    """`apply` and `delta` of an activation that acts on each unit alone."""
+def _panel_loops(compiled: Callable[..., Any], symbol: str, g: Any, g_prime: Any) -> tuple[Any, Any]:
+    """`apply` and `delta` of an activation that acts on each unit alone, as `compiled` compiles them."""
     def apply(a: Any, h: Any) -> None:
         T = type(a[0, 0])
         for i in range(a.shape[0]):
@@ -139,7 +139,7 @@ def _panel_loops(symbol: str, g: Any, g_prime: Any) -> tuple[Any, Any]:
             for s in range(a.shape[1]):
                 delta[i, s] = e[i, s] * T(g_prime(a[i, s], h[i, s]))
 
-    return panel_loop(named(f"{symbol}_apply", apply)), panel_loop(named(f"{symbol}_delta", apply_delta))
+    return compiled(named(f"{symbol}_apply", apply)), compiled(named(f"{symbol}_delta", apply_delta))
 
 
 def _componentwise(name: str, initializer: str) -> Activation:

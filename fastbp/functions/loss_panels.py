@@ -4,6 +4,7 @@ Panels are (units, samples) as in `activations`. E of each sample, and whether i
 (OUTCOME_ROWS, samples). E of a batch is the sum over its samples everywhere in the core.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from ..compiling.decorators import named, panel_loop
@@ -15,11 +16,13 @@ from ..formulas.losses import binary_cross_entropy, binary_cross_entropy_prime, 
  OUTCOME_ROWS) = range(10)
 
 
-def summed(symbol: str, loss: Any, loss_prime: Any, *parameters: float) -> Any:
+def summed(symbol: str, loss: Any, loss_prime: Any, *parameters: float,
+           compiled: Callable[..., Any] = panel_loop) -> Any:
     """The function `evaluate` of a loss that is a sum over outputs; it counts no sample as correct.
 
     symbol : a part of the names of compiled functions, different for different parameters.
     parameters : constants that the two formulas take after y and d.
+    compiled : compiles the loop.
     """
     def evaluate(y: Any, d: Any, e: Any, outcome: Any) -> None:
         T = type(y[0, 0])
@@ -30,7 +33,7 @@ def summed(symbol: str, loss: Any, loss_prime: Any, *parameters: float) -> Any:
                 outcome[SAMPLE_E, s] += T(loss(y[i, s], d[i, s], *parameters))
                 e[i, s] = T(loss_prime(y[i, s], d[i, s], *parameters))
 
-    return panel_loop(named(f"{symbol}_evaluate", evaluate))
+    return compiled(named(f"{symbol}_evaluate", evaluate))
 
 
 @panel_loop

@@ -16,7 +16,7 @@ from ..checks.arguments import require_number
 from ..checks.derivatives import POINTS, checked_formulas
 from ..checks.messages import shown
 from ..compiling.addresses import INTEGER, invoke, pointer_type
-from ..compiling.decorators import formula_of_kernels, inlined
+from ..compiling.decorators import inlined, own_formula, own_panel_loop
 from ..formulas import losses as formulas
 from .loss_panels import (
     OUTCOME_ROWS,
@@ -111,7 +111,7 @@ class Loss(Record):
         """
         if self.given is None:
             return self._evaluate
-        return summed(self.symbol, *map(formula_of_kernels, self._formulas))
+        return summed(self.symbol, *map(own_formula, self._formulas), compiled=own_panel_loop)
 
     @property
     def is_classification(self) -> bool:

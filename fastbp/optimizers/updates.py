@@ -14,8 +14,9 @@ from numba import prange, types
 
 from ..compiling.addresses import (
     INTEGER,
+    Piece,
     address_in_memory,
-    address_of,
+    addresses_of,
     invoke,
     pointer,
     pointer_to,
@@ -23,7 +24,6 @@ from ..compiling.addresses import (
     settings_at,
 )
 from ..compiling.decorators import inlined, kernel, subkernel
-from ..compiling.side_by_side import Piece
 from ..formulas.elementary import is_finite, largest_number
 from ..schedules import learning_rate_at
 from ..threads import share_of
@@ -278,7 +278,7 @@ def pieces_of(rule: Rule, dtype: np.dtype) -> list[Piece]:
 @functools.cache
 def _addresses_of(rule: Rule, dtype: np.dtype) -> tuple[int, ...]:
     """The addresses of `pieces_of`; a dtype's name alone takes 4 µs."""
-    return tuple(address_of(*piece) for piece in pieces_of(rule, dtype))
+    return addresses_of(pieces_of(rule, dtype))
 
 
 def spec_of(rule: Rule, dtype: np.dtype | None, settings: list[float], schedule: np.ndarray, clip_norm: float,

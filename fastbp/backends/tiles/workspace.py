@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from ...compiling.addresses import address_of
+from ...compiling.addresses import Piece, address_of
 from ...compiling.decorators import undisturbed
-from ...compiling.side_by_side import Piece
 from ...functions.loss_panels import OUTCOME_ROWS
 from ...layout import Layout, aligned_zeros, bytes_kept, keeping
 from ..contract import FROM_TRANSPOSE, WHOLE, longest_chunk
