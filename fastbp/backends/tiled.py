@@ -38,6 +38,7 @@ from ..optimizers.rules import DESCENT, Rule
 from ..optimizers.updates import SMALL_SIZE, OptimizerSpec, larger, rule_of, write_row
 from . import linking
 from .contract import NO_EXTRAS, NO_NORMS, NO_ORDER, Batch, Extras, Wanted
+from .leaves import leaf_loop
 from .linking import linked_by_address
 from .memory import HOST
 from .reading import as_arguments, kernel_samples
@@ -495,3 +496,4 @@ def update_at_once(theta: Any, batch: Batch, step: Step, optimizer: Any, state: 
 
 
 train = training_loop("train_tiled", propagate_in_loop, descend, update_at_once)
+add_leaves = leaf_loop("add_leaves_tiled", propagate_in_loop)
