@@ -88,8 +88,19 @@ def add_node(target: Any, other: Any, parameters: int, tail: int) -> None:
         sums[place] += more[place]
 
 
-def leaf_loop(name: str, propagate: Callable[..., Any]) -> Any:
-    """The compiled function that adds up leaves with a backend's `propagate`, under a name of its own."""
+@subkernel
+def one_after_another(work: Any, count: int) -> bool:
+    """False: the `adds_once` of backends that add samples to the gradient one after another; see `leaf_loop`."""
+    return False
+
+
+def leaf_loop(name: str, propagate: Callable[..., Any], adds_once: Callable[..., Any] = one_after_another) -> Any:
+    """The compiled function that adds up leaves with a backend's `propagate`, under a name of its own.
+
+    ``adds_once(work, count)`` says whether `propagate` adds the gradient of `count` samples as one sum to what is
+    there. Then the second of two leaves is added to the first where it lies, with the same bits, and one of two passes
+    over a large gradient is saved.
+    """
 
     @kernel(name=name)
     def add_leaves(theta: Any, layout: Layout, samples: Any, order: Any, leaves: Leaves, nodes: Any, tail: int,
@@ -105,18 +116,25 @@ def leaf_loop(name: str, propagate: Callable[..., Any]) -> Any:
         for leaf in range(first, stop):
             begin, end = share_of(size, leaf, total)
             begin, end = start + begin - shift, start + end - shift
-            node = nodes[top]
-            node[:parameters] = 0
+            done = leaf + 1 - first
+            joins = done % 2 == 0 and adds_once(work, end - begin)
+            node = nodes[top - 1 if joins else top]
             numbers = pointer_to(address_in_memory(node) + tail, np.float64)
+            if joins:
+                done //= 2
+            else:
+                node[:parameters] = 0
+                for place in range(NODE_FLAG + 1):
+                    numbers[place] = 0.0
+                top += 1
             E, correct = 0.0, 0
             if end > begin:
                 wanted = Wanted(node[:parameters], no_rows, no_rows, norms)
                 E, correct = propagate(theta, layout, Batch(samples, order, begin, end), 0.0, wanted, extras, work,
                                        threads)
-            numbers[NODE_E], numbers[NODE_CORRECT] = E, np.float64(correct)
-            numbers[NODE_WEIGHT], numbers[NODE_FLAG] = weight_of(samples.weights, order, begin, end), 0.0
-            top += 1
-            done = leaf + 1 - first
+            numbers[NODE_E] += E
+            numbers[NODE_CORRECT] += np.float64(correct)
+            numbers[NODE_WEIGHT] += weight_of(samples.weights, order, begin, end)
             while done % 2 == 0:
                 top -= 1
                 add_node(nodes[top - 1], nodes[top], parameters, tail)
