@@ -11,7 +11,7 @@ import fastbp
 from fastbp import pace, schedules
 from fastbp.storage.checkpoints import read_checkpoint, write_checkpoint
 from fastbp.streams import blocks
-from fastbp.training import fitting
+from fastbp.training import run
 from fastbp.training.session import Session
 
 N, BATCH = 203, 32
@@ -236,14 +236,14 @@ def test_an_exception_of_the_users_own(place, tmp_path, monkeypatch):
     if place == "metric":
         fit["metrics"] = {"m": failing_metric}
     elif place == "progress bar":
-        monkeypatch.setattr(fitting.ProgressBar, "show", lambda *given: failing_metric(0, 0))
+        monkeypatch.setattr(run.ProgressBar, "show", lambda *given: failing_metric(0, 0))
     elif place == "workspace":
         error = MemoryError
         monkeypatch.setattr(fastbp.MLP, "workspace", lambda *given: (_ for _ in ()).throw(MemoryError))
     else:
         monkeypatch.setattr(fastbp.MLP, "evaluate_samples", failing_metric)
-    started = fitting.start_all
-    monkeypatch.setattr(fitting, "start_all", lambda callbacks, net, history: (
+    started = run.start_all
+    monkeypatch.setattr(run, "start_all", lambda callbacks, net, history: (
         seen.append(history), started(callbacks, net, history)))
     with pytest.raises(error):
         net.fit(X, LABELS, checkpoint=tmp_path / "run", **fit)

@@ -20,7 +20,7 @@ from tolerances import CUDA
 import fastbp
 from fastbp import schedules
 from fastbp.streams import blocks
-from fastbp.training import fitting
+from fastbp.training import run
 
 N, BATCH = 203, 16
 rng = np.random.default_rng(0)
@@ -257,7 +257,7 @@ def test_metrics_are_of_the_validation_data():
 def test_the_progress_bar_learns_how_many_samples_there_are(known, monkeypatch, tmp_path):
     totals = []
 
-    class Bar(fitting.ProgressBar):
+    class Bar(run.ProgressBar):
         def __init__(self, wanted, total, unit):
             totals.append(total)
             super().__init__(wanted, total, unit)
@@ -265,7 +265,7 @@ def test_the_progress_bar_learns_how_many_samples_there_are(known, monkeypatch, 
         def show(self, done, text, total=None):
             totals.append(total)
 
-    monkeypatch.setattr(fitting, "ProgressBar", Bar)
+    monkeypatch.setattr(run, "ProgressBar", Bar)
     np.savez(tmp_path / "shard.npz", X=X, d=LABELS)
     network().fit(tmp_path if known else [(X, LABELS)], epochs=3)
     assert set(totals) == ({3 * N} if known else {None, 3 * N})

@@ -27,6 +27,7 @@ from ..formulas.sample_gradients import clip_factor
 from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, weight_matrix
 from .contract import Batch, Extras, Wanted, called_from_python, longest_chunk
+from .leaves import leaf_loop
 from .memory import HOST
 from .reading import read_row
 from .sample import (
@@ -209,3 +210,4 @@ def propagate_chunks(theta: Any, layout: Layout, batch: Batch, E: float, wanted:
 
 propagate_arrays, propagate, predict = called_from_python(propagate_chunks, "blas")
 train = training_loop("train_blas", propagate_chunks)
+add_leaves = leaf_loop("add_leaves_blas", propagate_chunks)

@@ -29,6 +29,7 @@ from ..formulas.sample_gradients import clip_factor
 from ..functions.loss_panels import OUTCOME_ROWS
 from ..layout import Layout, bias_vector, layer, weight_matrix
 from .contract import Batch, Extras, Wanted, called_from_python, longest_chunk
+from .leaves import leaf_loop
 from .memory import HOST
 from .reading import read_row
 from .sample import (
@@ -194,6 +195,7 @@ def propagate_chunks(theta: Any, layout: Layout, batch: Batch, E: float, wanted:
 
 propagate_arrays, propagate, predict = called_from_python(propagate_chunks, "loops")
 train = training_loop("train_loops", propagate_chunks)
+add_leaves = leaf_loop("add_leaves_loops", propagate_chunks)
 
 #: Where the backend keeps parameters and samples.
 memory = HOST

@@ -37,6 +37,7 @@ from ..optimizers.rules import DESCENT, Rule
 from ..optimizers.updates import SMALL_SIZE, OptimizerSpec, larger, rule_of, write_row
 from . import linking
 from .contract import NO_EXTRAS, NO_NORMS, NO_ORDER, Batch, Extras, Wanted
+from .leaves import leaf_loop
 from .linking import linked_by_address
 from .memory import HOST
 from .reading import as_arguments, kernel_samples
@@ -493,4 +494,12 @@ def update_at_once(theta: Any, batch: Batch, step: Step, optimizer: Any, state: 
     return E, correct, True
 
 
+@inlined
+def adds_once(work: Any, count: Any) -> Any:
+    """Whether a call adds the gradient of `count` samples as one sum; see `leaves.leaf_loop`."""
+    job = job_in(work)
+    return FEW < count <= job.chunk and not is_sparse(job)
+
+
 train = training_loop("train_tiled", propagate_in_loop, descend, update_at_once)
+add_leaves = leaf_loop("add_leaves_tiled", propagate_in_loop, adds_once)

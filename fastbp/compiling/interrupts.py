@@ -79,6 +79,12 @@ class held_back:
             _hear()
 
 
+    def forget(self) -> None:
+        """Hear no interrupt that has come so far."""
+        if self:
+            _noted.clear()
+
+
 class compiling(held_back):
     """A context in which Ctrl-C is heard at safe points, and at the end.
 
@@ -97,6 +103,16 @@ def safe_point() -> None:
             _hear()
         except BaseException as error:
             raise Interruption(error) from None
+
+
+#: Seconds that Ctrl-C waits where an agreement with others is worth waiting for.
+PATIENCE = 2.0
+
+
+def hear_after(waited: float) -> None:
+    """Hear Ctrl-C in a wait for others that has taken some seconds, also in a `held_back`: they may never answer."""
+    if waited > PATIENCE and _noted and threading.current_thread() is threading.main_thread():
+        _hear()
 
 
 def _stand_in() -> bool:

@@ -1,42 +1,28 @@
 """`fit`: batches, epochs, and what is called between epochs."""
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..backends.training_loop import DIVERGED, RUNNING
 from ..checks.arguments import checked_clip_norm, checked_rates, require_flag, require_number, require_whole
 from ..checks.arrays import largest_magnitude
 from ..checks.messages import shown
-from ..checks.samples import Samples, total_weight
-from ..checks.saved import Saved
-from ..compiling.interrupts import held_back
+from ..checks.samples import Samples
+from ..distributed.settings import data_parallel
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import SGD, names_of_optimizers
 from ..optimizers.updates import OptimizerState
 from ..streams.sources import stream_of
-from .callbacks import ask_to_stop, checked_callbacks, finish_all, has_state, restore_all, start_all, states_of
-from .checkpoints import (
-    Checkpoints,
-    Path,
-    data_values,
-    network_values,
-    optimizer_values,
-    require_fitting,
-    restored_generator,
-    stream_values,
-)
+from .callbacks import checked_callbacks
+from .checkpoints import Path, require_fitting
 from .history import History
-from .progress_bar import ProgressBar
-from .session import Session, make_plan
-from .streaming import FAILED, StreamSession
+from .rank_run import RankRun, failing_together
+from .run import Run
+from .session import make_plan
 
 
 def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = None, epochs: int = 10,
@@ -46,7 +32,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None, l2_penalty: float = 0.0,
         weighted_mean: bool = False, dropout: float | Sequence[float] | None = None, shuffle_buffer: int = 2**14,
         checkpoint: Path | None = None, checkpoint_every: float | str = 60.0,
-        resume: Path | bool | None = None) -> History:
+        resume: Path | bool | None = None, communicator: Any = None) -> History:
     """Train a network: for every batch S, θ moves against the mean gradient ∇E(W; S) / |S|.
 
     Because of the division by |S|, a learning rate does not depend on the batch size. The first training of a kind
@@ -113,6 +99,8 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         Seconds between two checkpoints, or epochs, as "5 epochs".
     resume : path or bool, optional
         The checkpoint of an interrupted training to go on from; True goes on from that at `checkpoint` if there is one.
+    communicator : mpi4py.MPI.Comm, Communicator or DataParallel, optional
+        Of the ranks that share this training; see Notes.
 
     Returns
     -------
@@ -171,6 +159,14 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
     skipped. A checkpoint that cannot be written later, on a full disk for example, is warned of, and training goes on.
     After training was ended by a callback there is nothing to go on with: the history is returned.
 
+    **On several ranks**, processes of MPI that all call `fit`, each batch is shared, and each rank takes the same step:
+    see `fastbp.distributed.DataParallel`. Parameters, the optimizer's state
+    and the generator of seeds are those of rank 0 at the beginning, and the same everywhere at the end. Rank 0 alone
+    calls metrics and callbacks, shows progress, and reads and writes checkpoints, from which any number of ranks may go
+    on; only `validation_data` may be given to all ranks, or to rank 0. What all have to agree on is compared before the
+    first step. Ctrl-C on one rank ends all of them after the same batch. A rank that fails ends the others with a
+    `fastbp.distributed.RankError`.
+
     References
     ----------
     .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
@@ -185,48 +181,50 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
     >>> history["loss"][-1] < 0.01 * history["loss"][0]
     True
     """
-    epochs = require_whole("epochs", epochs, at_least=1)
-    stream = stream_of(X, epochs) if d is None else None
-    run = _Run(net, None if stream else training_samples(net, X, d, sample_weight), d,
-               _checked_validation(net, validation_data), _checked_metrics(metrics), checked_callbacks(callbacks),
-               require_flag("weighted_mean", weighted_mean))
-    batch_size = require_whole("batch_size", batch_size, at_least=1)
-    shuffle, replacement = require_flag("shuffle", shuffle), require_flag("replacement", replacement)
-    shuffle_buffer = require_whole("shuffle_buffer", shuffle_buffer, at_least=1)
-    if stream:
-        _require_for_stream(run, replacement, sample_weight)
-    progress = None if progress is None else require_flag("progress", progress)
-    optimizer = checked_optimizer(optimizer)
-    if not isinstance(optimizer_state, OptimizerState | None):
-        raise TypeError(f"optimizer_state: expected what History.optimizer_state holds, found {shown(optimizer_state)}")
-    state = optimizer.checked_state(net.theta, optimizer_state)
-    if seed is not None:
-        require_whole("seed", seed, at_least=0)
-    require_trainable(net)
-    C = checked_clip_norm("clip_sample_norm", clip_sample_norm)
-    alpha = require_number("l2_penalty", l2_penalty, at_least=0.0)
-    checkpoints = Checkpoints(checkpoint, checkpoint_every, resume, "training")
-    if checkpoints.are_wanted:
-        run.identity = _identity(
-            run, stream, optimizer, batch_size=batch_size, shuffle=shuffle, replacement=replacement,
-            clip_sample_norm=C, l2_penalty=alpha, weighted_mean=run.weighted_mean, metrics=list(run.metrics),
-            dropout=checked_rates(dropout, len(net.widths) - 1).tolist(),
-            shuffle_buffer=shuffle_buffer if stream else None)
-    if checkpoints.saved is not None:
-        if optimizer_state is not None:
-            raise ValueError("optimizer_state: expected none with resume, which has its own, found one")
-        seed = require_fitting(checkpoints.saved, run.identity, seed)
-    plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed, clip_norm=C,
-                     penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share, dropout=dropout)
-    if run.samples:
-        session = Session(net, run.samples, plan, optimizer, state, epochs)
-    else:
-        assert stream is not None
-        session = StreamSession(net, stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
-    try:
-        return _train(run, session, progress, checkpoints)
-    finally:
-        session.close()
+    chosen = None if communicator is None else data_parallel(communicator)
+    with failing_together(chosen):
+        epochs = require_whole("epochs", epochs, at_least=1)
+        stream = stream_of(X, epochs) if d is None else None
+        given = (net, None if stream else training_samples(net, X, d, sample_weight), d,
+                 _checked_validation(net, validation_data), _checked_metrics(metrics), checked_callbacks(callbacks),
+                 require_flag("weighted_mean", weighted_mean))
+        run = Run(*given) if chosen is None else RankRun(*given, ranks=chosen)
+        batch_size = require_whole("batch_size", batch_size, at_least=1)
+        shuffle, replacement = require_flag("shuffle", shuffle), require_flag("replacement", replacement)
+        shuffle_buffer = require_whole("shuffle_buffer", shuffle_buffer, at_least=1)
+        if stream:
+            _require_for_stream(run, replacement, sample_weight)
+        progress = None if progress is None else require_flag("progress", progress)
+        optimizer = checked_optimizer(optimizer)
+        if not isinstance(optimizer_state, OptimizerState | None):
+            raise TypeError(f"optimizer_state: expected what History.optimizer_state holds, found "
+                            f"{shown(optimizer_state)}")
+        state = optimizer.checked_state(net.theta, optimizer_state)
+        if seed is not None:
+            require_whole("seed", seed, at_least=0)
+        require_trainable(net)
+        C = checked_clip_norm("clip_sample_norm", clip_sample_norm)
+        alpha = require_number("l2_penalty", l2_penalty, at_least=0.0)
+        checkpoints = run.checkpoints(checkpoint, checkpoint_every, resume)
+        if checkpoints.are_wanted or chosen is not None:
+            run.identify(
+                stream, optimizer, batch_size=batch_size, shuffle=shuffle, replacement=replacement,
+                clip_sample_norm=C, l2_penalty=alpha, weighted_mean=run.weighted_mean, metrics=list(run.metrics),
+                dropout=checked_rates(dropout, len(net.widths) - 1).tolist(),
+                shuffle_buffer=shuffle_buffer if stream else None)
+        run.agree(state, epochs=epochs, seed=seed)
+        if checkpoints.saved is not None:
+            if optimizer_state is not None:
+                raise ValueError("optimizer_state: expected none with resume, which has its own, found one")
+            seed = require_fitting(checkpoints.saved, run.identity, seed)
+        plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
+                         clip_norm=C, penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share,
+                         dropout=dropout)
+        session = run.make_session(stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
+        try:
+            return run.train(session, progress, checkpoints)
+        finally:
+            session.close()
 
 
 def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
@@ -245,75 +243,6 @@ def require_trainable(net: Network) -> None:
         raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
 
 
-def _identity(run: "_Run", stream: Any, optimizer: Optimizer, **settings: Any) -> dict[str, Any]:
-    """What a training is, so that only the same one goes on from its checkpoints."""
-    to_host = run.net.backend_module.memory.to_host
-    data = data_values(run.samples, to_host) if run.samples else stream_values(stream)
-    return {"network": network_values(run.net), "optimizer": optimizer_values(optimizer), "settings": settings,
-            "data": data, "validation_data": run.validation and data_values(run.validation[0], to_host)}
-
-
-@dataclass
-class _Run:
-    """The checked arguments of a call of `fit`."""
-
-    net: Network
-    samples: Samples | None  # None for a stream
-    d: Any
-    validation: tuple[Samples, Any] | None
-    metrics: dict[str, Callable[..., float]]
-    callbacks: list[Callable[..., Any]]
-    weighted_mean: bool
-    identity: dict[str, Any] = field(default_factory=dict)  # for checkpoints
-
-    def values(self, session: Session) -> dict[str, Any]:
-        """The whole training, for a checkpoint; an epoch that not all callbacks have seen is to be recorded again."""
-        epochs = session.epochs_shown if self.is_observed else session.history.epochs
-        return self.identity | {
-            "seed": session.plan.seed, "generator": self.net.generator_state,
-            "history": session.history.state(epochs), "training": session.values(epochs),
-            "callbacks": states_of(self.callbacks)}
-
-    def begin(self, session: Session, saved: Saved | None) -> None:
-        """Begin anew, or go on from a checkpoint: in that case the network is changed last."""
-        if saved is None:
-            start_all(self.callbacks, self.net, session.history)
-            return
-        history = session.history
-        generator = restored_generator(saved)
-        history.restore(saved.part("history"))
-        restore_all(self.callbacks, saved.part("callbacks"), history)
-        session.resume(saved.part("training"))
-        self.net.draw_from(generator)
-        session.epochs_recorded = session.epochs_shown = history.epochs
-        if history.stop_reason in ("interrupted", "failed"):
-            history.stop_reason = "epochs"
-        start_all([callback for callback in self.callbacks if not has_state(callback)], self.net, history)
-
-    @property
-    def is_observed(self) -> bool:
-        """Whether validation, metrics or callbacks take the network after every epoch."""
-        return bool(self.validation or self.metrics or self.callbacks)
-
-    @cached_property
-    def validation_divisor(self) -> float:
-        """n, or Σ w with `weighted_mean`, of the validation data."""
-        assert self.validation is not None
-        return self.divisor_of(self.validation[0])
-
-    @property
-    def loss_share(self) -> float:
-        """n over the divisor of the training samples; 1 of a stream, whose epochs are divided when they end."""
-        return 1.0 if self.samples is None else len(self.samples.X) / self.divisor_of(self.samples)
-
-    def divisor_of(self, samples: Samples) -> float:
-        """n, or Σ w with `weighted_mean`: the sum of the losses over this is recorded."""
-        n = len(samples.X)
-        if not self.weighted_mean:
-            return float(n)
-        return total_weight(self.net.backend_module.memory.to_host(samples.weights), n)
-
-
 def training_samples(net: Network, X: Any, d: Any, sample_weight: Any) -> Samples:
     """The samples of a training, as kernels take them, with labels of their own."""
     samples = net.checked_samples(X, d, sample_weight)
@@ -324,7 +253,7 @@ def training_samples(net: Network, X: Any, d: Any, sample_weight: Any) -> Sample
     return samples
 
 
-def _require_for_stream(run: _Run, replacement: bool, sample_weight: Any) -> None:
+def _require_for_stream(run: Run, replacement: bool, sample_weight: Any) -> None:
     """Refuse what takes all samples at once."""
     if replacement:
         raise ValueError("replacement: expected False for a stream, whose samples come once in an epoch, found True")
@@ -359,100 +288,3 @@ def _checked_metrics(metrics: Mapping[str, Callable[..., float]] | None) -> dict
         if name in ("loss", "accuracy") or name.startswith("validation_"):
             raise ValueError(f"metrics: expected names that the history does not use itself, found {shown(name)}")
     return dict(metrics or {})
-
-
-def _train(run: _Run, session: Session, progress_wanted: bool | None, checkpoints: Checkpoints) -> History:
-    """The history after slices of compiled training, until all epochs are done, a callback stops them, or Ctrl-C."""
-    net, history, epochs = run.net, session.history, session.epochs
-    run.begin(session, checkpoints.saved)
-    status = RUNNING
-
-    def values() -> dict[str, Any]:
-        return run.values(session)
-
-    try:
-        with (ProgressBar(progress_wanted, session.samples_in_all, "samples") as bar,
-              session.workspace() as work):
-            checkpoints.begin(values, session.epochs_done)
-            _record_epochs(run, session)  # one that was done already
-            while history.epochs < epochs and history.stop_reason == "epochs" and status not in (DIVERGED, FAILED):
-                status = session.advance(work, history.epochs + 1 if run.is_observed else epochs)
-                _record_epochs(run, session)
-                bar.show(session.samples_done, _text_of(history, epochs), session.samples_in_all)
-                if checkpoints.is_due(session.epochs_done) and status not in (DIVERGED, FAILED):
-                    checkpoints.write(values, session.epochs_done)
-        if status != DIVERGED:
-            checkpoints.write(values, session.epochs_done)
-    except KeyboardInterrupt:
-        with held_back():  # once is enough: what was trained is kept, however often Ctrl-C is pressed
-            _end_early(run, session, checkpoints, "interrupted")
-        warnings.warn(f"training was interrupted in epoch {history.epochs}; the network and the history so far are "
-                      f"usable", RuntimeWarning, stacklevel=4)
-    except BaseException:
-        _end_early(run, session, checkpoints, "failed")
-        raise
-    finally:
-        session.finish()
-    failure = session.failure(status)
-    finish_all(run.callbacks, net)
-    if failure is not None:
-        raise failure
-    return history
-
-
-def _end_early(run: _Run, session: Session, checkpoints: Checkpoints, reason: str) -> None:
-    """Leave whole epochs in the history, and write a checkpoint."""
-    session.record()
-    if run.is_observed:
-        session.history.keep(session.epochs_recorded)
-    session.history.stop_reason = reason
-    checkpoints.write(lambda: run.values(session), session.epochs_done)
-
-
-def _text_of(history: History, epochs: int) -> str:
-    """The text of the progress bar: the present epoch, and the loss of the one before."""
-    text = f"epoch {min(history.epochs + 1, epochs)}/{epochs}"
-    return f"{text}, loss {history['loss'][-1]:.4g}" if history.epochs else text
-
-
-def _record_epochs(run: _Run, session: Session) -> None:
-    """Record the epochs completed since the last call, with validation and metrics after the last, and call callbacks.
-
-    Where there are any of these, a slice ends with its epoch, so that it has completed one epoch at most.
-    """
-    net, history = run.net, session.history
-    session.record()
-    if history.epochs == session.epochs_recorded or not run.is_observed:
-        return
-    if run.validation is not None:
-        validation, d = run.validation
-        E, accuracy = net.evaluate_samples(validation)
-        history.record("validation_loss", E / run.validation_divisor)
-        if net.loss_record.is_classification:
-            history.record("validation_accuracy", accuracy)
-        _record_metrics(run.metrics, "validation_", d, net, validation, history)
-    if run.samples is not None:
-        _record_metrics(run.metrics, "", run.d, net, run.samples, history)
-    session.epochs_recorded = history.epochs
-    if run.callbacks:
-        session.write_state()
-    if ask_to_stop(run.callbacks, net, history):
-        history.stop_reason = "callback"
-    session.epochs_shown = history.epochs
-    session.theta_may_have_changed()
-
-
-def _record_metrics(metrics: Mapping[str, Callable[..., float]], prefix: str, d: Any, net: Network, samples: Samples,
-                    history: History) -> None:
-    """Record each metric of (d, Y), under its name after the prefix."""
-    if metrics:
-        Y = net.backend_module.memory.result(net.forward_samples(samples), d)  # as d is, on the device or not
-        for name, metric in metrics.items():
-            history.record(prefix + name, _require_scalar(name, metric(d, Y)))
-
-
-def _require_scalar(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"metrics: expected a number from {shown(name)}, found {shown(value)}") from None

@@ -86,6 +86,9 @@ class Session:
         The history to record in; a new one if not given.
     """
 
+    #: What compiled loop it runs.
+    loop = "train"
+
     def __init__(self, net: Network, samples: Samples, plan: Plan, optimizer: Optimizer, state: OptimizerState,
                  epochs: int, history: History | None = None) -> None:
         net.require_no_other_training()
@@ -194,7 +197,7 @@ class Session:
         Otherwise each kernel is compiled when it is called.
         """
         net = self.net
-        kind = net.backend, net.dtype, net.activations, net.loss, optimizer.rule
+        kind = self.loop, net.backend, net.dtype, net.activations, net.loss, optimizer.rule
         if kind in _COMPILED or not net.is_built_in:
             return
         pieces = net.pieces(optimizer.rule)
@@ -238,14 +241,23 @@ class Session:
 
     @contextmanager
     def workspace(self) -> Iterator[Any]:
-        """A workspace for slices, with kernels for this very network if its plain steps are enough to pay for them."""
+        """A workspace for slices."""
+        with self.net.in_training(), self.net.workspace(self.rows_at_once, self._way) as work:
+            yield self._specialised(work)
+
+    @property
+    def rows_at_once(self) -> int:
+        """The most samples of a call of the backend."""
+        return self.plan.batch_size
+
+    def _specialised(self, work: Any) -> Any:
+        """The workspace with kernels for this very network, if its plain steps are enough to pay for them."""
         net, plan = self.net, self.plan
         plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and not len(plan.rates)
                  and net.is_built_in)
         steps = (self.samples_in_all or 0) // plan.batch_size if plain else 0
-        with net.in_training(), net.workspace(plan.batch_size, self._way) as work:
-            yield net.backend_module.specialised(work, self.spec, net.widths, net.activations, net.loss, net.dtype,
-                                                 plan.batch_size, steps)
+        return net.backend_module.specialised(work, self.spec, net.widths, net.activations, net.loss, net.dtype,
+                                              plan.batch_size, steps)
 
     def advance(self, work: Any, until: int) -> int:
         """The status of `train` after one slice, on as many threads as pay, which ends after epoch `until` at most."""

@@ -1,0 +1,86 @@
+"""`DataParallel`: how a training is shared by ranks."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..checks.arguments import require_whole
+from ..checks.messages import shown
+from .communicators import Communicator
+from .mpi import MPICommunicator, communicator_of, is_mpi
+
+#: How gradients of ranks are added up.
+REDUCTIONS = ("tree", "allreduce")
+
+
+@dataclass(frozen=True)
+class DataParallel:
+    """How ranks share a training: what `MLP.fit` takes as ``communicator=``, beside a communicator alone.
+
+    The gradient of each batch is that of all its samples, of which each rank computes a part. The batch is cut into
+    leaves, whose gradients are added up in a fixed binary tree. So parameters, losses and everything else have the same
+    bits on 1, 2, 3 … ranks, up to one for each leaf, and on any number of threads in each. They differ by rounding from
+    those of `MLP.fit` without ranks, which adds up a batch in one sum.
+
+    Parameters
+    ----------
+    communicator : mpi4py.MPI.Comm or Communicator, optional
+        ``MPI.COMM_WORLD`` if not given. Or an object with the properties `rank` and `size` and the methods `exchange`
+        and `abort` of `fastbp.distributed.Communicator`.
+    leaves : int
+        A power of two, the most ranks that there can be. Results depend on it by rounding. More leaves than ranks cost
+        time where the network is large and the batch small.
+    reduction : str
+        "tree"; or "allreduce", by which each rank has one leaf, and MPI adds up in the order it likes. Then another
+        number of ranks, or another release of MPI, gives other bits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    ImportError
+        If no communicator is given, and mpi4py is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp
+    >>> from fastbp.distributed import DataParallel, in_threads
+    >>> X = np.linspace(-1, 1, 60)[:, None]
+    >>> def train(communicator):
+    ...     net = fastbp.MLP([1, 8, 1], activation="tanh", loss="squared_error", seed=0)
+    ...     ranks = DataParallel(communicator, leaves=2)
+    ...     return net.fit(X, X**2, epochs=3, batch_size=20, communicator=ranks).samples
+    >>> in_threads(train, 2)
+    [180, 180]
+    """
+
+    communicator: Any = None
+    leaves: int = 8
+    reduction: str = "tree"
+
+    def __post_init__(self) -> None:
+        given = self.communicator
+        if given is None:
+            given = MPICommunicator()
+        elif is_mpi(given):
+            given = communicator_of(given)
+        elif not isinstance(given, Communicator) or isinstance(given, type):
+            raise TypeError(f"communicator: expected one of mpi4py, or an object with rank, size, exchange and abort, "
+                            f"found {shown(given)}")
+        object.__setattr__(self, "communicator", given)
+        leaves = require_whole("leaves", self.leaves, at_least=1)
+        if leaves & (leaves - 1):
+            raise ValueError(f"leaves: expected a power of two, found {leaves}")
+        if self.reduction not in REDUCTIONS:
+            raise ValueError(f"reduction: expected {' or '.join(REDUCTIONS)}, found {shown(self.reduction)}")
+        if self.reduction == "tree" and given.size > leaves:
+            raise ValueError(f"leaves: expected at least as many as there are ranks, {given.size}, found {leaves}")
+
+    @property
+    def leaves_in_all(self) -> int:
+        """The number of leaves of a batch."""
+        return self.leaves if self.reduction == "tree" else int(self.communicator.size)
+
+
+def data_parallel(given: Any) -> DataParallel:
+    """What was given as ``communicator=``."""
+    return given if isinstance(given, DataParallel) else DataParallel(given)
