@@ -18,6 +18,7 @@ from ..checks.saved import Saved
 from ..compiling.interrupts import held_back
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
+from ..optimizers.full_batch import LBFGS, FullBatch, LevenbergMarquardt
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import SGD, names_of_optimizers
 from ..optimizers.updates import OptimizerState
@@ -33,13 +34,16 @@ from .checkpoints import (
     restored_generator,
     stream_values,
 )
+from .full_batch import FullBatchSession, require_full_batch
 from .history import History
+from .lbfgs import LBFGSSession
+from .levenberg_marquardt import LevenbergMarquardtSession, MaxFail
 from .progress_bar import ProgressBar
 from .session import Session, make_plan
 from .streaming import FAILED, StreamSession
 
 
-def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = None, epochs: int = 10,
+def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch | None = None, epochs: int = 10,
         batch_size: int = 128, shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
         callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
@@ -62,8 +66,9 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         what is not zero; other formats than CSR are converted to it. Or, without d, a stream; see Notes.
     d : array_like
         Labels (n,) or targets (n, N_L), as for `MLP.loss_value`; not given for a stream.
-    optimizer : Optimizer
-        SGD(0.1) if not given.
+    optimizer : Optimizer, LevenbergMarquardt or LBFGS
+        SGD(0.1) if not given. The last two take all samples in every step: an epoch is one step, and arguments that
+        say something of batches or their order are refused.
     epochs : int
         The number of passes over the data.
     batch_size : int
@@ -196,10 +201,17 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
     if stream:
         _require_for_stream(run, replacement, sample_weight)
     progress = None if progress is None else require_flag("progress", progress)
-    optimizer = checked_optimizer(optimizer)
+    if isinstance(optimizer, FullBatch):
+        require_full_batch(optimizer, net, run.samples, {
+            "batch_size": batch_size, "shuffle": shuffle, "replacement": replacement, "seed": seed,
+            "optimizer_state": optimizer_state, "clip_sample_norm": clip_sample_norm, "dropout": dropout,
+            "shuffle_buffer": shuffle_buffer}, saves=checkpoint is not None or resume not in (None, False))
+        batch_size = MAX_SAMPLES
+    else:
+        optimizer = checked_optimizer(optimizer)
     if not isinstance(optimizer_state, OptimizerState | None):
         raise TypeError(f"optimizer_state: expected what History.optimizer_state holds, found {shown(optimizer_state)}")
-    state = optimizer.checked_state(net.theta, optimizer_state)
+    state = None if isinstance(optimizer, FullBatch) else optimizer.checked_state(net.theta, optimizer_state)
     if seed is not None:
         require_whole("seed", seed, at_least=0)
     require_trainable(net)
@@ -216,17 +228,35 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         if optimizer_state is not None:
             raise ValueError("optimizer_state: expected none with resume, which has its own, found one")
         seed = require_fitting(checkpoints.saved, run.identity, seed)
-    plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed, clip_norm=C,
-                     penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share, dropout=dropout)
-    if run.samples:
-        session = Session(net, run.samples, plan, optimizer, state, epochs)
+    session: Session | FullBatchSession
+    if isinstance(optimizer, FullBatch):
+        session = _full_batch_session(run, X, sample_weight, optimizer, epochs, alpha)
     else:
-        assert stream is not None
-        session = StreamSession(net, stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
+        assert state is not None
+        plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed, clip_norm=C,
+                         penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share, dropout=dropout)
+        if run.samples:
+            session = Session(net, run.samples, plan, optimizer, state, epochs)
+        else:
+            assert stream is not None
+            session = StreamSession(net, stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
     try:
         return _train(run, session, progress, checkpoints)
     finally:
         session.close()
+
+
+def _full_batch_session(run: "_Run", X: Any, sample_weight: Any, optimizer: FullBatch, epochs: int,
+                        penalty: float) -> FullBatchSession:
+    """The session of a training on all samples at once."""
+    assert run.samples is not None
+    divisor = run.divisor_of(run.samples)
+    if isinstance(optimizer, LBFGS):
+        return LBFGSSession(run.net, run.samples, optimizer, epochs, penalty, divisor)
+    assert isinstance(optimizer, LevenbergMarquardt)
+    if run.validation and optimizer.max_fail:
+        run.callbacks.insert(0, MaxFail(optimizer.max_fail))
+    return LevenbergMarquardtSession(run.net, X, run.d, sample_weight, optimizer, epochs, penalty, divisor)
 
 
 def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:
@@ -245,7 +275,7 @@ def require_trainable(net: Network) -> None:
         raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
 
 
-def _identity(run: "_Run", stream: Any, optimizer: Optimizer, **settings: Any) -> dict[str, Any]:
+def _identity(run: "_Run", stream: Any, optimizer: Optimizer | FullBatch, **settings: Any) -> dict[str, Any]:
     """What a training is, so that only the same one goes on from its checkpoints."""
     to_host = run.net.backend_module.memory.to_host
     data = data_values(run.samples, to_host) if run.samples else stream_values(stream)
@@ -266,7 +296,7 @@ class _Run:
     weighted_mean: bool
     identity: dict[str, Any] = field(default_factory=dict)  # for checkpoints
 
-    def values(self, session: Session) -> dict[str, Any]:
+    def values(self, session: Session | FullBatchSession) -> dict[str, Any]:
         """The whole training, for a checkpoint; an epoch that not all callbacks have seen is to be recorded again."""
         epochs = session.epochs_shown if self.is_observed else session.history.epochs
         return self.identity | {
@@ -274,7 +304,7 @@ class _Run:
             "history": session.history.state(epochs), "training": session.values(epochs),
             "callbacks": states_of(self.callbacks)}
 
-    def begin(self, session: Session, saved: Saved | None) -> None:
+    def begin(self, session: Session | FullBatchSession, saved: Saved | None) -> None:
         """Begin anew, or go on from a checkpoint: in that case the network is changed last."""
         if saved is None:
             start_all(self.callbacks, self.net, session.history)
@@ -361,7 +391,8 @@ def _checked_metrics(metrics: Mapping[str, Callable[..., float]] | None) -> dict
     return dict(metrics or {})
 
 
-def _train(run: _Run, session: Session, progress_wanted: bool | None, checkpoints: Checkpoints) -> History:
+def _train(run: _Run, session: Session | FullBatchSession, progress_wanted: bool | None,
+           checkpoints: Checkpoints) -> History:
     """The history after slices of compiled training, until all epochs are done, a callback stops them, or Ctrl-C."""
     net, history, epochs = run.net, session.history, session.epochs
     run.begin(session, checkpoints.saved)
@@ -370,15 +401,20 @@ def _train(run: _Run, session: Session, progress_wanted: bool | None, checkpoint
     def values() -> dict[str, Any]:
         return run.values(session)
 
+    def end_epoch() -> None:
+        _record_epochs(run, session)
+        bar.show(session.samples_done, _text_of(history, epochs), session.samples_in_all)
+
     try:
         with (ProgressBar(progress_wanted, session.samples_in_all, "samples") as bar,
               session.workspace() as work):
             checkpoints.begin(values, session.epochs_done)
+            if isinstance(session, FullBatchSession):
+                session.end_epoch = end_epoch
             _record_epochs(run, session)  # one that was done already
             while history.epochs < epochs and history.stop_reason == "epochs" and status not in (DIVERGED, FAILED):
                 status = session.advance(work, history.epochs + 1 if run.is_observed else epochs)
-                _record_epochs(run, session)
-                bar.show(session.samples_done, _text_of(history, epochs), session.samples_in_all)
+                end_epoch()
                 if checkpoints.is_due(session.epochs_done) and status not in (DIVERGED, FAILED):
                     checkpoints.write(values, session.epochs_done)
         if status != DIVERGED:
@@ -400,7 +436,7 @@ def _train(run: _Run, session: Session, progress_wanted: bool | None, checkpoint
     return history
 
 
-def _end_early(run: _Run, session: Session, checkpoints: Checkpoints, reason: str) -> None:
+def _end_early(run: _Run, session: Session | FullBatchSession, checkpoints: Checkpoints, reason: str) -> None:
     """Leave whole epochs in the history, and write a checkpoint."""
     session.record()
     if run.is_observed:
@@ -415,7 +451,7 @@ def _text_of(history: History, epochs: int) -> str:
     return f"{text}, loss {history['loss'][-1]:.4g}" if history.epochs else text
 
 
-def _record_epochs(run: _Run, session: Session) -> None:
+def _record_epochs(run: _Run, session: Session | FullBatchSession) -> None:
     """Record the epochs completed since the last call, with validation and metrics after the last, and call callbacks.
 
     Where there are any of these, a slice ends with its epoch, so that it has completed one epoch at most.
