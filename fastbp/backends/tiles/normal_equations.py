@@ -36,24 +36,59 @@ GROUP_NUMBERS = 2**15
 LEAST_CURVATURE = 1e-60
 
 
-def scaled_vectors(dtype: str) -> Any:
-    """The function target[j] = delta ⊙ h[j] for j < count, all of them vectors of one panel, for `address_of`."""
+def weigh_panel(dtype: str) -> Any:
+    """The function (weights, e, c, r, in_r, outputs, here) that turns c into √(w c), and writes r, for `address_of`.
+
+    weights : (lanes,) of a panel's samples.
+    e, c : (outputs, lanes) e_L = w ∇L, and the curvatures.
+    r : for each output (lanes,), in_r apart; e_L / √(w c).
+
+    Both are 0 for samples of weight 0, and in lanes from `here` on.
+    """
     lanes, numbers = host().lanes(dtype), pointer_type(dtype)
 
-    def scaled(delta, h, count, target):
-        _scaled_vectors(lanes, delta, h, count, target)
+    def weigh(weights, e, c, r, in_r, outputs, here):
+        for i in range(outputs):
+            e_i, c_i, r_i = pointer(e, i * lanes), pointer(c, i * lanes), pointer(r, i * in_r)
+            for s in range(lanes):
+                root = math.sqrt(weights[s] * max(c_i[s], LEAST_CURVATURE))
+                residual = e_i[s] / root
+                c_i[s], r_i[s] = root, residual if root > 0.0 else 0.0
+            for s in range(here, lanes):
+                c_i[s] = r_i[s] = 0.0
 
-    return scaled, (numbers, numbers, INTEGER, numbers)
+    return weigh, (numbers, numbers, numbers, numbers, INTEGER, INTEGER, INTEGER)
 
 
 @inlined
-def scale_vectors(address: Any, delta: Any, h: Any, count: Any, target: Any) -> None:
-    """target[j] = delta ⊙ h[j], by the function at an address that `scaled_vectors` describes."""
-    invoke(address, (delta, h, count, target))
+def weigh(address: Any, weights: Any, e: Any, c: Any, r: Any, in_r: Any, outputs: Any, here: Any) -> None:
+    """Turn c into √(w c), and write r, by the function at an address that `weigh_panel` describes."""
+    invoke(address, (weights, e, c, r, in_r, outputs, here))
+
+
+def outer_panel(dtype: str) -> Any:
+    """The function target[i, j] = δ_i ⊙ h_j, all of them vectors of one panel, for `address_of`.
+
+    Its arguments are (units, inputs, delta, h, target).
+    """
+    lanes, numbers = host().lanes(dtype), pointer_type(dtype)
+
+    def outer(units, inputs, delta, h, target):
+        for i in range(units):
+            _scaled_vectors(lanes, pointer(delta, i * lanes), h, inputs, pointer(target, i * inputs * lanes))
+
+    return outer, (INTEGER, INTEGER, numbers, numbers, numbers)
+
+
+@inlined
+def outer_products(address: Any, units: Any, inputs: Any, delta: Any, h: Any, target: Any) -> None:
+    """target[i, j] = δ_i ⊙ h_j, by the function at an address that `outer_panel` describes."""
+    invoke(address, (units, inputs, delta, h, target))
 
 
 @intrinsic(prefer_literal=True)
 def _scaled_vectors(typing_context, lanes, delta, h, count, target):
+    """target[j] = delta ⊙ h[j] for j < count."""
     signature = types.void(lanes, delta, h, count, target)
     numbers = delta
 
@@ -71,25 +106,17 @@ def _scaled_vectors(typing_context, lanes, delta, h, count, target):
 
 
 @inlined
-def weigh(job: Any, slot: Any, y: Any, panel: Any, p: Any) -> None:
-    """√(w c) of a panel, and the column r of its rows of J, from e_L = w ∇L; 0 in lanes after the last sample.
-
-    A sample of weight 0 has rows of zeros.
-    """
+def weigh_residuals(job: Any, slot: Any, y: Any, panel: Any, p: Any) -> None:
+    """√(w c) of a panel, and the column r of its rows of J."""
     width, outputs, weights = job.lanes, job.outputs, job.weights
     d, e = pointer(slot.d, p * job.in_target), pointer(slot.e, p * job.in_error)
     roots, numbers = pointer(job.roots, panel * outputs * width), slot_rows(job, slot, p)[1]
-    here = min(width, job.count - panel * width)
     curvature_of_panel(job.curvature, y, d, roots, outputs)
-    for i in range(outputs):
-        r = pointer(job.J_panels, (panel * outputs + i) * job.in_J_panel + job.parameters * width)
-        for s in range(width):
-            root = 0.0
-            if s < here:
-                weight = weights[numbers[s]] if is_given(weights) else 1.0
-                root = math.sqrt(weight * max(roots[i * width + s], LEAST_CURVATURE))
-            r[s] = e[i * width + s] / root if root > 0.0 else 0.0
-            roots[i * width + s] = root
+    given = slot.outcome  # its numbers were copied
+    for s in range(width):
+        given[s] = weights[numbers[s]] if is_given(weights) else 1.0
+    r = pointer(job.J_panels, panel * outputs * job.in_J_panel + job.parameters * width)
+    weigh(job.weigh_panel, given, e, roots, r, job.in_J_panel, outputs, min(width, job.count - panel * width))
 
 
 @inlined
@@ -108,12 +135,10 @@ def write_rows(job: Any, slot: Any, i: Any, panel: Any, p: Any) -> None:
     width, number = job.lanes, panel * job.outputs + i
     J, delta = pointer(job.J_panels, number * job.in_J_panel), pointer(job.delta, panel * job.in_delta)
     for k in range(1, job.depth + 1):
-        units, inputs = job.widths[k], job.widths[k - 1]
-        h_prev = pointer(slot.h, p * job.in_panel + job.places[k - 1] * width)
-        delta_k = pointer(delta, job.units[k] * width)
-        for unit in range(units):
-            scale_vectors(job.scaled_vectors, pointer(delta_k, unit * width), h_prev, inputs,
-                          pointer(J, (job.weights_at[k] + unit * inputs) * width))
+        units, delta_k = job.widths[k], pointer(delta, job.units[k] * width)
+        outer_products(job.outer_panel, units, job.widths[k - 1], delta_k,
+                       pointer(slot.h, p * job.in_panel + job.places[k - 1] * width),
+                       pointer(J, job.weights_at[k] * width))
         b = pointer(J, job.biases_at[k] * width)
         for place in range(units * width):
             b[place] = delta_k[place]
@@ -137,7 +162,7 @@ def make_rows(job: Any, slot: Slot, panel: int, panels: int) -> None:
     for p in range(panels):
         y = pointer(slot.h, p * job.in_panel + job.places[depth] * job.lanes)
         evaluate(job, slot, y, panel + p, p)
-        weigh(job, slot, y, panel + p, p)
+        weigh_residuals(job, slot, y, panel + p, p)
     for i in range(job.outputs):
         for p in range(panels):
             scaled_unit_vector(job, pointer(slot.e, p * job.in_error), i, panel + p)
@@ -191,7 +216,7 @@ def product_share(dtype: str) -> Any:
                 blocks = blocks_of_tile(row + rows - 1, first, min(first + group, size), width)
                 for block in range(max(begin - place, 0), min(end - place, blocks)):
                     column = first + block * width
-                    add_product_tile(job, row, rows, column, min(width, size - column), steps)
+                    add_product_tile(job, row, rows, column, min(width, row + rows - column), steps)
                 place += blocks
 
     return share, phase_arguments(dtype)
