@@ -20,6 +20,7 @@ with held_back():  # modules of Numba that are half imported cannot be imported 
     from .functions.losses import HuberLoss, Loss, QuantileLoss
     from .mlp import MLP, from_torch, load, load_safetensors, save_safetensors
     from .optimizers import SGD, Adam, AdamW, DivergenceError, Nadam, Optimizer, RMSprop, Rprop
+    from .optimizers.full_batch import LBFGS, LevenbergMarquardt
     from .streams import Parquet, Shards
     from .threads import get_num_threads, set_num_threads
     from .training.callbacks import EarlyStopping
@@ -31,10 +32,10 @@ try:
 except PackageNotFoundError:  # used from a folder that was not installed
     __version__ = "0+unknown"
 
-__all__ = ["MLP", "SGD", "Activation", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History", "HuberLoss",
-           "Loss", "Nadam", "Optimizer", "Parquet", "QuantileLoss", "RMSprop", "Rprop", "Shards", "fit_many",
-           "from_torch", "get_num_threads", "load", "load_safetensors", "save_safetensors", "schedules",
-           "set_num_threads", "training"]
+__all__ = ["LBFGS", "MLP", "SGD", "Activation", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History",
+           "HuberLoss", "LevenbergMarquardt", "Loss", "Nadam", "Optimizer", "Parquet", "QuantileLoss", "RMSprop",
+           "Rprop", "Shards", "fit_many", "from_torch", "get_num_threads", "load", "load_safetensors",
+           "save_safetensors", "schedules", "set_num_threads", "training"]
 
 
 def __getattr__(name: str) -> Any:

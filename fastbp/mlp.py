@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any
 
 from .network import Network
+from .optimizers.full_batch import FullBatch
 from .optimizers.optimizer import Optimizer
 from .optimizers.updates import OptimizerState
 from .storage import read, safetensors, save
@@ -99,8 +100,8 @@ class MLP(Network):
     True
     """
 
-    def fit(self, X: Any, d: Any = None, *, optimizer: Optimizer | None = None, epochs: int = 10, batch_size: int = 128,
-            shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
+    def fit(self, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch | None = None, epochs: int = 10,
+            batch_size: int = 128, shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
             validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
             callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
             optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None,

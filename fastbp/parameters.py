@@ -92,6 +92,11 @@ class Parameters:
         return tuple(g.name for g in self._activations)
 
     @property
+    def activation_records(self) -> tuple[Activation, ...]:
+        """The records of g_1 … g_L."""
+        return self._activations
+
+    @property
     def is_built_in(self) -> bool:
         """Whether all its activations and its loss are fastbp's own."""
         return self._loss.is_cached and all(g.is_cached for g in self._activations)

@@ -21,6 +21,7 @@ from ..datasets.in_files import opened
 from ..functions.activations import BY_NAME as ACTIVATIONS
 from ..functions.losses import LOSSES, record_named
 from ..mlp import MLP
+from ..optimizers.full_batch import FULL_BATCH, FullBatch, LevenbergMarquardt
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import OPTIMIZERS
 from ..training.callbacks import EarlyStopping
@@ -33,6 +34,9 @@ from .scores import as_lines, scores_of
 from .tables import RULES, add_table_options, as_written
 from .termination import heeding_sigterm
 from .training_data import TrainingData, of_dataset, of_files, require_apart
+
+#: The batch size where none is given.
+BATCH_SIZE = 32
 
 _EPILOG = f"""{RULES}
 files of any size:
@@ -95,11 +99,14 @@ def add_command(commands: Any) -> None:
     net.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of all computation")
     net.add_argument("--backend", choices=BACKENDS, default="auto", help="what computes")
     training = parser.add_argument_group("training")
-    training.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="how gradients become updates")
+    training.add_argument("--optimizer", choices=[*OPTIMIZERS, *FULL_BATCH], default="adam",
+                          help="how gradients become updates; lm, Levenberg-Marquardt for small networks, and lbfgs "
+                               "take all samples in every step")
     training.add_argument("--learning-rate", type=float, help="the optimizer's default if not given")
     training.add_argument("--momentum", type=float, help="of sgd")
-    training.add_argument("--weight-decay", type=float, default=0.001, help="of all optimizers")
-    training.add_argument("--batch-size", type=int, default=32, help="samples in a batch")
+    training.add_argument("--weight-decay", type=float,
+                          help="of all optimizers but lm and lbfgs; 0.001 if not given")
+    training.add_argument("--batch-size", type=int, help=f"samples in a batch; {BATCH_SIZE} if not given")
     training.add_argument("--epochs", type=int, default=100, help="how often the data are gone through")
     training.add_argument("--early-stopping", type=int, metavar="PATIENCE",
                           help="stop after PATIENCE epochs without a better validation loss, and take the best weights")
@@ -159,14 +166,17 @@ def _train(options: argparse.Namespace, terminated: list[int]) -> str:
 
     terminated : not empty once SIGTERM has come.
     """
-    optimizer = _optimizer(options)
     _require_options(options)
+    optimizer = _optimizer(options)
     in_files = opened(options.data, options.target)
     if in_files is None:
         dataset = datasets.load(options.data, target=options.target, task=options.task, **as_written(options))
         model, plot = _places(options, dataset.name)
         data = of_dataset(dataset, options)
     else:
+        if isinstance(optimizer, FullBatch):
+            raise ValueError(f"--optimizer: {options.optimizer} takes all samples at once, found files that are read "
+                             f"in chunks, {options.data}")
         model, plot = _places(options, in_files.name)
         require_apart("--model", model, in_files)
         if options.checkpoint is not None:
@@ -194,16 +204,17 @@ def _train(options: argparse.Namespace, terminated: list[int]) -> str:
     watched = (data.validation.X, encode(data.validation.y)) if data.rows[1] else None
     _caution(data.warned)
     compile_seconds = _compile(net, data.test.X, encode(data.test.y), optimizer, options, as_stream=len(given) == 1)
-    callbacks = [EarlyStopping(patience=options.early_stopping)] if options.early_stopping else []
+    stops = options.early_stopping and not isinstance(optimizer, LevenbergMarquardt)  # which does so itself
+    callbacks = [EarlyStopping(patience=options.early_stopping)] if stops else []
     if options.resume:
         _say(options, f"going on from {options.checkpoint}" if options.checkpoint.exists() else
              f"there is no {options.checkpoint} yet to go on from; training begins anew")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "training was interrupted", RuntimeWarning)
-        history = net.fit(*given, optimizer=optimizer, epochs=options.epochs, batch_size=options.batch_size,
-                          validation_data=watched, callbacks=callbacks,
-                          progress=False if options.quiet else None, checkpoint=options.checkpoint,
-                          checkpoint_every=options.checkpoint_every or 60.0, resume=options.resume)
+        history = net.fit(*given, optimizer=optimizer, epochs=options.epochs, validation_data=watched,
+                          callbacks=callbacks, progress=False if options.quiet else None,
+                          checkpoint=options.checkpoint, checkpoint_every=options.checkpoint_every or 60.0,
+                          resume=options.resume, **_batches(options))
     net.save(model)  # before all else: what sent SIGTERM may not wait for long
     scores = scores_of(net, scaling, data.usual, data.test.X, data.test.y)
     _caution(said := cautions.of_scores(scores, data.classes, data.usual))
@@ -218,17 +229,31 @@ def _train(options: argparse.Namespace, terminated: list[int]) -> str:
     return history.stop_reason
 
 
-def _optimizer(options: argparse.Namespace) -> Optimizer:
+def _optimizer(options: argparse.Namespace) -> Optimizer | FullBatch:
     settings = {name: value for name, value in (("learning_rate", options.learning_rate),
                                                 ("momentum", options.momentum)) if value is not None}
     if options.momentum is not None and options.optimizer != "sgd":
         raise ValueError(f"--momentum: it is a setting of sgd, found --optimizer {options.optimizer}")
-    return OPTIMIZERS[options.optimizer](weight_decay=options.weight_decay, **settings)
+    if options.optimizer not in FULL_BATCH:
+        weight_decay = 0.001 if options.weight_decay is None else options.weight_decay
+        return OPTIMIZERS[options.optimizer](weight_decay=weight_decay, **settings)
+    for name in ("learning_rate", "weight_decay", "batch_size"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')}: it is no setting of {options.optimizer}, which takes all "
+                             f"samples in steps of its own length, found {getattr(options, name)}")
+    kind = FULL_BATCH[options.optimizer]
+    return LevenbergMarquardt(max_fail=options.early_stopping) if kind is LevenbergMarquardt else kind()
+
+
+def _batches(options: argparse.Namespace) -> dict[str, Any]:
+    """What `fit` takes of batches."""
+    return {} if options.optimizer in FULL_BATCH else {"batch_size": options.batch_size or BATCH_SIZE}
 
 
 def _require_options(options: argparse.Namespace) -> None:
     require_whole("--epochs", options.epochs, at_least=1)
-    require_whole("--batch-size", options.batch_size, at_least=1)
+    if options.batch_size is not None:
+        require_whole("--batch-size", options.batch_size, at_least=1)
     require_whole("--seed", options.seed, at_least=0)
     require_number("--test-fraction", options.test_fraction, above=0.0, below=1.0)
     require_number("--validation-fraction", options.validation_fraction, at_least=0.0, below=1.0)
@@ -299,17 +324,18 @@ def _set_threads(threads: int | None) -> None:
     threadpool_limits(threads)  # the threads of BLAS
 
 
-def _compile(net: MLP, X: np.ndarray, d: np.ndarray, optimizer: Optimizer, options: argparse.Namespace,
+def _compile(net: MLP, X: np.ndarray, d: np.ndarray, optimizer: Optimizer | FullBatch, options: argparse.Namespace,
              as_stream: bool) -> float:
     """Compile, or load from the cache, every kernel that training needs, so that training is timed alone."""
     begin = time.perf_counter()
     _say(options, "preparing kernels: compiled at the first run, read from disk later")
-    n = options.batch_size if net.backend in ON_GPU else 1  # on a GPU kernels are made for a size of batches
+    batches = _batches(options)
+    n = batches.get("batch_size", 1) if net.backend in ON_GPU else 1  # on a GPU kernels are made for a size of batches
     copy = MLP(net.widths, activation=net.activations, loss=net.loss, dtype=net.dtype, backend=net.backend, seed=0)
     copy.standardize(mean=net.feature_mean, scale=net.feature_scale)
     few = X[:n], d[:n]
-    copy.fit(*([[few]] if as_stream else few), optimizer=optimizer, epochs=1, batch_size=n, validation_data=few,
-             progress=False)
+    copy.fit(*([[few]] if as_stream else few), optimizer=optimizer, epochs=1, validation_data=few, progress=False,
+             **(batches and {"batch_size": n}))
     return time.perf_counter() - begin
 
 

@@ -26,6 +26,13 @@ def squared_error_prime(y, d):
 
 
 @formula
+def squared_error_curvature(y, d):
+    """c = d2E/dy2 = 1."""
+    T = type(y)
+    return T(1.0)
+
+
+@formula
 def absolute_error(y, d):
     """E = |y - d|."""
     return abs(y - d)
@@ -55,6 +62,17 @@ def huber_prime(y, d, delta):
     T = type(y)
     r, bound = y - d, T(delta)
     return bound if r > bound else (-bound if r < -bound else r)
+
+
+@formula
+def huber_curvature(y, d, delta):
+    """c = (dE/dy) / r = min(1, delta / |r|), r = y - d: the weight of iteratively reweighted least squares.
+
+    d2E/dy2 is 0 where |r| > delta, and samples there would have no say in a Gauss-Newton step. Holland & Welsch (1977).
+    """
+    T = type(y)
+    r, bound = abs(y - d), T(delta)
+    return T(1.0) if r <= bound else bound / r
 
 
 @formula
@@ -91,6 +109,12 @@ def poisson_prime(y, d):
 
 
 @formula
+def poisson_curvature(y, d):
+    """c = d2E/dy2 = e^y."""
+    return exp(y)
+
+
+@formula
 def binary_cross_entropy(y, d):
     """E = -d log p - (1 - d) log(1 - p), p = 1 / (1 + e^-y), in logits: max(y, 0) - y d + log(1 + e^-|y|)."""
     return relu(y) - y * d + log1p(exp(-abs(y)))
@@ -100,6 +124,14 @@ def binary_cross_entropy(y, d):
 def binary_cross_entropy_prime(y, d):
     """dE/dy = p - d."""
     return logistic(y) - d
+
+
+@formula
+def binary_cross_entropy_curvature(y, d):
+    """c = d2E/dy2 = p (1 - p), from p = 1 / (1 + e^|y|), whose small values are not rounded to 0."""
+    T = type(y)
+    p = logistic(-abs(y))
+    return p * (T(1.0) - p)
 
 
 @formula

@@ -36,6 +36,20 @@ def summed(symbol: str, loss: Any, loss_prime: Any, *parameters: float,
     return compiled(named(f"{symbol}_evaluate", evaluate))
 
 
+def curved(symbol: str, curvature: Any, *parameters: float) -> Any:
+    """The function `curvature` (y, d, c) of a componentwise loss: c_i, by which its Gauss-Newton form weighs output i.
+
+    symbol, parameters : as for `summed`.
+    """
+    def curvatures(y: Any, d: Any, c: Any) -> None:
+        T = type(y[0, 0])
+        for i in range(y.shape[0]):
+            for s in range(y.shape[1]):
+                c[i, s] = T(curvature(y[i, s], d[i, s], *parameters))
+
+    return panel_loop(named(f"{symbol}_curvature", curvatures))
+
+
 @panel_loop
 def evaluate_cross_entropy(y: Any, d: Any, e: Any, outcome: Any) -> None:
     """E = -Σ_i d_i log y_i, e_i = -d_i / y_i, on the output of a softmax layer, which is never 0."""

@@ -20,6 +20,7 @@ from ..compiling.decorators import inlined, own_formula, own_panel_loop
 from ..formulas import losses as formulas
 from .loss_panels import (
     OUTCOME_ROWS,
+    curved,
     evaluate_binary_cross_entropy,
     evaluate_cross_entropy,
     evaluate_softmax_cross_entropy,
@@ -80,6 +81,7 @@ class Loss(Record):
     requires: str | None          # the only output activation it is defined on
     includes: str                 # what it applies to y itself
     refuses: tuple[str, ...]      # output activations that make no sense before that
+    curvature: Any                # the function (y, d, c) of its Gauss-Newton form, see `loss_panels.curved`; or None
 
     def __init__(self, name: str, loss: Callable[..., Any], loss_prime: Callable[..., Any],
                  targets: str = "values") -> None:
@@ -98,9 +100,9 @@ class Loss(Record):
         self.register()
 
     def _set(self, name: str, symbol: str, evaluate: Any, targets: str, *, requires: str | None = None,
-             includes: str = "", refuses: tuple[str, ...] = (), given: Any = None) -> "Loss":
+             includes: str = "", refuses: tuple[str, ...] = (), curvature: Any = None, given: Any = None) -> "Loss":
         self.name, self.symbol, self._evaluate, self.targets, self.given = name, symbol, evaluate, targets, given
-        self.requires, self.includes, self.refuses = requires, includes, refuses
+        self.requires, self.includes, self.refuses, self.curvature = requires, includes, refuses, curvature
         return self
 
     @property
@@ -134,7 +136,14 @@ def _built_in(name: str, evaluate: Any, targets: str, **settings: Any) -> Loss:
 def _componentwise(name: str, targets: str, *parameters: float, **settings: Any) -> Loss:
     """The record of a loss from its two formulas, with the parameters that its name stands for."""
     loss, loss_prime = getattr(formulas, name), getattr(formulas, f"{name}_prime")
-    return _built_in(name, summed(name, loss, loss_prime, *parameters), targets, **settings)
+    return _built_in(name, summed(name, loss, loss_prime, *parameters), targets,
+                     curvature=_curvature_of(name, name, *parameters), **settings)
+
+
+def _curvature_of(name: str, symbol: str, *parameters: float) -> Any:
+    """The function `curvature` of a loss from its formula, None where there is none."""
+    formula = getattr(formulas, f"{name}_curvature", None)
+    return None if formula is None else curved(symbol, formula, *parameters)
 
 
 #: The parameter of a loss that is named without one.
@@ -146,7 +155,8 @@ LOSSES = (
     _built_in("softmax_cross_entropy", evaluate_softmax_cross_entropy, "classes", includes="softmax",
               refuses=("softmax",)),
     _built_in("binary_cross_entropy", evaluate_binary_cross_entropy, "bits", includes="logistic",
-              refuses=("logistic", "softmax")),
+              refuses=("logistic", "softmax"),
+              curvature=curved("binary_cross_entropy", formulas.binary_cross_entropy_curvature)),
     _componentwise("absolute_error", "values"),
     _componentwise("huber", "values", _DEFAULTS["huber"]),
     _componentwise("quantile", "values", _DEFAULTS["quantile"]),
@@ -232,7 +242,8 @@ def _with_parameter(name: str, value: float) -> Loss:
     loss, loss_prime = getattr(formulas, name), getattr(formulas, f"{name}_prime")
     # Letters and digits: it is a part of the names of compiled functions and of their files.
     symbol = f"{name}_{value!r}".replace(".", "p").replace("-", "m").replace("+", "")
-    return object.__new__(Loss)._set(f"{name}({value!r})", symbol, summed(symbol, loss, loss_prime, value), "values")
+    return object.__new__(Loss)._set(f"{name}({value!r})", symbol, summed(symbol, loss, loss_prime, value), "values",
+                                     curvature=_curvature_of(name, symbol, value))
 
 
 def record_named(name: str) -> Loss:
@@ -271,6 +282,23 @@ def evaluate_panel(loss: Loss, dtype: str, samples: int) -> Any:
 def loss_of_panel(address: Any, y: Any, d: Any, e: Any, outcome: Any, units: Any) -> None:
     """The loss of a panel and e = ∇_y L, by the function at an address that `evaluate_panel` describes."""
     invoke(address, (y, d, e, outcome, units))
+
+
+def curvature_panel(loss: Loss, dtype: str, samples: int) -> Any:
+    """The function (y, d, c, units) that gives the curvatures of a panel, for `address_of`."""
+    curvature, vector = loss.curvature, pointer_type(dtype)
+
+    def panel(y: Any, d: Any, c: Any, units: int) -> None:
+        shape = (units, samples)
+        curvature(carray(y, shape), carray(d, shape), carray(c, shape))
+
+    return panel, (vector, vector, vector, INTEGER)
+
+
+@inlined
+def curvature_of_panel(address: Any, y: Any, d: Any, c: Any, units: Any) -> None:
+    """The curvatures of a panel, by the function at an address that `curvature_panel` describes."""
+    invoke(address, (y, d, c, units))
 
 
 def loss_named(name: str | Loss, output_activation: str, outputs: int) -> Loss:

@@ -32,11 +32,15 @@ from .checkpoints import resume_network, saved_dtype
 from .class_weights import as_places, weights_by_class
 from .exporting import to_sklearn
 from .lbfgs import minimize_lbfgs
+from .levenberg_marquardt import prepared_lm
 from .records import reset_records
 from .stochastic import prepared_descent
 
 #: checkpoint, checkpoint_every and resume of a call without them.
 NO_CHECKPOINTS = (None, 60.0, None)
+
+#: The solvers that take all samples at once.
+_WHOLE_BATCHES = ("lbfgs", "lm")
 
 _HIDDEN_ACTIVATIONS = {name for name in BY_NAME if name != "softmax"}
 
@@ -149,7 +153,7 @@ class Perceptron(BaseEstimator, ABC):
         hidden = self._hidden_widths()
         checked_callbacks(list(self.callbacks))
         checked_rates(self.dropout, len(hidden) + 1)
-        if self.solver == "lbfgs":
+        if self.solver in _WHOLE_BATCHES:
             self._require_whole_batches(validation, checkpointing)
         checkpoints = Checkpoints(*checkpointing, type(self).__name__)
         saved = checkpoints.saved
@@ -174,6 +178,8 @@ class Perceptron(BaseEstimator, ABC):
         samples = self._samples(X, d, sample_weight, of_classes, "")
         if self.solver == "lbfgs":
             return partial(minimize_lbfgs, self, samples)
+        if self.solver == "lm":
+            return prepared_lm(self, X, d, sample_weight, samples)
         return prepared_descent(self, samples, self._validation_samples(*validation, of_classes), incremental,
                                 checkpoints)
 
@@ -198,17 +204,18 @@ class Perceptron(BaseEstimator, ABC):
         return [int(width) for width in widths]
 
     def _require_whole_batches(self, validation: tuple[Any, Any, Any], checkpointing: tuple[Any, Any, Any]) -> None:
-        """Refuse what needs epochs of batches, which "lbfgs" has not."""
+        """Refuse what needs epochs of batches, which "lbfgs" and "lm" have not."""
+        solver = f"the solver {self.solver!r}"
         if checkpointing[0] is not None or checkpointing[2] not in (None, False):
-            raise ValueError("checkpoint and resume: expected neither with the solver 'lbfgs', as SciPy's optimizer "
-                             "has no state that can be saved; use 'adam' or 'sgd'")
+            raise ValueError(f"checkpoint and resume: expected neither with {solver}, whose state is not saved; use "
+                             f"'adam' or 'sgd'")
         if np.any(self.dropout):
-            raise ValueError(f"dropout: expected 0 with the solver 'lbfgs', found {shown(self.dropout)}")
+            raise ValueError(f"dropout: expected 0 with {solver}, found {shown(self.dropout)}")
         if self.max_grad_norm is not None:
-            raise ValueError(f"max_grad_norm: expected None with the solver 'lbfgs', found {shown(self.max_grad_norm)}")
+            raise ValueError(f"max_grad_norm: expected None with {solver}, found {shown(self.max_grad_norm)}")
         if any(given is not None for given in validation):
-            raise ValueError("X_val, y_val and sample_weight_val: expected None with the solver 'lbfgs', which has no "
-                             "epochs to validate after; use 'adam' or 'sgd'")
+            raise ValueError(f"X_val, y_val and sample_weight_val: expected None with {solver}, which does not "
+                             f"validate; use 'adam' or 'sgd'")
 
     def _require_same_network(self, hidden: list[int], y: np.ndarray) -> None:
         """Refuse parameters that do not describe the network that training goes on with."""
@@ -275,7 +282,7 @@ class Perceptron(BaseEstimator, ABC):
         return samples
 
     def _check_solver(self) -> bool:
-        if self.solver == "lbfgs":
+        if self.solver in _WHOLE_BATCHES:
             raise AttributeError(f"partial_fit is only available for stochastic optimizers. {self.solver} is not "
                                  f"stochastic.")
         return True

@@ -32,7 +32,9 @@ class MLPRegressor(RegressorMixin, Perceptron):
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
 shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
 beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, max_grad_norm, callbacks, progress, backend, standardize
-        As for `MLPClassifier`; the score that early stopping watches is R².
+        As for `MLPClassifier`; the score that early stopping watches is R². There is the solver "lm" beside its own,
+        `fastbp.LevenbergMarquardt`, for small networks and the losses "squared_error", "huber" and "poisson": tol is
+        its min_grad, and max_iter its epochs.
 
     Attributes
     ----------
@@ -60,6 +62,7 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Perceptron._parameter_constraints,
+        "solver": [StrOptions({"lbfgs", "sgd", "adam", "lm"})],
         "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile"}), Loss]}
 
     _fewest_scored = 2  # R² of one is not defined

@@ -5,6 +5,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from os import PathLike, fspath
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..checks.samples import Samples
 from ..checks.saved import Saved
 from ..checks.sparse_rows import CsrRows
 from ..network import Network
+from ..optimizers.full_batch import FullBatch
 from ..optimizers.optimizer import Optimizer
 from ..parameters import generator_of
 from ..schedules import as_schedule
@@ -158,8 +160,10 @@ def network_values(net: Network) -> dict[str, Any]:
             "dtype": net.dtype.name, "standardization": standardization}
 
 
-def optimizer_values(optimizer: Optimizer) -> dict[str, Any]:
-    """What compiled code sees of an optimizer."""
+def optimizer_values(optimizer: Optimizer | FullBatch) -> dict[str, Any]:
+    """What compiled code sees of an optimizer, or the settings of one of full batches."""
+    if isinstance(optimizer, FullBatch):
+        return {"rule": optimizer.name, "settings": asdict(optimizer)}
     return {"rule": optimizer.rule.name, "settings": optimizer._settings(),
             "schedule": as_schedule(optimizer.learning_rate).spec().tolist(),
             "clip_norm": float(optimizer.clip_norm or 0.0)}

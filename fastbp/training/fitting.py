@@ -13,19 +13,23 @@ from ..checks.samples import Samples
 from ..distributed.settings import data_parallel
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
+from ..optimizers.full_batch import LBFGS, FullBatch, LevenbergMarquardt
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import SGD, names_of_optimizers
 from ..optimizers.updates import OptimizerState
 from ..streams.sources import stream_of
 from .callbacks import checked_callbacks
 from .checkpoints import Path, require_fitting
+from .full_batch import FullBatchSession, require_full_batch
 from .history import History
+from .lbfgs import LBFGSSession
+from .levenberg_marquardt import LevenbergMarquardtSession, MaxFail
 from .rank_run import RankRun, failing_together
 from .run import Run
-from .session import make_plan
+from .session import Session, make_plan
 
 
-def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = None, epochs: int = 10,
+def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch | None = None, epochs: int = 10,
         batch_size: int = 128, shuffle: bool = True, replacement: bool = False, sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None, metrics: Mapping[str, Callable[..., float]] | None = None,
         callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = None, seed: int | None = None,
@@ -48,8 +52,9 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         what is not zero; other formats than CSR are converted to it. Or, without d, a stream; see Notes.
     d : array_like
         Labels (n,) or targets (n, N_L), as for `MLP.loss_value`; not given for a stream.
-    optimizer : Optimizer
-        SGD(0.1) if not given.
+    optimizer : Optimizer, LevenbergMarquardt or LBFGS
+        SGD(0.1) if not given. The last two take all samples in every step: an epoch is one step, and arguments that
+        say something of batches or their order are refused.
     epochs : int
         The number of passes over the data.
     batch_size : int
@@ -195,11 +200,19 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         if stream:
             _require_for_stream(run, replacement, sample_weight)
         progress = None if progress is None else require_flag("progress", progress)
-        optimizer = checked_optimizer(optimizer)
+        if isinstance(optimizer, FullBatch):
+            require_full_batch(optimizer, net, run.samples, {
+                "batch_size": batch_size, "shuffle": shuffle, "replacement": replacement, "seed": seed,
+                "optimizer_state": optimizer_state, "clip_sample_norm": clip_sample_norm, "dropout": dropout,
+                "shuffle_buffer": shuffle_buffer, "communicator": communicator},
+                saves=checkpoint is not None or resume not in (None, False))
+            batch_size = MAX_SAMPLES
+        else:
+            optimizer = checked_optimizer(optimizer)
         if not isinstance(optimizer_state, OptimizerState | None):
             raise TypeError(f"optimizer_state: expected what History.optimizer_state holds, found "
                             f"{shown(optimizer_state)}")
-        state = optimizer.checked_state(net.theta, optimizer_state)
+        state = None if isinstance(optimizer, FullBatch) else optimizer.checked_state(net.theta, optimizer_state)
         if seed is not None:
             require_whole("seed", seed, at_least=0)
         require_trainable(net)
@@ -212,19 +225,38 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
                 clip_sample_norm=C, l2_penalty=alpha, weighted_mean=run.weighted_mean, metrics=list(run.metrics),
                 dropout=checked_rates(dropout, len(net.widths) - 1).tolist(),
                 shuffle_buffer=shuffle_buffer if stream else None)
-        run.agree(state, epochs=epochs, seed=seed)
+        if state is not None:
+            run.agree(state, epochs=epochs, seed=seed)
         if checkpoints.saved is not None:
             if optimizer_state is not None:
                 raise ValueError("optimizer_state: expected none with resume, which has its own, found one")
             seed = require_fitting(checkpoints.saved, run.identity, seed)
-        plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
-                         clip_norm=C, penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share,
-                         dropout=dropout)
-        session = run.make_session(stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
+        session: Session | FullBatchSession
+        if isinstance(optimizer, FullBatch):
+            session = _full_batch_session(run, X, sample_weight, optimizer, epochs, alpha)
+        else:
+            assert state is not None
+            plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
+                             clip_norm=C, penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share,
+                             dropout=dropout)
+            session = run.make_session(stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
         try:
             return run.train(session, progress, checkpoints)
         finally:
             session.close()
+
+
+def _full_batch_session(run: Run, X: Any, sample_weight: Any, optimizer: FullBatch, epochs: int,
+                        penalty: float) -> FullBatchSession:
+    """The session of a training on all samples at once."""
+    assert run.samples is not None
+    divisor = run.divisor_of(run.samples)
+    if isinstance(optimizer, LBFGS):
+        return LBFGSSession(run.net, run.samples, optimizer, epochs, penalty, divisor)
+    assert isinstance(optimizer, LevenbergMarquardt)
+    if run.validation and optimizer.max_fail:
+        run.callbacks.insert(0, MaxFail(optimizer.max_fail))
+    return LevenbergMarquardtSession(run.net, X, run.d, sample_weight, optimizer, epochs, penalty, divisor)
 
 
 def checked_optimizer(optimizer: Optimizer | None) -> Optimizer:

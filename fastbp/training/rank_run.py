@@ -16,6 +16,7 @@ from ..distributed.agreement import Disagreement, require_agreement
 from ..distributed.communicators import RankError, broadcast, gather
 from ..distributed.settings import DataParallel
 from ..network import Network
+from ..optimizers.full_batch import FullBatch
 from ..optimizers.optimizer import DivergenceError, Optimizer
 from ..optimizers.updates import OptimizerState
 from ..parameters import generator_of
@@ -25,7 +26,7 @@ from ..threads import share_of
 from .checkpoints import Checkpoints, Path
 from .history import History
 from .ranks import AgreedInterrupt, RankSession, StreamOfRanks
-from .run import Run
+from .run import AnySession, Run
 from .session import Session
 
 #: What all ranks raise at the same place, or raise because another one did.
@@ -75,7 +76,7 @@ class RankRun(Run):
             found.saved = Saved(values[0] | {"callbacks": {}}, values[1])
         return found
 
-    def identify(self, stream: Stream | None, optimizer: Optimizer, **settings: Any) -> None:
+    def identify(self, stream: Stream | None, optimizer: Optimizer | FullBatch, **settings: Any) -> None:
         if self.net.backend_module.memory is not HOST:
             raise ValueError(f"communicator: expected a network on a backend that runs on the processor, found "
                              f"{self.net.backend!r}")
@@ -129,7 +130,7 @@ class RankRun(Run):
 
     callers = 5
 
-    def train(self, session: Session, progress_wanted: bool | None, checkpoints: Checkpoints) -> History:
+    def train(self, session: AnySession, progress_wanted: bool | None, checkpoints: Checkpoints) -> History:
         """The history; Ctrl-C is heard where all ranks hear of it."""
         with held_back() as interrupts:
             history = super().train(session, progress_wanted if self.is_first else False, checkpoints)
@@ -137,7 +138,7 @@ class RankRun(Run):
                 interrupts.forget()  # that of all ranks, which may have come to this one since
             return history
 
-    def observe(self, session: Session) -> None:
+    def observe(self, session: AnySession) -> None:
         history, is_first = session.history, self.is_first
         outcome = self._evaluated() if self.observers[0] else None
         before = self._digest(session)
@@ -165,7 +166,7 @@ class RankRun(Run):
         if is_changed:
             self._take_over(history.optimizer_state)
 
-    def _digest(self, session: Session) -> int | None:
+    def _digest(self, session: AnySession) -> int | None:
         """A digest of what callbacks of rank 0 may change."""
         if not (self.is_first and self.observers[2]):
             return None
@@ -193,14 +194,14 @@ class RankRun(Run):
         n = sum(rows for _, _, rows in found)
         return sum(E for E, _, _ in found), sum(correct for _, correct, _ in found) / n
 
-    def _end_early(self, session: Session, checkpoints: Checkpoints, reason: str) -> None:
+    def _end_early(self, session: AnySession, checkpoints: Checkpoints, reason: str) -> None:
         error = sys.exception()
         if not isinstance(error, OF_ALL):
             self.ranks.communicator.abort("it was interrupted" if reason == "interrupted" else _text_of(error))
         self.is_broken = not isinstance(error, AgreedInterrupt)
         super()._end_early(session, checkpoints, reason)
 
-    def finish(self, session: Session) -> None:
+    def finish(self, session: AnySession) -> None:
         """Let callbacks finish, on rank 0, and take what they leave in the network."""
         super().finish(session)
         if self.observers[2] and not self.is_broken and session.history.stop_reason != "failed":

@@ -12,6 +12,7 @@ from ..checks.samples import Samples, total_weight
 from ..checks.saved import Saved
 from ..compiling.interrupts import held_back
 from ..network import Network
+from ..optimizers.full_batch import FullBatch
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.updates import OptimizerState
 from ..streams.sources import Stream
@@ -25,10 +26,14 @@ from .checkpoints import (
     restored_generator,
     stream_values,
 )
+from .full_batch import FullBatchSession
 from .history import History
 from .progress_bar import ProgressBar
 from .session import Session
 from .streaming import FAILED, StreamSession
+
+#: A session, whichever way it takes its samples.
+AnySession = Session | FullBatchSession
 
 
 @dataclass
@@ -47,7 +52,7 @@ class Run:
     #: How many calls lie between the user's and a warning.
     callers = 4
 
-    def values(self, session: Session) -> dict[str, Any]:
+    def values(self, session: AnySession) -> dict[str, Any]:
         """The whole training, for a checkpoint; an epoch that not all callbacks have seen is to be recorded again."""
         epochs = session.epochs_shown if self.is_observed else session.history.epochs
         return self.identity | {
@@ -55,7 +60,7 @@ class Run:
             "history": session.history.state(epochs), "training": session.values(epochs),
             "callbacks": states_of(self.callbacks)}
 
-    def begin(self, session: Session, saved: Saved | None) -> None:
+    def begin(self, session: AnySession, saved: Saved | None) -> None:
         """Begin anew, or go on from a checkpoint: in that case the network is changed last."""
         if saved is None:
             start_all(self.callbacks, self.net, session.history)
@@ -98,7 +103,7 @@ class Run:
         """Where checkpoints are written, and the one to go on from."""
         return Checkpoints(path, every, resume, "training")
 
-    def identify(self, stream: Stream | None, optimizer: Optimizer, **settings: Any) -> None:
+    def identify(self, stream: Stream | None, optimizer: Optimizer | FullBatch, **settings: Any) -> None:
         """Note what this training is, so that only the same one goes on from its checkpoints."""
         to_host = self.net.backend_module.memory.to_host
         data = self.data_values() if stream is None else stream_values(stream)
@@ -122,7 +127,7 @@ class Run:
             return Session(self.net, self.samples, plan, optimizer, state, epochs)
         return StreamSession(self.net, stream, shuffle_buffer, plan, optimizer, state, epochs)
 
-    def train(self, session: Session, progress_wanted: bool | None, checkpoints: Checkpoints) -> History:
+    def train(self, session: AnySession, progress_wanted: bool | None, checkpoints: Checkpoints) -> History:
         """The history after slices, until all epochs are done, a callback stops them, or Ctrl-C."""
         history, epochs = session.history, session.epochs
         self.begin(session, checkpoints.saved)
@@ -131,15 +136,20 @@ class Run:
         def values() -> dict[str, Any]:
             return self.values(session)
 
+        def end_epoch() -> None:
+            self._record_epochs(session)
+            bar.show(session.samples_done, _text_of(history, epochs), session.samples_in_all)
+
         try:
             with (ProgressBar(progress_wanted, session.samples_in_all, "samples") as bar,
                   session.workspace() as work):
                 checkpoints.begin(values, session.epochs_done)
+                if isinstance(session, FullBatchSession):
+                    session.end_epoch = end_epoch
                 self._record_epochs(session)  # one that was done already
                 while history.epochs < epochs and history.stop_reason == "epochs" and status not in (DIVERGED, FAILED):
                     status = session.advance(work, history.epochs + 1 if self.is_observed else epochs)
-                    self._record_epochs(session)
-                    bar.show(session.samples_done, _text_of(history, epochs), session.samples_in_all)
+                    end_epoch()
                     if checkpoints.is_due(session.epochs_done) and status not in (DIVERGED, FAILED):
                         checkpoints.write(values, session.epochs_done)
             if status != DIVERGED:
@@ -160,11 +170,11 @@ class Run:
             raise failure
         return history
 
-    def finish(self, session: Session) -> None:
+    def finish(self, session: AnySession) -> None:
         """Let callbacks finish."""
         finish_all(self.callbacks, self.net)
 
-    def _end_early(self, session: Session, checkpoints: Checkpoints, reason: str) -> None:
+    def _end_early(self, session: AnySession, checkpoints: Checkpoints, reason: str) -> None:
         """Leave whole epochs in the history, and write a checkpoint."""
         session.record()
         if self.is_observed:
@@ -172,7 +182,7 @@ class Run:
         session.history.stop_reason = reason
         checkpoints.write(lambda: self.values(session), session.epochs_done)
 
-    def _record_epochs(self, session: Session) -> None:
+    def _record_epochs(self, session: AnySession) -> None:
         """Record the epochs completed since the last call, and let the last be observed.
 
         Where there are observers, a slice ends with its epoch, so that it has completed one epoch at most.
@@ -182,7 +192,7 @@ class Run:
             self.observe(session)
             session.theta_may_have_changed()
 
-    def observe(self, session: Session) -> None:
+    def observe(self, session: AnySession) -> None:
         """Record validation and metrics after an epoch, and call callbacks."""
         history = session.history
         if self.validation is not None:
@@ -207,7 +217,7 @@ class Run:
         if self.samples is not None:
             _record_metrics(self.metrics, "", self.d, self.net, self.samples, history)
 
-    def call_callbacks(self, session: Session) -> None:
+    def call_callbacks(self, session: AnySession) -> None:
         """Call callbacks, which may stop the training; the epoch is recorded then."""
         history = session.history
         session.epochs_recorded = history.epochs

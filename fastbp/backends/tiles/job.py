@@ -160,6 +160,20 @@ class Job(Call):
     in_places: int
     transpose_phase: Code
 
+    # Of normal equations, see `tiles.normal_equations`; else 0.
+    curvature: Code       # see `losses.curvature_panel`
+    weigh_panel: Code
+    outer_panel: Code
+    roots: Numbers        # √(w c) of a chunk, panel after panel
+    J_panels: Numbers     # rows of J of a chunk: panels of `lanes` rows, column after column; in_J_panel apart
+    J_blocks: Numbers     # the same row after row, in blocks of `lanes` columns; in_J_block apart
+    in_J_panel: int
+    in_J_block: int
+    product: Numbers      # (P + 1, P + 1), rows in_product apart
+    in_product: int
+    rows_phase: Code
+    product_phase: Code
+
     # Where threads may take whole chunks, see `tiles.crew`; else 0.
     crew: Integers        # a job for each of crew_size threads, in_crew apart
     crew_size: int
@@ -178,11 +192,14 @@ JOB_SIZE, CALL_SIZE = len(FIELDS), len(fields_of(Call))
 
 _DTYPE = record_dtype(FIELDS)
 
-#: What is set only for some jobs: by `tiled.specialised` for a training, for a sparse X, and with a crew.
+#: What is set only for some jobs: by `tiled.specialised` for a training, for a sparse X, for normal equations, and with
+#: a crew.
 _SET_LATER = ("online", "update", "update_phase",
               "features", "numbers", "sums_1", "row_gradient", "in_row_gradient", "entries_phase",
               "transposed", "in_transposed", "has_transpose", "gradient", "delta_1", "transpose_places", "in_places",
               "transpose_phase",
+              "curvature", "weigh_panel", "outer_panel", "roots", "J_panels", "J_blocks", "in_J_panel", "in_J_block",
+              "product", "in_product", "rows_phase", "product_phase",
               "crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial", "chunks_phase",
               "partials_phase")
 

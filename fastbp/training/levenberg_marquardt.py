@@ -1,0 +1,220 @@
+"""Training by `LevenbergMarquardt`: damped Gauss–Newton steps, with μ as MATLAB's trainlm has it, α and β as trainbr.
+
+Hagan and Menhaj, "Training feedforward networks with the Marquardt algorithm", 1994; Foresee and Hagan, "Gauss-Newton
+approximation to Bayesian learning", 1997.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends.training_loop import DIVERGED, RUNNING
+from ..checks.saved import Saved
+from ..compiling.interrupts import held_back
+from ..functions.losses import LOSSES
+from ..network import Network
+from ..optimizers.full_batch import LevenbergMarquardt
+from .callbacks import EarlyStopping
+from .full_batch import FullBatchSession, scipy_module
+from .history import History
+from .least_squares import LeastSquares
+
+#: μ does not become smaller than this, as in trainlm.
+LEAST_MU = 1e-20
+
+
+class MaxFail(EarlyStopping):
+    """`EarlyStopping` by the validation loss, as `max_fail` describes it."""
+
+    def __init__(self, max_fail: int) -> None:
+        super().__init__(patience=max_fail)
+
+    def __call__(self, net: Network, history: History) -> bool:
+        if super().__call__(net, history):
+            history.stop_reason = "max_fail"
+        return False
+
+
+def require_least_squares(net: Network, optimizer: LevenbergMarquardt, penalty: float) -> None:
+    """Refuse networks without a Gauss–Newton form, or too large for P × P numbers, and two penalties at once.
+
+    Raises
+    ------
+    ValueError
+    """
+    if net.loss_record.curvature is None:
+        known = ", ".join(loss.name for loss in LOSSES if loss.curvature is not None)
+        raise ValueError(f"optimizer: LevenbergMarquardt needs a loss with a Gauss-Newton form, one of {known}; found "
+                         f"a network with the loss {net.loss!r}")
+    if optimizer.bayesian and net.loss != "squared_error":
+        raise ValueError(f"optimizer: LevenbergMarquardt(bayesian=True) is for the loss 'squared_error', found "
+                         f"{net.loss!r}")
+    if optimizer.bayesian and penalty > 0.0:
+        raise ValueError(f"l2_penalty: expected 0 with LevenbergMarquardt(bayesian=True), which chooses its own, found "
+                         f"{penalty:g}")
+    P = net.sizes.size
+    if optimizer.max_bytes < 16 * P * P:
+        raise ValueError(f"optimizer: LevenbergMarquardt needs two matrices of P × P numbers of 8 bytes, which for "
+                         f"P = {P} parameters are {16 * P * P:,} bytes; expected at most max_bytes = "
+                         f"{optimizer.max_bytes:,}. Use a smaller network, or LBFGS")
+
+
+class Point(NamedTuple):
+    """Parameters in float64, and what is known of them."""
+
+    theta: np.ndarray  # (P,)
+    E: float           # Σ_s w L, without penalties
+    accuracy: float    # NaN for losses that do not classify
+
+
+class Levels(NamedTuple):
+    """The factors of E and of ½ ‖θ‖² in what is minimised, and γ."""
+
+    beta: float
+    alpha: float
+    gamma: float
+
+
+class LevenbergMarquardtSession(FullBatchSession):
+    """One training; see `FullBatchSession`.
+
+    Parameters
+    ----------
+    net : MLP
+    X, d, sample_weight
+        As for `MLP.fit`.
+    optimizer : LevenbergMarquardt
+    epochs : int
+    penalty : float
+        α of `l2_penalty`.
+    divisor : float
+        n, or Σ w: recorded losses and the norm of the gradient are divided by it.
+    """
+
+    def __init__(self, net: Network, X: Any, d: Any, sample_weight: Any, optimizer: LevenbergMarquardt, epochs: int,
+                 penalty: float, divisor: float) -> None:
+        require_least_squares(net, optimizer, penalty)
+        self._linalg = scipy_module("linalg", "LevenbergMarquardt")
+        self._problem = LeastSquares(net, X, d, sample_weight)
+        super().__init__(net, self._problem.n, epochs)
+        self.optimizer, self.divisor = optimizer, divisor
+        theta = net.theta.astype(np.float64)
+        self._decay = penalty * self._problem.weights_of(theta)  # of each parameter, beside α
+        self.mu, self._point = optimizer.mu, self._at(theta)
+        self._levels = self._first_levels(self._point) if optimizer.bayesian else Levels(1.0, 0.0, float(theta.size))
+
+    def _at(self, theta: np.ndarray) -> Point:
+        return Point(theta, *self._problem.loss(theta))
+
+    def _first_levels(self, point: Point) -> Levels:
+        """α and β where all parameters are effective, γ = P."""
+        return self._levels_for(float(point.theta.size), point, 1.0)
+
+    def _levels_for(self, gamma: float, point: Point, beta: float) -> Levels:
+        """α = γ / ‖θ‖² and β = (N - γ) / 2E; 1, or β as given, where that is no number above 0."""
+        squares, free = float(point.theta @ point.theta), self._problem.residuals - gamma
+        return Levels(free / (2.0 * point.E) if free > 0.0 and point.E > 0.0 else beta,
+                      gamma / squares if squares > 0.0 else 1.0, gamma)
+
+    def _next_levels(self, JJ: np.ndarray, point: Point) -> Levels:
+        """α and β after a step, with γ = Σ_i β λ_i / (β λ_i + α) by the JᵀJ before it."""
+        beta, alpha, _ = self._levels
+        curvatures = beta * np.maximum(self._linalg.eigvalsh(JJ, lower=True, check_finite=False), 0.0)
+        return self._levels_for(float(np.sum(curvatures / (curvatures + alpha))), point, beta)
+
+    def _penalty(self, theta: np.ndarray) -> float:
+        """½ α Σ_k ‖W_k‖² of l2_penalty."""
+        return 0.5 * float(self._decay @ theta**2)
+
+    def _objective(self, point: Point) -> float:
+        """β E + ½ α ‖θ‖², plus the penalty."""
+        return (self._levels.beta * point.E + 0.5 * self._levels.alpha * float(point.theta @ point.theta)
+                + self._penalty(point.theta))
+
+    def advance(self, work: Any, until: int) -> int:
+        """One epoch: a step that makes the objective less, or none."""
+        optimizer, point, beta, mu = self.optimizer, self._point, self._levels.beta, self.mu
+        objective = self._objective(point)
+        if self.diverged(objective):
+            return DIVERGED
+        JJ, Jr = self._problem.products(point.theta)
+        decay = self._levels.alpha + self._decay
+        gradient = beta * Jr + decay * point.theta
+        if float(np.linalg.norm(gradient)) <= optimizer.min_grad * self.divisor:
+            self._accept(point, mu, mu, self._levels, "min_grad")
+            return RUNNING
+        while mu <= optimizer.mu_max:
+            step = self._step(beta * JJ, decay + mu, gradient)
+            if step is not None and self._fits(point.theta + step):
+                found = self._at(point.theta + step)
+                if self._objective(found) < objective:
+                    levels = self._next_levels(JJ, found) if optimizer.bayesian else self._levels
+                    self._accept(found, mu, max(mu * optimizer.mu_dec, LEAST_MU), levels)
+                    return RUNNING
+            mu *= optimizer.mu_inc
+        self._accept(point, mu, mu, self._levels, "mu_max")
+        return RUNNING
+
+    def _step(self, A: np.ndarray, damping: np.ndarray, gradient: np.ndarray) -> np.ndarray | None:
+        """δ with (A + diag(damping)) δ = -gradient; None where the matrix is not positive definite.
+
+        A : (P, P), written to; the numbers above its diagonal do not matter.
+        """
+        A.flat[:: len(A) + 1] += damping
+        try:  # LAPACK sees the transpose of a matrix whose rows lie one after another
+            factor = self._linalg.cho_factor(A.T, lower=False, overwrite_a=True, check_finite=False)
+        except self._linalg.LinAlgError:
+            return None
+        step: np.ndarray = self._linalg.cho_solve(factor, -gradient, check_finite=False)
+        return step
+
+    def _fits(self, theta: np.ndarray) -> bool:
+        """Whether parameters are finite in the network's dtype."""
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(theta.astype(self.net.dtype)).all())
+
+    def _accept(self, found: Point, mu: float, next_mu: float, levels: Levels, reason: str = "epochs") -> None:
+        """End an epoch at the parameters that it found."""
+        before = self._point
+        records = {"loss": (before.E + self._penalty(before.theta)) / self.divisor}
+        if self.net.loss_record.is_classification:
+            records["accuracy"] = before.accuracy
+        records["mu"] = mu
+        if self.optimizer.bayesian:
+            records |= {"effective_parameters": levels.gamma, "alpha": levels.alpha, "beta": levels.beta}
+        with held_back():  # Ctrl-C finds the epoch done, or not begun
+            self.net.theta[:] = found.theta
+            self._point, self.mu, self._levels = found, next_mu, levels
+            self._end(records, reason)
+
+    def theta_may_have_changed(self) -> None:
+        """Go on from other parameters, where callbacks have changed them."""
+        super().theta_may_have_changed()
+        if not np.array_equal(self.net.theta, self._point.theta.astype(self.net.dtype)):
+            self._point = self._at(self.net.theta.astype(np.float64))
+
+    def values(self, epochs: int | None = None) -> dict[str, Any]:
+        """All of the training but its history; see `Session.values`."""
+        return {"epoch": self.epochs_done, "theta": self._point.theta, "mu": self.mu, "names": list(self._last),
+                "last": np.array(list(self._last.values())), "reason": self._reason, **self._levels._asdict()}
+
+    def resume(self, saved: Saved) -> None:
+        """Go on from `values`; the history is restored already.
+
+        Raises
+        ------
+        ValueError
+            If they do not go together; the network is then as it was.
+        """
+        epoch, names = saved.whole("epoch", at_most=self.epochs), saved.texts("names")
+        if not 0 <= epoch - self.history.epochs <= 1:
+            raise saved.error(f"{epoch} epochs do not go with {self.history.epochs} recorded ones")
+        theta = saved.finite("theta", np.float64, self._point.theta.shape)
+        last, reason = saved.array("last", np.float64, (len(names),)), saved.text("reason")
+        mu, levels = saved.number("mu"), Levels(*(saved.number(name) for name in Levels._fields))
+        if not self._fits(theta):
+            raise saved.error(f"theta is not finite in {self.net.dtype}")
+        self._point, self.mu, self._levels = self._at(theta), mu, levels
+        self._last, self._reason, self.epochs_done = dict(zip(names, last.tolist(), strict=True)), reason, epoch
+        self.net.theta[:] = theta
+        self._begin -= self.history.seconds
