@@ -91,6 +91,18 @@ def poisson_prime(y, d):
 
 
 @formula
+def linear(y, d):
+    """E = d y, whose derivative by y is any given d: the loss of `MLP.backward`."""
+    return d * y
+
+
+@formula
+def linear_prime(y, d):
+    """dE/dy = d."""
+    return d
+
+
+@formula
 def binary_cross_entropy(y, d):
     """E = -d log p - (1 - d) log(1 - p), p = 1 / (1 + e^-y), in logits: max(y, 0) - y d + log(1 + e^-|y|)."""
     return relu(y) - y * d + log1p(exp(-abs(y)))

@@ -154,6 +154,9 @@ LOSSES = (
     _componentwise("poisson", "counts", includes="exponential", refuses=("logistic", "relu", "softplus", "softmax")),
 )
 
+#: E = Σ_i d_i y_i, with ∇_y E = d for any d: what `MLP.backward` takes errors back with. It has no name for users.
+LINEAR = _componentwise("linear", "slopes")
+
 BY_NAME = Loss.by_name = {loss.name: loss for loss in LOSSES}
 
 
