@@ -4,9 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from .backends.curvature import add_curvature, linked_curvature, workspace
 from .checks.arguments import require_flag
+from .checks.arrays import kernel_array
 from .checks.samples import Samples
 from .functions.losses import LINEAR
+from .functions.second import require_second_derivatives
 from .network import Network
 
 
@@ -64,6 +67,10 @@ class Derivatives(Network):
         >>> e_0.shape, bool(net.grad.any())
         ((3, 2), True)
         """
+        same = self._with_linear_loss
+        if (input_gradient is False and same is not None and self._standardization is None
+                and same._standardization is None and same._accumulate_few(X, dE_dY) is not None):
+            return None
         if require_flag("input_gradient", input_gradient):
             E0: np.ndarray = self._errors_back(X, dE_dY, self._grad)
             return E0
@@ -117,6 +124,90 @@ class Derivatives(Network):
         if self._standardization is not None:
             memory.multiply_columns(J.reshape(-1, widths[0]), self._standardization.slope)
         return J
+
+    def hessian_vector(self, X: Any, d: Any, v: Any, sample_weight: Any = None) -> np.ndarray:
+        """∇²E v: the Hessian of E over theta times a vector, without the Hessian.
+
+        It is the derivative of ∇E along v, by Pearlmutter's R operator [1]_: one more pass forward and back. It is
+        exact for smooth activations and losses. Those with kinks, such as relu and the absolute error, count as if
+        there were none: their curvature is 0 elsewhere. Samples are added one after another, with the same bits for any
+        number of threads. The running gradient is not touched.
+
+        Parameters
+        ----------
+        X, d, sample_weight
+            Those of `loss_value`.
+        v : array_like (P,)
+            A direction, laid out like theta.
+
+        Returns
+        -------
+        product : ndarray (P,)
+            Of the network's dtype. E is a sum over samples, and so is ∇²E.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described; if an activation or the loss is your own, whose second derivative is
+            not known; or with the backend "cuda".
+
+        References
+        ----------
+        .. [1] Pearlmutter, "Fast exact multiplication by the Hessian", 1994.
+
+        Examples
+        --------
+        >>> from fastbp import MLP
+        >>> net = MLP([2, 3, 1], activation="tanh", loss="squared_error", dtype="float64", seed=0)
+        >>> X, d = np.array([[0.5, 1.0], [1.0, 1.0]]), np.array([1.0, 0.0])
+        >>> u, v = np.eye(13)[[3, 8]]
+        >>> bool(np.isclose(u @ net.hessian_vector(X, d, v), v @ net.hessian_vector(X, d, u)))
+        True
+        """
+        return self._curvature_product(X, d, v, sample_weight, gauss_newton=False)
+
+    def gauss_newton_vector(self, X: Any, d: Any, v: Any, sample_weight: Any = None) -> np.ndarray:
+        """Σ_s w_s J_sᵀ ∇²_y L_s J_s v with J_s = ∂y/∂θ: the Gauss–Newton matrix times a vector [1]_.
+
+        It is ∇²E without the curvature of the network. Where the loss is convex in y it has no negative eigenvalues. y
+        is what `forward` returns.
+
+        Parameters, results and errors are those of `hessian_vector`.
+
+        References
+        ----------
+        .. [1] Schraudolph, "Fast curvature matrix-vector products for second-order gradient descent", 2002.
+
+        Examples
+        --------
+        >>> from fastbp import MLP
+        >>> net = MLP([2, 3, 1], activation="tanh", loss="squared_error", dtype="float64", seed=0)
+        >>> X, d, v = np.array([[0.5, 1.0], [1.0, 1.0]]), np.array([1.0, 0.0]), np.linspace(-1, 1, 13)
+        >>> bool(v @ net.gauss_newton_vector(X, d, v) > 0)
+        True
+        """
+        return self._curvature_product(X, d, v, sample_weight, gauss_newton=True)
+
+    def _curvature_product(self, X: Any, d: Any, v: Any, sample_weight: Any, *, gauss_newton: bool) -> np.ndarray:
+        """`hessian_vector`, or `gauss_newton_vector`."""
+        if self._backend_name == "cuda":
+            raise ValueError("backend 'cuda' has no products with second derivatives; use a network with 'tiled'")
+        require_second_derivatives(self._activations, self._loss)
+        samples = self.checked_samples(X, d, sample_weight)
+        direction, _ = kernel_array("v", v, self._dtype, ndim=1)
+        if len(direction) != self._layout.size:
+            raise ValueError(f"v: expected {self._layout.size} numbers, as theta has, found {len(direction)}")
+        if self._curvature is None:
+            self._curvature = linked_curvature(self.sizes, self._activations, self._loss, self._dtype)
+        curvature, product = self._curvature, np.zeros(self._layout.size, self._dtype)
+        own = workspace(curvature.layout, self._dtype)
+
+        def add(start: int, stop: int, E: float, work: Any, threads: int, samples: Samples) -> tuple[float, int]:
+            add_curvature(self._theta, direction, curvature, samples, gauss_newton, product, start, stop, own)
+            return E, 0
+
+        self._in_slices(6, add, samples, whole_rows=True)
+        return product
 
     def _errors_back(self, X: Any, dE_dY: Any, grad: Any) -> Any:
         """e_0 = ∂E/∂x from ∂E/∂y; adds ∂E/∂θ to `grad`, where that is not empty."""

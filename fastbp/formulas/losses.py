@@ -1,4 +1,4 @@
-"""The losses of one output y with target d: each with its derivative by y.
+"""The losses of one output y with target d: each with its first and second derivative by y.
 
 >>> from fastbp.formulas import losses
 >>> losses.squared_error(3.0, 1.0), losses.squared_error_prime(3.0, 1.0)
@@ -8,7 +8,7 @@
 import math
 
 from ..compiling.decorators import formula
-from .activations import logistic, relu
+from .activations import logistic, logistic_prime, relu
 from .elementary import exp, log, log1p
 
 
@@ -23,6 +23,13 @@ def squared_error(y, d):
 def squared_error_prime(y, d):
     """dE/dy = y - d."""
     return y - d
+
+
+@formula
+def squared_error_second(y, d):
+    """d²E/dy² = 1."""
+    T = type(y)
+    return T(1.0)
 
 
 @formula
@@ -42,6 +49,13 @@ def absolute_error_prime(y, d):
 
 
 @formula
+def absolute_error_second(y, d):
+    """d²E/dy² = 0, but for the kink at y = d."""
+    T = type(y)
+    return T(0.0)
+
+
+@formula
 def huber(y, d, delta):
     """E = r^2 / 2 if |r| <= delta else delta (|r| - delta / 2), r = y - d. Huber (1964)."""
     T = type(y)
@@ -55,6 +69,13 @@ def huber_prime(y, d, delta):
     T = type(y)
     r, bound = y - d, T(delta)
     return bound if r > bound else (-bound if r < -bound else r)
+
+
+@formula
+def huber_second(y, d, delta):
+    """d²E/dy² = 1 where |r| <= delta, else 0."""
+    T = type(y)
+    return T(1.0) if abs(y - d) <= T(delta) else T(0.0)
 
 
 @formula
@@ -74,6 +95,13 @@ def quantile_prime(y, d, q):
 
 
 @formula
+def quantile_second(y, d, q):
+    """d²E/dy² = 0, but for the kink at y = d."""
+    T = type(y)
+    return T(0.0)
+
+
+@formula
 def poisson(y, d):
     """E = e^y - d y + (d log d - d) = (e^y - d) - d (y - log d), with 0 log 0 = 0; y is the logarithm of the mean.
 
@@ -88,6 +116,12 @@ def poisson(y, d):
 def poisson_prime(y, d):
     """dE/dy = e^y - d."""
     return exp(y) - d
+
+
+@formula
+def poisson_second(y, d):
+    """d²E/dy² = e^y."""
+    return exp(y)
 
 
 @formula
@@ -112,6 +146,12 @@ def binary_cross_entropy(y, d):
 def binary_cross_entropy_prime(y, d):
     """dE/dy = p - d."""
     return logistic(y) - d
+
+
+@formula
+def binary_cross_entropy_second(y, d):
+    """d²E/dy² = p (1 - p)."""
+    return logistic_prime(y, logistic(y))
 
 
 @formula

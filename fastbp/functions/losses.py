@@ -238,6 +238,14 @@ def _with_parameter(name: str, value: float) -> Loss:
     return object.__new__(Loss)._set(f"{name}({value!r})", symbol, summed(symbol, loss, loss_prime, value), "values")
 
 
+def name_and_parameters(loss: Loss) -> tuple[str, tuple[float, ...]]:
+    """The name of a built-in loss's formulas, and the parameters that they take after y and d."""
+    with_parameter = _PARAMETER.fullmatch(loss.name)
+    if with_parameter:
+        return with_parameter[1], (float(with_parameter[2]),)
+    return loss.name, (_DEFAULTS[loss.name],) if loss.name in _DEFAULTS else ()
+
+
 def record_named(name: str) -> Loss:
     """The loss of that name, which may hold a parameter as in "huber(0.5)".
 
