@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .backends.curvature import add_curvature, linked_curvature, workspace
+from .backends import curvature as loops
+from .backends.tiles import curvature as tiles
 from .checks.arguments import require_flag
 from .checks.arrays import kernel_array
 from .checks.samples import Samples
@@ -197,16 +198,21 @@ class Derivatives(Network):
         direction, _ = kernel_array("v", v, self._dtype, ndim=1)
         if len(direction) != self._layout.size:
             raise ValueError(f"v: expected {self._layout.size} numbers, as theta has, found {len(direction)}")
+        module = tiles if self._backend_name == "tiled" else loops
+        product = np.zeros(self._layout.size, self._dtype)
         if self._curvature is None:
-            self._curvature = linked_curvature(self.sizes, self._activations, self._loss, self._dtype)
-        curvature, product = self._curvature, np.zeros(self._layout.size, self._dtype)
-        own = workspace(curvature.layout, self._dtype)
+            linked = module.linked_curvature(self.layout, self._activations, self._loss, self._dtype)
+            kind = "curvature", module.__name__, self._dtype, self._widths, tuple(self._activations), self._loss
+            self._curvature = linked, self._backend.memory.shelves.shelf(kind, module, linked.layout, self._dtype)
+        curvature, shelf = self._curvature
 
         def add(start: int, stop: int, E: float, work: Any, threads: int, samples: Samples) -> tuple[float, int]:
-            add_curvature(self._theta, direction, curvature, samples, gauss_newton, product, start, stop, own)
+            module.add_curvature(self._theta, direction, curvature, samples, gauss_newton, product, start, stop, work,
+                                 own, threads)
             return E, 0
 
-        self._in_slices(6, add, samples, whole_rows=True)
+        with shelf.workspace(len(samples.X)) as own:
+            self._in_slices(6, add, samples, whole_rows=True)
         return product
 
     def _errors_back(self, X: Any, dE_dY: Any, grad: Any) -> Any:

@@ -29,8 +29,10 @@ from ..functions.losses import Loss
 from ..functions.second import PIECEWISE_LINEAR, add_second_of_panel, add_second_panel, second_of_panel, second_panel
 from ..layout import Layout, bias_vector, layer, weight_matrix
 from .loops import backward_sample, forward_sample
+from .loops import chunk as chunk
 from .reading import as_arguments, kernel_samples, read_row
 from .sample import NO_MASKS, linked, sample_weight_at, weighted_loss
+from .sample import nbytes as nbytes
 
 
 class Curvature(NamedTuple):
@@ -59,8 +61,8 @@ class Workspace(NamedTuple):
     number: np.ndarray  # (1,) the sample's number
 
 
-def workspace(layout: Layout, dtype: np.dtype) -> Workspace:
-    """The workspace of a call."""
+def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
+    """The workspace of a call with any number of samples."""
     return Workspace(np.zeros((8, int(layout.units[-1])), dtype), np.zeros(int(layout.widths[-1]), dtype),
                      np.zeros(OUTCOME_ROWS, dtype), np.zeros(1, np.int64))
 
@@ -156,7 +158,10 @@ def add_curvature_arrays(theta: Any, v: Any, layout: Layout, add_second: Any, se
 
 
 def add_curvature(theta: np.ndarray, v: np.ndarray, curvature: Curvature, samples: Any, gauss_newton: bool,
-                  product: np.ndarray, start: int, stop: int, work: Workspace) -> None:
-    """product += ∇²E v of the samples from start to stop, or the Gauss–Newton matrix times v; sample after sample."""
+                  product: np.ndarray, start: int, stop: int, work: Any, own: Workspace, threads: int) -> None:
+    """product += ∇²E v of the samples from start to stop, or the Gauss–Newton matrix times v; sample after sample.
+
+    work : the workspace of the backend, of which nothing is needed.
+    """
     add_curvature_arrays(theta, v, *curvature, *as_arguments(samples), samples.labels, samples.targets,
-                         samples.weights, gauss_newton, product, start, stop, work)
+                         samples.weights, gauss_newton, product, start, stop, own)
