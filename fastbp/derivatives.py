@@ -1,6 +1,6 @@
 """Derivatives beyond the gradient of the loss: errors back from any ∂E/∂y, and Jacobians."""
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -19,6 +19,15 @@ class Derivatives(Network):
 
     Parameters and attributes are those of `MLP`.
     """
+
+    @overload
+    def backward(self, X: Any, dE_dY: Any, *, input_gradient: Literal[False] = False) -> None: ...
+
+    @overload
+    def backward(self, X: Any, dE_dY: Any, *, input_gradient: Literal[True]) -> np.ndarray: ...
+
+    @overload
+    def backward(self, X: Any, dE_dY: Any, *, input_gradient: bool) -> np.ndarray | None: ...
 
     def backward(self, X: Any, dE_dY: Any, *, input_gradient: bool = False) -> np.ndarray | None:
         """Add ∂E/∂θ to the running gradient, from the ∂E/∂y of an E of your own.
@@ -81,8 +90,9 @@ class Derivatives(Network):
     def input_jacobian(self, X: Any) -> np.ndarray:
         """J_sij = ∂y_i/∂x_j of every sample s, (n, N_L, N_0).
 
-        Rows of J are the e_0 of the unit vectors e_L. ``tiled`` takes all of them back after one pass forward; other
-        backends take a pass for each output. The running gradient is not touched. y is what `forward` returns; of a
+        Rows of J are the e_0 of the unit vectors e_L. ``tiled`` takes all of them back after one pass forward, or, of
+        networks with fewer inputs than outputs, takes the unit vectors of inputs forward; other backends take a pass
+        for each output. The running gradient is not touched. y is what `forward` returns; of a
         network that standardises, x is as it is given.
 
         Parameters

@@ -17,6 +17,7 @@ NETWORKS = {
     "bits": ((3, 33, 2), ("relu", "identity"), "binary_cross_entropy"),
     "logarithms": ((1, 4, 1), ("elu", "identity"), "poisson"),
     "one layer": ((7, 2), ("logistic",), "squared_error"),
+    "more outputs": ((3, 20, 7), ("tanh", "softmax"), "cross_entropy"),
 }
 
 

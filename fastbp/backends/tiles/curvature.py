@@ -32,9 +32,10 @@ from ...threads import share_of
 from ..reading import as_arguments
 from .gradients import BLOCK_SIZE, corner, share_of_tiles, sums_by_lanes, tiles_of_layer
 from .host import host
+from .jacobian import ROW_STEPS
 from .job import Job, Slot, begin_call, is_given, job_at, job_in, slot_of
 from .lane_gradient import COLUMNS, add_lane_gradient
-from .panels import COLUMN_STEPS, ROW_STEPS, end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows
+from .panels import COLUMN_STEPS, end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows
 from .product import FROM_BIAS, FROM_C, FROM_ZERO, add_gradient_tile, affine
 from .sums import add_sums
 from .workspace import chunk as chunk
