@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from .network import Network
+from .derivatives import Derivatives
 from .optimizers.full_batch import FullBatch
 from .optimizers.optimizer import Optimizer
 from .optimizers.updates import OptimizerState
@@ -14,7 +14,7 @@ from .training.fitting import fit
 from .training.history import History
 
 
-class MLP(Network):
+class MLP(Derivatives):
     """A multilayer perceptron: a_k = W_k h_{k-1} + b_k, h_k = g_k(a_k) for k = 1 … L, with h_0 = x and y = h_L.
 
     After `standardize` h_0 = (x - μ) / σ, feature by feature.

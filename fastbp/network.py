@@ -137,7 +137,7 @@ class Network(Parameters):
             if d.dtype != np.int64:
                 return None
         else:
-            if self._loss.targets != "values" or d.dtype != dtype or d.size != n * widths[-1]:
+            if self._loss.targets not in ("values", "slopes") or d.dtype != dtype or d.size != n * widths[-1]:
                 return None
             d = d.reshape(n, widths[-1])
         if not self._is_linked:

@@ -75,6 +75,8 @@ class Parameters:
         self._backend_name, self._backend = backend_named(backend)
         self._layout, self._is_linked = standardizing(make_layout(self._widths), self._standardization), False
         self._shelves: dict[int, Shelf] = {}
+        self._with_linear_loss: Any = None
+        self._curvature: Any = None
         self._paces = paces_of(self._backend_name, self._dtype.name, self._widths)
         self._no_results = Wanted(no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
                                   no_rows(self._dtype, self._widths[0]), NO_NORMS)
@@ -343,7 +345,8 @@ class Parameters:
 
     def __getstate__(self) -> dict[str, Any]:
         """All attributes but those that `_prepare` sets; None for a gradient of zero, as training leaves it."""
-        prepared = ("_backend", "_layout", "_is_linked", "_paces", "_shelves", "_no_results")
+        prepared = ("_backend", "_layout", "_is_linked", "_paces", "_shelves", "_no_results",
+                    "_with_linear_loss", "_curvature")
         state = {name: value for name, value in self.__dict__.items() if name not in prepared}
         theta, grad = map(self._backend.memory.to_host, (self._theta, self._grad))
         return state | {"_theta": theta, "_grad": grad if grad.any() else None}

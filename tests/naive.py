@@ -148,12 +148,26 @@ def backward(theta, widths, names, loss, x, d):
     """E, ∂E/∂theta and e_0 = ∂E/∂x of one sample."""
     a, h = forward(theta, widths, names, x)
     E, e = LOSSES[loss](h[-1], d)
+    return E, *errors_back(theta, widths, names, a, h, e)
+
+
+def errors_back(theta, widths, names, a, h, e):
+    """∂E/∂theta and e_0 = ∂E/∂x of one sample, from e_L = ∂E/∂y."""
     grad = []
     for k, (W, _) in reversed(list(enumerate(layers(theta, widths)))):
         delta = jacobian(names[k], a[k]).T @ e
         grad = [np.outer(delta, h[k]).ravel(), delta, *grad]
         e = W.T @ delta
-    return E, np.concatenate(grad), e
+    return np.concatenate(grad), e
+
+
+def input_jacobian(theta, widths, names, x):
+    """∂y/∂x of one sample, (N_L, N_0): the product of all W_k and the Jacobians of all layers."""
+    a, _ = forward(theta, widths, names, x)
+    J = np.eye(widths[0])
+    for (W, _), a_k, name in zip(layers(theta, widths), a, names, strict=True):
+        J = jacobian(name, a_k) @ W @ J
+    return J
 
 
 def gradients(theta, widths, names, loss, X, d, weights=None):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp import MLP
-from fastbp.examples import cart_pole, ensemble, pendulum
+from fastbp.examples import adjoint, cart_pole, contrastive, ensemble, pendulum
 
 
 def test_ensemble(tmp_path, monkeypatch):
@@ -36,6 +36,47 @@ def test_the_cart_pole_falls_without_a_policy():
 def test_pendulum(capsys):
     assert pendulum.main() < 0.05
     assert "status 0" in capsys.readouterr().out
+
+
+def test_contrastive(capsys):
+    before, after = contrastive.main()
+    assert after < 0.2 < 1 < before
+    assert "are of the same ring" in capsys.readouterr().out
+
+
+def test_the_gradient_of_the_loss_over_pairs():
+    Y, labels = np.random.default_rng(0).standard_normal((7, 2)), np.array([0, 0, 1, 1, 1, 2, 0])
+    _, dE_dY = contrastive.pair_loss(Y, labels)
+    for place in np.ndindex(Y.shape):
+        step = np.zeros_like(Y)
+        step[place] = 1e-6
+        slope = (contrastive.pair_loss(Y + step, labels)[0] - contrastive.pair_loss(Y - step, labels)[0]) / 2e-6
+        assert dE_dY[place] == pytest.approx(slope, rel=1e-6, abs=1e-8)
+
+
+def test_adjoint(capsys):
+    before, after = adjoint.main()
+    assert after < 0.2 < 0.5 < before
+    assert "never observed" in capsys.readouterr().out
+
+
+def test_the_adjoint_is_the_gradient_of_the_end_of_a_path():
+    net = MLP([2, 4, 1], activation="tanh", loss="squared_error", dtype="float64", seed=0)
+    start = np.random.default_rng(0).standard_normal((3, 2))
+
+    def end(z):
+        return adjoint.integrate(lambda z: adjoint.slope(net, z), z)
+
+    back, grad = adjoint.path_back(net, end(start), np.ones((3, 2))), net.grad.copy()
+    for j, step in enumerate(1e-6 * np.eye(2)):
+        slope = (end(start + step)[-1] - end(start - step)[-1]).sum(axis=1) / 2e-6
+        np.testing.assert_allclose(back[:, j], slope, rtol=1e-6)
+    for p in (0, 9, 16):
+        ends = []
+        for step in (1e-6, -2e-6, 1e-6):
+            net.theta[p] += step
+            ends.append(end(start)[-1].sum())
+        assert grad[p] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6)
 
 
 def test_lbfgs():

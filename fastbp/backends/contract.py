@@ -133,6 +133,10 @@ class Backend(Protocol):
                 threads: int) -> None:
         """Y[start:stop] = h_L of samples without targets; called from Python."""
 
+    #: None, or the function (theta, layout, samples, J, start, stop, work, threads) that writes ∂y/∂h_0 of samples
+    #: without targets, J (n, N_L, N_0), where that takes less than N_L passes.
+    input_jacobian: Callable[..., None] | None
+
     def train(self, theta: Any, grad: Any, layout: Layout, samples: Samples, training: Any, limits: Any, work: Any,
               threads: int) -> int:
         """Run the loop over batches and epochs of a `training_loop.Training`, up to its `Limits`; made by

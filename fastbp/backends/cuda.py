@@ -58,6 +58,8 @@ def workspace(layout: DeviceLayout, dtype: np.dtype, samples: int) -> Propagatio
     return Propagation(layout, min(samples, chunk(layout, dtype)))
 
 
+input_jacobian = None  # one pass for each output gives it
+
 add_small_gradient = None  # launches take longer than what there would be to gain
 
 

@@ -28,6 +28,9 @@ def specialised(work: Any, *network: Any) -> Any:
 #: Calls take the layout, whose arrays cost as much to hand on as there would be to gain.
 add_small_gradient = None
 
+#: One pass for each output gives it.
+input_jacobian = None
+
 
 def pieces(*training: Any) -> tuple[()]:
     """None: next to the loop over batches, they take little to compile."""

@@ -302,6 +302,21 @@ def add_small_gradient(theta: Any, X: Any, d: Any, grad: Any, work: Any) -> Any:
 
 
 @kernel
+def jacobian_arrays(theta: Any, X: Any, reading: int, J: Any, start: int, stop: int, work: Any, threads: int) -> None:
+    """J[s] = ∂y/∂h_0 of the samples from start to stop: forward once, and back from every unit vector e_L."""
+    job = job_in(work)
+    begin_call(job, address_in_memory(theta), address_in_memory(X))
+    job.reading, job.jacobian, job.lowest, job.E0 = reading, True, 0, address_in_memory(J)
+    propagate_job(job, start, stop, 0.0, threads)
+
+
+def input_jacobian(theta: np.ndarray, layout: Layout, samples: Samples, J: np.ndarray, start: int, stop: int,
+                   work: np.ndarray, threads: int) -> None:
+    """J[start:stop] = ∂y/∂h_0; see `Backend.input_jacobian`."""
+    jacobian_arrays(theta, *as_arguments(samples), J, start, stop, work, threads)
+
+
+@kernel
 def predict_arrays(theta: Any, X: Any, Y: Any, start: int, stop: int, work: Any, threads: int) -> None:
     """y = h_L alone: with fewer arrays than `propagate_arrays` has, a call from Python takes 0.3 µs less."""
     job = job_in(work)

@@ -163,6 +163,15 @@ def as_inputs(X: Any, dtype: np.dtype, features: int, outputs: int, standardizat
     return Samples(X, NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), largest, rows)
 
 
+#: The argument that holds targets of a kind, where it is not d: ∂E/∂y itself is the target of `losses.LINEAR`.
+_ARGUMENTS = {"slopes": "dE_dY"}
+
+
+def argument_of(kind: str) -> str:
+    """The name of the argument that holds targets of a kind."""
+    return _ARGUMENTS.get(kind, "d")
+
+
 def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: int, outputs: int, kind: str,
                standardization: Any = None, rows_of: RowsOf | None = None) -> Samples:
     """The samples of one call, checked.
@@ -173,7 +182,8 @@ def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: in
     d : array_like
         For kind "values", (n, outputs) numbers, or (n,) where there is one output. For "classes", (n,) integer labels
         0 … outputs - 1, or (n, outputs) rows of non-negative numbers that sum to 1. For "bits", (n, outputs) numbers
-        from 0 to 1, or (n,) where there is one output; for "counts" the same with numbers of at least 0.
+        from 0 to 1, or (n,) where there is one output; for "counts" the same with numbers of at least 0. For "slopes"
+        the argument is ∂E/∂y, as for "values", and errors name it dE_dY.
     sample_weight : array_like (n,) or None
         Non-negative.
     standardization : Standardization, optional
@@ -191,14 +201,15 @@ def as_samples(X: Any, d: Any, sample_weight: Any, dtype: np.dtype, features: in
 
 def as_targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """The labels and the targets of n samples, one of them empty; raises what `as_samples` does."""
-    given = numeric_array("d", d)
+    name = argument_of(kind)
+    given = numeric_array(name, d)
     if are_labels(given.shape, n, outputs, kind):
         return _as_labels(given, outputs), no_rows(dtype, outputs)
     given = given.reshape(n, outputs)
-    targets, _ = kernel_array("d", given, dtype, ndim=2)
+    targets, _ = kernel_array(name, given, dtype, ndim=2)
     if kind == "counts":  # before the conversion, which may round a number below 0 to 0
         _require_counts(given)
-    elif kind != "values":
+    elif kind not in ("values", "slopes"):
         _require_probabilities(given, sum_to_one=kind == "classes")
     return NO_LABELS, targets
 
@@ -212,12 +223,12 @@ def are_labels(shape: tuple[int, ...], n: int, outputs: int, kind: str) -> bool:
         If the shape is neither.
     """
     if not shape or shape[0] != n:
-        raise ValueError(f"d: expected as many targets as X has samples, {n}, found shape {shape}")
+        raise ValueError(f"{argument_of(kind)}: expected as many targets as X has samples, {n}, found shape {shape}")
     if kind == "classes" and len(shape) == 1:
         return True
     if shape != (n, outputs) and not (len(shape) == 1 and outputs == 1):
         labels_hint = f" or ({n},) integer labels" if kind == "classes" else ""
-        raise ValueError(f"d: expected shape ({n}, {outputs}){labels_hint}, found {shape}")
+        raise ValueError(f"{argument_of(kind)}: expected shape ({n}, {outputs}){labels_hint}, found {shape}")
     return False
 
 

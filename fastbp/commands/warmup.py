@@ -191,6 +191,8 @@ def call_everything(network: Network) -> None:
         net.forward(X)
         net.evaluate(X, d)
         net.input_gradient(X, d)
+        net.input_jacobian(X)
+        net.backward(X, np.zeros((n, SMALL[-1])))
         net.accumulate_gradient(X, d)
         net.accumulate_gradient(X, d, np.ones(n))
         net.step(0.01)

@@ -4,6 +4,9 @@
 `cart_pole`        trains a policy inside a compiled cart-pole loop
 `ensemble`         uncertainty bands, from a hundred networks
 `pendulum`         a surrogate in an ODE integration
+`contrastive`      a loss over all pairs of a batch
+`adjoint`          a network inside an ODE, trained on where paths end
+`layers`           a network as a layer of PyTorch or JAX
 `lbfgs`            SciPy's optimizer on theta
 `clipped_steps`    the clipping of differentially private training
 `drop_in`          times and scores beside scikit-learn's

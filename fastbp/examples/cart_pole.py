@@ -2,9 +2,9 @@
 
 The policy π(push | state) is the softmax of a network 4-32-2, trained by REINFORCE [1]_: after an episode, θ moves
 along Σ_t A_t ∇ log π(push_t | state_t), where A_t is the discounted sum of rewards from t on, less its mean over the
-episode and in units of its standard deviation. With the loss E = Σ_i d_i (log Σ_j exp y_j - y_i) and the target d = A_t
-at the push taken and 0 elsewhere, this is -∇E. The cart and the pole are those of [2]_; an episode ends when the pole
-falls, the cart leaves its track, or after 500 steps.
+episode and in units of its standard deviation. This is -∇E of E = -Σ_t A_t log π(push_t | state_t), whose derivative by
+the outputs y_t is A_t (π_t - 1 at the push taken); `fastbp.jit.backward` takes it from there. The cart and the pole are
+those of [2]_; an episode ends when the pole falls, the cart leaves its track, or after 500 steps.
 
     python -m fastbp.examples.cart_pole
 
@@ -42,7 +42,7 @@ def move(state: Any, push: int) -> bool:
 def train(theta: Any, layout: Any, work: Any, episodes: int, learning_rate: float, rng: Any) -> Any:
     """Steps of every episode, and the status of the network's calls."""
     grad, averages = np.zeros_like(theta), np.zeros((2, theta.size))
-    states, targets, pushes = np.empty((MAX_STEPS, 4)), np.zeros((MAX_STEPS, 2)), np.empty(MAX_STEPS, np.int64)
+    states, dE_dy, nothing = np.empty((MAX_STEPS, 4)), np.empty((MAX_STEPS, 2)), np.empty(0)
     returns, state, y = np.empty(MAX_STEPS), np.empty(4), np.empty(2)
     lengths, worst = np.zeros(episodes, np.int64), fastbp.jit.OK
     for episode in range(episodes):
@@ -51,18 +51,20 @@ def train(theta: Any, layout: Any, work: Any, episodes: int, learning_rate: floa
         while upright and steps < MAX_STEPS:
             states[steps] = state
             worst = max(worst, fastbp.jit.forward(theta, layout, state, y, work))
-            pushes[steps] = rng.random() < 1.0 / (1.0 + np.exp(y[0] - y[1]))
-            upright = move(state, pushes[steps])
+            right = 1.0 / (1.0 + np.exp(y[0] - y[1]))  # π of a push to the right
+            push = int(rng.random() < right)
+            dE_dy[steps] = 1.0 - right, right
+            dE_dy[steps, push] -= 1.0
+            upright = move(state, push)
             steps += 1
         total = 0.0
         for t in range(steps - 1, -1, -1):
             total = 1.0 + DISCOUNT * total
             returns[t] = total
         mean, deviation = returns[:steps].mean(), returns[:steps].std() + 1e-8
-        targets[:] = 0.0
         for t in range(steps):
-            targets[t, pushes[t]] = (returns[t] - mean) / deviation / steps
-        _, status = fastbp.jit.accumulate_gradient(theta, layout, states[:steps], targets[:steps], grad, work)
+            dE_dy[t] *= (returns[t] - mean) / deviation / steps
+        status = fastbp.jit.backward(theta, layout, states[:steps], dE_dy[:steps], grad, nothing, work)
         worst = max(worst, status, fastbp.jit.adam_step(theta, grad, averages, episode + 1, learning_rate))
         lengths[episode] = steps
     return lengths, worst

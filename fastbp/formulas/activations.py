@@ -1,4 +1,4 @@
-"""The activations: each g(a) with its derivative g'(a, h), where h is g(a), and the softmax of a panel.
+"""The activations: each g(a) with its derivatives g'(a, h) and g''(a, h), where h is g(a), and the softmax of a panel.
 
 >>> from fastbp.formulas import activations
 >>> round(activations.tanh(0.5), 12)
@@ -28,6 +28,13 @@ def identity_prime(a, h):
 
 
 @formula
+def identity_second(a, h):
+    """g''(a) = 0."""
+    T = type(a)
+    return T(0.0)
+
+
+@formula
 def logistic(a):
     """g(a) = 1 / (1 + e^-a), from e^-|a|, which cannot overflow."""
     T = type(a)
@@ -43,6 +50,13 @@ def logistic_prime(a, h):
 
 
 @formula
+def logistic_second(a, h):
+    """g''(a) = h (1 - h) (1 - 2h)."""
+    T = type(a)
+    return h * (T(1.0) - h) * (T(1.0) - T(2.0) * h)
+
+
+@formula
 def tanh(a):
     """g(a) = (e^a - e^-a) / (e^a + e^-a)."""
     return elementary_tanh(a)
@@ -53,6 +67,13 @@ def tanh_prime(a, h):
     """g'(a) = 1 - h^2."""
     T = type(a)
     return T(1.0) - h * h
+
+
+@formula
+def tanh_second(a, h):
+    """g''(a) = -2h (1 - h^2)."""
+    T = type(a)
+    return T(-2.0) * h * (T(1.0) - h * h)
 
 
 @formula
@@ -70,6 +91,13 @@ def relu_prime(a, h):
 
 
 @formula
+def relu_second(a, h):
+    """g''(a) = 0, but for the kink at 0."""
+    T = type(a)
+    return T(0.0)
+
+
+@formula
 def leaky_relu(a):
     """g(a) = a if a > 0 else 0.01 a."""
     T = type(a)
@@ -81,6 +109,13 @@ def leaky_relu_prime(a, h):
     """g'(a) = 1 if a > 0 else 0.01."""
     T = type(a)
     return T(1.0) if a > T(0.0) else T(0.01)
+
+
+@formula
+def leaky_relu_second(a, h):
+    """g''(a) = 0, but for the kink at 0."""
+    T = type(a)
+    return T(0.0)
 
 
 @formula
@@ -99,6 +134,13 @@ def elu_prime(a, h):
 
 
 @formula
+def elu_second(a, h):
+    """g''(a) = 0 if a > 0 else e^a = h + 1; it jumps at 0."""
+    T = type(a)
+    return T(0.0) if a > T(0.0) else h + T(1.0)
+
+
+@formula
 def softplus(a):
     """g(a) = log(1 + e^a) = max(a, 0) + log(1 + e^-|a|)."""
     return relu(a) + log1p(exp(-abs(a)))
@@ -108,6 +150,14 @@ def softplus(a):
 def softplus_prime(a, h):
     """g'(a) = 1 / (1 + e^-a)."""
     return logistic(a)
+
+
+@formula
+def softplus_second(a, h):
+    """g''(a) = s (1 - s) with s = 1 / (1 + e^-a)."""
+    T = type(a)
+    s = logistic(a)
+    return s * (T(1.0) - s)
 
 
 @formula
@@ -125,6 +175,14 @@ def silu_prime(a, h):
 
 
 @formula
+def silu_second(a, h):
+    """g''(a) = s (1 - s) (2 + a (1 - 2s)) with s = 1 / (1 + e^-a)."""
+    T = type(a)
+    s = logistic(a)
+    return s * (T(1.0) - s) * (T(2.0) + a * (T(1.0) - T(2.0) * s))
+
+
+@formula
 def gelu(a):
     """g(a) = a Phi(a), Phi the normal distribution function. Hendrycks & Gimpel (2016), the exact form."""
     return a * normal_distribution(a)
@@ -136,6 +194,13 @@ def gelu_prime(a, h):
     T = type(a)
     density = T(0.3989422804014327) * exp(T(-0.5) * a * a)
     return normal_distribution(a) + a * density
+
+
+@formula
+def gelu_second(a, h):
+    """g''(a) = (2 - a^2) phi(a), phi the normal density."""
+    T = type(a)
+    return (T(2.0) - a * a) * (T(0.3989422804014327) * exp(T(-0.5) * a * a))
 
 
 @formula
@@ -183,3 +248,15 @@ def softmax_delta(a: Any, h: Any, e: Any, delta: Any) -> None:
             inner += h[i, s] * e[i, s]
         for i in range(h.shape[0]):
             delta[i, s] = h[i, s] * (e[i, s] - inner)
+
+
+@panel_loop
+def softmax_second(a: Any, h: Any, e: Any, Ra: Any, Rh: Any, Rdelta: Any) -> None:
+    """Rδ += Rh ⊙ (e - ⟨e, h⟩) - h ⟨e, Rh⟩: what δ = h ⊙ (e - ⟨e, h⟩) changes by where h does and e does not."""
+    for s in range(h.shape[1]):
+        inner, change = h[0, s] * e[0, s], Rh[0, s] * e[0, s]
+        for i in range(1, h.shape[0]):
+            inner += h[i, s] * e[i, s]
+            change += Rh[i, s] * e[i, s]
+        for i in range(h.shape[0]):
+            Rdelta[i, s] += Rh[i, s] * (e[i, s] - inner) - h[i, s] * change

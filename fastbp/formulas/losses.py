@@ -1,4 +1,4 @@
-"""The losses of one output y with target d: each with its derivative by y.
+"""The losses of one output y with target d: each with its first and second derivative by y.
 
 >>> from fastbp.formulas import losses
 >>> losses.squared_error(3.0, 1.0), losses.squared_error_prime(3.0, 1.0)
@@ -26,8 +26,8 @@ def squared_error_prime(y, d):
 
 
 @formula
-def squared_error_curvature(y, d):
-    """c = d2E/dy2 = 1."""
+def squared_error_second(y, d):
+    """d²E/dy² = 1."""
     T = type(y)
     return T(1.0)
 
@@ -49,6 +49,13 @@ def absolute_error_prime(y, d):
 
 
 @formula
+def absolute_error_second(y, d):
+    """d²E/dy² = 0, but for the kink at y = d."""
+    T = type(y)
+    return T(0.0)
+
+
+@formula
 def huber(y, d, delta):
     """E = r^2 / 2 if |r| <= delta else delta (|r| - delta / 2), r = y - d. Huber (1964)."""
     T = type(y)
@@ -65,14 +72,21 @@ def huber_prime(y, d, delta):
 
 
 @formula
-def huber_curvature(y, d, delta):
-    """c = (dE/dy) / r = min(1, delta / |r|), r = y - d: the weight of iteratively reweighted least squares.
+def huber_weight(y, d, delta):
+    """(dE/dy) / r = min(1, delta / |r|), r = y - d: the weight of iteratively reweighted least squares.
 
-    d2E/dy2 is 0 where |r| > delta, and samples there would have no say in a Gauss-Newton step. Holland & Welsch (1977).
+    d²E/dy² is 0 where |r| > delta, and samples there would have no say in a Gauss-Newton step. Holland & Welsch (1977).
     """
     T = type(y)
     r, bound = abs(y - d), T(delta)
     return T(1.0) if r <= bound else bound / r
+
+
+@formula
+def huber_second(y, d, delta):
+    """d²E/dy² = 1 where |r| <= delta, else 0."""
+    T = type(y)
+    return T(1.0) if abs(y - d) <= T(delta) else T(0.0)
 
 
 @formula
@@ -89,6 +103,13 @@ def quantile_prime(y, d, q):
     T = type(y)
     r = d - y
     return (T(1.0) - T(q)) * T(r < T(0.0)) - T(q) * T(r > T(0.0))
+
+
+@formula
+def quantile_second(y, d, q):
+    """d²E/dy² = 0, but for the kink at y = d."""
+    T = type(y)
+    return T(0.0)
 
 
 @formula
@@ -109,9 +130,21 @@ def poisson_prime(y, d):
 
 
 @formula
-def poisson_curvature(y, d):
-    """c = d2E/dy2 = e^y."""
+def poisson_second(y, d):
+    """d²E/dy² = e^y."""
     return exp(y)
+
+
+@formula
+def linear(y, d):
+    """E = d y, whose derivative by y is any given d: the loss of `MLP.backward`."""
+    return d * y
+
+
+@formula
+def linear_prime(y, d):
+    """dE/dy = d."""
+    return d
 
 
 @formula
@@ -127,8 +160,8 @@ def binary_cross_entropy_prime(y, d):
 
 
 @formula
-def binary_cross_entropy_curvature(y, d):
-    """c = d2E/dy2 = p (1 - p), from p = 1 / (1 + e^|y|), whose small values are not rounded to 0."""
+def binary_cross_entropy_second(y, d):
+    """d²E/dy² = p (1 - p), from p = 1 / (1 + e^|y|), whose small values are not rounded to 0."""
     T = type(y)
     p = logistic(-abs(y))
     return p * (T(1.0) - p)

@@ -120,3 +120,37 @@ def _compare_classes(y: Any, d: Any, outcome: Any) -> None:
             outcome[LARGEST_TARGET, s] = max(outcome[LARGEST_TARGET, s], target)
     for s in range(y.shape[1]):
         outcome[SAMPLE_CORRECT, s] = T(1.0) if outcome[BEST_TARGET, s] >= outcome[LARGEST_TARGET, s] else T(0.0)
+
+
+def summed_second(symbol: str, loss_second: Any, *parameters: float) -> Any:
+    """The function `second` of a loss that is a sum over outputs; arguments are those of `summed`."""
+    def second(y: Any, d: Any, outcome: Any, Ry: Any, Re: Any) -> None:
+        T = type(y[0, 0])
+        for i in range(y.shape[0]):
+            for s in range(y.shape[1]):
+                Re[i, s] = T(loss_second(y[i, s], d[i, s], *parameters)) * Ry[i, s]
+
+    return panel_loop(named(f"{symbol}_second", second))
+
+
+@panel_loop
+def cross_entropy_second(y: Any, d: Any, outcome: Any, Ry: Any, Re: Any) -> None:
+    """Re_i = d_i / y_i² Ry_i, of the output of a softmax layer, in an order in which nothing overflows."""
+    for i in range(y.shape[0]):
+        for s in range(y.shape[1]):
+            Re[i, s] = d[i, s] / y[i, s] * (Ry[i, s] / y[i, s])
+
+
+@panel_loop
+def softmax_cross_entropy_second(y: Any, d: Any, outcome: Any, Ry: Any, Re: Any) -> None:
+    """Re = Σ_i d_i p ⊙ (Ry - ⟨p, Ry⟩), p = softmax(y), by the outcome of `evaluate_softmax_cross_entropy`."""
+    T = type(y[0, 0])
+    for s in range(y.shape[1]):
+        outcome[BEST_OUTPUT, s] = T(0.0)  # ⟨p, Ry⟩
+    for i in range(y.shape[0]):
+        for s in range(y.shape[1]):
+            Re[i, s] = exp(y[i, s] - outcome[LARGEST_OUTPUT, s]) / outcome[EXP_SUM, s]
+            outcome[BEST_OUTPUT, s] += Re[i, s] * Ry[i, s]
+    for i in range(y.shape[0]):
+        for s in range(y.shape[1]):
+            Re[i, s] *= (Ry[i, s] - outcome[BEST_OUTPUT, s]) * (outcome[TARGET_SUM, s] * outcome[EXP_SUM, s])

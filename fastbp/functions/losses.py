@@ -140,10 +140,15 @@ def _componentwise(name: str, targets: str, *parameters: float, **settings: Any)
                      curvature=_curvature_of(name, name, *parameters), **settings)
 
 
+#: What stands for d²E/dy² in a Gauss-Newton step. Beyond the bound of "huber" that is 0, and samples there would have
+#: no say: the weight of iteratively reweighted least squares takes its place.
+_CURVATURES = {"squared_error": formulas.squared_error_second, "huber": formulas.huber_weight,
+               "poisson": formulas.poisson_second, "binary_cross_entropy": formulas.binary_cross_entropy_second}
+
+
 def _curvature_of(name: str, symbol: str, *parameters: float) -> Any:
-    """The function `curvature` of a loss from its formula, None where there is none."""
-    formula = getattr(formulas, f"{name}_curvature", None)
-    return None if formula is None else curved(symbol, formula, *parameters)
+    """The function `curvature` of a loss, None where it has no Gauss-Newton form."""
+    return curved(symbol, _CURVATURES[name], *parameters) if name in _CURVATURES else None
 
 
 #: The parameter of a loss that is named without one.
@@ -156,13 +161,16 @@ LOSSES = (
               refuses=("softmax",)),
     _built_in("binary_cross_entropy", evaluate_binary_cross_entropy, "bits", includes="logistic",
               refuses=("logistic", "softmax"),
-              curvature=curved("binary_cross_entropy", formulas.binary_cross_entropy_curvature)),
+              curvature=_curvature_of("binary_cross_entropy", "binary_cross_entropy")),
     _componentwise("absolute_error", "values"),
     _componentwise("huber", "values", _DEFAULTS["huber"]),
     _componentwise("quantile", "values", _DEFAULTS["quantile"]),
     # After an activation that is never negative no mean would be below 1.
     _componentwise("poisson", "counts", includes="exponential", refuses=("logistic", "relu", "softplus", "softmax")),
 )
+
+#: E = Σ_i d_i y_i, with ∇_y E = d for any d: what `MLP.backward` takes errors back with. It has no name for users.
+LINEAR = _componentwise("linear", "slopes")
 
 BY_NAME = Loss.by_name = {loss.name: loss for loss in LOSSES}
 
@@ -244,6 +252,14 @@ def _with_parameter(name: str, value: float) -> Loss:
     symbol = f"{name}_{value!r}".replace(".", "p").replace("-", "m").replace("+", "")
     return object.__new__(Loss)._set(f"{name}({value!r})", symbol, summed(symbol, loss, loss_prime, value), "values",
                                      curvature=_curvature_of(name, symbol, value))
+
+
+def name_and_parameters(loss: Loss) -> tuple[str, tuple[float, ...]]:
+    """The name of a built-in loss's formulas, and the parameters that they take after y and d."""
+    with_parameter = _PARAMETER.fullmatch(loss.name)
+    if with_parameter:
+        return with_parameter[1], (float(with_parameter[2]),)
+    return loss.name, (_DEFAULTS[loss.name],) if loss.name in _DEFAULTS else ()
 
 
 def record_named(name: str) -> Loss:

@@ -45,6 +45,7 @@ from .calls import (
     Workspace,
     accumulate_gradient,
     adam_step,
+    backward,
     forward,
     input_gradient,
     input_jacobian,
@@ -53,4 +54,5 @@ from .calls import (
 )
 
 __all__ = ["BUSY", "NOT_FINITE", "OK", "WRONG_SIZE", "WRONG_TARGET", "WRONG_WORKSPACE", "Workspace",
-           "accumulate_gradient", "adam_step", "forward", "input_gradient", "input_jacobian", "sgd_step", "workspace"]
+           "accumulate_gradient", "adam_step", "backward", "forward", "input_gradient", "input_jacobian", "sgd_step",
+           "workspace"]

@@ -14,7 +14,8 @@ OK, WRONG_WORKSPACE, WRONG_SIZE, WRONG_TARGET, NOT_FINITE, BUSY = range(6)
 
 #: The header of a workspace, before the job. STAMP: the code, SELF: its own address, DIGEST: the layout. ENTRY and
 #: KEY: its entry in the register. PLACE: memory for one label. READING: the record by which x is standardised, or 0.
-STAMP, SELF, DIGEST, ITEMSIZE, TAKES_LABELS, ENTRY, KEY, PLACE, READING, HEADER_SIZE = range(10)
+#: LINEAR_LOSS: the address of the loss Σ d·y.
+STAMP, SELF, DIGEST, ITEMSIZE, TAKES_LABELS, ENTRY, KEY, PLACE, READING, LINEAR_LOSS, HEADER_SIZE = range(11)
 
 
 def checked_address(name: str, *, written: bool = False, dimensions: int = 1) -> Any:

@@ -13,11 +13,12 @@ from ..backends.tiles.outcomes import sums_of_chunk
 from ..backends.tiles.phases import run_share
 from ..checks.arguments import require_whole
 from ..checks.messages import shown
-from ..compiling.addresses import address_in_memory, pointer, pointer_to
+from ..compiling.addresses import address_in_memory, address_of, pointer, pointer_to
 from ..compiling.decorators import kernel
 from ..compiling.identity import package_digest
 from ..formulas.elementary import is_finite
 from ..formulas.updates import adam_change, adam_coefficients
+from ..functions.losses import LINEAR, evaluate_panel
 from ..layout import Layout, keeping
 from ..optimizers.rules import ADAM, rounded
 from ..optimizers.updates import descend_at
@@ -28,6 +29,7 @@ from .arguments import (
     HEADER_SIZE,
     ITEMSIZE,
     KEY,
+    LINEAR_LOSS,
     NOT_FINITE,
     OK,
     READING,
@@ -49,7 +51,7 @@ from .standardizing import begin_reading, end_derivatives, reading_for, status_o
 _STAMP = int((package_digest() or secrets.token_hex(8))[:15], 16)
 _adam_numbers = rounded(ADAM)
 
-_address_of_x, _address_of_theta = checked_address("x"), checked_address("theta")
+_address_of_x, _address_of_theta, _address_of_dE_dy = map(checked_address, ("x", "theta", "dE_dy"))
 _address_of_y, _address_of_e_0, _address_of_grad, _address_of_averages, _address_of_changed_theta = (
     checked_address(name, written=True) for name in ("y", "e_0", "grad", "averages", "theta"))
 _address_of_J = checked_address("J", written=True, dimensions=2)
@@ -121,7 +123,8 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
     entries = [Entry() for _ in workspaces]
     readings = [reading_for(layout, _dtype_of(layout)) for _ in workspaces]
     rows = np.zeros((len(workspaces), HEADER_SIZE + len(workspaces[0])), np.int64)
-    header = {STAMP: _STAMP, DIGEST: layout.digest, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels}
+    header = {STAMP: _STAMP, DIGEST: layout.digest, ITEMSIZE: layout.itemsize, TAKES_LABELS: layout.takes_labels,
+              LINEAR_LOSS: address_of(evaluate_panel, LINEAR, _dtype_of(layout).name, layout.lanes)}
     for row, own, entry, reading in zip(rows, workspaces, entries, readings, strict=True):
         row[list(header)] = list(header.values())
         row[READING] = 0 if reading is None else reading.ctypes.data
@@ -230,6 +233,50 @@ def input_gradient(theta: Any, layout: Any, x: Any, d: Any, e_0: Any, work: Any)
     end_derivatives(pointer_to(results, theta.dtype.type), e_0.size, job.inputs, header)
     _end(register, header)
     return E, _status_of(pointer_to(results, theta.dtype.type), e_0.size) if is_finite(E) else NOT_FINITE
+
+
+@kernel(inline=True, at_calls=refuse_constants)
+def backward(theta: Any, layout: Any, x: Any, dE_dy: Any, grad: Any, e_0: Any, work: Any) -> int:
+    """grad += ∂E/∂θ and e_0 = ∂E/∂x, from the ∂E/∂y of an E of your own; returns the status.
+
+    y is what `forward` gives; the network's own loss has no part in it. x is taken forward once more.
+
+    x : (N_0,) or (n, N_0), as it is before it is standardised; dE_dy : (N_L,) or (n, N_L).
+    grad : (P,), or (0,) where ∂E/∂θ is not wanted.
+    e_0 : like x, written, or (0,) where it is not wanted.
+
+    If Σ dE_dy · y or e_0 is not finite for finite x and dE_dy, the status is NOT_FINITE. Of the former nothing has been
+    added, but for parts of a call as in `accumulate_gradient`; e_0 is as computed.
+    """
+    # Read first: references to the arrays of a tuple that lives longer are counted.
+    digest, register = layout.digest, layout.register
+    parameters, header = _address_of_theta(theta, theta), header_of(work)
+    job = job_in(pointer(header, HEADER_SIZE))
+    samples, errors = _address_of_x(x, theta), _address_of_dE_dy(dE_dy, theta)
+    sums, results = _address_of_grad(grad, theta), _address_of_e_0(e_0, theta)
+    status, n = _checked(header, work.size, digest, theta.size, theta.itemsize,
+                         pointer_to(samples, theta.dtype.type), x.size, x.shape[-1])
+    if status == OK and (dE_dy.size != n * job.outputs or dE_dy.shape[-1] != job.outputs
+                         or (grad.size != theta.size and grad.size > 0)
+                         or ((e_0.size != x.size or e_0.shape[-1] != x.shape[-1]) and e_0.size > 0)):
+        status = WRONG_SIZE
+    if status == OK:
+        status = _status_of(pointer_to(errors, theta.dtype.type), dE_dy.size)
+    if status == OK:
+        status = _begin(register, header)
+    if status != OK:
+        return status
+    begin_call(job, parameters, samples)
+    begin_reading(job, header, samples)
+    loss, job.evaluate = job.evaluate, header[LINEAR_LOSS]
+    job.targets, job.keeps = errors, grad.size > 0
+    job.lowest = 0 if e_0.size > 0 else 1
+    job.E0 = results if e_0.size > 0 else 0
+    E = _propagate(job, n, sums if grad.size > 0 else 0)
+    job.evaluate = loss
+    end_derivatives(pointer_to(results, theta.dtype.type), e_0.size, job.inputs, header)
+    _end(register, header)
+    return _status_of(pointer_to(results, theta.dtype.type), e_0.size) if is_finite(E) else NOT_FINITE
 
 
 @kernel(inline=True, at_calls=refuse_constants)

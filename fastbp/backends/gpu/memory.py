@@ -14,6 +14,7 @@ from ...checks.samples import (
     NO_LABELS,
     Samples,
     are_labels,
+    argument_of,
     as_input,
     as_targets,
     as_weights,
@@ -216,7 +217,8 @@ def _inputs(X: Any, dtype: np.dtype, features: int, standardization: Standardiza
 
 def _targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[Any, Any]:
     """`samples.as_targets` of an array on the device."""
-    given = _on_device("d", d)
+    name = argument_of(kind)
+    given = _on_device(name, d)
     if are_labels(tuple(given.shape), n, outputs, kind):
         if given.dtype.kind not in "iu":
             raise TypeError(f"d: expected integer labels, found dtype {given.dtype}; use rows of shape (n, {outputs}) "
@@ -224,10 +226,10 @@ def _targets(d: Any, n: int, dtype: np.dtype, outputs: int, kind: str) -> tuple[
         labels = _converted(given, np.dtype(np.int64))
         _require("d", given, labels, 0, outputs - 1, f"labels from 0 to {outputs - 1}")
         return labels, no_rows(dtype, outputs)
-    targets = _finite("d", given, dtype, given.ndim).reshape(n, outputs)
+    targets = _finite(name, given, dtype, given.ndim).reshape(n, outputs)
     if kind == "counts":
         _require("d", given, targets, 0, np.inf, "numbers of at least 0")
-    elif kind != "values":
+    elif kind not in ("values", "slopes"):
         _require("d", given, targets, 0, 1, "numbers from 0 to 1")
     if kind == "classes":
         wrong = _first(row_sum_is_wrong, n, targets)

@@ -23,6 +23,7 @@ from ...functions.losses import loss_of_panel
 from ..conversion import read_rows, reading_at
 from .clipping import clip_gradients
 from .gradients import sums_by_lanes
+from .jacobian import ROW_STEPS, by_columns, write_columns
 from .job import Slot, is_given
 from .magnitude import raise_to_largest
 from .outcomes import copy_outcomes
@@ -30,9 +31,9 @@ from .product import FROM_BIAS, FROM_ZERO, affine
 from .sparse import copy_sums, is_sparse, sum_rows
 from .transpose import NARROW, gather_converted, transpose, transpose_columns
 
-#: Steps of one tile. W_kᵀ δ_k reads down the rows of W_k, which are far apart in memory. COLUMN_STEPS of them are used
+#: Steps of one tile of W_kᵀ δ_k, which reads down the rows of W_k, far apart in memory. COLUMN_STEPS of them are used
 #: again by the next columns before they leave the cache, even where they lie a power of two apart and share a few sets.
-COLUMN_STEPS, ROW_STEPS = 128, 1024
+COLUMN_STEPS = 128
 
 
 @inlined
@@ -185,6 +186,9 @@ def propagate_group(job: Any, slot: Slot, panel: int, panels: int) -> None:
         if has_targets(job):
             evaluate(job, slot, y, panel + p, p)
     if job.lowest > depth:
+        return
+    if by_columns(job):
+        write_columns(job, slot, panel, panels)
         return
     block = job.outputs if job.jacobian else 1
     for i in range(block):

@@ -127,17 +127,17 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int, way: int = WHOLE, t
     threads = _config.NUMBA_NUM_THREADS if threads is None else threads
     if way != WHOLE:
         return _for_entries(layout, dtype, samples, way, threads)
-    work, size = _one_job(layout, dtype, samples, threads)
+    work, size = one_job(layout, dtype, samples, threads)
     job = fields(work)
     chunks = -(-samples // job.chunk)
     if job.group == 0 or min(threads, chunks) < 2:
         return work
     in_crew, in_partial = _apart(len(work), 8), _apart(layout.size, 64 // dtype.itemsize)
-    first, own_size = _one_job(layout, dtype, job.chunk, 1)
+    first, own_size = one_job(layout, dtype, job.chunk, 1)
     crew = min(threads, chunks, (MAX_CREW_BYTES - size) // (own_size + in_partial * dtype.itemsize))
     if crew < 2:
         return work
-    own = [first, *(_one_job(layout, dtype, job.chunk, 1)[0] for _ in range(crew - 1))]
+    own = [first, *(one_job(layout, dtype, job.chunk, 1)[0] for _ in range(crew - 1))]
     rows = aligned_zeros(crew * in_crew, np.dtype(np.int64)).reshape(crew, in_crew)
     rows[:, : len(work)] = own
     most = PARTIALS_BYTES // (in_partial * dtype.itemsize) // crew * crew
@@ -152,7 +152,7 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int, way: int = WHOLE, t
 
 def _for_entries(layout: Layout, dtype: np.dtype, samples: int, way: int, threads: int) -> np.ndarray:
     """The job for a sparse X, with the memory of `tiles.sparse`."""
-    work, _ = _one_job(_without_inputs(layout), dtype, samples, threads)
+    work, _ = one_job(_without_inputs(layout), dtype, samples, threads)
     job, width, units = fields(work), lanes(dtype), int(layout.widths[1])
     line = 64 // dtype.itemsize
     numbers = aligned_zeros(job.chunk, np.dtype(np.int64))
@@ -174,7 +174,7 @@ def _for_entries(layout: Layout, dtype: np.dtype, samples: int, way: int, thread
     return keeping(work, work, numbers, sums, row_gradient)
 
 
-def _one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:
+def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:
     """A job whose threads share the panels and tiles of each chunk, and the number of bytes of its memory."""
     width, itemsize, depth = lanes(dtype), dtype.itemsize, layout.depth
     places, widest, passing, resident, most = _sizes_of(layout, dtype)

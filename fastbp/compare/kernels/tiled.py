@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from ...backends.tiled import run
+from ...backends.tiles.jacobian import ROW_STEPS
 from ...backends.tiles.job import fields, job_in, phase_arguments
-from ...backends.tiles.panels import COLUMN_STEPS, ROW_STEPS
+from ...backends.tiles.panels import COLUMN_STEPS
 from ...backends.tiles.phases import FEW
 from ...backends.tiles.product import FROM_BIAS, FROM_ZERO, affine
 from ...backends.tiles.workspace import lanes, workspace
