@@ -78,7 +78,7 @@ def test_losses_backends_dtypes(capsys, loss, backend, dtype):
 def test_optimizers_of_full_batches(capsys, optimizer):
     options = f"--layers 4 --activation tanh --epochs 30 --early-stopping 5 --optimizer {optimizer}"
     result = run_json(capsys, "train", "--data", "diabetes", *options.split())
-    assert result["test_r2"] > 0.3
+    assert result["test_r2"] > 0.1
     assert result["stop_reason"] == {"lm": "max_fail", "lbfgs": "callback"}[optimizer]
     losses = result["history"]["validation_loss"]
     assert len(losses) == np.argmin(losses) + 6

@@ -14,7 +14,7 @@ from .reading import as_arguments, kernel_samples
 from .tiled import SMALL_WORK, begin_job, lanes, run
 from .tiles import workspace as tiles
 from .tiles.job import fields, job_in
-from .tiles.normal_equations import outer_panel, product_share, rows_share, weigh_panel
+from .tiles.normal_equations import outer_panel, product_share, rows_of_panel, rows_share, weigh_panel
 from .tiles.outcomes import sums_of_chunk
 
 #: The dtype of all of it.
@@ -50,6 +50,7 @@ def workspace(layout: Layout, loss: Loss) -> np.ndarray:
     job.J_panels, job.J_blocks, job.roots = (array.ctypes.data for array in (J_panels, J_blocks, roots))
     job.curvature = address_of(curvature_panel, loss, name, width)
     job.weigh_panel, job.outer_panel = address_of(weigh_panel, name), address_of(outer_panel, name)
+    job.rows_of_panel = address_of(rows_of_panel, name)
     job.rows_phase, job.product_phase = address_of(rows_share, name), address_of(product_share, name)
     return keeping(work, work, J_panels, J_blocks, roots)
 
