@@ -74,6 +74,19 @@ def test_losses_backends_dtypes(capsys, loss, backend, dtype):
     assert (result["loss"], result["backend"], result["dtype"]) == (loss, backend, dtype)
 
 
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs"])
+def test_optimizers_of_full_batches(capsys, optimizer):
+    options = f"--layers 4 --activation tanh --epochs 30 --early-stopping 5 --optimizer {optimizer}"
+    result = run_json(capsys, "train", "--data", "diabetes", *options.split())
+    assert result["test_r2"] > 0.1
+    assert result["stop_reason"] == {"lm": "max_fail", "lbfgs": "callback"}[optimizer]
+    losses = result["history"]["validation_loss"]
+    assert len(losses) == np.argmin(losses) + 6
+    for option in ("--learning-rate", "--weight-decay", "--batch-size"):
+        assert main(["train", "--data", "diabetes", *options.split(), option, "1"]) == BAD_INPUT
+        assert f"{option}: it is no setting of {optimizer}" in capsys.readouterr().err
+
+
 def test_csv_of_names_with_a_target_column(capsys, tmp_path):
     rng = np.random.default_rng(0)
     rows = [(rng.normal(), "up" if up else "down", up * 2.0 - 1.0 + 0.1 * rng.normal()) for up in rng.random(200) < 0.5]
@@ -197,6 +210,7 @@ def test_folder_of_idx_files_keeps_its_own_test_set(capsys, tmp_path):
     (["--data", "diabetes", "--loss", "cross_entropy"], "--loss"),
     (["--data", "iris", "--loss", "binary_cross_entropy"], "two classes"),
     (["--data", "iris", "--loss", "huber(0.5)"], "huber(0.5) is for quantities"),
+    (["--data", "iris", "--optimizer", "lm"], "needs a loss with a Gauss-Newton form"),
     (["--data", "iris", "--batch-size", "0"], "--batch-size"),
     (["--data", "iris", "--epochs", "0"], "--epochs"),
     (["--data", "iris", "--learning-rate", "-1"], "learning_rate"),

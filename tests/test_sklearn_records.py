@@ -90,6 +90,40 @@ def test_what_lbfgs_records(kind, early_stopping):
     assert model.best_loss_ == model.loss_ < before
 
 
+@pytest.mark.parametrize("kind", ["numbers", "two numbers"])
+def test_what_lm_records(kind):
+    X, y = draw(kind)
+    settings = {"hidden_layer_sizes": (4,), "random_state": 0, "alpha": 0.1, "tol": 0.0}
+    model = fitted(MLPRegressor(solver="lm", max_iter=20, **settings), X, y)
+    other = fitted(MLPRegressor(solver="lbfgs", max_iter=500, **settings), X, y)
+    assert len(model.loss_curve_) == model.n_iter_ == 20
+    assert model.best_loss_ == model.loss_ == min(model.loss_curve_) < 1.05 * other.loss_
+    short = fitted(MLPRegressor(solver="lm", max_iter=7, **settings), X, y)
+    np.testing.assert_allclose(short.loss_curve_, model.loss_curve_[:7], rtol=1e-6)
+    assert fitted(MLPRegressor(solver="lm", **settings | {"tol": 1e-2}), X, y).stopped_
+    weight = np.arange(len(X)) % 3
+    weighted = fitted(MLPRegressor(solver="lm", max_iter=5, **settings), X, y, sample_weight=weight)
+    repeated = np.repeat(np.arange(len(X)), weight)
+    again = fitted(MLPRegressor(solver="lm", max_iter=5, **settings), X[repeated], y[repeated])
+    np.testing.assert_allclose(weighted.loss_curve_, again.loss_curve_, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("settings", "given", "words"), [
+    ({"dropout": 0.5}, {}, "dropout: expected 0 with the solver 'lm'"),
+    ({"max_grad_norm": 1.0}, {}, "max_grad_norm: expected None with the solver 'lm'"),
+    ({"loss": "absolute_error"}, {}, "needs a loss with a Gauss-Newton form"),
+    ({}, {"checkpoint": "file"}, "expected neither with the solver 'lm'"),
+    ({"hidden_layer_sizes": (200, 200)}, {}, "P × P numbers of 8 bytes")], ids=str)
+def test_what_lm_refuses(settings, given, words):
+    X, y = draw("numbers")
+    with pytest.raises(ValueError, match=words):
+        MLPRegressor(solver="lm", **settings).fit(X, y, **given)
+    with pytest.raises(AttributeError):
+        MLPRegressor(solver="lm").partial_fit(X, y)
+    with pytest.raises(ValueError, match="'solver' parameter"):
+        MLPClassifier(solver="lm").fit(X, y > 0)
+
+
 def test_lbfgs_between_others():
     X, y = draw("numbers")
     part = {"X_val": X[:100], "y_val": y[:100]}

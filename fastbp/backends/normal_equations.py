@@ -14,7 +14,8 @@ from .reading import as_arguments, kernel_samples
 from .tiled import SMALL_WORK, begin_job, lanes, run
 from .tiles import workspace as tiles
 from .tiles.job import fields, job_in
-from .tiles.normal_equations import outer_panel, product_share, rows_share, weigh_panel
+from .tiles.normal_equations import outer_panel, product_share, rows_of_panel, rows_share, weigh_panel
+from .tiles.outcomes import sums_of_chunk
 
 #: The dtype of all of it.
 DTYPE = np.dtype(np.float64)
@@ -49,13 +50,14 @@ def workspace(layout: Layout, loss: Loss) -> np.ndarray:
     job.J_panels, job.J_blocks, job.roots = (array.ctypes.data for array in (J_panels, J_blocks, roots))
     job.curvature = address_of(curvature_panel, loss, name, width)
     job.weigh_panel, job.outer_panel = address_of(weigh_panel, name), address_of(outer_panel, name)
+    job.rows_of_panel = address_of(rows_of_panel, name)
     job.rows_phase, job.product_phase = address_of(rows_share, name), address_of(product_share, name)
     return keeping(work, work, J_panels, J_blocks, roots)
 
 
 @kernel
 def add_products(theta: Any, X: Any, reading: int, targets: Any, weights: Any, order: Any, start: int, stop: int,
-                 product: Any, work: Any, threads: int) -> None:
+                 E: float, product: Any, work: Any, threads: int) -> Any:
     """`add_normal_equations` with the arrays of its tuples as arguments; order : empty."""
     job = job_in(work)
     samples = kernel_samples(X, reading, stop, order, targets, weights)
@@ -63,17 +65,22 @@ def add_products(theta: Any, X: Any, reading: int, targets: Any, weights: Any, o
     job.lowest, job.product, job.in_product = 1, address_in_memory(product), product.shape[1]
     operations = job.chunk * job.outputs * job.in_product * job.in_product
     team = threads if operations >= SMALL_WORK * job.lanes else 1
+    total, correct = E, 0
     for first in range(start, stop, job.chunk):
         job.first, job.count = first, min(job.chunk, stop - first)
         run(job.rows_phase, job, team)
+        chunk_E, chunk_correct = sums_of_chunk(job)
+        total, correct = total + chunk_E, correct + chunk_correct
         run(job.product_phase, job, team)
+    return total, correct
 
 
-def add_normal_equations(theta: np.ndarray, samples: Samples, start: int, stop: int, product: np.ndarray,
-                         work: np.ndarray, threads: int) -> None:
+def add_normal_equations(theta: np.ndarray, samples: Samples, start: int, stop: int, E: float, product: np.ndarray,
+                         work: np.ndarray, threads: int) -> tuple[float, int]:
     """C += [J r]ᵀ[J r] over samples start … stop - 1, at and below the diagonal; elsewhere C is not defined.
 
-    A sum may be cut in two at any multiple of `chunk` samples without changing a bit.
+    Returns E plus the losses of these samples, and how many of them are classified correctly. A sum may be cut in two
+    at any multiple of `chunk` samples without changing a bit.
 
     theta : (P,) float64
     samples : with targets, of float64
@@ -81,4 +88,6 @@ def add_normal_equations(theta: np.ndarray, samples: Samples, start: int, stop: 
     work : from `workspace`
     """
     X, reading = as_arguments(samples)
-    add_products(theta, X, reading, samples.targets, samples.weights, NO_ORDER, start, stop, product, work, threads)
+    found: tuple[float, int] = add_products(theta, X, reading, samples.targets, samples.weights, NO_ORDER, start, stop,
+                                            E, product, work, threads)
+    return found

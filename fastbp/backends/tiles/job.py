@@ -164,6 +164,7 @@ class Job(Call):
     curvature: Code       # see `losses.curvature_panel`
     weigh_panel: Code
     outer_panel: Code
+    rows_of_panel: Code
     roots: Numbers        # √(w c) of a chunk, panel after panel
     J_panels: Numbers     # rows of J of a chunk: panels of `lanes` rows, column after column; in_J_panel apart
     J_blocks: Numbers     # the same row after row, in blocks of `lanes` columns; in_J_block apart
@@ -198,8 +199,8 @@ _SET_LATER = ("online", "update", "update_phase",
               "features", "numbers", "sums_1", "row_gradient", "in_row_gradient", "entries_phase",
               "transposed", "in_transposed", "has_transpose", "gradient", "delta_1", "transpose_places", "in_places",
               "transpose_phase",
-              "curvature", "weigh_panel", "outer_panel", "roots", "J_panels", "J_blocks", "in_J_panel", "in_J_block",
-              "product", "in_product", "rows_phase", "product_phase",
+              "curvature", "weigh_panel", "outer_panel", "rows_of_panel", "roots", "J_panels", "J_blocks",
+              "in_J_panel", "in_J_block", "product", "in_product", "rows_phase", "product_phase",
               "crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial", "chunks_phase",
               "partials_phase")
 

@@ -26,7 +26,7 @@ from .job import Slot, is_given, phase_arguments, slot_of
 from .panels import backward_layer, evaluate, forward_layer, gather_inputs, slot_rows
 from .product import add_gradient_tile
 from .row_products import Loop
-from .transpose import transpose
+from .transpose import transposed
 from .vectors import I64, Vectors
 
 #: The numbers of J in a group of columns: see `product_share`.
@@ -74,6 +74,9 @@ def outer_panel(dtype: str) -> Any:
     lanes, numbers = host().lanes(dtype), pointer_type(dtype)
 
     def outer(units, inputs, delta, h, target):
+        if inputs == 1:
+            _scaled_vectors(lanes, h, delta, units, target)
+            return
         for i in range(units):
             _scaled_vectors(lanes, pointer(delta, i * lanes), h, inputs, pointer(target, i * inputs * lanes))
 
@@ -100,6 +103,44 @@ def _scaled_vectors(typing_context, lanes, delta, h, count, target):
         offset = builder.mul(loop.place, I64(v.lanes))
         v.store(builder.fmul(factor, v.load(v.at(h, offset))), v.at(target, offset))
         loop.end([])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def rows_of_panel(dtype: str) -> Any:
+    """The function that transposes blocks of lanes × lanes numbers, one after another, for `address_of`.
+
+    Its arguments are (blocks, source, target, in_target). Blocks of the source follow each other, those of the target
+    are in_target apart. (`transpose.transpose_block` looks up where each row lies.)
+    """
+    lanes, numbers = host().lanes(dtype), pointer_type(dtype)
+
+    def transpose_all(blocks, source, target, in_target):
+        for block in range(blocks):
+            _transpose_square(lanes, pointer(source, block * lanes * lanes), pointer(target, block * in_target))
+
+    return transpose_all, (INTEGER, numbers, numbers, INTEGER)
+
+
+@inlined
+def transpose_panel(address: Any, blocks: Any, source: Any, target: Any, in_target: Any) -> None:
+    """Transpose blocks, by the function at an address that `rows_of_panel` describes."""
+    invoke(address, (blocks, source, target, in_target))
+
+
+@intrinsic(prefer_literal=True)
+def _transpose_square(typing_context, lanes, source, target):
+    """target = the transposed source, both lanes × lanes numbers."""
+    signature = types.void(lanes, source, target)
+    numbers = source
+
+    def codegen(context, builder, signature, values):
+        _, source, target = values
+        v = Vectors(builder, context.get_value_type(numbers.dtype), lanes.literal_value)
+        rows = transposed(v, [v.load(v.at(source, r * v.lanes)) for r in range(v.lanes)])
+        for r, row in enumerate(rows):
+            v.store(row, v.at(target, r * v.lanes))
         return context.get_dummy_value()
 
     return signature, codegen
@@ -142,10 +183,8 @@ def write_rows(job: Any, slot: Any, i: Any, panel: Any, p: Any) -> None:
         b = pointer(J, job.biases_at[k] * width)
         for place in range(units * width):
             b[place] = delta_k[place]
-    block = width * width
-    for column in range(0, job.parameters + 1, width):
-        transpose(job.transpose_block, pointer(J, column * width), job.steps, width,
-                  pointer(job.J_blocks, column // width * job.in_J_block + number * block), job.steps, width, J)
+    transpose_panel(job.rows_of_panel, (job.parameters + width) // width, J,
+                    pointer(job.J_blocks, number * width * width), job.in_J_block)
 
 
 @subkernel
@@ -196,23 +235,23 @@ def blocks_of_tile(last_row: Any, first: Any, end: Any, width: Any) -> Any:
 def product_share(dtype: str) -> Any:
     """The function C += [J r]ᵀ[J r] over the rows of a chunk, in a thread's share of the tiles to the diagonal.
 
-    Tiles side by side in a group of columns use the same A, from the first-level cache, before the next; their B, of
+    Tiles have a multiple of `lanes` rows, so that those at the diagonal have few numbers above it. Tiles side by side in a group of columns use the same A, from the first-level cache, before the next; their B, of
     about GROUP_NUMBERS, comes from the second level. Some numbers above the diagonal are summed too.
     """
     def share(job: Any, thread: int, threads: int) -> None:
-        size, width = job.parameters + 1, 2 * job.lanes
+        size, width, tile_rows = job.parameters + 1, 2 * job.lanes, max(job.tile_rows // job.lanes * job.lanes, 1)
         steps = (job.count + job.lanes - 1) // job.lanes * job.lanes * job.outputs
-        group, high = max(GROUP_NUMBERS // (width * steps), 1) * width, (size + job.tile_rows - 1) // job.tile_rows
+        group, high = max(GROUP_NUMBERS // (width * steps), 1) * width, (size + tile_rows - 1) // tile_rows
         total = 0
         for first in range(0, size, group):
             for tile in range(high):
-                total += blocks_of_tile(size * (tile + 1) // high - 1, first, min(first + group, size), width)
+                total += blocks_of_tile(min((tile + 1) * tile_rows, size) - 1, first, min(first + group, size), width)
         begin, end = share_of(total, thread, threads)
         place = 0
         for first in range(0, size, group):
             for tile in range(high):
-                row = size * tile // high
-                rows = size * (tile + 1) // high - row
+                row = tile * tile_rows
+                rows = min(tile_rows, size - row)
                 blocks = blocks_of_tile(row + rows - 1, first, min(first + group, size), width)
                 for block in range(max(begin - place, 0), min(end - place, blocks)):
                     column = first + block * width

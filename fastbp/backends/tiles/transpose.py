@@ -114,7 +114,7 @@ def _transpose_narrow(typing_context, lanes, source, source_rows, columns, targe
         while len(rows) > short.lanes:  # at the end rows r, r + 4, r + 8, … are side by side
             both = range(2 * rows[0].type.count)
             rows = [v.shuffle(rows[r], rows[r + short.lanes], both) for r in range(len(rows)) if not r & short.lanes]
-        for c, column in enumerate(_transposed(v, rows)):
+        for c, column in enumerate(transposed(v, rows)):
             v.store(column, v.at(target, c * v.lanes))
         return context.get_dummy_value()
 
@@ -138,7 +138,7 @@ def _transpose(typing_context, lanes, copies, source, source_rows, columns, targ
             for r, row in enumerate(block):
                 v.store(row, v.at(copy, r * v.lanes))
         targets = [_place(builder, v, target, target_rows, c) for c in range(v.lanes)]
-        _store_rows(builder, v, _transposed(v, block), targets, rows)
+        _store_rows(builder, v, transposed(v, block), targets, rows)
         return context.get_dummy_value()
 
     source_type = source
@@ -163,7 +163,7 @@ def _gather(typing_context, lanes, is_half, itemsize, standardized, stored, sour
         for r, row in enumerate(block):
             v.store(row, v.at(copy, r * v.lanes))
         targets = [_place(builder, v, target, target_rows, c) for c in range(v.lanes)]
-        _store_rows(builder, v, _transposed(v, block), targets, rows)
+        _store_rows(builder, v, transposed(v, block), targets, rows)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -173,7 +173,7 @@ def _place(builder, v, base, places, number):
     return v.at(base, builder.load(builder.gep(places, [I64(number)])))
 
 
-def _transposed(v, block):
+def transposed(v, block):
     """The rows of the transposed block, in log2(rows) rounds; of several square ones side by side likewise."""
     rows, columns, d = list(block), range(v.lanes), len(block) // 2
     while d:
