@@ -15,7 +15,9 @@ from ..checks.arrays import largest_magnitude
 from ..checks.messages import shown
 from ..checks.samples import Samples, total_weight
 from ..checks.saved import Saved
+from ..checks.sparse_rows import CsrRows
 from ..compiling.interrupts import held_back
+from ..derivatives import Derivatives
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
@@ -33,6 +35,7 @@ from .checkpoints import (
     restored_generator,
     stream_values,
 )
+from .derivatives import DerivativeSession, checked_derivatives
 from .history import History
 from .progress_bar import ProgressBar
 from .session import Session, make_plan
@@ -46,7 +49,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None, l2_penalty: float = 0.0,
         weighted_mean: bool = False, dropout: float | Sequence[float] | None = None, shuffle_buffer: int = 2**14,
         checkpoint: Path | None = None, checkpoint_every: float | str = 60.0,
-        resume: Path | bool | None = None) -> History:
+        resume: Path | bool | None = None, derivatives: Any = None, derivative_weight: float = 1.0) -> History:
     """Train a network: for every batch S, θ moves against the mean gradient ∇E(W; S) / |S|.
 
     Because of the division by |S|, a learning rate does not depend on the batch size. The first training of a kind
@@ -113,6 +116,15 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         Seconds between two checkpoints, or epochs, as "5 epochs".
     resume : path or bool, optional
         The checkpoint of an interrupted training to go on from; True goes on from that at `checkpoint` if there is one.
+    derivatives : array_like (n, N_L, N_0), optional
+        Targets D of J = ∂y/∂x, J_ij = ∂y_i/∂x_j, such as forces or slopes that were measured. To the E of every batch
+        ½ λ Σ_s w_s ‖J_s - D_s‖² is added [2]_, and its gradient is exact: one more pass forward and back for every
+        input. y is what `forward` returns; of a network that standardises, x is as it is given. Recorded losses of the
+        training have this term, those of validation do not. An activation with kinks, such as relu, has no derivatives
+        to train beyond its slopes. Not with a stream, a sparse X, dropout, clip_sample_norm, checkpoints, the backend
+        "cuda", and activations and losses of your own.
+    derivative_weight : float
+        λ.
 
     Returns
     -------
@@ -175,6 +187,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
     ----------
     .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
        networks from overfitting", 2014.
+    .. [2] Czarnecki, Osindero, Jaderberg, Swirszcz and Pascanu, "Sobolev training for neural networks", 2017.
 
     Examples
     --------
@@ -216,9 +229,16 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
         if optimizer_state is not None:
             raise ValueError("optimizer_state: expected none with resume, which has its own, found one")
         seed = require_fitting(checkpoints.saved, run.identity, seed)
+    if derivatives is not None:
+        _require_for_derivatives(net, run.samples, checkpoint, resume, C, dropout)
+        assert run.samples is not None
+        slopes = checked_derivatives(net, derivatives, derivative_weight, len(run.samples.X))
     plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed, clip_norm=C,
                      penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share, dropout=dropout)
-    if run.samples:
+    session: Session
+    if run.samples and derivatives is not None:
+        session = DerivativeSession(net, run.samples, plan, optimizer, state, epochs, slopes)
+    elif run.samples:
         session = Session(net, run.samples, plan, optimizer, state, epochs)
     else:
         assert stream is not None
@@ -333,6 +353,20 @@ def _require_for_stream(run: _Run, replacement: bool, sample_weight: Any) -> Non
     if run.metrics and run.validation is None:
         raise ValueError("metrics: expected validation_data too, because with a stream they are evaluated on these "
                          "alone, found none")
+
+
+def _require_for_derivatives(net: Network, samples: Samples | None, checkpoint: Any, resume: Any, clip_norm: float,
+                             dropout: Any) -> None:
+    """Refuse what does not go with training on derivatives."""
+    found = {"a stream": samples is None, "checkpoint": checkpoint is not None, "resume": resume not in (None, False),
+             "clip_sample_norm": clip_norm > 0.0, "dropout": dropout is not None and bool(np.any(dropout)),
+             "a sparse X": samples is not None and isinstance(samples.X, CsrRows)}
+    for name, is_given in found.items():
+        if is_given:
+            raise ValueError(f"derivatives: expected none with {name}, found both")
+    if not isinstance(net, Derivatives):
+        raise TypeError(f"derivatives: expected an MLP to train, found {shown(net)}")
+    net.require_second_derivatives()
 
 
 def _checked_validation(net: Network, validation_data: tuple[Any, ...] | None) -> tuple[Samples, Any] | None:
