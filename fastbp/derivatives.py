@@ -201,20 +201,15 @@ class Derivatives(Network):
 
     def _curvature_product(self, X: Any, d: Any, v: Any, sample_weight: Any, *, gauss_newton: bool) -> np.ndarray:
         """`hessian_vector`, or `gauss_newton_vector`."""
-        if self._backend_name == "cuda":
-            raise ValueError("backend 'cuda' has no products with second derivatives; use a network with 'tiled'")
-        require_second_derivatives(self._activations, self._loss)
+        self.require_second_derivatives()
         samples = self.checked_samples(X, d, sample_weight)
         direction, _ = kernel_array("v", v, self._dtype, ndim=1)
         if len(direction) != self._layout.size:
             raise ValueError(f"v: expected {self._layout.size} numbers, as theta has, found {len(direction)}")
-        module = tiles if self._backend_name == "tiled" else loops
-        product = np.zeros(self._layout.size, self._dtype)
-        if self._curvature is None:
-            linked = module.linked_curvature(self.layout, self._activations, self._loss, self._dtype)
-            kind = "curvature", module.__name__, self._dtype, self._widths, tuple(self._activations), self._loss
-            self._curvature = linked, self._backend.memory.shelves.shelf(kind, module, linked.layout, self._dtype)
-        curvature, shelf = self._curvature
+        module, product = self._curvature_module(), np.zeros(self._layout.size, self._dtype)
+        curvature = self.linked_curvature()
+        kind = "curvature", self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss
+        shelf = self._backend.memory.shelves.shelf(kind, module, curvature.layout, self._dtype)
 
         def add(start: int, stop: int, E: float, work: Any, threads: int, samples: Samples) -> tuple[float, int]:
             module.add_curvature(self._theta, direction, curvature, samples, gauss_newton, product, start, stop, work,
@@ -224,6 +219,29 @@ class Derivatives(Network):
         with shelf.workspace(len(samples.X)) as own:
             self._in_slices(6, add, samples, whole_rows=True)
         return product
+
+    def require_second_derivatives(self) -> None:
+        """Refuse networks of which second derivatives are not known, or not on their backend.
+
+        Raises
+        ------
+        ValueError
+            That names what lacks them.
+        """
+        if self._backend_name == "cuda":
+            raise ValueError("backend 'cuda' has no second derivatives; use a network with backend='tiled'")
+        require_second_derivatives(self._activations, self._loss)
+
+    def linked_curvature(self) -> Any:
+        """The compiled second derivatives of the network."""
+        if self._curvature is None:
+            self._curvature = self._curvature_module().linked_curvature(self.layout, self._activations, self._loss,
+                                                                        self._dtype)
+        return self._curvature
+
+    def _curvature_module(self) -> Any:
+        """What computes products with second derivatives."""
+        return tiles if self._backend_name == "tiled" else loops
 
     def _errors_back(self, X: Any, dE_dY: Any, grad: Any) -> Any:
         """e_0 = ∂E/∂x from ∂E/∂y; adds ∂E/∂θ to `grad`, where that is not empty."""

@@ -108,14 +108,16 @@ class MLP(Derivatives):
             l2_penalty: float = 0.0, weighted_mean: bool = False,
             dropout: float | Sequence[float] | None = None, shuffle_buffer: int = 2**14,
             checkpoint: "str | PathLike[str] | None" = None, checkpoint_every: float | str = 60.0,
-            resume: "str | PathLike[str] | bool | None" = None, communicator: Any = None) -> History:
+            resume: "str | PathLike[str] | bool | None" = None, communicator: Any = None, derivatives: Any = None,
+            derivative_weight: float = 1.0) -> History:
         """Train on batches, of arrays or of a stream of chunks; see `fastbp.training.fit`, which this calls."""
         return fit(self, X, d, optimizer=optimizer, epochs=epochs, batch_size=batch_size, shuffle=shuffle,
                    replacement=replacement, sample_weight=sample_weight, validation_data=validation_data,
                    metrics=metrics, callbacks=callbacks, progress=progress, seed=seed,
                    optimizer_state=optimizer_state, clip_sample_norm=clip_sample_norm, l2_penalty=l2_penalty,
                    weighted_mean=weighted_mean, dropout=dropout, shuffle_buffer=shuffle_buffer, checkpoint=checkpoint,
-                   checkpoint_every=checkpoint_every, resume=resume, communicator=communicator)
+                   checkpoint_every=checkpoint_every, resume=resume, communicator=communicator,
+                   derivatives=derivatives, derivative_weight=derivative_weight)
 
     def save(self, path: "str | PathLike[str]") -> None:
         """Write the network to one .npz file; see `fastbp.storage.save`, which this calls."""

@@ -212,6 +212,6 @@ def _first_non_finite(array: np.ndarray, dtype: np.dtype, standardization: Any) 
                                  else standardization.applied(part, dtype))
         if wrong.any():
             row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
-            return (before + int(row), int(column))[: array.ndim]
+            return before + int(row), *map(int, np.unravel_index(column, array.shape[1:]))
         before += len(part)
     raise AssertionError("the array has only finite numbers")

@@ -10,6 +10,8 @@ from ..checks.arguments import checked_clip_norm, checked_rates, require_flag, r
 from ..checks.arrays import largest_magnitude
 from ..checks.messages import shown
 from ..checks.samples import Samples
+from ..checks.sparse_rows import CsrRows
+from ..derivatives import Derivatives
 from ..distributed.settings import data_parallel
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
@@ -20,6 +22,7 @@ from ..optimizers.updates import OptimizerState
 from ..streams.sources import stream_of
 from .callbacks import checked_callbacks
 from .checkpoints import Path, require_fitting
+from .derivatives import DerivativeSession, checked_derivatives
 from .full_batch import FullBatchSession, require_full_batch
 from .history import History
 from .lbfgs import LBFGSSession
@@ -36,7 +39,8 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch
         optimizer_state: OptimizerState | None = None, clip_sample_norm: float | None = None, l2_penalty: float = 0.0,
         weighted_mean: bool = False, dropout: float | Sequence[float] | None = None, shuffle_buffer: int = 2**14,
         checkpoint: Path | None = None, checkpoint_every: float | str = 60.0,
-        resume: Path | bool | None = None, communicator: Any = None) -> History:
+        resume: Path | bool | None = None, communicator: Any = None, derivatives: Any = None,
+        derivative_weight: float = 1.0) -> History:
     """Train a network: for every batch S, θ moves against the mean gradient ∇E(W; S) / |S|.
 
     Because of the division by |S|, a learning rate does not depend on the batch size. The first training of a kind
@@ -106,6 +110,15 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch
         The checkpoint of an interrupted training to go on from; True goes on from that at `checkpoint` if there is one.
     communicator : mpi4py.MPI.Comm, Communicator or DataParallel, optional
         Of the ranks that share this training; see Notes.
+    derivatives : array_like (n, N_L, N_0), optional
+        Targets D of J = ∂y/∂x, J_ij = ∂y_i/∂x_j, such as forces or slopes that were measured. To the E of every batch
+        ½ λ Σ_s w_s ‖J_s - D_s‖² is added [2]_, and its gradient is exact: one more pass forward and back for every
+        input. y is what `forward` returns; of a network that standardises, x is as it is given. Recorded losses of the
+        training have this term, those of validation do not. An activation with kinks, such as relu, has no derivatives
+        to train beyond its slopes. Not with a stream, a sparse X, dropout, clip_sample_norm, checkpoints, ranks,
+        optimizers of full batches, the backend "cuda", and activations and losses of your own.
+    derivative_weight : float
+        λ.
 
     Returns
     -------
@@ -176,6 +189,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch
     ----------
     .. [1] Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
        networks from overfitting", 2014.
+    .. [2] Czarnecki, Osindero, Jaderberg, Swirszcz and Pascanu, "Sobolev training for neural networks", 2017.
 
     Examples
     --------
@@ -218,6 +232,13 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch
         require_trainable(net)
         C = checked_clip_norm("clip_sample_norm", clip_sample_norm)
         alpha = require_number("l2_penalty", l2_penalty, at_least=0.0)
+        if derivatives is not None:
+            _require_for_derivatives(net, run.samples, C, {
+                "checkpoint": checkpoint, "resume": resume or None, "communicator": communicator,
+                "dropout": dropout if np.any(dropout) else None,
+                f"optimizer {type(optimizer).__name__}": optimizer if isinstance(optimizer, FullBatch) else None})
+            assert run.samples is not None
+            slopes = checked_derivatives(net, derivatives, derivative_weight, len(run.samples.X))
         checkpoints = run.checkpoints(checkpoint, checkpoint_every, resume)
         if checkpoints.are_wanted or chosen is not None:
             run.identify(
@@ -239,7 +260,11 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch
             plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
                              clip_norm=C, penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share,
                              dropout=dropout)
-            session = run.make_session(stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
+            if derivatives is not None:
+                assert run.samples is not None
+                session = DerivativeSession(net, run.samples, plan, optimizer, state, epochs, slopes)
+            else:
+                session = run.make_session(stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
         try:
             return run.train(session, progress, checkpoints)
         finally:
@@ -294,6 +319,22 @@ def _require_for_stream(run: Run, replacement: bool, sample_weight: Any) -> None
     if run.metrics and run.validation is None:
         raise ValueError("metrics: expected validation_data too, because with a stream they are evaluated on these "
                          "alone, found none")
+
+
+def _require_for_derivatives(net: Network, samples: Samples | None, clip_norm: float, given: dict[str, Any]) -> None:
+    """Refuse what does not go with training on derivatives.
+
+    given : arguments that have to be None.
+    """
+    found = {"a stream": samples is None, "clip_sample_norm": clip_norm > 0.0,
+             "a sparse X": samples is not None and isinstance(samples.X, CsrRows),
+             **{name: value is not None for name, value in given.items()}}
+    for name, is_given in found.items():
+        if is_given:
+            raise ValueError(f"derivatives: expected none with {name}, found both")
+    if not isinstance(net, Derivatives):
+        raise TypeError(f"derivatives: expected an MLP to train, found {shown(net)}")
+    net.require_second_derivatives()
 
 
 def _checked_validation(net: Network, validation_data: tuple[Any, ...] | None) -> tuple[Samples, Any] | None:

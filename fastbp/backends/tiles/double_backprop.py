@@ -1,0 +1,269 @@
+"""Double backpropagation on register tiles: the formulas of `backends.double_backprop` on the schedule of `tiled`.
+
+There is a job for the values of the network, and one for each input j, `columns`, which has Ra, Rh and e, δ along x_j
+in the same places. Its δ goes with its own Rh, as the values' Rδ goes with h, so that phase 2 is that of `tiled` for
+each job. A job of a column has ∂h_0/∂x_j in its field `alpha`, λ in `factor`, and D in `targets`.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from ...compiling.addresses import INTEGER, address_in_memory, address_of, invoke, pointer, pointer_to
+from ...compiling.decorators import inlined, kernel, subkernel, undisturbed
+from ...compiling.records import RecordType, pointer_dtype
+from ...functions.activations import delta_of_panel
+from ...functions.second import add_second_of_panel
+from ...layout import Layout, keeping
+from ...threads import share_of
+from ..contract import Batch, Extras, Wanted
+from ..double_backprop import Derivatives
+from ..training_loop import training_loop
+from .curvature import SMALL_WORK, Curvature, values_of
+from .curvature import workspace as another_job
+from .gradients import add_lane_tiles, add_tiles, sums_by_lanes
+from .jacobian import ROW_STEPS
+from .job import Job, begin_call, is_given, job_at, job_in, slot_of
+from .outcomes import sums_of_chunk
+from .panels import COLUMN_STEPS, end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows
+from .product import FROM_ZERO, affine
+
+
+class Workspace(NamedTuple):
+    """What a training works in."""
+
+    job: np.ndarray        # of the values
+    columns: np.ndarray    # (N_0,) the addresses of the jobs of all inputs
+    parts: np.ndarray      # (N_0, P) their parts of the gradient
+    propagate: int         # the addresses of the phases
+    gradient: int
+    D: np.ndarray          # (n, N_L, N_0)
+    weight: float          # λ
+    slopes: np.ndarray     # (N_0,)
+
+
+@undisturbed()
+def workspace(linked: Curvature, dtype: np.dtype, samples: int, given: Derivatives, work: np.ndarray) -> Workspace:
+    """The workspace of a training; `work` is the job of the network."""
+    jobs = tuple(another_job(linked.layout, dtype, samples) for _ in given.slopes)
+    columns = keeping(np.array([job.ctypes.data for job in jobs]), *jobs)
+    return Workspace(work, columns, np.zeros((len(jobs), linked.layout.size), dtype),
+                     address_of(propagate_share, dtype.name), address_of(gradient_share, dtype.name), *given)
+
+
+def phase_arguments(dtype: str) -> tuple[Any, ...]:
+    """The types of a phase's arguments: (job, columns, thread, threads), columns the address of addresses."""
+    return RecordType(Job, pointer_dtype(dtype)), INTEGER, INTEGER, INTEGER
+
+
+@inlined
+def run_share_of(phase: Any, job: Any, columns: Any, thread: Any, threads: Any) -> None:
+    """Run a thread's share of the phase at an address."""
+    invoke(phase, (job, columns, thread, threads))
+
+
+@inlined
+def forward_column(job: Any, column: Any, slot: Any, own: Any, j: Any, k: Any, panel: Any, panels: Any) -> None:
+    """Ra_k = W_k Rh_{k-1} and Rh_k = g'_k(a_k) ⊙ Ra_k of some panels, from Rh_0 = ∂h_0/∂x_j."""
+    width, units, inputs, W = job.lanes, job.widths[k], job.widths[k - 1], pointer(job.theta, job.weights_at[k])
+    here = job.places[k] * width
+    if k > 1:
+        affine(job.affine, units, FROM_ZERO, job.theta, pointer(own.a, here), job.in_panel, W, inputs, 1,
+               pointer(own.h, job.places[k - 1] * width), job.in_panel, inputs, panels, ROW_STEPS)
+    for p in range(panels):
+        (a_k, h_k), (Ra_k, Rh_k) = values_of(job, slot, k, p), values_of(job, own, k, p)
+        if k == 1:
+            slope = type(W[0])(column.alpha)
+            for i in range(units):
+                change = slope * W[i * inputs + j]
+                for s in range(width):
+                    Ra_k[i * width + s] = change
+        delta_of_panel(job.apply_delta[k], a_k, h_k, Ra_k, Rh_k, units)
+        if k < job.depth and not sums_by_lanes(job):
+            keep_rows(column, own, k, panel + p, p)
+
+
+@inlined
+def evaluate_column(job: Any, column: Any, slot: Any, own: Any, j: Any, panel: Any, p: Any) -> None:
+    """r = Ry - D_j and e_L = w λ r of a panel; adds w ½ λ ‖r‖² to E."""
+    width, outputs, weights, losses = job.lanes, job.outputs, job.weights, pointer(job.E, panel * job.lanes)
+    numbers = slot_rows(job, slot, p)[1]
+    _, Ry = values_of(job, own, job.depth, p)
+    e, in_sample = pointer(own.e, p * job.in_error), outputs * job.inputs
+    D = pointer(column.targets, j)
+    for s in range(width):
+        factor = column.factor
+        if is_given(weights):
+            factor *= weights[numbers[s]]
+        total = 0.0
+        for i in range(outputs):
+            r = np.float64(Ry[i * width + s] - D[numbers[s] * in_sample + i * job.inputs])
+            total += r * r
+            e[i * width + s] = type(e[0])(factor * r)
+        if panel * width + s < job.count:
+            losses[s] += 0.5 * factor * total
+
+
+@inlined
+def backward_columns(job: Any, columns: Any, slot: Any, k: Any, thread_slots: Any, panel: Any, panels: Any,
+                     T: Any) -> None:
+    """δ_k along every input, Rδ_k of the values, and their e_{k-1}, of some panels."""
+    width, units, inputs, W = job.lanes, job.widths[k], job.widths[k - 1], pointer(job.theta, job.weights_at[k])
+    begin, (place, of_h) = panel * job.in_delta + job.units[k] * width, thread_slots
+    addresses = pointer_to(columns, np.int64)
+    Rdelta = pointer(job.delta, begin)
+    for p in range(panels):
+        a_k, h_k = values_of(job, slot, k, p)
+        delta_of_panel(job.apply_delta[k], a_k, h_k, pointer(slot.e, p * job.in_error),
+                       pointer(Rdelta, p * job.in_delta), units)
+    for j in range(job.inputs):
+        column = job_at(addresses[j], T)
+        own, delta = slot_of(column, place, of_h), pointer(column.delta, begin)
+        for p in range(panels):
+            (a_k, h_k), (Ra_k, Rh_k) = values_of(job, slot, k, p), values_of(job, own, k, p)
+            e_k = pointer(own.e, p * job.in_error)
+            delta_of_panel(job.apply_delta[k], a_k, h_k, e_k, pointer(delta, p * job.in_delta), units)
+            add_second_of_panel(column.apply[k], a_k, h_k, e_k, Ra_k, Rh_k, pointer(Rdelta, p * job.in_delta), units)
+        if k > 1:
+            affine(job.affine, inputs, FROM_ZERO, job.theta, own.e, job.in_error, W, 1, inputs, delta, job.in_delta,
+                   units, panels, COLUMN_STEPS)
+    if k > 1:
+        affine(job.affine, inputs, FROM_ZERO, job.theta, slot.e, job.in_error, W, 1, inputs, Rdelta, job.in_delta,
+               units, panels, COLUMN_STEPS)
+
+
+@subkernel
+def propagate_group(job: Any, columns: int, place: int, of_h: int, panel: int, panels: int, T: Any) -> None:
+    """Take some panels and their columns forward, evaluate them, and take them back.
+
+    place, of_h : the slots of the group, and those of its h.
+    """
+    addresses, slot = pointer_to(columns, np.int64), slot_of(job, place, of_h)
+    for p in range(panels):
+        gather_inputs(job, slot, panel + p, p)
+    for k in range(1, job.depth + 1):
+        forward_layer(job, slot, k, panel, panels)
+        for j in range(job.inputs):
+            column = job_at(addresses[j], T)
+            forward_column(job, column, slot, slot_of(column, place, of_h), j, k, panel, panels)
+    for p in range(panels):
+        evaluate(job, slot, values_of(job, slot, job.depth, p)[1], panel + p, p)
+        for j in range(job.inputs):
+            column = job_at(addresses[j], T)
+            evaluate_column(job, column, slot, slot_of(column, place, of_h), j, panel + p, p)
+    for k in range(job.depth, 0, -1):
+        backward_columns(job, columns, slot, k, (place, of_h), panel, panels, T)
+    if sums_by_lanes(job):
+        for p in range(panels):
+            end_delta(job, panel + p)
+            for j in range(job.inputs):
+                end_delta(job_at(addresses[j], T), panel + p)
+
+
+def propagate_share(dtype: str) -> Any:
+    """The function of phase 1: a thread's share of the panels of a chunk, group after group."""
+    T = np.dtype(dtype).type
+
+    def share(job: Any, columns: int, thread: int, threads: int) -> None:
+        panels = (job.count + job.lanes - 1) // job.lanes
+        begin, end = share_of(panels, thread, threads)
+        by_group = job.group > 0
+        group = job.group if by_group else max(end - begin, 1)
+        for panel in range(begin, end, group):
+            place = thread * group if by_group else panel
+            propagate_group(job, columns, place, panel if sums_by_lanes(job) else place, panel,
+                            min(group, end - panel), T)
+
+    return share, phase_arguments(dtype)
+
+
+@subkernel
+def add_gradient(job: Any, alpha: Any, thread: int, threads: int) -> None:
+    """target += δ hᵀ of one job, in a thread's share of the tiles."""
+    if sums_by_lanes(job):
+        add_lane_tiles(job, alpha, thread, threads)
+    else:
+        add_tiles(job, alpha, thread, threads)
+
+
+def gradient_share(dtype: str) -> Any:
+    """The function of phase 2: target += δ hᵀ of every job, in a thread's share of the tiles."""
+    T = np.dtype(dtype).type
+
+    def share(job: Any, columns: int, thread: int, threads: int) -> None:
+        addresses = pointer_to(columns, np.int64)
+        add_gradient(job, T(1.0), thread, threads)
+        for j in range(job.inputs):
+            add_gradient(job_at(addresses[j], T), T(1.0), thread, threads)
+
+    return share, phase_arguments(dtype)
+
+
+@kernel(parallel=True)
+def run_on_threads(phase: int, job_address: int, columns: int, threads: int) -> None:
+    """Run a phase on a number of threads."""
+    for thread in prange(threads):
+        run_share_of(phase, job_at(job_address, None), columns, np.int64(thread), threads)
+
+
+@inlined
+def run(phase: Any, job: Any, columns: Any, threads: Any) -> None:
+    """Run a phase; one thread runs it without waking others."""
+    if threads == 1:
+        run_share_of(phase, job, columns, 0, 1)
+    else:
+        run_on_threads(phase, address_in_memory(job), columns, threads)
+
+
+@subkernel
+def add_part(grad: Any, part: Any, layout: Layout, j: int, slope: Any) -> None:
+    """Add a column's part of the gradient: of W_k for k > 1 as it is, and of W_1 Σ_s δ_1 ∂h_0/∂x_j, of its own input.
+
+    It has Σ_s δ_k in the places of b_k, which are no part of the gradient.
+    """
+    inputs = layout.widths[0]
+    for i in range(layout.widths[1]):
+        grad[layout.weights[1] + i * inputs + j] += slope * part[layout.biases[1] + i]
+    for k in range(2, layout.depth + 1):
+        for p in range(layout.weights[k], layout.biases[k]):
+            grad[p] += part[p]
+
+
+@kernel
+def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: Workspace,
+              threads: int) -> Any:
+    """E with derivatives and its gradient, chunk after chunk; see `Backend.propagate`."""
+    samples, order, start, stop = batch
+    job, columns = job_in(work.job), address_in_memory(work.columns)
+    begin_call(job, address_in_memory(theta), samples.address)
+    job.reading, job.order = samples.reading, address_in_memory(order) if order.shape[0] > 0 else 0
+    job.labels = address_in_memory(samples.labels) if samples.labels.shape[0] > 0 else 0
+    job.targets = address_in_memory(samples.targets) if samples.targets.shape[0] > 0 else 0
+    job.weights = address_in_memory(samples.weights) if samples.weights.shape[0] > 0 else 0
+    job.target, job.keeps = address_in_memory(wanted.grad), True
+    for j in range(work.slopes.shape[0]):
+        column = job_at(work.columns[j], None)
+        begin_call(column, address_in_memory(theta), samples.address)
+        column.targets, column.alpha, column.factor = address_in_memory(work.D), work.slopes[j], work.weight
+        column.target, column.keeps = address_in_memory(work.parts[j]), True
+    total, correct = E, 0
+    for first in range(start, stop, job.chunk):
+        count = min(job.chunk, stop - first)
+        job.first, job.count = first, count
+        for j in range(work.slopes.shape[0]):
+            column = job_at(work.columns[j], None)
+            column.first, column.count = first, count
+        work.parts[:] = 0
+        operations = 6 * job.parameters * count * (1 + work.slopes.shape[0])
+        team = threads if operations >= SMALL_WORK * job.lanes else 1
+        run(work.propagate, job, columns, team)
+        run(work.gradient, job, columns, team)
+        for j in range(work.slopes.shape[0]):
+            add_part(wanted.grad, work.parts[j], layout, j, work.slopes[j])
+        chunk_E, chunk_correct = sums_of_chunk(job)
+        total, correct = total + chunk_E, correct + chunk_correct
+    return total, correct
+
+
+train = training_loop("train_double_backprop_tiled", propagate)
