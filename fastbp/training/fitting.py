@@ -10,7 +10,7 @@ from ..checks.arguments import checked_clip_norm, checked_rates, require_flag, r
 from ..checks.arrays import largest_magnitude
 from ..checks.messages import shown
 from ..checks.samples import Samples
-from ..distributed.settings import data_parallel
+from ..distributed.settings import DataParallel, data_parallel
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
@@ -23,6 +23,7 @@ from .history import History
 from .rank_run import RankRun, failing_together
 from .run import Run
 from .session import make_plan
+from .streaming import no_samples
 
 
 def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = None, epochs: int = 10,
@@ -160,7 +161,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
     After training was ended by a callback there is nothing to go on with: the history is returned.
 
     **On several ranks**, processes of MPI that all call `fit`, each batch is shared, and each rank takes the same step:
-    see `fastbp.distributed.DataParallel`. Parameters, the optimizer's state
+    see `fastbp.distributed.DataParallel`, also for ranks that have rows of their own. Parameters, the optimizer's state
     and the generator of seeds are those of rank 0 at the beginning, and the same everywhere at the end. Rank 0 alone
     calls metrics and callbacks, shows progress, and reads and writes checkpoints, from which any number of ranks may go
     on; only `validation_data` may be given to all ranks, or to rank 0. What all have to agree on is compared before the
@@ -185,7 +186,8 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
     with failing_together(chosen):
         epochs = require_whole("epochs", epochs, at_least=1)
         stream = stream_of(X, epochs) if d is None else None
-        given = (net, None if stream else training_samples(net, X, d, sample_weight), d,
+        samples = None if stream else _own_samples(net, X, d, sample_weight, chosen)
+        given = (net, samples, d,
                  _checked_validation(net, validation_data), _checked_metrics(metrics), checked_callbacks(callbacks),
                  require_flag("weighted_mean", weighted_mean))
         run = Run(*given) if chosen is None else RankRun(*given, ranks=chosen)
@@ -219,7 +221,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | None = No
             seed = require_fitting(checkpoints.saved, run.identity, seed)
         plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
                          clip_norm=C, penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share,
-                         dropout=dropout)
+                         dropout=dropout, rows=run.rows)
         session = run.make_session(stream, shuffle_buffer if shuffle else 0, plan, optimizer, state, epochs)
         try:
             return run.train(session, progress, checkpoints)
@@ -241,6 +243,13 @@ def require_trainable(net: Network) -> None:
     net.require_writeable()
     if not math.isfinite(largest_magnitude(net.theta_on_host())):
         raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
+
+
+def _own_samples(net: Network, X: Any, d: Any, sample_weight: Any, ranks: DataParallel | None) -> Samples:
+    """The samples of this process, of which one of several ranks may have none."""
+    if ranks is not None and ranks.shards and getattr(X, "shape", None) == (0, net.widths[0]):
+        return no_samples(net)
+    return training_samples(net, X, d, sample_weight)
 
 
 def training_samples(net: Network, X: Any, d: Any, sample_weight: Any) -> Samples:
