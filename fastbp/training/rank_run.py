@@ -162,7 +162,13 @@ class RankRun(Run):
                 net.draw_from(generator_of(generator))
 
     def make_session(self, stream: Stream | None, shuffle_buffer: int, *given: Any) -> Session:
-        """The session of this rank."""
+        """The session of this rank; rank 0 makes one first, so that others find its kernels in the cache."""
+        session = self._session(stream, shuffle_buffer, *given) if self.is_first else None
+        broadcast(self.ranks.communicator, None)
+        return self._session(stream, shuffle_buffer, *given) if session is None else session
+
+    def _session(self, stream: Stream | None, shuffle_buffer: int, *given: Any) -> Session:
+        """The session by the kind of data."""
         if self.whole is not None and self.samples is not None:
             return ShardSession(self.net, self.samples, *given, whole=self.whole, ranks=self.ranks)
         if stream is None:
