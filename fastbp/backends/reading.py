@@ -131,6 +131,26 @@ def read_block(address: int, begin: int, numbers: Any, block: Any) -> None:
               block.shape[1])
 
 
+def rows_at(samples: Samples, numbers: np.ndarray) -> Any:
+    """The rows of X with these numbers, as a network of the dtype of `samples` takes them: an array, or sparse rows."""
+    X, rows = samples.X, samples.rows
+    if isinstance(X, CsrRows) or rows is None:
+        return X[numbers]
+    if rows.copy is not None:
+        return rows.copy[numbers]
+    found = np.empty((len(numbers), X.shape[1]), samples.targets.dtype)
+    read_numbered(rows.address, numbers, found)
+    return found
+
+
+@kernel
+def read_numbered(address: int, numbers: Any, block: Any) -> None:
+    """block = the rows of X with these numbers."""
+    reading = reading_at(address, None)
+    read_rows(reading.read, reading, pointer(numbers, 0), numbers.shape[0], 0, block.shape[1], pointer(block, 0),
+              block.shape[1])
+
+
 def _address(array: np.ndarray) -> int:
     """The address of an array, which may be read-only."""
     address, _ = array.__array_interface__["data"]

@@ -18,6 +18,8 @@ from ..checks.arguments import require_number, require_whole
 from ..compare.pictures import require_drawable
 from ..datasets.first_pass import MOST_BYTES, MOST_ROWS
 from ..datasets.in_files import opened
+from ..distributed import DataParallel
+from ..distributed.communicators import Alone
 from ..functions.activations import BY_NAME as ACTIVATIONS
 from ..functions.losses import LOSSES, record_named
 from ..mlp import MLP
@@ -27,6 +29,7 @@ from ..optimizers.settings import OPTIMIZERS
 from ..training.callbacks import EarlyStopping
 from ..training.checkpoints import checked_interval
 from ..training.history import History
+from ..training.rank_run import failing_together
 from . import cautions
 from .output import as_json, require_place
 from .scaling import Scaling
@@ -52,6 +55,10 @@ interrupted trainings:
   Ctrl-C and SIGTERM end training; the network is then tested and written as it is. With --checkpoint, everything of the
   training is in a file, also where the process is killed. The same command with --resume goes on from there, and ends
   with the same bits as if it had not been interrupted. --epochs may be another number, of all epochs.
+
+several processes and machines:
+  mpiexec -n 4 fastbp train --distributed … trains on four processes of MPI, which all read the same data. The network
+  has the same bits for any number of them up to eight. The first alone prints, and writes files.
 
 Warnings, on standard error and in JSON under "warnings": a column that numbers the rows; as many classes as rows; fewer
 than {cautions.FEWEST} rows of a class; classes that differ only in how they are written; a class so common that always
@@ -112,6 +119,8 @@ def add_command(commands: Any) -> None:
                           help="stop after PATIENCE epochs without a better validation loss, and take the best weights")
     training.add_argument("--threads", type=int, help="processor threads; all if not given")
     training.add_argument("--seed", type=int, default=0, help="of the split, the weights and the order of samples")
+    training.add_argument("--distributed", action="store_true",
+                          help="share the training with all processes that mpiexec has started; needs mpi4py")
     output = parser.add_argument_group("output")
     output.add_argument("--model", type=Path, metavar="FILE", help="where to write the network; NAME.npz if not given")
     output.add_argument("--plot", type=Path, metavar="FILE", help="where to draw the curves; NAME.png if not given")
@@ -156,16 +165,19 @@ def _interval(text: str) -> float | str:
 
 def run(options: argparse.Namespace) -> str:
     """Train as the options say; returns how training ended."""
-    with heeding_sigterm() as terminated:
-        reason = _train(options, terminated)
+    ranks = DataParallel() if options.distributed else None
+    with heeding_sigterm() as terminated, failing_together(ranks):
+        reason = _train(options, terminated, ranks)
     return "terminated" if terminated else reason
 
 
-def _train(options: argparse.Namespace, terminated: list[int]) -> str:
+def _train(options: argparse.Namespace, terminated: list[int], ranks: DataParallel | None) -> str:
     """Train; returns how training ended.
 
     terminated : not empty once SIGTERM has come.
     """
+    is_first = ranks is None or ranks.communicator.rank == 0
+    options.quiet = options.quiet or not is_first
     _require_options(options)
     optimizer = _optimizer(options)
     in_files = opened(options.data, options.target)
@@ -202,7 +214,8 @@ def _train(options: argparse.Namespace, terminated: list[int]) -> str:
 
     given = data.for_fit(encode)
     watched = (data.validation.X, encode(data.validation.y)) if data.rows[1] else None
-    _caution(data.warned)
+    if is_first:
+        _caution(data.warned)
     compile_seconds = _compile(net, data.test.X, encode(data.test.y), optimizer, options, as_stream=len(given) == 1)
     stops = options.early_stopping and not isinstance(optimizer, LevenbergMarquardt)  # which does so itself
     callbacks = [EarlyStopping(patience=options.early_stopping)] if stops else []
@@ -214,7 +227,9 @@ def _train(options: argparse.Namespace, terminated: list[int]) -> str:
         history = net.fit(*given, optimizer=optimizer, epochs=options.epochs, validation_data=watched,
                           callbacks=callbacks, progress=False if options.quiet else None,
                           checkpoint=options.checkpoint, checkpoint_every=options.checkpoint_every or 60.0,
-                          resume=options.resume, **_batches(options))
+                          resume=options.resume, communicator=ranks, **_batches(options))
+    if not is_first:
+        return history.stop_reason
     net.save(model)  # before all else: what sent SIGTERM may not wait for long
     scores = scores_of(net, scaling, data.usual, data.test.X, data.test.y)
     _caution(said := cautions.of_scores(scores, data.classes, data.usual))
@@ -335,7 +350,7 @@ def _compile(net: MLP, X: np.ndarray, d: np.ndarray, optimizer: Optimizer | Full
     copy.standardize(mean=net.feature_mean, scale=net.feature_scale)
     few = X[:n], d[:n]
     copy.fit(*([[few]] if as_stream else few), optimizer=optimizer, epochs=1, validation_data=few, progress=False,
-             **(batches and {"batch_size": n}))
+             communicator=Alone() if options.distributed else None, **(batches and {"batch_size": n}))
     return time.perf_counter() - begin
 
 

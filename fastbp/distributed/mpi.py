@@ -62,6 +62,7 @@ class MPICommunicator:
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self._failure: RankError | None = None
         self._sent: list[Any] = []  # reasons that may be on their way
+        self._left: list[Any] = []  # requests that nobody waits for any more
 
     def exchange(self, partner: int, sent: np.ndarray, received: np.ndarray) -> None:
         """See `Communicator.exchange`."""
@@ -89,15 +90,19 @@ class MPICommunicator:
     def _wait(self, requests: list[Any]) -> None:
         """Wait until all requests are done."""
         test, begin, asked = self._MPI.Request.Testall, 0.0, 0
-        while not test(requests):
-            asked += 1
-            if asked % LOOK_EVERY == 0:
-                begin = begin or time.monotonic()
-                waited = time.monotonic() - begin
-                self._raise_failure()
-                hear_after(waited)
-                if asked > EAGER:
-                    time.sleep(0.0 if waited < SLEEP_AFTER else NAP)
+        try:
+            while not test(requests):
+                asked += 1
+                if asked % LOOK_EVERY == 0:
+                    begin = begin or time.monotonic()
+                    waited = time.monotonic() - begin
+                    self._raise_failure()
+                    hear_after(waited)
+                    if asked > EAGER:
+                        time.sleep(0.0 if waited < SLEEP_AFTER else NAP)
+        except BaseException:
+            self._left.extend(requests)  # with their memory
+            raise
 
     def _raise_failure(self) -> None:
         """Raise the error of a rank that has failed, if there is one."""
@@ -109,18 +114,19 @@ class MPICommunicator:
             raise RankError(str(self._failure), self._failure.rank)
 
     def _fail(self, failure: RankError) -> None:
-        """Note a failure: MPI cannot end in order any more, because messages are on their way that nobody takes."""
+        """Note a failure: MPI may not end in order any more, if messages are on their way that nobody takes."""
         self._failure = failure
         atexit.register(self._end)
 
     def _end(self) -> None:
-        """End all ranks when all of them have come to their end, or after some seconds."""
+        """Wait some seconds for the others to come to their end, and end all ranks if they do not."""
         sys.stdout.flush()
         sys.stderr.flush()
         barrier, begin = self._failures.Ibarrier(), time.monotonic()
         while not barrier.Test() and time.monotonic() < begin + PATIENCE:
             time.sleep(NAP)
-        self._MPI.COMM_WORLD.Abort(1)
+        if self._left or not barrier.Test():
+            self._MPI.COMM_WORLD.Abort(1)
 
 
 def communicator_of(comm: Any) -> MPICommunicator:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks.arguments import require_whole
+from ..checks.arguments import require_flag, require_whole
 from ..checks.messages import shown
 from .communicators import Communicator
 from .mpi import MPICommunicator, communicator_of, is_mpi
@@ -26,6 +26,10 @@ class DataParallel:
     communicator : mpi4py.MPI.Comm or Communicator, optional
         ``MPI.COMM_WORLD`` if not given. Or an object with the properties `rank` and `size` and the methods `exchange`
         and `abort` of `fastbp.distributed.Communicator`.
+    shards : bool
+        Whether each rank gives rows of its own, of which it may have none: then the data are those of rank 0, of rank 1
+        and so on one after another, and rows go to the ranks that compute with them, some batches ahead. Otherwise all
+        give the same data, and none travel.
     leaves : int
         A power of two, the most ranks that there can be. Results depend on it by rounding. More leaves than ranks cost
         time where the network is large and the batch small.
@@ -47,13 +51,15 @@ class DataParallel:
     >>> X = np.linspace(-1, 1, 60)[:, None]
     >>> def train(communicator):
     ...     net = fastbp.MLP([1, 8, 1], activation="tanh", loss="squared_error", seed=0)
-    ...     ranks = DataParallel(communicator, leaves=2)
-    ...     return net.fit(X, X**2, epochs=3, batch_size=20, communicator=ranks).samples
+    ...     own = X[communicator.rank :: communicator.size]
+    ...     ranks = DataParallel(communicator, shards=True)
+    ...     return net.fit(own, own**2, epochs=3, batch_size=20, communicator=ranks).samples
     >>> in_threads(train, 2)
     [180, 180]
     """
 
     communicator: Any = None
+    shards: bool = False
     leaves: int = 8
     reduction: str = "tree"
 
@@ -67,6 +73,7 @@ class DataParallel:
             raise TypeError(f"communicator: expected one of mpi4py, or an object with rank, size, exchange and abort, "
                             f"found {shown(given)}")
         object.__setattr__(self, "communicator", given)
+        require_flag("shards", self.shards)
         leaves = require_whole("leaves", self.leaves, at_least=1)
         if leaves & (leaves - 1):
             raise ValueError(f"leaves: expected a power of two, found {leaves}")

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from ..compiling.addresses import INTEGER, invoke, pointer_type
+from ..compiling.addresses import INTEGER, address_in_memory, invoke, pointer_to, pointer_type
 from ..compiling.decorators import formula, inlined, panel_loop
 from .sampling import scramble
 
@@ -61,6 +61,16 @@ def drop_units(h: Any, sample_numbers: Any, key: int, k: int, rate: float) -> No
             h[i, s] = scale * h[i, s] if unit_is_kept(key, sample_numbers[s], k, i, rate) else none
 
 
+@panel_loop
+def drop_numbered_units(h: Any, places: Any, numbers: Any, key: int, k: int, rate: float) -> None:
+    """`drop_units` for samples whose numbers lie at a pointer, by their places in X."""
+    T = type(h[0, 0])
+    scale, none = T(1.0 / (1.0 - rate)), T(0.0)
+    for i in range(h.shape[0]):
+        for s in range(h.shape[1]):
+            h[i, s] = scale * h[i, s] if unit_is_kept(key, numbers[places[s]], k, i, rate) else none
+
+
 def drop_panel(dtype: str, samples: int) -> Any:
     """The function (h, units, sample_numbers, key, k, rates) of `drop_units` for a panel, for `address_of`.
 
@@ -69,6 +79,21 @@ def drop_panel(dtype: str, samples: int) -> Any:
     def panel(h: Any, units: int, sample_numbers: Any, key: int, k: int, rates: Any) -> None:
         if rates[k] > 0.0:
             drop_units(carray(h, (units, samples)), carray(sample_numbers, (samples,)), key, k, rates[k])
+
+    return panel, (pointer_type(dtype), INTEGER, types.CPointer(INTEGER), INTEGER, INTEGER,
+                   types.CPointer(types.float64))
+
+
+def drop_numbered_panel(dtype: str, samples: int) -> Any:
+    """`drop_panel` for samples that have come from elsewhere: each has a number of its own, which is no place in X.
+
+    rates : rates[-1] holds, as an integer, the address of the numbers, (n,) int64 by places in X.
+    """
+    def panel(h: Any, units: int, sample_numbers: Any, key: int, k: int, rates: Any) -> None:
+        if rates[k] > 0.0:
+            numbers = pointer_to(pointer_to(address_in_memory(rates) - 8, np.int64)[0], np.int64)
+            drop_numbered_units(carray(h, (units, samples)), carray(sample_numbers, (samples,)), numbers, key, k,
+                                rates[k])
 
     return panel, (pointer_type(dtype), INTEGER, types.CPointer(INTEGER), INTEGER, INTEGER,
                    types.CPointer(types.float64))

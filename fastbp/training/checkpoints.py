@@ -174,18 +174,36 @@ def data_values(samples: Samples, to_host: Callable[[Any], np.ndarray], targets:
 
     targets : the name of the argument, for messages.
     """
-    n, features = samples.X.shape
+    n = len(samples.X)
+    X = samples.X if isinstance(samples.X, CsrRows) else to_host(samples.X)
+    return values_of_rows(n, rows_of_samples(samples, X.__getitem__, sampled_rows(n), to_host), targets)
+
+
+def sampled_rows(n: int) -> np.ndarray:
+    """The numbers of those of n rows of which there is a digest."""
+    return np.linspace(0, n - 1, min(n, SAMPLED_ROWS)).astype(np.int64)
+
+
+def rows_of_samples(samples: Samples, rows_at: Callable[[np.ndarray], Any], chosen: np.ndarray,
+                    to_host: Callable[[Any], np.ndarray] = np.asarray) -> list[Any]:
+    """X, labels or targets, and weights of some rows; without weights, none of them.
+
+    rows_at : gives rows of X by their numbers.
+    """
     d = samples.labels if len(samples.labels) else samples.targets
-    chosen = np.linspace(0, n - 1, min(n, SAMPLED_ROWS)).astype(np.int64)
+    return [rows_at(chosen), *(to_host(part)[chosen] for part in (d, samples.weights) if len(part))]
+
+
+def values_of_rows(n: int, parts: list[Any], targets: str = "d") -> dict[str, Any]:
+    """`data_values` of n samples, by `rows_of_samples` of those that `sampled_rows` chooses."""
+    X, d, *weights = parts
     digest = hashlib.sha256()
-    for part in (samples.X, d, samples.weights):
-        if len(part):
-            rows = part[chosen] if isinstance(part, CsrRows | np.ndarray) else to_host(part)[chosen]
-            arrays = (rows.values, rows.columns, rows.indptr) if isinstance(rows, CsrRows) else (rows,)
-            for array in arrays:
-                digest.update(np.ascontiguousarray(array).tobytes())
-    return {"X": f"{n} × {features} {samples.X.dtype}{' sparse' if isinstance(samples.X, CsrRows) else ''}",
-            targets: f"{' × '.join(map(str, d.shape))} {d.dtype}", "sample_weight": len(samples.weights) > 0,
+    for part in parts:
+        arrays = (part.values, part.columns, part.indptr) if isinstance(part, CsrRows) else (part,)
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return {"X": f"{n} × {X.shape[1]} {X.dtype}{' sparse' if isinstance(X, CsrRows) else ''}",
+            targets: f"{' × '.join(map(str, (n, *d.shape[1:])))} {d.dtype}", "sample_weight": bool(weights),
             "rows": digest.hexdigest()}
 
 

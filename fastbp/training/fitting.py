@@ -12,7 +12,7 @@ from ..checks.messages import shown
 from ..checks.samples import Samples
 from ..checks.sparse_rows import CsrRows
 from ..derivatives import Derivatives
-from ..distributed.settings import data_parallel
+from ..distributed.settings import DataParallel, data_parallel
 from ..formulas.sampling import MAX_SAMPLES
 from ..network import Network
 from ..optimizers.full_batch import LBFGS, FullBatch, LevenbergMarquardt
@@ -30,6 +30,7 @@ from .levenberg_marquardt import LevenbergMarquardtSession, MaxFail
 from .rank_run import RankRun, failing_together
 from .run import Run
 from .session import Session, make_plan
+from .streaming import no_samples
 
 
 def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch | None = None, epochs: int = 10,
@@ -178,7 +179,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch
     After training was ended by a callback there is nothing to go on with: the history is returned.
 
     **On several ranks**, processes of MPI that all call `fit`, each batch is shared, and each rank takes the same step:
-    see `fastbp.distributed.DataParallel`. Parameters, the optimizer's state
+    see `fastbp.distributed.DataParallel`, also for ranks that have rows of their own. Parameters, the optimizer's state
     and the generator of seeds are those of rank 0 at the beginning, and the same everywhere at the end. Rank 0 alone
     calls metrics and callbacks, shows progress, and reads and writes checkpoints, from which any number of ranks may go
     on; only `validation_data` may be given to all ranks, or to rank 0. What all have to agree on is compared before the
@@ -204,7 +205,8 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch
     with failing_together(chosen):
         epochs = require_whole("epochs", epochs, at_least=1)
         stream = stream_of(X, epochs) if d is None else None
-        given = (net, None if stream else training_samples(net, X, d, sample_weight), d,
+        samples = None if stream else _own_samples(net, X, d, sample_weight, chosen)
+        given = (net, samples, d,
                  _checked_validation(net, validation_data), _checked_metrics(metrics), checked_callbacks(callbacks),
                  require_flag("weighted_mean", weighted_mean))
         run = Run(*given) if chosen is None else RankRun(*given, ranks=chosen)
@@ -259,7 +261,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch
             assert state is not None
             plan = make_plan(net, run.samples, batch_size, shuffle=shuffle, replacement=replacement, seed=seed,
                              clip_norm=C, penalty=alpha, by_weight=run.weighted_mean, loss_share=run.loss_share,
-                             dropout=dropout)
+                             dropout=dropout, rows=run.rows)
             if derivatives is not None:
                 assert run.samples is not None
                 session = DerivativeSession(net, run.samples, plan, optimizer, state, epochs, slopes)
@@ -275,7 +277,7 @@ def _full_batch_session(run: Run, X: Any, sample_weight: Any, optimizer: FullBat
                         penalty: float) -> FullBatchSession:
     """The session of a training on all samples at once."""
     assert run.samples is not None
-    divisor = run.divisor_of(run.samples)
+    divisor = run.divisor_of(run.samples.weights, len(run.samples.X))
     if isinstance(optimizer, LBFGS):
         return LBFGSSession(run.net, run.samples, optimizer, epochs, penalty, divisor)
     assert isinstance(optimizer, LevenbergMarquardt)
@@ -298,6 +300,13 @@ def require_trainable(net: Network) -> None:
     net.require_writeable()
     if not math.isfinite(largest_magnitude(net.theta_on_host())):
         raise ValueError("theta: expected finite parameters to train from, found NaN or infinity")
+
+
+def _own_samples(net: Network, X: Any, d: Any, sample_weight: Any, ranks: DataParallel | None) -> Samples:
+    """The samples of this process, of which one of several ranks may have none."""
+    if ranks is not None and ranks.shards and getattr(X, "shape", None) == (0, net.widths[0]):
+        return no_samples(net)
+    return training_samples(net, X, d, sample_weight)
 
 
 def training_samples(net: Network, X: Any, d: Any, sample_weight: Any) -> Samples:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ..backends.memory import HOST
+from ..backends.reading import rows_at
 from ..checks.samples import Samples
 from ..checks.saved import Saved
 from ..compiling.interrupts import held_back
@@ -23,11 +24,12 @@ from ..parameters import generator_of
 from ..streams.blocks import part_of
 from ..streams.sources import Stream
 from ..threads import share_of
-from .checkpoints import Checkpoints, Path
+from .checkpoints import Checkpoints, Path, rows_of_samples, sampled_rows, values_of_rows
 from .history import History
 from .ranks import AgreedInterrupt, RankSession, StreamOfRanks
 from .run import AnySession, Run
 from .session import Session
+from .shards import ShardSession, Whole
 
 #: What all ranks raise at the same place, or raise because another one did.
 OF_ALL = (RankError, Disagreement, DivergenceError, AgreedInterrupt)
@@ -54,6 +56,7 @@ class RankRun(Run):
 
     ranks: DataParallel
     observers: tuple[bool, bool, bool] = (False, False, False)  # validation, metrics and callbacks of rank 0
+    whole: Whole | None = None  # where each rank has rows of its own
     all_validate: bool = False  # whether all ranks have validation data
     is_broken: bool = False     # whether ranks have ended, each by itself
 
@@ -69,6 +72,14 @@ class RankRun(Run):
     def checkpoints(self, path: Path | None, every: float | str, resume: Path | bool | None) -> Checkpoints:
         """Those of rank 0, and what it read of one to go on from."""
         communicator = self.ranks.communicator
+        require_agreement(communicator, {
+            "fastbp": _version(), "leaves": self.ranks.leaves_in_all, "reduction": self.ranks.reduction,
+            "shards": self.ranks.shards, "X: a stream": self.samples is None})
+        if self.ranks.shards:
+            if self.samples is None:
+                raise Disagreement("shards: expected False for a stream, which all ranks read, found True")
+            self.whole = Whole.of(self.samples, communicator, self.net.dtype)
+            self._require_metrics_of_validation()
         found = Checkpoints(*((path, every, resume) if self.is_first else (None, 60.0, None)), "training of ranks")
         saved = found.saved
         values = broadcast(communicator, saved and (dict(saved.values), saved.origin))
@@ -83,15 +94,44 @@ class RankRun(Run):
         super().identify(stream, optimizer, leaves=self.ranks.leaves_in_all, reduction=self.ranks.reduction,
                          **settings)
 
+    @property
+    def rows(self) -> int | None:
+        return None if self.whole is None else self.whole.rows
+
+    @property
+    def loss_share(self) -> float:
+        """That of all rows; of weights it takes a look at all of them."""
+        samples, whole = self.samples, self.whole
+        if samples is None or whole is None:
+            return super().loss_share
+        return self.loss_share_of(whole.weights(samples) if self.weighted_mean else samples.weights, whole.rows)
+
+    def data_values(self) -> dict[str, Any]:
+        samples = self.samples
+        assert samples is not None
+        if self.whole is not None:
+            return self.whole.data_values(samples)
+        n = len(samples.X)
+        return values_of_rows(n, rows_of_samples(samples, lambda chosen: rows_at(samples, chosen), sampled_rows(n)))
+
+    def _require_metrics_of_validation(self) -> None:
+        """Refuse metrics of training data that are nowhere as a whole."""
+        if self.metrics and self.validation is None:
+            raise ValueError("metrics: expected validation_data too, because with shards they are evaluated on these "
+                             "alone, found none")
+
+    def record_metrics(self, history: History) -> None:
+        self.record_metrics_of(history, with_training_data=self.whole is None)
+
     def agree(self, state: OptimizerState, **settings: Any) -> None:
         """Compare with all ranks what the training is, and begin with the parameters and the state of rank 0."""
         communicator, net, identity = self.ranks.communicator, self.net, self.identity
         identity["settings"].pop("metrics")
         values = {_named(part, name): value for part in ("network", "settings", "optimizer", "data")
                   for name, value in identity[part].items()}
-        largest = None if self.samples is None else self.samples.largest
+        largest = None if self.samples is None or self.whole else self.samples.largest
         require_agreement(communicator, {
-            "fastbp": _version(), **settings, "backend": net.backend, **values, "X: the largest magnitude": largest})
+            **settings, "backend": net.backend, **values, "X: the largest magnitude": largest})
         self._agree_on_validation()
         if not self.is_first:
             self.metrics, self.callbacks = {}, []
@@ -123,7 +163,15 @@ class RankRun(Run):
                 net.draw_from(generator_of(generator))
 
     def make_session(self, stream: Stream | None, shuffle_buffer: int, *given: Any) -> Session:
-        """The session of this rank."""
+        """The session of this rank; rank 0 makes one first, so that others find its kernels in the cache."""
+        session = self._session(stream, shuffle_buffer, *given) if self.is_first else None
+        broadcast(self.ranks.communicator, None)
+        return self._session(stream, shuffle_buffer, *given) if session is None else session
+
+    def _session(self, stream: Stream | None, shuffle_buffer: int, *given: Any) -> Session:
+        """The session by the kind of data."""
+        if self.whole is not None and self.samples is not None:
+            return ShardSession(self.net, self.samples, *given, whole=self.whole, ranks=self.ranks)
         if stream is None:
             return RankSession(self.net, self.samples, *given, ranks=self.ranks)
         return StreamOfRanks(self.net, stream, shuffle_buffer, *given, ranks=self.ranks)

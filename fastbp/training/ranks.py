@@ -89,11 +89,6 @@ class RankSession(Session):
         self.pace.learn(team, seconds, done)
         return status
 
-    @property
-    def rows(self) -> int:
-        """The number of rows in an epoch, or in the block of one."""
-        return len(self.samples.X)
-
     def _add_leaves(self, work: Any, team: int) -> int:
         """Add up this rank's leaves of the next batch; the number of their samples."""
         net, plan, progress, reduction = self.net, self.plan, self.progress, self.reduction

@@ -85,19 +85,28 @@ class Run:
     def validation_divisor(self) -> float:
         """n, or Σ w with `weighted_mean`, of the validation data."""
         assert self.validation is not None
-        return self.divisor_of(self.validation[0])
+        samples = self.validation[0]
+        return self.divisor_of(samples.weights, len(samples.X))
 
     @property
     def loss_share(self) -> float:
         """n over the divisor of the training samples; 1 of a stream, whose epochs are divided when they end."""
-        return 1.0 if self.samples is None else len(self.samples.X) / self.divisor_of(self.samples)
+        return 1.0 if self.samples is None else self.loss_share_of(self.samples.weights, len(self.samples.X))
 
-    def divisor_of(self, samples: Samples) -> float:
+    def loss_share_of(self, weights: Any, n: int) -> float:
+        """n over the divisor of n samples."""
+        return n / self.divisor_of(weights, n)
+
+    def divisor_of(self, weights: Any, n: int) -> float:
         """n, or Σ w with `weighted_mean`: the sum of the losses over this is recorded."""
-        n = len(samples.X)
         if not self.weighted_mean:
             return float(n)
-        return total_weight(self.net.backend_module.memory.to_host(samples.weights), n)
+        return total_weight(self.net.backend_module.memory.to_host(weights), n)
+
+    @property
+    def rows(self) -> int | None:
+        """The number of training samples, where this process has only some of them."""
+        return None
 
     def checkpoints(self, path: Path | None, every: float | str, resume: Path | bool | None) -> Checkpoints:
         """Where checkpoints are written, and the one to go on from."""
@@ -212,9 +221,13 @@ class Run:
 
     def record_metrics(self, history: History) -> None:
         """Record metrics of validation data and of the training data."""
+        self.record_metrics_of(history, with_training_data=self.samples is not None)
+
+    def record_metrics_of(self, history: History, with_training_data: bool) -> None:
+        """Record metrics of validation data, and maybe of the training data."""
         if self.validation is not None:
             _record_metrics(self.metrics, "validation_", self.validation[1], self.net, self.validation[0], history)
-        if self.samples is not None:
+        if with_training_data and self.samples is not None:
             _record_metrics(self.metrics, "", self.d, self.net, self.samples, history)
 
     def call_callbacks(self, session: AnySession) -> None:

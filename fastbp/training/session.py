@@ -43,8 +43,10 @@ MOST_EPOCHS = 2**16
 def make_plan(net: Network, samples: Samples | None, batch_size: int, *, shuffle: bool, replacement: bool = False,
               seed: int | None = None, clip_norm: float = 0.0, penalty: float = 0.0, by_weight: bool = False,
               loss_scale: float = 1.0, loss_share: float = 0.0, tolerance: float = 0.0, patience: int = 0,
-              dropout: float | Sequence[float] | None = None) -> Plan:
+              dropout: float | Sequence[float] | None = None, rows: int | None = None) -> Plan:
     """The plan of a training on these samples; if None, on blocks of samples in the order in which they come.
+
+    rows : the number of samples, where these are only some of them.
 
     Raises what `checked_rates` does. After that, a seed that is not given is drawn from the network's generator.
     """
@@ -53,7 +55,7 @@ def make_plan(net: Network, samples: Samples | None, batch_size: int, *, shuffle
     drop_address = address_of(drop_panel, net.dtype.name, net.layout.lanes) if by_address else 0
     sampling = WITH_REPLACEMENT if replacement else WITHOUT_REPLACEMENT if shuffle and samples is not None else IN_ORDER
     order_seed = (net.draw_seed() if seed is None else int(seed)) % 2**63
-    n = MAX_SAMPLES if samples is None else len(samples.X)
+    n = MAX_SAMPLES if samples is None else len(samples.X) if rows is None else rows
     size = min(batch_size, n)
     return Plan(size, net.chunk(), sampling, order_seed, clip_norm, penalty, by_weight, loss_scale, loss_share,
                 tolerance, patience, drop_address, rates, samples is None)
@@ -97,7 +99,7 @@ class Session:
         self.optimizer = optimizer
         self._seen = net.backend_module.memory.for_kernels(samples)
         self.state = net.backend_module.memory.with_state(state)
-        self.progress = start_progress(len(samples.X), min(epochs, MOST_EPOCHS), len(state.averages),
+        self.progress = start_progress(self.rows, min(epochs, MOST_EPOCHS), len(state.averages),
                                        in_order=plan.sampling == IN_ORDER)
         self._compile(optimizer)
         self.spec = optimizer.spec(net.dtype)
@@ -180,8 +182,8 @@ class Session:
 
     def _go_to(self, saved: Saved, epoch: int, rows: int) -> None:
         """Go to a place of an epoch."""
-        if rows >= len(self.samples.X):
-            raise saved.error(f"{rows} of {len(self.samples.X)} samples of an epoch")
+        if rows >= self.rows:
+            raise saved.error(f"{rows} of {self.rows} samples of an epoch")
         self.progress.counts[POSITION] = rows
         if rows:  # otherwise the epoch's order is drawn when it begins
             draw_order(self.progress.order, self.plan.sampling, self.plan.seed, epoch)
@@ -214,10 +216,15 @@ class Session:
         self._train(net.theta, net.grad, net.sizes, self._seen, training, Limits(0, 0), np.zeros(1, np.int64), 1)
 
     @property
+    def rows(self) -> int:
+        """The number of samples in an epoch, or in the block of one."""
+        return len(self.samples.X)
+
+    @property
     def samples_done(self) -> int:
         """The number of samples it has gone through."""
         counts = self.progress.counts
-        return int(counts[EPOCH]) * len(self.samples.X) + int(counts[POSITION])
+        return int(counts[EPOCH]) * self.rows + int(counts[POSITION])
 
     @property
     def rows_done(self) -> int:
@@ -227,12 +234,12 @@ class Session:
     @property
     def samples_in_all(self) -> int | None:
         """The number of samples of all epochs, where it is known."""
-        return self.epochs * len(self.samples.X)
+        return self.epochs * self.rows
 
     @property
     def samples_of_epoch(self) -> int:
         """The number of samples of the epochs that were completed last."""
-        return len(self.samples.X)
+        return self.rows
 
     @property
     def epochs_done(self) -> int:

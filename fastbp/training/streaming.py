@@ -52,7 +52,7 @@ class StreamSession(Session):
         self._error: BaseException | None = None
         self._first: Block | EndOfEpoch | Failure | None = None
         self._reader: Reader | None = None
-        super().__init__(net, _no_samples(net), plan, optimizer, state, epochs)
+        super().__init__(net, no_samples(net), plan, optimizer, state, epochs)
         form = Form(net.dtype, net.widths[0], net.widths[-1], net.loss_record.targets,
                     net.standardization)
         order = Order(plan.seed, shuffle_buffer) if shuffle_buffer else None
@@ -164,7 +164,7 @@ class StreamSession(Session):
 
     def _let_go(self) -> None:
         """Hold no samples."""
-        self.samples = _no_samples(self.net)
+        self.samples = no_samples(self.net)
         self._seen = self.net.backend_module.memory.for_kernels(self.samples)
 
     def failure(self, status: int) -> BaseException | None:
@@ -182,7 +182,7 @@ class StreamSession(Session):
             self._reader.close(LITTLE_PATIENCE if self.history.stop_reason == "interrupted" else PATIENCE)
 
 
-def _no_samples(net: Network) -> Samples:
+def no_samples(net: Network) -> Samples:
     """Samples of a kind that a network takes, of which there are none."""
     dtype, outputs = net.dtype, net.widths[-1]
     return Samples(no_rows(dtype, net.widths[0]), NO_LABELS, no_rows(dtype, outputs), no_numbers(dtype), 0.0)
