@@ -14,7 +14,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def test_python_blocks(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.S)
-    assert len(blocks) == 8
+    assert len(blocks) == 10
     names = {}
 
     def printed(block):
@@ -31,14 +31,18 @@ def test_python_blocks(tmp_path, monkeypatch, capsys):
     exec(blocks[3], names)
     assert names["status"] == 0
     assert abs(names["state"][0] + 0.5) < 0.02
-    assert float(printed(blocks[4])) > 0.9
-    assert float(printed(blocks[5])) > 0.8
+    exec(blocks[4], names)
+    assert names["J"].shape == (1797, 10, 64)
+    assert names["Hv"].any()
+    assert float(printed(blocks[5]).split()[0]) < 1e-6
+    assert float(printed(blocks[6])) > 0.9
+    assert float(printed(blocks[7])) > 0.8
     assert names["sparse_net"].way_of(names["sparse_net"].checked_inputs(names["hot"]), 100) == FROM_TRANSPOSE
     before = names["net"].theta.copy()
-    exec(blocks[6], names)
+    exec(blocks[8], names)
     assert (names["net"].theta != before).mean() > 0.5
     assert names["net"].evaluate(names["raw"], names["d"])[1] > 0.95
-    scores = [float(score) for score in re.findall(r"0\.\d+", printed(blocks[7]))]
+    scores = [float(score) for score in re.findall(r"0\.\d+", printed(blocks[9]))]
     assert len(scores) == 5
     assert min(scores) > 0.8
 
