@@ -13,9 +13,6 @@ from ..checks.samples import no_numbers, no_rows
 from ..compiling.interrupts import held_back
 from ..network import Network
 
-#: How often a sum is looked at that may be too large.
-LOOKS = 8
-
 
 class Products(NamedTuple):
     """JᵀJ (P, P), of which the numbers above the diagonal are not defined, and Jᵀr = ∇E (P,)."""
@@ -66,8 +63,8 @@ class LeastSquares:
                                np.empty(0))
         self._work: Any = None
 
-    def at(self, theta: np.ndarray, most: float = math.inf) -> Point:
-        """E at θ, without products; infinity where it is above `most`, which is seen early, as no loss is negative."""
+    def at(self, theta: np.ndarray) -> Point:
+        """E at θ, without products."""
         net, samples = self._net, self._samples
 
         def propagate(start: int, stop: int, E: float, work: Any, team: int) -> tuple[float, int]:
@@ -76,7 +73,7 @@ class LeastSquares:
             return found
 
         with net.workspace(self.n) as work:
-            E, accuracy = self._in_slices("loss", 1, net.chunk(), propagate, work, most)
+            E, accuracy = self._in_slices("loss", 1, net.chunk(), propagate, work)
         return Point(theta, E, accuracy, None)
 
     def with_products(self, theta: np.ndarray) -> Point:
@@ -92,20 +89,18 @@ class LeastSquares:
         E, accuracy = self._in_slices("products", 3 + size, self._backend.chunk(net.layout), add, self._work)
         return Point(theta, E, accuracy, Products(C[:size, :size], C[size, :size]))
 
-    def _in_slices(self, name: str, passes: float, chunk: int, call: Callable[..., tuple[float, int]], work: Any,
-                   most: float = math.inf) -> tuple[float, float]:
+    def _in_slices(self, name: str, passes: float, chunk: int, call: Callable[..., tuple[float, int]],
+                   work: Any) -> tuple[float, float]:
         """E and the accuracy by ``call(start, stop, E, work, threads)`` over all samples, for slices; see `Network`."""
         E, correct, start, pace = 0.0, 0, 0, self._net.pace(("least squares", name), passes)
-        longest = self.n if most == math.inf else self.n // LOOKS
         with threads.allowed() as count:
-            while start < self.n and not most < E:
+            while start < self.n:
                 begin, (team, budget) = time.perf_counter(), pace.next_slice(count)
-                stop = min(start + max(1, min(budget, longest) // chunk) * chunk, self.n)
+                stop = min(start + max(1, budget // chunk) * chunk, self.n)
                 E, more = call(start, stop, E, work, team)
                 pace.learn(team, time.perf_counter() - begin, stop - start)
                 start, correct = stop, correct + more
-        accuracy = correct / self.n if self._net.loss_record.is_classification else math.nan
-        return (E if most >= E else math.inf), accuracy
+        return E, correct / self.n if self._net.loss_record.is_classification else math.nan
 
     def weights_of(self, theta: np.ndarray) -> np.ndarray:
         """Which parameters are weights and not biases, (P,): 1 or 0."""

@@ -103,6 +103,7 @@ class LevenbergMarquardtSession(FullBatchSession):
         self.optimizer, self.divisor = optimizer, divisor
         theta = net.theta.astype(np.float64)
         self._decay = penalty * self._problem.weights_of(theta)  # of each parameter, beside α
+        self._is_penalised = penalty > 0.0
         self.mu, self._point = optimizer.mu, Point(theta, math.nan, math.nan, None)
         self._levels = Levels(1.0, 0.0, float(theta.size))
         self._is_begun = False
@@ -124,7 +125,7 @@ class LevenbergMarquardtSession(FullBatchSession):
 
     def _levels_for(self, gamma: float, point: Point, beta: float) -> Levels:
         """α = γ / ‖θ‖² and β = (N - γ) / 2E; 1, or β as given, where that is no number above 0."""
-        squares, free = float(point.theta @ point.theta), self._problem.residuals - gamma
+        squares, free = _squares(point.theta), self._problem.residuals - gamma
         return Levels(free / (2.0 * point.E) if free > 0.0 and point.E > 0.0 else beta,
                       gamma / squares if squares > 0.0 else 1.0, gamma)
 
@@ -142,14 +143,13 @@ class LevenbergMarquardtSession(FullBatchSession):
 
     def _penalty(self, theta: np.ndarray) -> float:
         """½ α Σ_k ‖W_k‖² of l2_penalty."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return 0.5 * float(self._decay @ theta**2) if self._decay.any() else 0.0
+        return 0.5 * _squares(np.sqrt(self._decay) * theta) if self._is_penalised else 0.0
 
     def _objective(self, point: Point) -> float:
         """β E + ½ α ‖θ‖², plus the penalty."""
         beta, alpha, _ = self._levels
-        with np.errstate(over="ignore"):
-            return beta * point.E + 0.5 * alpha * float(point.theta @ point.theta) + self._penalty(point.theta)
+        squares = 0.0 if alpha == 0.0 else _squares(point.theta)
+        return beta * point.E + 0.5 * alpha * squares + self._penalty(point.theta)
 
     def advance(self, work: Any, until: int) -> int:
         """One epoch: a step that makes the objective less, or none."""
@@ -169,7 +169,7 @@ class LevenbergMarquardtSession(FullBatchSession):
         while mu <= optimizer.mu_max:
             step = self._step(beta * JJ, decay + mu, gradient)
             if step is not None and self._fits(point.theta + step):
-                found = self._tried(point.theta + step, objective, again=mu > self.mu)
+                found = self._tried(point.theta + step, again=mu > self.mu)
                 if self._objective(found) < objective:
                     levels = self._next_levels(JJ, found) if optimizer.bayesian else self._levels
                     self._accept(found, mu, max(mu * optimizer.mu_dec, LEAST_MU), levels)
@@ -178,16 +178,14 @@ class LevenbergMarquardtSession(FullBatchSession):
         self._accept(point, mu, mu, self._levels, "mu_max")
         return RUNNING
 
-    def _tried(self, theta: np.ndarray, objective: float, again: bool) -> Point:
-        """The E of a trial, as far as is needed to see that it is not less.
+    def _tried(self, theta: np.ndarray, again: bool) -> Point:
+        """The E of a trial.
 
         again : whether a trial with a smaller μ has failed. The next mostly succeeds: in small networks, whose products
             take little longer than E, the next epoch's are computed with it.
         """
-        if again and theta.size <= FEW_PARAMETERS:
-            return self._problem.with_products(theta)
-        rest = objective - self._objective(Point(theta, 0.0, 0.0, None))
-        return self._problem.at(theta, most=rest / self._levels.beta)
+        early = again and theta.size <= FEW_PARAMETERS
+        return self._problem.with_products(theta) if early else self._problem.at(theta)
 
     def _step(self, A: np.ndarray, damping: np.ndarray, gradient: np.ndarray) -> np.ndarray | None:
         """δ with (A + diag(damping)) δ = -gradient; None where the matrix is not positive definite.
@@ -195,12 +193,9 @@ class LevenbergMarquardtSession(FullBatchSession):
         A : (P, P), written to; the numbers above its diagonal do not matter.
         """
         A.flat[:: len(A) + 1] += damping
-        try:  # LAPACK sees the transpose of a matrix whose rows lie one after another
-            factor = self._linalg.cho_factor(A.T, lower=False, overwrite_a=True, check_finite=False)
-        except self._linalg.LinAlgError:
-            return None
-        step: np.ndarray = self._linalg.cho_solve(factor, -gradient, check_finite=False)
-        return step
+        # Cholesky's factorisation. LAPACK sees the transpose of a matrix whose rows lie one after another.
+        _, step, info = self._linalg.lapack.dposv(A.T, -gradient, lower=0, overwrite_a=1)
+        return step if info == 0 else None
 
     def _fits(self, theta: np.ndarray) -> bool:
         """Whether parameters are finite in the network's dtype."""
@@ -255,3 +250,9 @@ class LevenbergMarquardtSession(FullBatchSession):
         self._last, self._reason, self.epochs_done = dict(zip(names, last.tolist(), strict=True)), reason, epoch
         self.net.theta[:] = theta
         self._begin -= self.history.seconds
+
+
+def _squares(theta: np.ndarray) -> float:
+    """‖θ‖², infinite where it is beyond float64."""
+    with np.errstate(over="ignore"):
+        return float(theta @ theta)

@@ -235,9 +235,9 @@ def blocks_of_tile(last_row: Any, first: Any, end: Any, width: Any) -> Any:
 def product_share(dtype: str) -> Any:
     """The function C += [J r]ᵀ[J r] over the rows of a chunk, in a thread's share of the tiles to the diagonal.
 
-    Tiles have a multiple of `lanes` rows, so that those at the diagonal have few numbers above it. Tiles side by side
-    in a group of columns use the same A, from the first-level cache, before the next; their B, of about GROUP_NUMBERS,
-    comes from the second level. Some numbers above the diagonal are summed too.
+    Tiles have a multiple of `lanes` rows, so that those at the diagonal have few numbers above it, which are summed
+    too. Tiles side by side in a group of columns use the same A, from the first-level cache, before the next; their B,
+    of about GROUP_NUMBERS, comes from the second level.
     """
     def share(job: Any, thread: int, threads: int) -> None:
         size, width, tile_rows = job.parameters + 1, 2 * job.lanes, max(job.tile_rows // job.lanes * job.lanes, 1)
