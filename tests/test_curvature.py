@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 from test_formulas import COMPONENTWISE, EXACT, POINTS, activate, evaluate, exact, target
-from tolerances import CPU_BACKENDS, DERIVATIVE_EPSILONS, DTYPES, ROUNDING, assert_close
+from tolerances import CUDA, DERIVATIVE_EPSILONS, DTYPES, ROUNDING, assert_close
 
 from fastbp import MLP, Activation, HuberLoss, Loss, threads
 from fastbp.compiling.addresses import address_of, invoke
@@ -15,6 +15,9 @@ from fastbp.functions.loss_panels import OUTCOME_ROWS
 from fastbp.functions.second import add_second_panel, second_panel
 
 DEPTH_WIDTHS = {1: (5, 3), 2: (3, 17, 4), 3: (4, 5, 1, 3), 4: (2, 5, 33, 4, 2)}
+
+#: "blas" computes as "loops" does.
+WAYS = ["loops", "tiled", pytest.param("blas", marks=pytest.mark.full)]
 
 #: Activations whose g' has no jumps.
 SMOOTH = ("logistic", "tanh", "softplus", "silu", "gelu")
@@ -90,7 +93,7 @@ def difference_of_gradients(net, X, d, v, weights=None, step=1e-5):
     return (slopes[0] - slopes[1]) / (2 * step)
 
 
-@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("backend", WAYS)
 @pytest.mark.parametrize("depth", DEPTH_WIDTHS)
 @pytest.mark.parametrize("case", ["squared_error", "squared_error_output", "squared_error_softmax", "cross_entropy",
                                   "softmax_cross_entropy", "binary_cross_entropy", "poisson"])
@@ -110,7 +113,7 @@ def test_hessian_vector_away_from_kinks(name):
     assert_close(net.hessian_vector(X, d, v), difference_of_gradients(net, X, d, v, step=1e-7), 1e-6)
 
 
-@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("backend", WAYS)
 @pytest.mark.parametrize("case", ["squared_error", "cross_entropy", "softmax_cross_entropy", "poisson"])
 def test_gauss_newton_vector(case, backend):
     """Σ_s w_s J_sᵀ H_s J_s v with J_s from single errors back, and H_s from differences of ∇L."""
@@ -126,7 +129,7 @@ def test_gauss_newton_vector(case, backend):
     assert_close(net.gauss_newton_vector(X, d, v, weights), expected, 1e-7)
 
 
-@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("backend", ["tiled", pytest.param("loops", marks=pytest.mark.full)])
 def test_float32_agrees_with_float64(backend):
     arguments = (4, 30, 20, 3), ("tanh", "gelu", "identity"), "softmax_cross_entropy", "labels", 200
     net, X, d, _, v = drawn(*arguments, dtype="float32", backend=backend)
@@ -141,7 +144,7 @@ def test_float32_agrees_with_float64(backend):
 @pytest.mark.parametrize("backend", ["loops", "tiled"])
 def test_bits_do_not_depend_on_threads(backend):
     net, X, d, _, v = drawn((4, 30, 20, 3), ("tanh", "gelu", "identity"), "softmax_cross_entropy", "labels", 3000,
-                            "float32", backend)
+                            backend=backend)
     found, before = set(), threads.get_num_threads()
     for count in {1, before}:
         threads.set_num_threads(count)
@@ -150,7 +153,7 @@ def test_bits_do_not_depend_on_threads(backend):
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("backend", WAYS)
 def test_standardised_and_sparse_rows(backend):
     sparse = pytest.importorskip("scipy.sparse")
     net, X, d, _, v = drawn((3, 5, 2), ("tanh", "identity"), "squared_error", "targets", 40, backend=backend)
@@ -169,6 +172,15 @@ def test_wrong_arguments():
             net.hessian_vector(X, d, wrong)
     with pytest.raises(ValueError, match=r"^d: expected shape"):
         net.gauss_newton_vector(X, d[:, :1], v)
+
+
+@pytest.mark.parametrize("backend", CUDA)
+def test_a_gpu_is_refused_by_name(backend):
+    net = MLP([2, 3, 1], loss="squared_error", backend=backend)
+    with pytest.raises(ValueError, match=r"^backend 'cuda' has no second derivatives"):
+        net.hessian_vector(np.zeros((1, 2)), [0.0], np.zeros(13))
+    with pytest.raises(ValueError, match=r"^backend 'cuda' has no second derivatives"):
+        net.fit(np.zeros((1, 2)), [0.0], derivatives=np.zeros((1, 1, 2)))
 
 
 def test_functions_of_users_are_refused_by_name():

@@ -3,7 +3,7 @@
 import naive
 import numpy as np
 import pytest
-from tolerances import CPU_BACKENDS, assert_close
+from tolerances import assert_close
 
 from fastbp import MLP, SGD, Activation, Adam, threads
 
@@ -14,6 +14,9 @@ NETWORKS = {
     "logits": ((1, 33, 3), ("softplus", "identity"), "softmax_cross_entropy", "labels"),
 }
 WEIGHT = 0.7
+
+#: "blas" computes as "loops" does.
+WAYS = ["loops", "tiled", pytest.param("blas", marks=pytest.mark.full)]
 
 
 def drawn(name, n, backend="loops", dtype="float64"):
@@ -55,7 +58,7 @@ def require_gradient(net, X, d, D, weights):
     assert not net.grad.any()
 
 
-@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("backend", WAYS)
 @pytest.mark.parametrize("n", [3, 41])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradient(name, n, backend):
@@ -64,7 +67,7 @@ def test_gradient(name, n, backend):
         require_gradient(*arguments, weights if weighted else None)
 
 
-@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("backend", WAYS)
 def test_x_is_as_it_is_given(backend):
     net, X, d, D, weights = drawn("scalar", 20, backend)
     net.standardize(mean=[3.0, -2.0], scale=[2.0, 0.5])
@@ -87,11 +90,21 @@ def test_bits_do_not_depend_on_threads(backend):
     found, before = set(), threads.get_num_threads()
     for count in {1, before}:
         threads.set_num_threads(count)
-        net, X, d, D, _ = drawn("scalar", 3000, backend, "float32")
+        net, X, d, D, _ = drawn("scalar", 3000, backend)
         net.fit(X, d, epochs=2, batch_size=1500, seed=0, derivatives=D)
         found.add(net.theta.tobytes())
     threads.set_num_threads(before)
     assert len(found) == 1
+
+
+@pytest.mark.full
+def test_float32_trains_as_float64_does():
+    found = []
+    for dtype in ("float32", "float64"):
+        net, X, d, D, _ = drawn("scalar", 200, "tiled", dtype)
+        net.fit(X.astype(dtype), d, optimizer=SGD(0.01), epochs=2, batch_size=50, shuffle=False, derivatives=D)
+        found.append(net.theta)
+    assert_close(*found, 1e-4)
 
 
 def test_slopes_make_up_for_targets():

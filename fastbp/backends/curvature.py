@@ -67,7 +67,7 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> Workspace:
                      np.zeros(OUTCOME_ROWS, dtype), np.zeros(1, np.int64))
 
 
-@kernel
+@subkernel
 def forward_tangents(theta: Any, v: Any, layout: Layout, a: Any, h: Any, Ra: Any, Rh: Any) -> None:
     """Ra_k = W_k Rh_{k-1} + V_k h_{k-1} + v_k and Rh_k = g'_k(a_k) ⊙ Ra_k for k = 1 … L, from Rh_0."""
     for k in range(1, layout.depth + 1):
@@ -83,7 +83,7 @@ def forward_tangents(theta: Any, v: Any, layout: Layout, a: Any, h: Any, Ra: Any
                        Ra_k.shape[0])
 
 
-@kernel
+@subkernel
 def backward_tangents(theta: Any, v: Any, layout: Layout, add_second: Any, values: Any) -> None:
     """Rδ_k = Re_k ⊙ g'_k + e_k ⊙ g''_k ⊙ Ra_k and Re_{k-1} = W_kᵀ Rδ_k + V_kᵀ δ_k for k = L … 1, from Re_L."""
     a, h, e, delta, Ra, Rh, Re, Rdelta = values
@@ -102,7 +102,7 @@ def backward_tangents(theta: Any, v: Any, layout: Layout, add_second: Any, value
                     Re_prev[j] += W[i, j] * Rdelta_k[i] + V[i, j] * delta_k[i]
 
 
-@kernel
+@subkernel
 def add_unit_curvature(product: Any, layout: Layout, k: int, i: int, values: Any) -> None:
     """R(∂E/∂b_i) += Rδ_i and R(∂E/∂w_ij) += Rδ_i h_j + δ_i Rh_j for unit i of layer k."""
     _, h, _, delta, _, Rh, _, Rdelta = values

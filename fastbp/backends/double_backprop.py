@@ -21,7 +21,7 @@ import numpy as np
 
 from ..checks.standardization import Standardization
 from ..compiling.addresses import pointer
-from ..compiling.decorators import kernel, subkernel
+from ..compiling.decorators import subkernel
 from ..layout import Layout, layer
 from . import curvature
 from .contract import Batch, Extras, Wanted
@@ -93,7 +93,7 @@ def sample_double_backprop(theta: Any, layout: Layout, samples: Any, grad: Any, 
     return E, correct
 
 
-@kernel
+@subkernel
 def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: Workspace,
               threads: int) -> Any:
     """E with derivatives and its gradient, sample after sample; see `Backend.propagate`."""

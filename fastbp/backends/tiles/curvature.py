@@ -70,15 +70,14 @@ def workspace(layout: Layout, dtype: np.dtype, samples: int) -> np.ndarray:
 
 
 def phase_arguments(dtype: str) -> tuple[Any, ...]:
-    """The types of a phase's arguments: (job, changes, gauss_newton, thread, threads)."""
-    jobs = RecordType(Job, pointer_dtype(dtype))
-    return jobs, jobs, INTEGER, INTEGER, INTEGER
+    """The types of a phase's arguments: (job, others, setting, thread, threads), others an address."""
+    return RecordType(Job, pointer_dtype(dtype)), INTEGER, INTEGER, INTEGER, INTEGER
 
 
 @inlined
-def run_share_of(phase: Any, job: Any, changes: Any, gauss_newton: Any, thread: Any, threads: Any) -> None:
+def run_share_of(phase: Any, job: Any, others: Any, setting: Any, thread: Any, threads: Any) -> None:
     """Run a thread's share of the phase at an address."""
-    invoke(phase, (job, changes, gauss_newton, thread, threads))
+    invoke(phase, (job, others, setting, thread, threads))
 
 
 @inlined
@@ -172,8 +171,14 @@ def propagate_changes(job: Any, changes: Any, slot: Slot, own: Slot, gauss_newto
 
 
 def propagate_changes_share(dtype: str) -> Any:
-    """The function of phase 1: a thread's share of the panels of a chunk, group after group."""
-    def share(job: Any, changes: Any, gauss_newton: int, thread: int, threads: int) -> None:
+    """The function of phase 1: a thread's share of the panels of a chunk, group after group.
+
+    Its arguments are (job, changes, gauss_newton, thread, threads), changes the address of that job.
+    """
+    T = np.dtype(dtype).type
+
+    def share(job: Any, others: int, gauss_newton: int, thread: int, threads: int) -> None:
+        changes = job_at(others, T)
         panels = (job.count + job.lanes - 1) // job.lanes
         begin, end = share_of(panels, thread, threads)
         by_group = job.group > 0
@@ -243,8 +248,14 @@ def add_lane_tiles_of_changes(job: Any, changes: Any, gauss_newton: int, thread:
 
 
 def gradient_changes_share(dtype: str) -> Any:
-    """The function of phase 2: target += R(∂E/∂θ) of a chunk, in a thread's share of the tiles."""
-    def share(job: Any, changes: Any, gauss_newton: int, thread: int, threads: int) -> None:
+    """The function of phase 2: target += R(∂E/∂θ) of a chunk, in a thread's share of the tiles.
+
+    Its arguments are those of `propagate_changes_share`.
+    """
+    T = np.dtype(dtype).type
+
+    def share(job: Any, others: int, gauss_newton: int, thread: int, threads: int) -> None:
+        changes = job_at(others, T)
         if sums_by_lanes(job):
             add_lane_tiles_of_changes(job, changes, gauss_newton, thread, threads)
         else:
@@ -258,20 +269,19 @@ SMALL_WORK = 2.5e5
 
 
 @kernel(parallel=True)
-def run_on_threads(phase: int, job_address: int, changes_address: int, gauss_newton: int, threads: int) -> None:
+def run_on_threads(phase: int, job_address: int, others: int, setting: int, threads: int) -> None:
     """Run a phase on a number of threads."""
     for thread in prange(threads):
-        run_share_of(phase, job_at(job_address, None), job_at(changes_address, None), gauss_newton, np.int64(thread),
-                     threads)
+        run_share_of(phase, job_at(job_address, None), others, setting, np.int64(thread), threads)
 
 
 @inlined
-def run(phase: Any, job: Any, changes: Any, gauss_newton: Any, threads: Any) -> None:
+def run(phase: Any, job: Any, others: Any, setting: Any, threads: Any) -> None:
     """Run a phase; one thread runs it without waking others."""
     if threads == 1:
-        run_share_of(phase, job, changes, gauss_newton, 0, 1)
+        run_share_of(phase, job, others, setting, 0, 1)
     else:
-        run_on_threads(phase, address_in_memory(job), address_in_memory(changes), gauss_newton, threads)
+        run_on_threads(phase, address_in_memory(job), others, setting, threads)
 
 
 @kernel
@@ -291,8 +301,8 @@ def add_curvature_arrays(theta: Any, v: Any, propagate: int, gradient: int, X: A
         job.first, job.count = first, min(job.chunk, stop - first)
         changes.first, changes.count = job.first, job.count
         team = threads if 12 * job.parameters * job.count >= SMALL_WORK * job.lanes else 1
-        run(propagate, job, changes, gauss_newton, team)
-        run(gradient, job, changes, gauss_newton, team)
+        run(propagate, job, address_in_memory(own), gauss_newton, team)
+        run(gradient, job, address_in_memory(own), gauss_newton, team)
 
 
 def add_curvature(theta: np.ndarray, v: np.ndarray, curvature: Curvature, samples: Samples, gauss_newton: bool,

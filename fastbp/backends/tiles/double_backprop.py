@@ -8,11 +8,9 @@ each job. A job of a column has ∂h_0/∂x_j in its field `alpha`, λ in `facto
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
-from ...compiling.addresses import INTEGER, address_in_memory, address_of, invoke, pointer, pointer_to
-from ...compiling.decorators import inlined, kernel, subkernel, undisturbed
-from ...compiling.records import RecordType, pointer_dtype
+from ...compiling.addresses import address_in_memory, address_of, pointer, pointer_to
+from ...compiling.decorators import inlined, subkernel, undisturbed
 from ...functions.activations import delta_of_panel
 from ...functions.second import add_second_of_panel
 from ...layout import Layout, keeping
@@ -20,11 +18,11 @@ from ...threads import share_of
 from ..contract import Batch, Extras, Wanted
 from ..double_backprop import Derivatives
 from ..training_loop import training_loop
-from .curvature import SMALL_WORK, Curvature, values_of
+from .curvature import SMALL_WORK, Curvature, phase_arguments, run, values_of
 from .curvature import workspace as another_job
 from .gradients import add_lane_tiles, add_tiles, sums_by_lanes
 from .jacobian import ROW_STEPS
-from .job import Job, begin_call, is_given, job_at, job_in, slot_of
+from .job import begin_call, is_given, job_at, job_in, slot_of
 from .outcomes import sums_of_chunk
 from .panels import COLUMN_STEPS, end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows
 from .product import FROM_ZERO, affine
@@ -50,17 +48,6 @@ def workspace(linked: Curvature, dtype: np.dtype, samples: int, given: Derivativ
     columns = keeping(np.array([job.ctypes.data for job in jobs]), *jobs)
     return Workspace(work, columns, np.zeros((len(jobs), linked.layout.size), dtype),
                      address_of(propagate_share, dtype.name), address_of(gradient_share, dtype.name), *given)
-
-
-def phase_arguments(dtype: str) -> tuple[Any, ...]:
-    """The types of a phase's arguments: (job, columns, thread, threads), columns the address of addresses."""
-    return RecordType(Job, pointer_dtype(dtype)), INTEGER, INTEGER, INTEGER
-
-
-@inlined
-def run_share_of(phase: Any, job: Any, columns: Any, thread: Any, threads: Any) -> None:
-    """Run a thread's share of the phase at an address."""
-    invoke(phase, (job, columns, thread, threads))
 
 
 @inlined
@@ -162,10 +149,13 @@ def propagate_group(job: Any, columns: int, place: int, of_h: int, panel: int, p
 
 
 def propagate_share(dtype: str) -> Any:
-    """The function of phase 1: a thread's share of the panels of a chunk, group after group."""
+    """The function of phase 1: a thread's share of the panels of a chunk, group after group.
+
+    Its arguments are (job, columns, 0, thread, threads), columns the address of the jobs' addresses.
+    """
     T = np.dtype(dtype).type
 
-    def share(job: Any, columns: int, thread: int, threads: int) -> None:
+    def share(job: Any, columns: int, setting: int, thread: int, threads: int) -> None:
         panels = (job.count + job.lanes - 1) // job.lanes
         begin, end = share_of(panels, thread, threads)
         by_group = job.group > 0
@@ -188,32 +178,19 @@ def add_gradient(job: Any, alpha: Any, thread: int, threads: int) -> None:
 
 
 def gradient_share(dtype: str) -> Any:
-    """The function of phase 2: target += δ hᵀ of every job, in a thread's share of the tiles."""
+    """The function of phase 2: target += δ hᵀ of every job, in a thread's share of the tiles.
+
+    Its arguments are those of `propagate_share`.
+    """
     T = np.dtype(dtype).type
 
-    def share(job: Any, columns: int, thread: int, threads: int) -> None:
+    def share(job: Any, columns: int, setting: int, thread: int, threads: int) -> None:
         addresses = pointer_to(columns, np.int64)
         add_gradient(job, T(1.0), thread, threads)
         for j in range(job.inputs):
             add_gradient(job_at(addresses[j], T), T(1.0), thread, threads)
 
     return share, phase_arguments(dtype)
-
-
-@kernel(parallel=True)
-def run_on_threads(phase: int, job_address: int, columns: int, threads: int) -> None:
-    """Run a phase on a number of threads."""
-    for thread in prange(threads):
-        run_share_of(phase, job_at(job_address, None), columns, np.int64(thread), threads)
-
-
-@inlined
-def run(phase: Any, job: Any, columns: Any, threads: Any) -> None:
-    """Run a phase; one thread runs it without waking others."""
-    if threads == 1:
-        run_share_of(phase, job, columns, 0, 1)
-    else:
-        run_on_threads(phase, address_in_memory(job), columns, threads)
 
 
 @subkernel
@@ -230,7 +207,7 @@ def add_part(grad: Any, part: Any, layout: Layout, j: int, slope: Any) -> None:
             grad[p] += part[p]
 
 
-@kernel
+@subkernel
 def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted, extras: Extras, work: Workspace,
               threads: int) -> Any:
     """E with derivatives and its gradient, chunk after chunk; see `Backend.propagate`."""
@@ -257,8 +234,8 @@ def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted
         work.parts[:] = 0
         operations = 6 * job.parameters * count * (1 + work.slopes.shape[0])
         team = threads if operations >= SMALL_WORK * job.lanes else 1
-        run(work.propagate, job, columns, team)
-        run(work.gradient, job, columns, team)
+        run(work.propagate, job, columns, 0, team)
+        run(work.gradient, job, columns, 0, team)
         for j in range(work.slopes.shape[0]):
             add_part(wanted.grad, work.parts[j], layout, j, work.slopes[j])
         chunk_E, chunk_correct = sums_of_chunk(job)
