@@ -224,12 +224,56 @@ def test_a_rank_that_returns_early_does_not_let_the_others_wait():
     assert "rank 1 has returned" in str(ended(train, 2, RankError)[0])
 
 
-def test_divergence_is_of_all_ranks():
+@pytest.mark.parametrize("every", [None, 2])
+def test_divergence_is_of_all_ranks(every):
+    thetas = {}
+
     def train(communicator):
-        network().fit(1e15 * X, D, optimizer=fastbp.SGD(1e30), communicator=communicator)
+        net = network()
+        try:
+            net.fit(X, D, optimizer=fastbp.SGD(1e38), batch_size=10,
+                    communicator=DataParallel(communicator, average_every=every))
+        finally:
+            thetas[communicator.rank] = net.theta
 
     errors = ended(train, 2, fastbp.DivergenceError)
     assert {type(error) for error in errors.values()} == {fastbp.DivergenceError}
+    assert np.isfinite(thetas[0]).all()
+    assert (thetas[0] == thetas[1]).all()
+
+
+def averaged(ranks, every, *data, shards=False, **settings):
+    """What a training on ranks that average their parameters leaves, the same on all."""
+    def train(communicator):
+        net, own = network(communicator.rank), slice(communicator.rank if shards else 0, None,
+                                                     communicator.size if shards else 1)
+        history = net.fit(*(part[own] for part in data), communicator=DataParallel(
+            communicator, average_every=every, shards=shards), **{"epochs": 3, "batch_size": 32, **settings})
+        return outcome(net, history)
+
+    first, *others = in_threads(train, ranks)
+    for other in others:
+        assert other == first
+    return first
+
+
+def test_averages_of_every_step_of_plain_descent_are_steps_by_the_mean_gradient():
+    for settings in ({"shuffle": False}, {"sample_weight": WEIGHT[:128]}):
+        theta, *_, history, _, samples = averaged(2, 1, X[:128], D[:128], **settings)
+        together, *_, expected, _, _ = trained(1, X[:128], D[:128], batch_size=32, **settings)
+        np.testing.assert_allclose(np.frombuffer(theta, np.float32), np.frombuffer(together, np.float32), rtol=1e-4,
+                                   atol=1e-6)
+        np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-5)
+        assert history["accuracy"] == expected["accuracy"]
+        assert samples == 384
+
+
+def test_averages_of_every_few_steps():
+    settings = {"optimizer": fastbp.Adam(0.01), "epochs": 20}
+    assert averaged(1, 3, X, D) != averaged(2, 3, X, D)
+    for data, shards in (((X, D), False), ((X, D), True), ((CHUNKS,), False)):
+        losses = averaged(3, 3, *data, shards=shards, **settings)[3]["loss"]
+        assert losses[-1] < 0.9 * losses[0]
 
 
 @pytest.mark.parametrize(("given", "error"), [

@@ -144,26 +144,28 @@ def leaf_loop(name: str, propagate: Callable[..., Any], adds_once: Callable[...,
 
 
 @kernel
-def take_step(theta: Any, layout: Layout, node: Any, tail: int, n: int, training: Training, threads: int) -> int:
+def take_step(theta: Any, layout: Layout, node: Any, tail: int, n: int, own: int, training: Training,
+              threads: int) -> int:
     """The step by the sum of all leaves, which is zero afterwards: RUNNING, or DIVERGED with θ as it was.
 
     node : of `make_nodes`.
     n : the number of samples in an epoch, or in the block of one.
+    own : the number of samples of the batch whose gradient this is; without any, θ stays as it is.
     """
     plan, optimizer, state, progress = training
     counts, sums = progress.counts, progress.sums
     numbers = pointer_to(address_in_memory(node) + tail, np.float64)
     size = min(plan.batch_size, n - counts[POSITION])
-    grad, divisor, penalty = node[: theta.shape[0]], np.float64(size), 0.0
+    grad, divisor, penalty = node[: theta.shape[0]], np.float64(own), 0.0
     if plan.by_weight and numbers[NODE_WEIGHT] > 0.0:
         divisor = numbers[NODE_WEIGHT]
     if plan.penalty > 0.0:
         penalty = penalty_of(theta, layout, plan.penalty)
         add_decay(theta, grad, layout, plan.penalty)
     sums[BATCH_E] = numbers[NODE_E]
-    if not (is_finite(sums[BATCH_E]) and update(theta, grad, 1.0 / divisor, optimizer, state, threads)):
+    if own > 0 and not (is_finite(sums[BATCH_E]) and update(theta, grad, 1.0 / divisor, optimizer, state, threads)):
         return DIVERGED
-    share = plan.loss_share if plan.loss_share > 0.0 else size / divisor
+    share = plan.loss_share if plan.loss_share > 0.0 else own / max(1.0, divisor)
     sums[EPOCH_E] += (plan.loss_scale * sums[BATCH_E] + penalty) * share
     counts[CORRECT] += np.int64(numbers[NODE_CORRECT])
     counts[STEP] += 1

@@ -108,7 +108,7 @@ NOTHING = np.empty(0, np.uint8)
 
 
 def _as_bytes(value: Any) -> np.ndarray:
-    return np.frombuffer(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL), np.uint8)
+    return np.frombuffer(bytearray(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)), np.uint8)
 
 
 def _swapped(communicator: Communicator, partner: int, own: np.ndarray) -> Any:

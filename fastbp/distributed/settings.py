@@ -36,6 +36,11 @@ class DataParallel:
     reduction : str
         "tree"; or "allreduce", by which each rank has one leaf, and MPI adds up in the order it likes. Then another
         number of ranks, or another release of MPI, gives other bits.
+    average_every : int, optional
+        τ: each rank takes τ steps of its own, each on its part of a batch, and then all take the mean of parameters and
+        of the optimizer's averages. This is another algorithm, whose results depend on the number of ranks, for
+        networks whose steps are shorter than a message [1]_. Losses that are recorded are those of each rank's own
+        parameters. If one diverges, all go back to the last mean.
 
     Raises
     ------
@@ -43,6 +48,10 @@ class DataParallel:
         If an argument is not as described.
     ImportError
         If no communicator is given, and mpi4py is not installed.
+
+    References
+    ----------
+    .. [1] Stich, "Local SGD converges fast and communicates little", 2019.
 
     Examples
     --------
@@ -62,6 +71,7 @@ class DataParallel:
     shards: bool = False
     leaves: int = 8
     reduction: str = "tree"
+    average_every: int | None = None
 
     def __post_init__(self) -> None:
         given = self.communicator
@@ -79,13 +89,16 @@ class DataParallel:
             raise ValueError(f"leaves: expected a power of two, found {leaves}")
         if self.reduction not in REDUCTIONS:
             raise ValueError(f"reduction: expected {' or '.join(REDUCTIONS)}, found {shown(self.reduction)}")
-        if self.reduction == "tree" and given.size > leaves:
+        if self.average_every is not None:
+            require_whole("average_every", self.average_every, at_least=1)
+        elif self.reduction == "tree" and given.size > leaves:
             raise ValueError(f"leaves: expected at least as many as there are ranks, {given.size}, found {leaves}")
 
     @property
     def leaves_in_all(self) -> int:
         """The number of leaves of a batch."""
-        return self.leaves if self.reduction == "tree" else int(self.communicator.size)
+        has_tree = self.reduction == "tree" and self.average_every is None
+        return self.leaves if has_tree else int(self.communicator.size)
 
 
 def data_parallel(given: Any) -> DataParallel:

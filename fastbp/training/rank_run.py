@@ -24,6 +24,7 @@ from ..parameters import generator_of
 from ..streams.blocks import part_of
 from ..streams.sources import Stream
 from ..threads import share_of
+from .averaging import AveragingSession, AveragingShards, AveragingStream
 from .checkpoints import Checkpoints, Path, rows_of_samples, sampled_rows, values_of_rows
 from .history import History
 from .ranks import AgreedInterrupt, RankSession, StreamOfRanks
@@ -74,6 +75,7 @@ class RankRun(Run):
         communicator = self.ranks.communicator
         require_agreement(communicator, {
             "fastbp": _version(), "leaves": self.ranks.leaves_in_all, "reduction": self.ranks.reduction,
+            "average_every": self.ranks.average_every,
             "shards": self.ranks.shards, "X: a stream": self.samples is None})
         if self.ranks.shards:
             if self.samples is None:
@@ -92,7 +94,7 @@ class RankRun(Run):
             raise ValueError(f"communicator: expected a network on a backend that runs on the processor, found "
                              f"{self.net.backend!r}")
         super().identify(stream, optimizer, leaves=self.ranks.leaves_in_all, reduction=self.ranks.reduction,
-                         **settings)
+                         average_every=self.ranks.average_every, **settings)
 
     @property
     def rows(self) -> int | None:
@@ -170,11 +172,15 @@ class RankRun(Run):
 
     def _session(self, stream: Stream | None, shuffle_buffer: int, *given: Any) -> Session:
         """The session by the kind of data."""
-        if self.whole is not None and self.samples is not None:
-            return ShardSession(self.net, self.samples, *given, whole=self.whole, ranks=self.ranks)
-        if stream is None:
-            return RankSession(self.net, self.samples, *given, ranks=self.ranks)
-        return StreamOfRanks(self.net, stream, shuffle_buffer, *given, ranks=self.ranks)
+        averages, settings = self.ranks.average_every is not None, {"ranks": self.ranks}
+        if stream is not None:
+            kind = AveragingStream if averages else StreamOfRanks
+            return kind(self.net, stream, shuffle_buffer, *given, **settings)
+        assert self.samples is not None
+        if self.whole is None:
+            return (AveragingSession if averages else RankSession)(self.net, self.samples, *given, **settings)
+        of_shards = AveragingShards if averages else ShardSession
+        return of_shards(self.net, self.samples, *given, whole=self.whole, **settings)
 
     callers = 5
 

@@ -8,7 +8,7 @@ import numpy as np
 from .. import threads
 from ..backends.contract import NO_NORMS, Extras
 from ..backends.leaves import NODE_E, NODE_FLAG, Leaves, take_step
-from ..backends.training_loop import BATCH_E, BEFORE, EPOCH, POSITION, RUNNING, Training
+from ..backends.training_loop import BATCH_E, BEFORE, EPOCH, POSITION, RUNNING, Plan, Training
 from ..compiling.interrupts import held_back
 from ..distributed.reduction import Reduction
 from ..distributed.settings import DataParallel
@@ -51,7 +51,7 @@ class RankSession(Session):
                                       reduction.nodes, reduction.tail, NO_NORMS, self._extras(), np.zeros(1, np.int64),
                                       1)
         reduction.numbers[NODE_E] = np.nan
-        take_step(net.theta, net.sizes, reduction.nodes[0], reduction.tail, 1,
+        take_step(net.theta, net.sizes, reduction.nodes[0], reduction.tail, 1, 1,
                   Training(self.plan, optimizer.spec(None), self.state, self.progress), 1)
         self.progress.sums[BATCH_E] = 0.0
 
@@ -76,18 +76,29 @@ class RankSession(Session):
         status, done, seconds = RUNNING, 0, 0.0
         with held_back() as interrupts:
             while status == RUNNING and done < budget and self.epochs_done < until:
-                begin = time.perf_counter()
-                done += self._add_leaves(work, team)
-                seconds += time.perf_counter() - begin
-                self.reduction.numbers[NODE_FLAG] = _is_interrupted(interrupts)
-                self.reduction.across()
-                if self.reduction.flag:
-                    raise AgreedInterrupt
-                status = self._take_step(team)
+                status, rows, time_taken = self._advance_together(work, team, interrupts)
+                done, seconds = done + rows, seconds + time_taken
                 if self.plan.in_blocks and self.progress.counts[POSITION] == self.rows:
                     break
         self.pace.learn(team, seconds, done)
         return status
+
+    def _advance_together(self, work: Any, team: int, interrupts: held_back) -> tuple[int, int, float]:
+        """The status after the next step of all ranks; how many samples this one took, and how long it computed."""
+        begin = time.perf_counter()
+        size = self._size_of_batch
+        own = self._add_leaves(work, team)
+        seconds = time.perf_counter() - begin
+        self.reduction.numbers[NODE_FLAG] = is_interrupted(interrupts)
+        self.reduction.across()
+        if self.reduction.flag:
+            raise AgreedInterrupt
+        return self._take_step(self.plan, size, team), own, seconds
+
+    @property
+    def _size_of_batch(self) -> int:
+        """The number of samples in the next batch."""
+        return min(self.plan.batch_size, self.rows - int(self.progress.counts[POSITION]))
 
     def _add_leaves(self, work: Any, team: int) -> int:
         """Add up this rank's leaves of the next batch; the number of their samples."""
@@ -95,25 +106,26 @@ class RankSession(Session):
         position = int(progress.counts[POSITION])
         if position == 0:
             draw_order(progress.order, plan.sampling, plan.seed, self.epochs_done)
-        size, leaves = min(plan.batch_size, self.rows - position), self.ranks.leaves_in_all
+        size, leaves = self._size_of_batch, self.ranks.leaves_in_all
         samples, order, shift, extras = self._present(position, size)
         for first, stop, row in reduction.parts:
             net.backend_module.add_leaves(net.theta, net.layout, samples, order,
                                           Leaves(position, size, leaves, first, stop, shift), reduction.nodes[row:],
                                           reduction.tail, NO_NORMS, extras, work, team)
-        return size * (reduction.parts[-1].stop - reduction.parts[0].first) // leaves
+        return size * reduction.parts[-1].stop // leaves - size * reduction.parts[0].first // leaves
 
     def _present(self, position: int, size: int) -> tuple[Any, Any, int, Extras]:
         """The samples in which the leaves of a batch lie, their order, how many of that are missing before, extras."""
         return self._seen, self.progress.order, 0, self._extras()
 
-    def _take_step(self, team: int) -> int:
+    def _take_step(self, plan: Plan, own: int, team: int) -> int:
+        """The status of a step by what was added up over a number of samples."""
         net, reduction = self.net, self.reduction
-        return int(take_step(net.theta, net.layout, reduction.nodes[0], reduction.tail, self.rows,
-                             Training(self.plan, self.spec, self.state, self.progress), team))
+        return int(take_step(net.theta, net.layout, reduction.nodes[0], reduction.tail, self.rows, own,
+                             Training(plan, self.spec, self.state, self.progress), team))
 
 
-def _is_interrupted(interrupts: held_back) -> bool:
+def is_interrupted(interrupts: held_back) -> bool:
     """Whether Ctrl-C has come, after the program's handler was called; what else that raises is raised."""
     try:
         interrupts.hear()
