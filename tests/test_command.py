@@ -367,7 +367,8 @@ def test_an_encoding_without_the_letters(command):
     assert "\\xb5" in shown.stdout or "\\xb2" in shown.stdout
 
 
-@pytest.mark.parametrize("closed", [pytest.param(">&-", marks=pytest.mark.full), pytest.param("2>&-", marks=pytest.mark.full), ">&- 2>&-"])
+@pytest.mark.parametrize("closed", [
+    ">&- 2>&-", pytest.param(">&-", marks=pytest.mark.full), pytest.param("2>&-", marks=pytest.mark.full)])
 def test_closed_streams(tmp_path, closed):
     shown = run_in_shell(f"train --data iris --epochs 1 {closed}")
     assert shown.returncode == 0

@@ -157,6 +157,26 @@ CALLS = [
     *_methods("loss_value", "evaluate", "input_gradient", "gradient_norms", "gradient_noise"),
     Call("accumulate_gradient", lambda net: net.accumulate_gradient, _WEIGHTED | {"clip_norm": number(0.1, 2)}, ("X",
                                                                                                                  "d")),
+    Call("backward", lambda net: net.backward, {
+        "X": good_X, "dE_dY": lambda rng, net: None, "input_gradient": good_flag}, ("X", "dE_dY")),
+    Call("input_jacobian", lambda net: net.input_jacobian, {"X": good_X}, ("X",)),
+    *[Call(name, lambda net, name=name: getattr(net, name), _WEIGHTED | {
+        "v": lambda rng, net: rng.normal(size=net.theta.shape)}, ("X", "d", "v"))
+      for name in ("hessian_vector", "gauss_newton_vector")],
+    Call("fit by derivatives", lambda net: net.fit, _WEIGHTED | _MORE | {
+        "derivatives": lambda rng, net: None, "derivative_weight": number(0, 2)}, ("X", "d", "epochs", "derivatives")),
+    Call("fit by full batches", lambda net: net.fit, _WEIGHTED | {
+        name: _MORE[name] for name in ("epochs", "metrics", "callbacks", "progress", "l2_penalty", "weighted_mean",
+                                       "validation_data")} | {
+        "optimizer": lambda rng, net: one_of(rng, [fastbp.LBFGS(), fastbp.LevenbergMarquardt(),
+                                                   fastbp.LevenbergMarquardt(bayesian=True)])},
+         ("X", "d", "epochs", "optimizer")),
+    Call("LevenbergMarquardt", lambda net: fastbp.LevenbergMarquardt, {
+        "mu": number(1e-9, 1), "mu_inc": number(1.1, 20), "mu_dec": number(0.01, 1), "mu_max": number(1, 1e9),
+        "min_grad": number(0, 1), "max_fail": whole(1, 9), "bayesian": good_flag, "max_bytes": whole(1, 10**9)}),
+    Call("LBFGS", lambda net: fastbp.LBFGS, {
+        "corrections": whole(1, 20), "gtol": number(0, 1), "ftol": number(0, 1), "max_evaluations": whole(1, 99),
+        "max_line_search": whole(1, 30)}),
     Call("step", lambda net: net.step, {"learning_rate": number(0, 1)}, ("learning_rate",)),
     Call("fit", lambda net: net.fit, _WEIGHTED | _MORE, ("X", "d", "epochs")),
     Call("fit a stream", lambda net: net.fit, {"X": good_stream} | _MORE, ("X", "epochs")),
@@ -267,6 +287,9 @@ class Calls:
                 arguments["d"] = values.lying(rng, np.array(arguments["d"]))
             if "sample_weight" in arguments:
                 arguments["sample_weight"] = rng.uniform(0, 2, n)
+        for name, shape in (("dE_dY", net.widths[-1:]), ("derivatives", (net.widths[-1], net.widths[0]))):
+            if name in arguments:
+                arguments[name] = values.lying(rng, rng.normal(size=(_rows(arguments["X"]), *shape)))
         for name in list(arguments):
             if rng.random() < (0.0, 0.3, 0.6)[int(rng.integers(3))]:
                 arguments[name] = self._odd(rng, name, arguments[name])
