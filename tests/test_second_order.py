@@ -14,6 +14,7 @@ import pytest
 import fastbp
 from fastbp import LBFGS, MLP, Adam, EarlyStopping, LevenbergMarquardt, Loss
 from fastbp.training.full_batch import WITHOUT_MEANING
+from fastbp.training.lbfgs import Objective
 
 X = np.linspace(-1, 1, 120)[:, None]
 D = np.sin(5 * X) / 5
@@ -265,6 +266,22 @@ def test_ctrl_c(optimizer):
     assert history.stop_reason == "interrupted"
     assert any(net.theta.tobytes() == theta.tobytes() for theta in seen[-2:])
     assert net.fit(x, d, optimizer=optimizer, epochs=1).epochs == 1
+
+
+def test_a_search_that_is_broken_off_leaves_the_last_epoch(monkeypatch):
+    net, seen, calls, evaluate = made(), [], [], Objective.__call__
+
+    def broken(self, theta):
+        calls.append(evaluate(self, theta))
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return calls[-1]
+
+    monkeypatch.setattr(Objective, "__call__", broken)
+    with pytest.warns(RuntimeWarning, match="interrupted"):
+        net.fit(X, D, optimizer=LBFGS(), epochs=30, callbacks=[lambda net, _: seen.append(net.theta.copy())])
+    assert 0 < len(seen) < 9
+    assert net.theta.tobytes() == seen[-1].tobytes()
 
 
 @pytest.mark.parametrize("optimizer", [LevenbergMarquardt(), LBFGS()], ids=lambda one: type(one).__name__)
