@@ -26,6 +26,7 @@ with held_back():  # modules of Numba that are half imported cannot be imported 
     from .training.callbacks import EarlyStopping
     from .training.history import History
     from .training.many import fit_many
+    from .training.workers import WorkerError
 
 try:
     __version__ = version("fastbp")
@@ -34,7 +35,7 @@ except PackageNotFoundError:  # used from a folder that was not installed
 
 __all__ = ["LBFGS", "MLP", "SGD", "Activation", "Adam", "AdamW", "DivergenceError", "EarlyStopping", "History",
            "HuberLoss", "LevenbergMarquardt", "Loss", "Nadam", "Optimizer", "Parquet", "QuantileLoss", "RMSprop",
-           "Rprop", "Shards", "fit_many", "from_torch", "get_num_threads", "load", "load_safetensors",
+           "Rprop", "Shards", "WorkerError", "fit_many", "from_torch", "get_num_threads", "load", "load_safetensors",
            "save_safetensors", "schedules", "set_num_threads", "training"]
 
 

@@ -14,7 +14,7 @@ import fastbp
 from fastbp import MLP, SGD, Adam, DivergenceError, fit_many
 from fastbp.backends.tiles import online
 from fastbp.pace import Pace
-from fastbp.training import many
+from fastbp.training import trainers
 from fastbp.training.progress_bar import ProgressBar
 
 RNG = np.random.default_rng(0)
@@ -133,7 +133,7 @@ def test_interrupted(threads):
 
 def test_interrupted_again_while_the_threads_end(threads, monkeypatch):
     """No history is lost, however often it is pressed."""
-    train = many._Trainer._train
+    train = trainers.Trainer._train
 
     def pressing(self, session):
         for _ in range(3):
@@ -141,7 +141,7 @@ def test_interrupted_again_while_the_threads_end(threads, monkeypatch):
         train(self, session)
         _thread.interrupt_main()
 
-    monkeypatch.setattr(many._Trainer, "_train", pressing)
+    monkeypatch.setattr(trainers.Trainer, "_train", pressing)
     nets = networks(5)
     with pytest.warns(RuntimeWarning, match="interrupted with 0 of 5 networks done"):
         histories = fit_many(nets, X, LABELS, epochs=10**7, optimizer=SGD(0.01))
@@ -197,7 +197,7 @@ def test_progress_counts_networks(monkeypatch):
             seen.append(done)
 
     monkeypatch.setattr("fastbp.training.many.ProgressBar", Bar)
-    monkeypatch.setattr("fastbp.training.many.LOOK_EVERY", 0.001)
+    monkeypatch.setattr("fastbp.training.trainers.LOOK_EVERY", 0.001)
     fit_many(networks(40), X, LABELS, epochs=200, optimizer=SGD(0.01), progress=False)
     (first, *counts) = seen
     assert first == (False, 40, "networks")

@@ -149,7 +149,7 @@ class _Writable:
     """The memory of an array, under an interface that says it may be written."""
 
     def __init__(self, array: np.ndarray) -> None:
-        self._array = array  # keeps the memory alive
+        self.base = array  # keeps the memory alive
         address, _ = array.__array_interface__["data"]
         self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
 

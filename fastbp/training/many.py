@@ -1,43 +1,25 @@
 """Many networks at once: every thread trains one network after another, each as `fit` does alone."""
 
-import itertools
-import threading
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any, NamedTuple
+from concurrent.futures import Executor
+from typing import Any
 
 import numpy as np
 
-from .. import threads
 from ..backends.memory import HOST
-from ..backends.training_loop import DIVERGED, RUNNING, Plan
 from ..checks.arguments import checked_clip_norm, checked_rates, require_flag, require_whole
 from ..checks.messages import shown
 from ..checks.samples import Samples
-from ..checks.saved import Saved
 from ..checks.sparse_rows import is_sparse
-from ..compiling.interrupts import held_back
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
-from ..optimizers.updates import OptimizerState
-from .checkpoints import (
-    Checkpoints,
-    Path,
-    data_values,
-    network_values,
-    optimizer_values,
-    require_fitting,
-    restored_generator,
-)
+from .checkpoints import Checkpoints, Path, data_values, network_values, optimizer_values, require_fitting
 from .fitting import checked_optimizer, require_trainable, training_samples
 from .history import History
 from .progress_bar import ProgressBar
-from .session import Session, make_plan
-from .snapshots import Snapshots, is_begun, saved_networks
-
-#: Seconds between two updates of the progress bar.
-LOOK_EVERY = 0.05
+from .snapshots import saved_networks
+from .trainers import Task, Trainer
+from .workers import TrainerOnWorkers
 
 
 def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
@@ -46,7 +28,7 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
              seeds: Sequence[int | None] | None = None, progress: bool | None = None,
              clip_sample_norm: float | None = None, dropout: float | Sequence[float] | None = None,
              checkpoint: Path | None = None, checkpoint_every: float | str = 60.0,
-             resume: Path | bool | None = None) -> list[History]:
+             resume: Path | bool | None = None, executor: Executor | None = None) -> list[History]:
     """Train networks side by side, one per thread at a time: ensembles, sweeps, one model for each of many things.
 
     Each has the bits that `MLP.fit` gives it alone. A network that diverges keeps its last finite parameters and does
@@ -77,6 +59,13 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
     checkpoint, checkpoint_every, resume
         As for `MLP.fit`. One file has all networks: those that are done, those that are being trained, and those that
         wait. Epochs are counted on average over the networks.
+    executor : concurrent.futures.Executor, optional
+        Whose workers train in place of threads, one network at a time each, on one thread: a ``ProcessPoolExecutor``, a
+        pool of loky or of mpi4py, Dask's ``client.get_executor()``. It stays open. Networks go to it in small groups.
+        Arrays that several networks share are mapped by workers from a file, their own or one of a temporary folder;
+        where a worker does not find it, they are sent to it. Checkpoints are written here, of networks that are done.
+        Networks and optimizers have to be such that they can be pickled. A program that starts processes needs its
+        ``if __name__ == "__main__":``.
 
     Returns
     -------
@@ -91,6 +80,8 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
         were.
     RuntimeError
         If a network is being trained in another thread.
+    WorkerError
+        If networks were not trained because a worker has failed; it names them. The others are trained.
 
     Warns
     -----
@@ -105,8 +96,15 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
     >>> histories = fit_many(nets, X, np.sin(3 * X), optimizer=Adam(0.01), epochs=200, batch_size=16)
     >>> max(history["loss"][-1] for history in histories) < 0.01
     True
+    >>> from concurrent.futures import ThreadPoolExecutor  # as any other executor
+    >>> with ThreadPoolExecutor(2) as executor:
+    ...     histories = fit_many(nets, X, np.sin(3 * X), epochs=2, executor=executor)
+    >>> [history.epochs for history in histories]
+    [2, 2, 2, 2, 2, 2, 2, 2]
     """
     nets = _checked_nets(nets)
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(f"executor: expected a concurrent.futures.Executor, found {shown(executor)}")
     epochs = require_whole("epochs", epochs, at_least=1)
     batch_size = require_whole("batch_size", batch_size, at_least=1)
     shuffle, replacement = require_flag("shuffle", shuffle), require_flag("replacement", replacement)
@@ -150,166 +148,14 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError  # theirs may take other arguments
             raise kind(f"nets[{place}]: {error}") from None
-        tasks.append(_Task(net, seen[key], chosen, seed, identity))
-    trainer = _Trainer(tasks, epochs, lambda task: make_plan(task.net, task.samples, batch_size, shuffle=shuffle,
-                                                             replacement=replacement, seed=task.seed,
-                                                             clip_norm=clip_norm, dropout=dropout), checkpoints, saved)
+        tasks.append(Task(net, seen[key], chosen, seed, identity))
+    given_settings = {"batch_size": batch_size, "shuffle": shuffle, "replacement": replacement, "clip_norm": clip_norm,
+                      "dropout": dropout}
+    trainer = (Trainer(tasks, epochs, given_settings, checkpoints, saved) if executor is None else
+               TrainerOnWorkers(tasks, epochs, given_settings, checkpoints, saved, executor=executor))
     with ProgressBar(progress, len(tasks), "networks") as bar:
         trainer.run(bar)
     return trainer.histories
-
-
-class _Task(NamedTuple):
-    """One network, its samples, its optimizer, the seed of its order, and what a checkpoint has to be of."""
-
-    net: Network
-    samples: Samples
-    optimizer: Optimizer
-    seed: int | None
-    identity: dict[str, Any]
-
-
-class _Trainer:
-    """The tasks, and threads that take one after another."""
-
-    def __init__(self, tasks: Sequence[_Task], epochs: int, plan_of: Callable[[_Task], Plan],
-                 checkpoints: Checkpoints, saved: Sequence[Saved] | None) -> None:
-        self.tasks, self.epochs, self._plan_of = tasks, epochs, plan_of
-        self._checkpoints, self._saved = checkpoints, saved
-        self.histories = [History() for _ in tasks]
-        self.plans: list[Plan] = []
-        self._places = itertools.count()                # one step of the interpreter takes one: no lock
-        self._stop = threading.Event()
-        for history in self.histories:
-            history.stop_reason = "interrupted"         # until it has ended otherwise
-
-    def run(self, bar: ProgressBar) -> None:
-        """Train all networks, on as many threads as are allowed; Ctrl-C ends it within a slice."""
-        try:
-            self._compile()
-            self.plans = [self._plan_of(task) for task in self.tasks]  # in their order, because seeds are drawn
-            if self._saved is not None:
-                self._take_over(self._saved)
-            self._snapshots = Snapshots(self._checkpoints, *self._values_before())
-            self._snapshots.begin(self._epochs_done())
-            with held_back() as interrupts:
-                try:
-                    self._train_all(bar, interrupts)
-                finally:
-                    self._snapshots.write(self._epochs_done())
-        except KeyboardInterrupt:
-            warnings.warn(f"training was interrupted with {self._done()} of {len(self.tasks)} networks done; all "
-                          f"of them are usable", RuntimeWarning, stacklevel=3)
-        diverged = [place for place, history in enumerate(self.histories) if history.stop_reason == "diverged"]
-        if diverged:
-            shown = ", ".join(map(str, diverged[:10])) + (", …" if len(diverged) > 10 else "")
-            warnings.warn(f"{len(diverged)} of {len(self.tasks)} networks diverged and keep their last finite "
-                          f"parameters: {shown}", RuntimeWarning, stacklevel=3)
-
-    def _compile(self) -> None:
-        """Compile here what the threads will call, without a step; the networks stay as they are.
-
-        While this thread compiles, Ctrl-C is heard between functions. While others do, it would wait for all of it.
-        """
-        seen = set()
-        for task in self.tasks:
-            net, rule = task.net, task.optimizer.rule
-            kind = net.backend, net.dtype, net.widths, net.activations, net.loss_record, rule, type(task.samples.X)
-            if kind in seen:
-                continue
-            seen.add(kind)
-            gradient = net.grad.copy()
-            try:
-                session = _session(task, self._plan_of(task._replace(seed=0)), self.epochs, History())
-                with session.workspace() as work:
-                    session.advance_on(1, work, 0)
-            finally:
-                net.grad[:] = gradient
-
-    def _take_over(self, saved: Sequence[Saved]) -> None:
-        """Go on from a checkpoint; the networks stay as they are if something in it does not go together."""
-        found: list[Any] = []
-        for task, plan, history, own in zip(self.tasks, self.plans, self.histories, saved, strict=True):
-            if is_begun(own):
-                history.restore(own.part("history"))
-                values = _session(task, plan, self.epochs, history).checked(own.part("training"))
-                state = OptimizerState(values["updates"], values["averages"])
-                found.append((values["theta"], state, restored_generator(own)))
-            else:
-                found.append((own.finite("theta", task.net.dtype, (task.net.theta.size,)), None,
-                              restored_generator(own)))
-        for task, history, (theta, state, generator) in zip(self.tasks, self.histories, found, strict=True):
-            task.net.theta[:] = theta
-            task.net.draw_from(generator)
-            history.optimizer_state = state
-            if history.stop_reason != "diverged":
-                history.stop_reason = "interrupted"
-
-    def _values_before(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """What a checkpoint has of each network: what does not change, and what it has before any is trained."""
-        identities = [task.identity | {"seed": plan.seed, "generator": task.net.generator_state}
-                      for task, plan in zip(self.tasks, self.plans, strict=True)]
-        values: list[dict[str, Any]] = [{"theta": task.net.theta} for task in self.tasks]
-        for place, own in enumerate(self._saved or ()):
-            if is_begun(own):
-                values[place] = {name: own.part(name).values for name in ("training", "history")}
-        return identities, values
-
-    def _train_all(self, bar: ProgressBar, interrupts: held_back) -> None:
-        """Train on threads until all is done; Ctrl-C ends them, and more of it meanwhile does not disturb that."""
-        with threads.allowed() as count:
-            team = min(count, len(self.tasks))
-        with ThreadPoolExecutor(team) as pool:
-            try:
-                working = {pool.submit(self._work) for _ in range(team)}
-                while working:
-                    finished, working = wait(working, LOOK_EVERY, FIRST_EXCEPTION)
-                    for future in finished:
-                        future.result()
-                    interrupts.hear()
-                    bar.show(self._done(), "trained")
-                    self._snapshots.write_if_due(self._epochs_done())
-            finally:
-                self._stop.set()
-
-    def _work(self) -> None:
-        """Train one network after another, on this thread."""
-        for place in self._places:
-            if place >= len(self.tasks) or self._stop.is_set():
-                return
-            if self.histories[place].stop_reason == "interrupted":
-                self._train(place)
-
-    def _done(self) -> int:
-        return sum(history.stop_reason != "interrupted" for history in self.histories)
-
-    def _epochs_done(self) -> int:
-        """The epochs of all networks over their number."""
-        return sum(history.epochs for history in self.histories) // len(self.histories)
-
-    def _train(self, place: int) -> None:
-        """Train one network in slices on this thread, until all epochs are done, or it diverges."""
-        session = _session(self.tasks[place], self.plans[place], self.epochs, self.histories[place])
-        if self._saved is not None and is_begun(self._saved[place]):
-            session.resume(self._saved[place].part("training"))
-        self._snapshots.copy(place, session)
-        status = RUNNING
-        with session.workspace() as work:
-            while status == RUNNING and session.epochs_done < self.epochs and not self._stop.is_set():
-                status = session.advance_on(1, work, self.epochs)
-                session.record()
-                self._snapshots.after_slice(place, session)
-        if status == DIVERGED:
-            session.history.stop_reason = "diverged"
-        elif session.epochs_done == self.epochs:
-            session.history.stop_reason = "epochs"
-        self._snapshots.end(place, session)
-        session.finish()
-
-
-def _session(task: _Task, plan: Plan, epochs: int, history: History) -> Session:
-    """A training of one network from its beginning."""
-    return Session(task.net, task.samples, plan, task.optimizer, task.optimizer.start(task.net.theta), epochs, history)
 
 
 def _checked_nets(nets: Sequence[Network]) -> list[Network]:

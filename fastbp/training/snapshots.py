@@ -7,6 +7,7 @@ from typing import Any
 
 from ..checks.saved import Saved
 from .checkpoints import Checkpoints
+from .history import History
 from .session import Session
 
 
@@ -44,10 +45,14 @@ class Snapshots:
     def copy(self, place: int, session: Session) -> None:
         """Copy the values of a network, which is begun or ends."""
         if self._checkpoints.are_wanted:
-            wanted, values = self._wanted, copy.deepcopy(session.values())
-            with self._writing:
-                self._values[place] = {"training": values, "history": session.history.state()}
+            wanted = self._wanted
+            self.put(place, copy.deepcopy(session.values()), session.history)
             self._copied[place] = wanted
+
+    def put(self, place: int, training: dict[str, Any], history: History) -> None:
+        """Take the values of a network's training, which are not copied."""
+        with self._writing:
+            self._values[place] = {"training": training, "history": history.state()}
 
     def end(self, place: int, session: Session) -> None:
         """Copy the values of a network that is not trained any more."""
