@@ -13,6 +13,8 @@ from fastbp.backends.tiles import (
     ceiling,
     clipping,
     crew,
+    curvature,
+    double_backprop,
     lane_gradient,
     magnitude,
     normal_equations,
@@ -24,7 +26,7 @@ from fastbp.backends.tiles import (
     transpose,
 )
 from fastbp.formulas import dropout
-from fastbp.functions import activations, losses
+from fastbp.functions import activations, losses, second
 from fastbp.optimizers import blocks, rules, updates
 
 F = "float32"
@@ -51,6 +53,12 @@ TWINS = [
     (crew.partials_share(F), phases.run_share),
     (activations.apply_panel(activations.ACTIVATIONS[0], F, 8), activations.activate_panel),
     (activations.delta_panel(activations.ACTIVATIONS[0], F, 8), activations.delta_of_panel),
+    (curvature.propagate_changes_share(F), curvature.run_share_of),
+    (curvature.gradient_changes_share(F), curvature.run_share_of),
+    (double_backprop.propagate_share(F), curvature.run_share_of),
+    (double_backprop.gradient_share(F), curvature.run_share_of),
+    (second.add_second_panel(activations.BY_NAME["tanh"], F, 8), second.add_second_of_panel),
+    (second.second_panel(losses.LOSSES[0], F, 8), second.second_of_panel),
     (conversion.row_reader(F, "uint8", True), conversion.read_rows),
     (transpose.gather_block(F, "uint8"), transpose.gather_converted),
     (entries.csr_reader(F, "uint8", "int32", False), conversion.read_rows),

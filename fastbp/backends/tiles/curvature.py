@@ -173,12 +173,12 @@ def propagate_changes(job: Any, changes: Any, slot: Slot, own: Slot, gauss_newto
 def propagate_changes_share(dtype: str) -> Any:
     """The function of phase 1: a thread's share of the panels of a chunk, group after group.
 
-    Its arguments are (job, changes, gauss_newton, thread, threads), changes the address of that job.
+    Its arguments are those of `phase_arguments`: the address of the job `changes`, and whether it is Gauss–Newton.
     """
     T = np.dtype(dtype).type
 
-    def share(job: Any, others: int, gauss_newton: int, thread: int, threads: int) -> None:
-        changes = job_at(others, T)
+    def share(job: Any, others: int, setting: int, thread: int, threads: int) -> None:
+        changes, gauss_newton = job_at(others, T), setting
         panels = (job.count + job.lanes - 1) // job.lanes
         begin, end = share_of(panels, thread, threads)
         by_group = job.group > 0
@@ -254,8 +254,8 @@ def gradient_changes_share(dtype: str) -> Any:
     """
     T = np.dtype(dtype).type
 
-    def share(job: Any, others: int, gauss_newton: int, thread: int, threads: int) -> None:
-        changes = job_at(others, T)
+    def share(job: Any, others: int, setting: int, thread: int, threads: int) -> None:
+        changes, gauss_newton = job_at(others, T), setting
         if sums_by_lanes(job):
             add_lane_tiles_of_changes(job, changes, gauss_newton, thread, threads)
         else:

@@ -151,18 +151,18 @@ def propagate_group(job: Any, columns: int, place: int, of_h: int, panel: int, p
 def propagate_share(dtype: str) -> Any:
     """The function of phase 1: a thread's share of the panels of a chunk, group after group.
 
-    Its arguments are (job, columns, 0, thread, threads), columns the address of the jobs' addresses.
+    Its arguments are those of `curvature.phase_arguments`: the address of the addresses of the columns' jobs, and 0.
     """
     T = np.dtype(dtype).type
 
-    def share(job: Any, columns: int, setting: int, thread: int, threads: int) -> None:
+    def share(job: Any, others: int, setting: int, thread: int, threads: int) -> None:
         panels = (job.count + job.lanes - 1) // job.lanes
         begin, end = share_of(panels, thread, threads)
         by_group = job.group > 0
         group = job.group if by_group else max(end - begin, 1)
         for panel in range(begin, end, group):
             place = thread * group if by_group else panel
-            propagate_group(job, columns, place, panel if sums_by_lanes(job) else place, panel,
+            propagate_group(job, others, place, panel if sums_by_lanes(job) else place, panel,
                             min(group, end - panel), T)
 
     return share, phase_arguments(dtype)
@@ -184,8 +184,8 @@ def gradient_share(dtype: str) -> Any:
     """
     T = np.dtype(dtype).type
 
-    def share(job: Any, columns: int, setting: int, thread: int, threads: int) -> None:
-        addresses = pointer_to(columns, np.int64)
+    def share(job: Any, others: int, setting: int, thread: int, threads: int) -> None:
+        addresses = pointer_to(others, np.int64)
         add_gradient(job, T(1.0), thread, threads)
         for j in range(job.inputs):
             add_gradient(job_at(addresses[j], T), T(1.0), thread, threads)
