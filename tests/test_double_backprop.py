@@ -130,6 +130,8 @@ def test_what_does_not_go_with_it_is_refused():
             net.fit(X, d, derivatives=wrong)
     with pytest.raises(ValueError, match=r"^derivative_weight: expected"):
         net.fit(X, d, derivatives=D, derivative_weight=-1.0)
+    with pytest.raises(ValueError, match=r"^derivative_weight: expected derivatives too"):
+        net.fit(X, d, derivative_weight=2.0)
     for X_given, settings, name in ((X, {"dropout": 0.5}, "dropout"), (X, {"checkpoint": "file"}, "checkpoint"),
                                     (X, {"clip_sample_norm": 1.0}, "clip_sample_norm"),
                                     (sparse.csr_array(X), {}, "a sparse X")):

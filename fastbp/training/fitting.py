@@ -241,6 +241,9 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch
                 f"optimizer {type(optimizer).__name__}": optimizer if isinstance(optimizer, FullBatch) else None})
             assert run.samples is not None
             slopes = checked_derivatives(net, derivatives, derivative_weight, len(run.samples.X))
+        elif derivative_weight != 1.0:
+            raise ValueError(f"derivative_weight: expected derivatives too, of which it is the weight, found "
+                             f"{shown(derivative_weight)} alone")
         checkpoints = run.checkpoints(checkpoint, checkpoint_every, resume)
         if checkpoints.are_wanted or chosen is not None:
             run.identify(
