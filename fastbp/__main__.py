@@ -12,7 +12,7 @@ from collections.abc import Sequence
 try:
     from . import __version__
     from .backends.contract import NoGpuError
-    from .commands import compare, doctor, predict, train, warmup
+    from .commands import compare, doctor, predict, trace, train, warmup
     from .commands.termination import Terminated
     from .optimizers.optimizer import DivergenceError
 except KeyboardInterrupt:  # most of the time of a short command goes here
@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
                                      epilog=_EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (train, predict, compare, doctor, warmup):
+    for module in (train, predict, trace, compare, doctor, warmup):
         module.add_command(commands)
     return parser
 

@@ -10,6 +10,7 @@ from .optimizers.optimizer import Optimizer
 from .optimizers.updates import OptimizerState
 from .storage import read, safetensors, save
 from .storage.pytorch import from_sequential, to_sequential
+from .tracing.trace import Trace, trace
 from .training.fitting import fit
 from .training.history import History
 
@@ -118,6 +119,55 @@ class MLP(Derivatives):
                    weighted_mean=weighted_mean, dropout=dropout, shuffle_buffer=shuffle_buffer, checkpoint=checkpoint,
                    checkpoint_every=checkpoint_every, resume=resume, communicator=communicator,
                    derivatives=derivatives, derivative_weight=derivative_weight)
+
+    def trace(self, x: Any, d: Any) -> Trace:
+        """Every quantity of one sample's pass forward and back, by its name in the formulas.
+
+        It is computed by the loops of `fastbp.backends.loops`, whatever the network's backend. The running gradient is
+        not touched. Of a network that standardises, h_0 is the standardised x, and e_0 = ∂E/∂h_0.
+
+        Parameters
+        ----------
+        x : array_like (N_0,)
+            One sample.
+        d : int or array_like (N_L,)
+            Its label or target, as for `loss_value`.
+
+        Returns
+        -------
+        Trace
+            ``print(trace)`` shows it, ``trace.plot("trace.png")`` draws it, and ``trace.delta[2]`` is δ_2.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x or d is not as described.
+
+        Examples
+        --------
+        >>> net = MLP([2, 2, 1], activation="tanh", loss="squared_error", dtype="float64", initializer="zeros")
+        >>> trace = net.trace([1.0, 2.0], [0.5])
+        >>> print(trace)
+        forward: down                                     back: up
+        <BLANKLINE>
+        h₀ = x                       2  1 2               e₀ = W₁ᵀ δ₁                  2  0 0
+        <BLANKLINE>
+        W₁                         2×2  ‖·‖ 0             ∂E/∂W₁ = δ₁ h₀ᵀ            2×2  ‖·‖ 0
+        b₁                           2  0 0               ∂E/∂b₁ = δ₁                  2  0 0
+        a₁ = W₁ h₀ + b₁              2  0 0               δ₁ = e₁ ⊙ g'(a₁)             2  0 0
+        h₁ = tanh(a₁)                2  0 0               e₁ = W₂ᵀ δ₂                  2  0 0
+        <BLANKLINE>
+        W₂                         1×2  ‖·‖ 0             ∂E/∂W₂ = δ₂ h₁ᵀ            1×2  ‖·‖ 0
+        b₂                           1  0                 ∂E/∂b₂ = δ₂                  1  -0.5
+        a₂ = W₂ h₁ + b₂              1  0                 δ₂ = e₂ ⊙ g'(a₂)             1  -0.5
+        h₂ = identity(a₂) = y        1  0                 e₂ = ∇E by y                 1  -0.5
+        <BLANKLINE>
+        d                            1  0.5
+        E = 0.125, squared_error of y and d
+        >>> float(trace.delta[2][0])
+        -0.5
+        """
+        return trace(self, x, d)
 
     def save(self, path: "str | PathLike[str]") -> None:
         """Write the network to one .npz file; see `fastbp.storage.save`, which this calls."""
