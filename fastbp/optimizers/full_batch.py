@@ -48,8 +48,8 @@ class LevenbergMarquardt(FullBatch):
 
     **Numbers** are float64, of a float32 network too: its θ is the rounded one of a copy in float64, after each epoch.
     Recorded losses are of that copy, validation and metrics of the network itself. J is not kept: it takes the memory
-    of some rows. JᵀJ has the same bits for any number of threads of fastbp. SciPy's Cholesky factorisation of P³/3
-    operations has threads of its own, and Ctrl-C waits for its end.
+    of some rows. E, JᵀJ and Jᵀr have the same bits for any number of threads of fastbp. SciPy's Cholesky factorisation,
+    of P³/3 operations, has threads of its own, on which its last bits may depend, and Ctrl-C waits for its end.
 
     **The history** has "mu" of every epoch beside its loss, which is that before the step, and with `bayesian`
     "effective_parameters", "alpha" and "beta" after it.
