@@ -61,6 +61,10 @@ class RankRun(Run):
     all_validate: bool = False  # whether all ranks have validation data
     is_broken: bool = False     # whether ranks have ended, each by itself
 
+    def __post_init__(self) -> None:
+        if not self.is_first:
+            self.metrics, self.callbacks = {}, []
+
     @property
     def is_first(self) -> bool:
         """Whether this is rank 0."""
@@ -136,8 +140,6 @@ class RankRun(Run):
         require_agreement(communicator, {
             **settings, "backend": net.backend, **values, "X: the largest magnitude": largest})
         self._agree_on_validation()
-        if not self.is_first:
-            self.metrics, self.callbacks = {}, []
         identity["settings"]["metrics"], self.observers = broadcast(
             communicator, (list(self.metrics), (self.validation is not None, bool(self.metrics),
                                                 bool(self.callbacks))))
