@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.distributed import DataParallel, RankError, in_threads
+from fastbp.distributed import DataParallel, RankError, gather, in_threads
 from fastbp.distributed.agreement import Disagreement
 
 RNG = np.random.default_rng(0)
@@ -155,6 +155,17 @@ def test_validation_data_of_rank_0_alone():
     assert found[0] == found[1] == trained(1, X, D, epochs=2, batch_size=128, validation_data=(X[:40], D[:40]))
 
 
+def test_metrics_of_rank_0_alone():
+    def train(communicator):
+        with_data = {"validation_data": (X[:40], D[:40])} if communicator.rank == 0 else {}
+        net = network()
+        return outcome(net, net.fit(CHUNKS, epochs=2, communicator=communicator, metrics={
+            "rank": lambda d, Y: communicator.rank}, **with_data))[3]
+
+    for records in in_threads(train, 2):
+        assert records["validation_rank"] == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(("name", "given"), [
     ("batch_size", {"batch_size": 41}), ("optimizer: rule", {"optimizer": fastbp.Adam(0.1)}), ("seed", {"seed": 2}),
     ("optimizer: schedule", {"optimizer": fastbp.SGD(0.2)}), ("epochs", {"epochs": 4}), ("dropout", {"dropout": 0.1}),
@@ -282,6 +293,24 @@ def test_averages_of_every_few_steps():
 def test_settings_that_are_refused(given, error):
     with pytest.raises((TypeError, ValueError), match=error):
         DataParallel(**{"communicator": Single(), **given})
+
+
+def test_the_sum_of_the_transport_is_another_choice():
+    def train(communicator):
+        def all_reduce(vector):
+            summed.append(vector.size)
+            total = sum(gather(communicator, vector.copy()))
+            vector[:] = total
+
+        summed, net = [], network()
+        communicator.all_reduce = all_reduce
+        net.fit(X, D, batch_size=40, communicator=DataParallel(communicator, reduction="allreduce"))
+        return net.theta.copy(), len(summed)
+
+    (theta, calls), (other, _) = in_threads(train, 2)
+    assert calls > 0
+    assert (theta == other).all()
+    np.testing.assert_allclose(theta, np.frombuffer(trained(1, X, D, epochs=10)[0], np.float32), rtol=1e-4, atol=1e-6)
 
 
 def test_more_ranks_than_leaves():

@@ -96,3 +96,62 @@ def test_shards_are_said_on_all_ranks_and_have_rows():
 
     assert "shards: expected the same on all ranks" in str(ended(differently, 2, Disagreement)[1])
     assert "X: expected at least one row on some rank" in str(ended(empty, 2, Disagreement)[1])
+
+
+def of_streams(cuts, settings, X=X, weights=None):
+    """What a training leaves in which each rank reads chunks of its own."""
+    places = [0, *cuts, len(D)]
+
+    def train(communicator):
+        begin, end = places[communicator.rank : communicator.rank + 2]
+        chunks = [(X[first : min(first + 30, end)], D[first : min(first + 30, end)],
+                   *([] if weights is None else [weights[first : min(first + 30, end)]]))
+                  for first in range(begin, end, 30)]
+        net = network(communicator.rank)
+        history = net.fit(lambda: chunks, **{"epochs": 3, "batch_size": 16, "shuffle_buffer": 50, **settings},
+                          communicator=DataParallel(communicator, shards=True))
+        return outcome(net, history)
+
+    first, *others = in_threads(train, len(places) - 1)
+    for other in others:
+        assert other == first
+    return first
+
+
+@pytest.mark.parametrize("settings", [{}, {"shuffle": False}, {"dropout": 0.3, "optimizer": fastbp.Adam(0.01)}])
+def test_streams_of_ranks_have_the_bits_of_one_after_another(settings):
+    whole = of_streams([], settings)
+    assert of_streams([64], settings) == whole
+    assert of_streams([7, 50, 111], settings) == whole
+    everything = [(X, D)]
+    assert trained(2, lambda: everything, batch_size=16, shuffle_buffer=50, **settings) == whole
+
+
+def test_streams_of_sparse_rows_with_weights():
+    rows = sparse.random(130, 6, density=0.15, random_state=0, format="csr", dtype=np.float32)
+    settings = {"weighted_mean": True, "shuffle": False}
+    *whole, _, samples = of_streams([], settings, rows, WEIGHT)
+    for cuts in ([64], [7, 50, 111]):
+        *bits, reason, seen = of_streams(cuts, settings, rows, WEIGHT)
+        assert bits[:3] == whole[:3]
+        np.testing.assert_allclose(bits[3]["loss"], whole[3]["loss"], rtol=1e-12)
+        assert (reason, seen) == ("epochs", samples)
+
+
+def test_streams_of_ranks_go_on(tmp_path):
+    path, settings = tmp_path / "checkpoint", {"dropout": 0.3}
+    of_streams([64], {**settings, "epochs": 1, "checkpoint": path})
+    assert of_streams([7, 50], {**settings, "resume": path}) == of_streams([], settings)
+
+
+def test_a_stream_of_a_rank_that_fails():
+    def train(communicator):
+        def chunks():
+            yield X, D
+            if communicator.rank == 1:
+                raise OSError("no more")
+
+        network().fit(chunks, epochs=2, communicator=DataParallel(communicator, shards=True))
+
+    errors = ended(train, 2, OSError)
+    assert "rank 1 failed: OSError: no more" in str(errors[0])

@@ -105,13 +105,14 @@ def safe_point() -> None:
             raise Interruption(error) from None
 
 
-#: Seconds that Ctrl-C waits where an agreement with others is worth waiting for.
-PATIENCE = 2.0
+def is_noted() -> bool:
+    """Whether Ctrl-C has come to this thread, and waits for a safe point or the end of a block."""
+    return bool(_noted) and threading.current_thread() is threading.main_thread()
 
 
-def hear_after(waited: float) -> None:
-    """Hear Ctrl-C in a wait for others that has taken some seconds, also in a `held_back`: they may never answer."""
-    if waited > PATIENCE and _noted and threading.current_thread() is threading.main_thread():
+def hear_now() -> None:
+    """Call the program's handler in a block without safe points, where waiting for the end would be too long."""
+    if is_noted():
         _hear()
 
 

@@ -13,7 +13,9 @@ from ..checks.messages import shortened
 class Communicator(Protocol):
     """A transport between ranks 0 … size - 1, one of which this process or thread is.
 
-    All calls come from one thread of a rank, in the same order on both sides of an exchange.
+    All calls come from one thread of a rank, in the same order on both sides of an exchange. A transport may also have
+    a method ``all_reduce(vector)``, which replaces a vector by the sum of those of all ranks, in an order of its own.
+    It is for ``DataParallel(reduction="allreduce")``, which otherwise adds up one leaf of each rank.
     """
 
     @property

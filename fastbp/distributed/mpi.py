@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compiling.interrupts import hear_after
+from ..compiling.interrupts import hear_now, is_noted
 from .communicators import RankError, failure_of
 
 #: A rank that waits asks MPI this many times in a row; then it gives the core away in between, and after some seconds
@@ -23,7 +23,8 @@ EAGER, SLEEP_AFTER, NAP = 200, 2.0, 0.0005
 #: How often it asks MPI before it looks for failures and Ctrl-C.
 LOOK_EVERY = 64
 
-#: Seconds that a rank which ends after a failure waits for the others to end too.
+#: Seconds that a rank which ends after a failure waits for the others to end too, and that Ctrl-C waits for a place
+#: where all ranks can stop together.
 PATIENCE = 2.0
 
 #: The tag of reasons of failures, on their own communicator.
@@ -89,17 +90,20 @@ class MPICommunicator:
 
     def _wait(self, requests: list[Any]) -> None:
         """Wait until all requests are done."""
-        test, begin, asked = self._MPI.Request.Testall, 0.0, 0
+        test, begin, pressed, asked = self._MPI.Request.Testall, 0.0, 0.0, 0
         try:
             while not test(requests):
                 asked += 1
                 if asked % LOOK_EVERY == 0:
-                    begin = begin or time.monotonic()
-                    waited = time.monotonic() - begin
+                    now = time.monotonic()
+                    begin = begin or now
                     self._raise_failure()
-                    hear_after(waited)
+                    if is_noted():
+                        pressed = pressed or now
+                        if now > pressed + PATIENCE:
+                            hear_now()
                     if asked > EAGER:
-                        time.sleep(0.0 if waited < SLEEP_AFTER else NAP)
+                        time.sleep(0.0 if now < begin + SLEEP_AFTER else NAP)
         except BaseException:
             self._left.extend(requests)  # with their memory
             raise

@@ -28,8 +28,9 @@ class DataParallel:
         and `abort` of `fastbp.distributed.Communicator`.
     shards : bool
         Whether each rank gives rows of its own, of which it may have none: then the data are those of rank 0, of rank 1
-        and so on one after another, and rows go to the ranks that compute with them, some batches ahead. Otherwise all
-        give the same data, and none travel.
+        and so on one after another, and rows go to the ranks that compute with them, some batches ahead. Of streams,
+        each rank shuffles the chunks of its own. Otherwise all give the same data, or read the same stream, and no rows
+        travel.
     leaves : int
         A power of two, the most ranks that there can be. Results depend on it by rounding. More leaves than ranks cost
         time where the network is large and the batch small.

@@ -10,6 +10,7 @@ from ..backends.training_loop import CORRECT, DIVERGED, EPOCH_E, POSITION, RUNNI
 from ..compiling.interrupts import held_back
 from .ranks import AgreedInterrupt, RankSession, StreamOfRanks, is_interrupted
 from .shards import ShardSession
+from .streams_of_ranks import StreamsOfRanks
 
 #: What is added up where a rank has diverged; more than there are ranks.
 _HAS_DIVERGED = 2.0**30
@@ -74,6 +75,10 @@ class AveragingSession(RankSession):
 
 class AveragingShards(AveragingSession, ShardSession):
     """The same on rows of each rank's own."""
+
+
+class AveragingStreams(AveragingSession, StreamsOfRanks):
+    """The same on a stream of each rank's own."""
 
 
 class AveragingStream(AveragingSession, StreamOfRanks):

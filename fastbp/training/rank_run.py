@@ -24,13 +24,14 @@ from ..parameters import generator_of
 from ..streams.blocks import part_of
 from ..streams.sources import Stream
 from ..threads import share_of
-from .averaging import AveragingSession, AveragingShards, AveragingStream
+from .averaging import AveragingSession, AveragingShards, AveragingStream, AveragingStreams
 from .checkpoints import Checkpoints, Path, rows_of_samples, sampled_rows, values_of_rows
 from .history import History
 from .ranks import AgreedInterrupt, RankSession, StreamOfRanks
 from .run import AnySession, Run
 from .session import Session
 from .shards import ShardSession, Whole
+from .streams_of_ranks import StreamsOfRanks, values_of_streams
 
 #: What all ranks raise at the same place, or raise because another one did.
 OF_ALL = (RankError, Disagreement, DivergenceError, AgreedInterrupt)
@@ -61,6 +62,10 @@ class RankRun(Run):
     all_validate: bool = False  # whether all ranks have validation data
     is_broken: bool = False     # whether ranks have ended, each by itself
 
+    def __post_init__(self) -> None:
+        if not self.is_first:
+            self.metrics, self.callbacks = {}, []
+
     @property
     def is_first(self) -> bool:
         """Whether this is rank 0."""
@@ -73,14 +78,16 @@ class RankRun(Run):
     def checkpoints(self, path: Path | None, every: float | str, resume: Path | bool | None) -> Checkpoints:
         """Those of rank 0, and what it read of one to go on from."""
         communicator = self.ranks.communicator
+        if self.net.backend_module.memory is not HOST:
+            raise ValueError(f"communicator: expected a network on a backend that runs on the processor, found "
+                             f"{self.net.backend!r}")
         require_agreement(communicator, {
             "fastbp": _version(), "leaves": self.ranks.leaves_in_all, "reduction": self.ranks.reduction,
             "average_every": self.ranks.average_every,
             "shards": self.ranks.shards, "X: a stream": self.samples is None})
         if self.ranks.shards:
-            if self.samples is None:
-                raise Disagreement("shards: expected False for a stream, which all ranks read, found True")
-            self.whole = Whole.of(self.samples, communicator, self.net.dtype)
+            if self.samples is not None:
+                self.whole = Whole.of(self.samples, communicator, self.net.dtype)
             self._require_metrics_of_validation()
         found = Checkpoints(*((path, every, resume) if self.is_first else (None, 60.0, None)), "training of ranks")
         saved = found.saved
@@ -90,11 +97,10 @@ class RankRun(Run):
         return found
 
     def identify(self, stream: Stream | None, optimizer: Optimizer | FullBatch, **settings: Any) -> None:
-        if self.net.backend_module.memory is not HOST:
-            raise ValueError(f"communicator: expected a network on a backend that runs on the processor, found "
-                             f"{self.net.backend!r}")
         super().identify(stream, optimizer, leaves=self.ranks.leaves_in_all, reduction=self.ranks.reduction,
                          average_every=self.ranks.average_every, **settings)
+        if stream is not None and self.ranks.shards:
+            self.identity["data"] = values_of_streams(stream, self.ranks.communicator)
 
     @property
     def rows(self) -> int | None:
@@ -135,8 +141,6 @@ class RankRun(Run):
         require_agreement(communicator, {
             **settings, "backend": net.backend, **values, "X: the largest magnitude": largest})
         self._agree_on_validation()
-        if not self.is_first:
-            self.metrics, self.callbacks = {}, []
         identity["settings"]["metrics"], self.observers = broadcast(
             communicator, (list(self.metrics), (self.validation is not None, bool(self.metrics),
                                                 bool(self.callbacks))))
@@ -174,7 +178,10 @@ class RankRun(Run):
         """The session by the kind of data."""
         averages, settings = self.ranks.average_every is not None, {"ranks": self.ranks}
         if stream is not None:
-            kind = AveragingStream if averages else StreamOfRanks
+            if self.ranks.shards:
+                kind: Any = AveragingStreams if averages else StreamsOfRanks
+            else:
+                kind = AveragingStream if averages else StreamOfRanks
             return kind(self.net, stream, shuffle_buffer, *given, **settings)
         assert self.samples is not None
         if self.whole is None:

@@ -116,7 +116,7 @@ class ShardSession(RankSession):
     """
 
     def __init__(self, net: Network, samples: Samples, *given: Any, whole: Whole, **ranks: Any) -> None:
-        self._whole, self._window = whole, _Window(0, 0, None, None, np.empty(0, np.int64))
+        self._whole, self._window = whole, NO_WINDOW
         super().__init__(net, samples, *given, **ranks)
         row_bytes = int(net.widths[0] * net.dtype.itemsize * (2 * whole.density if whole.form.is_sparse else 1)) or 1
         self._together = max(1, WINDOW_BYTES // (self.plan.batch_size * row_bytes)) * self.plan.batch_size
@@ -151,7 +151,7 @@ class ShardSession(RankSession):
         here = (position - window.begin) // batch * in_batch
         return window.seen, window.numbers[:0], position + missing - here, extras
 
-    def _fetched(self, begin: int) -> "_Window":
+    def _fetched(self, begin: int) -> "Window":
         """The rows of this rank's leaves, of some batches from a place of the order on."""
         communicator, whole = self._whole.communicator, self._whole
         end = min(begin + self._together, self.rows)
@@ -172,7 +172,7 @@ class ShardSession(RankSession):
         X, labels, targets, weights = (part[back] if len(part) else part for part in columns)
         samples = Samples(X, labels, targets, weights, whole.largest)
         samples = net.backend_module.memory.placed(samples, net.standardization)
-        return _Window(begin, end, samples, net.backend_module.memory.for_kernels(samples), own)
+        return Window(begin, end, samples, net.backend_module.memory.for_kernels(samples), own)
 
     def _numbers_of(self, rank: int, begin: int, end: int) -> np.ndarray:
         """The numbers of the rows of a rank's leaves, batch after batch."""
@@ -207,7 +207,7 @@ class ShardSession(RankSession):
                 np.empty(count if form.has_weights else 0, net.dtype))
 
 
-class _Window(NamedTuple):
+class Window(NamedTuple):
     """The rows of a rank's leaves in some batches."""
 
     begin: int           # the place of the first batch in the order
@@ -215,6 +215,10 @@ class _Window(NamedTuple):
     samples: Any         # `Samples`, in the order in which they are needed
     seen: Any            # as kernels take them
     numbers: np.ndarray  # their numbers in the whole
+
+
+#: Before any rows have come.
+NO_WINDOW = Window(0, 0, None, None, np.empty(0, np.int64))
 
 
 def _swapped(communicator: Communicator, partner: int, rows: tuple[Any, ...], like: Callable[[int], tuple[Any, ...]],

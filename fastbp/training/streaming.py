@@ -105,7 +105,7 @@ class StreamSession(Session):
 
     def advance(self, work: Any, until: int) -> int:
         """The status after one slice of a block, or FAILED where there is none because the source failed."""
-        if self.progress.counts[POSITION] == len(self.samples.X):
+        if self.progress.counts[POSITION] == self.rows:
             found = self._next()
             if isinstance(found, Failure):
                 self._error = found.error
@@ -118,7 +118,7 @@ class StreamSession(Session):
                 self._end_epoch(found.rows)
                 return RUNNING
             self._take(found)
-            if self.progress.counts[POSITION] == len(self.samples.X):
+            if self.progress.counts[POSITION] == self.rows:
                 return RUNNING
         return super().advance(work, self.epochs_done + 1)
 
