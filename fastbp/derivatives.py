@@ -13,6 +13,14 @@ from .functions.losses import LINEAR
 from .functions.second import require_second_derivatives
 from .network import Network
 
+#: Parts of chunks have a multiple of these samples, which are whole panels on every processor.
+PART = 64
+
+
+def part_of(chunk: int, passes: int) -> int:
+    """The samples of a part of a chunk that takes as long in a number of passes as a chunk in one."""
+    return max(chunk // passes // PART * PART, min(chunk, PART))
+
 
 class Derivatives(Network):
     """A network's derivatives beyond the gradient of its loss; `MLP`, which users make, adds training and files.
@@ -127,11 +135,18 @@ class Derivatives(Network):
                 J[:, i] = memory.to_host(self._errors_back(X, e_L, self._no_results.grad))
             return J
 
+        passes = 1 + min(widths[0], widths[-1])
+        chunk = self.chunk()
+        part = part_of(chunk, passes)  # after which Ctrl-C is heard
+
         def write(start: int, stop: int, E: float, work: Any, threads: int, samples: Samples) -> tuple[float, int]:
-            write_jacobian(self._theta, self._layout, samples, J, start, stop, work, threads)
+            for begin in range(start, stop, chunk):
+                end = min(begin + chunk, stop)
+                for first in range(begin, end, part):
+                    write_jacobian(self._theta, self._layout, samples, J, first, min(first + part, end), work, threads)
             return E, 0
 
-        self._in_slices(1 + widths[-1], write, samples, whole_rows=True)
+        self._in_slices(passes, write, samples, whole_rows=True)
         if self._standardization is not None:
             memory.multiply_columns(J.reshape(-1, widths[0]), self._standardization.slope)
         return J
@@ -206,14 +221,12 @@ class Derivatives(Network):
         direction, _ = kernel_array("v", v, self._dtype, ndim=1)
         if len(direction) != self._layout.size:
             raise ValueError(f"v: expected {self._layout.size} numbers, as theta has, found {len(direction)}")
-        module, product = self._curvature_module(), np.zeros(self._layout.size, self._dtype)
-        curvature = self.linked_curvature()
-        kind = "curvature", self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss
-        shelf = self._backend.memory.shelves.shelf(kind, module, curvature.layout, self._dtype)
+        curvature, shelf, add_curvature = self._curvature or self._make_curvature()
+        product = np.zeros(self._layout.size, self._dtype)
 
         def add(start: int, stop: int, E: float, work: Any, threads: int, samples: Samples) -> tuple[float, int]:
-            module.add_curvature(self._theta, direction, curvature, samples, gauss_newton, product, start, stop, work,
-                                 own, threads)
+            add_curvature(self._theta, direction, curvature, samples, gauss_newton, product, start, stop, work, own,
+                          threads)
             return E, 0
 
         with shelf.workspace(len(samples.X)) as own:
@@ -234,14 +247,16 @@ class Derivatives(Network):
 
     def linked_curvature(self) -> Any:
         """The compiled second derivatives of the network."""
-        if self._curvature is None:
-            self._curvature = self._curvature_module().linked_curvature(self.layout, self._activations, self._loss,
-                                                                        self._dtype)
-        return self._curvature
+        return (self._curvature or self._make_curvature())[0]
 
-    def _curvature_module(self) -> Any:
-        """What computes products with second derivatives."""
-        return tiles if self._backend_name == "tiled" else loops
+    def _make_curvature(self) -> Any:
+        """The compiled second derivatives, the shelf of their workspaces, and the function that adds a product."""
+        module: Any = tiles if self._backend_name == "tiled" else loops
+        linked = module.linked_curvature(self.layout, self._activations, self._loss, self._dtype)
+        kind = "curvature", self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss
+        shelf = self._backend.memory.shelves.shelf(kind, module, linked.layout, self._dtype)
+        self._curvature = linked, shelf, module.add_curvature
+        return self._curvature
 
     def _errors_back(self, X: Any, dE_dY: Any, grad: Any) -> Any:
         """e_0 = ∂E/∂x from ∂E/∂y; adds ∂E/∂θ to `grad`, where that is not empty."""

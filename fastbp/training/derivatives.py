@@ -10,6 +10,7 @@ from ..backends.tiles import double_backprop as tiles
 from ..checks.arguments import require_number
 from ..checks.arrays import kernel_array
 from ..checks.samples import Samples
+from ..derivatives import part_of
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
 from .session import Session
@@ -46,12 +47,18 @@ class DerivativeSession(Session):
         super().__init__(net, samples, plan, optimizer, state, epochs)
         self._train = self._module.train
 
+    def choose_way(self, samples: Samples) -> None:
+        """Choose how kernels take X, and parts of which a training hears Ctrl-C in time."""
+        super().choose_way(samples)
+        self.plan = self.plan._replace(chunk=part_of(self.plan.chunk, 1 + self.net.widths[0]))
+
     def _compile(self, optimizer: Optimizer) -> None:
         """Do nothing: the loop is compiled when it is first called."""
 
     @contextmanager
     def workspace(self) -> Iterator[Any]:
         """The workspace for slices."""
-        net, size = self.net, self.plan.batch_size
-        with net.in_training(), net.workspace(size, self._way) as work:
-            yield self._module.workspace(self._linked, net.dtype, size, self._derivatives, work)
+        net, plan = self.net, self.plan
+        samples = min(plan.batch_size, plan.chunk)
+        with net.in_training(), net.workspace(samples, self._way) as work:
+            yield self._module.workspace(self._linked, net.dtype, samples, self._derivatives, work)

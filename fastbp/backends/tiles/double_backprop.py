@@ -32,6 +32,7 @@ class Workspace(NamedTuple):
     """What a training works in."""
 
     job: np.ndarray        # of the values
+    chunk: int             # the samples of a chunk, at most
     columns: np.ndarray    # (N_0,) the addresses of the jobs of all inputs
     parts: np.ndarray      # (N_0, P) their parts of the gradient
     propagate: int         # the addresses of the phases
@@ -46,7 +47,7 @@ def workspace(linked: Curvature, dtype: np.dtype, samples: int, given: Derivativ
     """The workspace of a training; `work` is the job of the network."""
     jobs = tuple(another_job(linked.layout, dtype, samples) for _ in given.slopes)
     columns = keeping(np.array([job.ctypes.data for job in jobs]), *jobs)
-    return Workspace(work, columns, np.zeros((len(jobs), linked.layout.size), dtype),
+    return Workspace(work, samples, columns, np.zeros((len(jobs), linked.layout.size), dtype),
                      address_of(propagate_share, dtype.name), address_of(gradient_share, dtype.name), *given)
 
 
@@ -225,8 +226,8 @@ def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted
         column.targets, column.alpha, column.factor = address_in_memory(work.D), work.slopes[j], work.weight
         column.target, column.keeps = address_in_memory(work.parts[j]), True
     total, correct = E, 0
-    for first in range(start, stop, job.chunk):
-        count = min(job.chunk, stop - first)
+    for first in range(start, stop, work.chunk):
+        count = min(work.chunk, stop - first)
         job.first, job.count = first, count
         for j in range(work.slopes.shape[0]):
             column = job_at(work.columns[j], None)
