@@ -24,6 +24,7 @@ from contestants import (
 import fastbp
 from fastbp.__main__ import BAD_INPUT, MISSING_PACKAGE, main
 from fastbp.backends.tiles.online import is_worth_compiling
+from fastbp.compare import ranks
 from fastbp.compare.contestants import AGREEMENTS, WORKERS, backend_contestant, peers
 from fastbp.compare.measuring import Settings, compare
 from fastbp.compare.report import header, table
@@ -346,6 +347,12 @@ def test_pictures_without_matplotlib_are_refused_before_measuring(capsys, monkey
     (["--products", "--sizes", "0"], "--sizes"),
     (["--products", "--backends", "tiled,cuda"], "--products: expected backends that have products"),
     (["--products", "--batch", "4"], "--batch: expected at least 5, found 4"),
+    (["--ranks", "1,0"], "--ranks: expected whole numbers from 1 on"),
+    (["--ranks", "2", "--peers"], "--ranks: expected no --peers"),
+    (["--ranks", "2", "--threads", "2"], "--ranks: expected neither --threads"),
+    (["--ranks", "2", "--network", "3-2", "--batch", "8"], "--batch: expected --sizes"),
+    (["--ranks", "2", "--sizes", "x"], "--sizes: expected whole numbers"),
+    (["--ranks", "2", "mnist"], "--ranks: expected one workload, found mnist-1, mnist-128"),
     (["--results", "no_such.json"], "no_such.json"),
     (["--results", str(Path(__file__).parents[1] / "pyproject.toml")], "--results")])
 def test_what_cannot_be_used_is_named(capsys, arguments, words):
@@ -353,6 +360,31 @@ def test_what_cannot_be_used_is_named(capsys, arguments, words):
     output = capsys.readouterr()
     assert words in output.err
     assert not output.out
+
+
+RANKS = ["compare", "--ranks", "2,1", "--network", "3-5-2", "--sizes", "8,16", "--rounds", "2", "--seconds", "0.001"]
+
+
+@pytest.mark.parametrize(("launcher", "transport"), [
+    ((None, "there is no mpiexec"), "threads of one process, because there is no mpiexec"),
+    ((sys.executable, ""), "threads of one process, because mpiexec failed ("),
+    pytest.param(None, "processes of MPI", marks=pytest.mark.full)])
+def test_ranks(launcher, transport, capsys, monkeypatch, tmp_path):
+    if launcher is not None:
+        monkeypatch.setattr(ranks, "_launcher", lambda: launcher)
+    elif ranks._launcher()[0] is None:
+        pytest.skip("needs mpi4py and its launcher")
+    assert main([*RANKS, "--save", str(tmp_path / "ranks.json")]) == 0
+    shown, results = capsys.readouterr().out, json.loads((tmp_path / "ranks.json").read_text())
+    assert results["transport"].startswith(transport)
+    assert f"3-5-2, float32, ranks of one thread: {transport}" in shown
+    assert [(row["batch"], row["ranks"]) for row in results["rows"]] == [(8, 1), (8, 2), (16, 1), (16, 2)]
+    for row in results["rows"]:
+        assert min(row["samples_per_second"]) > 0
+        assert all(share == 0 if row["ranks"] == 1 else 0 < share <= 1 for share in row["exchange"])
+    first = next(line for line in shown.splitlines() if line.startswith("8 "))
+    assert len(first.split()) == 4
+    assert first.endswith("%")
 
 
 def test_importing_the_command_imports_no_peer():

@@ -31,6 +31,7 @@ from ..compare.csv_file import as_csv
 from ..compare.measuring import Row, Settings, compare, steps_to_show
 from ..compare.pictures import draw, require_drawable
 from ..compare.products import BATCH, SIZES, product_rows
+from ..compare.ranks import BATCHES, compare_ranks, ranks_table
 from ..compare.report import QUANTITIES, difference, header, table
 from ..compare.summary import geometric_means, summarise
 from ..compare.training import TrainingRow
@@ -83,7 +84,12 @@ def add_command(commands: Any) -> None:
     products = parser.add_argument_group("products instead of workloads")
     products.add_argument("--products", action="store_true",
                           help="time W h, Wᵀδ and δhᵀ alone, with W (N, N) and the samples of a batch")
-    products.add_argument("--sizes", metavar="N[,N…]", help=f"every N ({','.join(map(str, SIZES))})")
+    products.add_argument("--sizes", metavar="N[,N…]", help=f"every N ({','.join(map(str, SIZES))}); with --ranks, the "
+                          f"batch sizes ({','.join(map(str, BATCHES))})")
+    ranks = parser.add_argument_group("ranks instead of contestants")
+    ranks.add_argument("--ranks", metavar="N[,N…]", help="time training on so many ranks of one thread each, such as "
+                       "1,2,4, by MPI where there is one, and the share of their time in exchange; of one workload or "
+                       "network (784-128-10), over batch sizes")
     who = parser.add_argument_group("contestants")
     who.add_argument("--backends", type=lambda text: text.split(","), default=DEFAULT_BACKENDS, metavar="NAME[,NAME…]",
                      help=f"fastbp's backends to time ({','.join(DEFAULT_BACKENDS)}); cuda needs an NVIDIA GPU")
@@ -124,6 +130,8 @@ def run(options: argparse.Namespace) -> str:
     for option in ("save", "csv", "plot"):
         if getattr(options, option) is not None:
             require_place(f"--{option}", getattr(options, option))
+    if options.ranks is not None:
+        return _run_ranks(options)
     if options.plot is not None:
         require_drawable("--plot", options.plot)
     old = None if options.against is None else _read(options.against, "--against")
@@ -143,6 +151,41 @@ def run(options: argparse.Namespace) -> str:
     if change is not None:
         print(f"\n{change}")
     return "done"
+
+
+def _run_ranks(options: argparse.Namespace) -> str:
+    """Time a training on several ranks, and show it."""
+    for name in ("products", "peers", "show", "plot", "csv", "against", "results"):
+        if getattr(options, name):
+            raise ValueError(f"--ranks: expected no --{name} beside it, which is for contestants")
+    if options.threads != 1 or options.backends != DEFAULT_BACKENDS:
+        raise ValueError("--ranks: expected neither --threads nor --backends beside it: ranks have one thread each, "
+                         "and the fastest backend")
+    if options.batch is not None:
+        raise ValueError(f"--batch: expected --sizes for the batch sizes of --ranks, found --batch {options.batch}")
+    ranks = _whole_numbers("--ranks", options.ranks, "1,2,4")
+    batches = BATCHES if options.sizes is None else _whole_numbers("--sizes", options.sizes, "128,512,2048")
+    options.sizes = None
+    if not options.workloads and options.network is None:
+        options.workloads = ["mnist-128"]
+    chosen, *others = _workloads(options)
+    if others:
+        raise ValueError(f"--ranks: expected one workload, found {chosen.name}, {others[0].name}"
+                         f"{', …' if others[1:] else ''}")
+    results = compare_ranks(chosen, batches, ranks, options.dtype,
+                            require_whole("--rounds", options.rounds, at_least=1),
+                            require_number("--seconds", options.seconds, above=0.0))
+    if options.save is not None:
+        options.save.write_text(as_json(results, indent=1), encoding="utf-8")
+    print(as_json(results) if options.json else ranks_table(results))
+    return "done"
+
+
+def _whole_numbers(option: str, text: str, example: str) -> list[int]:
+    try:
+        return [require_whole(option, int(part), at_least=1) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option}: expected whole numbers from 1 on, such as {example}, found {text!r}") from None
 
 
 def _read(path: Path, option: str) -> dict[str, Any]:
@@ -189,10 +232,7 @@ def _product_rows(options: argparse.Namespace) -> Sequence[Row]:
     for name in [*given, *options.workloads]:
         raise ValueError(f"--products: expected neither a workload nor settings of a network beside it, found {name}")
     text = ",".join(map(str, SIZES)) if options.sizes is None else options.sizes
-    try:
-        sizes = [require_whole("--sizes", int(part), at_least=1) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"--sizes: expected whole numbers from 1 on, such as 256,512,1024, found {text!r}") from None
+    sizes = _whole_numbers("--sizes", text, "256,512,1024")
     # Fewer samples go one by one through tiled, by other kernels.
     batch = BATCH if options.batch is None else require_whole("--batch", options.batch, at_least=FEW + 1)
     return product_rows(sizes, batch)

@@ -79,7 +79,7 @@ def table(results: dict[str, Any], show: str | None = None) -> str:
         line += [_number(summary["ratio"].get(name)) for name in by_peer]
         cells.append(line)
     title = QUANTITIES[show].format(baseline=short(first or "fastbp"))
-    lines = [title, "", _aligned([*_in_two_lines(heads), *cells])]
+    lines = [title, "", aligned([*_in_two_lines(heads), *cells])]
     return "\n".join([*lines, *_below(results, summaries, show, with_peers), "", *_notes(results)])
 
 
@@ -134,7 +134,7 @@ def _in_two_lines(heads: Sequence[str]) -> list[list[str]]:
     return [list(line) for line in zip(*pairs, strict=True)]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they must be, names to the left and numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in
@@ -213,5 +213,5 @@ def difference(new: dict[str, Any], old: dict[str, Any]) -> str:
                          *ratios, *shares])
     if not rows:
         raise ValueError("--against: the two results have no row and contestant in common")
-    return _aligned([["µs per step", "old", "new", "new / old", "old / peer", "new / peer", "old of ceiling",
+    return aligned([["µs per step", "old", "new", "new / old", "old / peer", "new / peer", "old of ceiling",
                       "new of ceiling"], *rows])

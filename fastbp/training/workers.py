@@ -17,7 +17,7 @@ import numpy as np
 from ..checks.messages import shortened
 from ..checks.samples import Samples
 from ..checks.saved import Saved
-from ..compiling.interrupts import PATIENCE, held_back
+from ..compiling.interrupts import held_back
 from ..network import Network
 from ..optimizers.optimizer import Optimizer
 from . import trainers
@@ -30,11 +30,15 @@ from .trainers import Task, Trainer, train_in_slices
 #: enough that to send them costs little.
 GROUPS_OF_WORKER = 32
 
-#: The groups that wait or are trained, for each worker: it has to have its next one when it is done with one.
+#: The groups that wait or are trained, for each worker: it has to have its next one when it is done with one. Until
+#: one was trained it is one, because all may be sent again with the values of samples.
 GROUPS_AT_ONCE = 3
 
 #: The workers of an executor that does not tell their number.
 MOST_WORKERS = 64
+
+#: Seconds for which the outcomes of workers are waited for after Ctrl-C, where it is pressed again.
+PATIENCE = 2.0
 
 
 class WorkerError(RuntimeError):
@@ -158,6 +162,7 @@ class TrainerOnWorkers(Trainer):
         self._is_here = isinstance(executor, ThreadPoolExecutor)  # workers have the networks themselves
         self._lost: dict[int, str] = {}
         self._cause: BaseException | None = None
+        self._are_found = False                      # whether a worker has got its samples
         self._run = secrets.token_hex(8)
         self._numbers: dict[int, int] = {}           # of samples, by identity
         self._data: list[Samples] = []
@@ -208,13 +213,12 @@ class TrainerOnWorkers(Trainer):
     def _train_all(self, bar: ProgressBar, interrupts: held_back) -> None:
         """Send groups to the workers until all are done; after Ctrl-C, take what is done."""
         groups, waiting = self._groups(), dict[Future[Any], Group]()
-        most = GROUPS_AT_ONCE * _workers_of(self._executor)
+        workers = _workers_of(self._executor)
         try:
             while True:
-                for group in groups:
+                most = workers * (GROUPS_AT_ONCE if self._are_found else 1)
+                while len(waiting) < most and (group := next(groups, None)) is not None:
                     self._send(group, waiting)
-                    if len(waiting) >= most:
-                        break
                 if not waiting:
                     break
                 for future in wait(waiting, trainers.LOOK_EVERY, FIRST_COMPLETED).done:
@@ -256,6 +260,7 @@ class TrainerOnWorkers(Trainer):
             data = {number: sharing(self._data[number], _itself) for number in group.data}
             self._send(group._replace(data=data, by_value=True), waiting)
             return
+        self._are_found = True
         for place, theta, history, values, failure in outcomes:
             if failure:
                 self._lost[place] = failure
