@@ -91,7 +91,25 @@ class Views(list[np.ndarray]):
         if np.shape(values) != view.shape:
             raise ValueError(f"expected values of shape {view.shape} for layer {place}, found {np.shape(values)}")
         if values is not view:  # as after views[0] -= g
-            view[...] = values
+            view[...] = _in_dtype(values, view.dtype, place) if isinstance(view, np.ndarray) else values
+
+
+def _in_dtype(values: Any, dtype: np.dtype, place: int) -> np.ndarray:
+    """Values for a layer in the dtype of its parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no real numbers, or one is too large for the dtype.
+    """
+    given = np.asarray(values)
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"expected real numbers for layer {place}, found {given.dtype}")
+    try:
+        with np.errstate(over="raise"):
+            return given.astype(dtype)
+    except FloatingPointError:
+        raise ValueError(f"expected numbers for layer {place} that {dtype} holds, found larger ones") from None
 
 
 def aligned_zeros(size: int, dtype: np.dtype, *, written: bool = True) -> np.ndarray:

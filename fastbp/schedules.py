@@ -148,7 +148,8 @@ def as_schedule(learning_rate: float | Schedule) -> Schedule:
 
 def value_at(schedule: Schedule, t: int) -> float:
     """γ(t), of a number too; raises what `as_schedule` does, and if t is no whole number from 0 to below 2^63."""
-    require_number("t", require_whole("t", t, at_least=0), below=2.0**63)
+    t = require_whole("t", t, at_least=0)
+    require_number("t", t, below=2.0**63)
     return float(learning_rate_at(as_schedule(schedule).spec(), t))
 
 

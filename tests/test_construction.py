@@ -214,3 +214,35 @@ def test_a_network_is_made_and_copied_in_the_memory_that_it_has(initializer):
     assert peak < 3.2 * net.theta.nbytes
     assert other.theta.tobytes() == net.theta.tobytes()
     assert not other.grad.any()
+
+
+def test_what_no_parameter_can_be_is_not_assigned():
+    net = fastbp.MLP([3, 2], seed=0)
+    before = net.theta.copy()
+    for values, error, found in [
+            (np.ones((2, 3), complex), TypeError, r"expected real numbers for layer 0, found complex"),
+            (np.full((2, 3), "1"), TypeError, r"expected real numbers for layer 0, found <U1"),
+            (np.full((2, 3), 1e39), ValueError, r"expected numbers for layer 0 that float32 holds")]:
+        with pytest.raises(error, match=found):
+            net.weights[0] = values
+    assert (net.theta == before).all()
+    net.weights[0] = np.arange(6).reshape(2, 3)
+    net.weights[0] -= 1
+    assert net.weights[0].tolist() == [[-1, 0, 1], [2, 3, 4]]
+
+
+def test_a_difference_of_times_is_no_number():
+    one = np.timedelta64(1)
+    with pytest.raises(TypeError, match=r"^learning_rate: expected a number, found"):
+        fastbp.SGD(one)
+    with pytest.raises(TypeError, match=r"^widths\[1\]: expected a whole number, found"):
+        fastbp.MLP([2, one])
+    with pytest.raises(TypeError, match=r"^t: expected a whole number, found"):
+        fastbp.schedules.value_at(0.1, one)
+
+
+def test_a_matrix_is_no_list_of_widths():
+    sparse = pytest.importorskip("scipy.sparse")
+    for widths in (np.ones((2, 2), int), sparse.eye_array(2, dtype=int), sparse.coo_array(np.ones(2, int))):
+        with pytest.raises(TypeError, match=r"^widths: expected a sequence of whole numbers"):
+            fastbp.MLP(widths)

@@ -11,6 +11,9 @@ import numpy as np
 from ..formulas.initializers import INITIALIZERS
 from .messages import shown
 
+#: What counts as a number in Python's or NumPy's types, and is none for users.
+_NO_NUMBERS = (bool, np.bool_, np.timedelta64)
+
 
 def require_number(name: str, value: Any, *, at_least: float | None = None, above: float | None = None,
                    below: float | None = None, at_most: float | None = None) -> float:
@@ -23,7 +26,7 @@ def require_number(name: str, value: Any, *, at_least: float | None = None, abov
     ValueError
         If it is not finite or outside the bounds.
     """
-    if type(value) is not float and (isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real)):
+    if type(value) is not float and (isinstance(value, _NO_NUMBERS) or not isinstance(value, numbers.Real)):
         raise TypeError(f"{name}: expected a number, found {shown(value)}")
     try:
         number = float(value)
@@ -62,7 +65,7 @@ def require_whole(name: str, value: Any, *, at_least: int) -> int:
     ValueError
         If it is too small.
     """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+    if isinstance(value, _NO_NUMBERS) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: expected a whole number, found {shown(value)}")
     if value < at_least:
         raise ValueError(f"{name}: expected at least {at_least}, found {shown(value)}")
@@ -72,7 +75,7 @@ def require_whole(name: str, value: Any, *, at_least: int) -> int:
 def checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
     """N_0 … N_L, at least two."""
     if isinstance(widths, str | bytes | bytearray) or not hasattr(widths, "__iter__") or (
-            isinstance(widths, np.ndarray) and widths.ndim == 0):
+            hasattr(widths, "shape") and len(widths.shape) != 1) or hasattr(widths, "tocsr"):
         raise TypeError(f"widths: expected a sequence of whole numbers N_0 … N_L, found {shown(widths)}")
     checked = tuple(require_whole(f"widths[{k}]", width, at_least=1) for k, width in enumerate(widths))
     if len(checked) < 2:

@@ -81,10 +81,10 @@ class LevenbergMarquardt(FullBatch):
     max_bytes: int = 2**32
 
     def __post_init__(self) -> None:
-        require_number("mu", self.mu, above=0.0)
+        mu = require_number("mu", self.mu, above=0.0)
         require_number("mu_inc", self.mu_inc, above=1.0)
         require_number("mu_dec", self.mu_dec, above=0.0, at_most=1.0)
-        require_number("mu_max", self.mu_max, at_least=self.mu)
+        require_number("mu_max", self.mu_max, at_least=mu)
         require_number("min_grad", self.min_grad, at_least=0.0)
         if self.max_fail is not None:
             require_whole("max_fail", self.max_fail, at_least=1)

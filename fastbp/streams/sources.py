@@ -59,7 +59,8 @@ def stream_of(given: Any, epochs: int) -> Stream:
         return _InFiles(_opened(given))
     if isinstance(given, Files):
         return _InFiles(given)
-    if hasattr(given, "__array__") or is_frame(given) or isinstance(given, Mapping | bytes):
+    if (hasattr(given, "__array__") or hasattr(given, "tocsr") or is_frame(given)
+            or isinstance(given, Mapping | bytes)):
         raise TypeError(f"d: expected targets for an X of type {type(given).__name__}, found none; a stream gives "
                         f"chunks (X, d)")
     if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, type):

@@ -237,7 +237,7 @@ def fit(net: Network, X: Any, d: Any = None, *, optimizer: Optimizer | FullBatch
         if derivatives is not None:
             _require_for_derivatives(net, run.samples, C, {
                 "checkpoint": checkpoint, "resume": resume or None, "communicator": communicator,
-                "dropout": dropout if np.any(dropout) else None,
+                "dropout": dropout if checked_rates(dropout, len(net.widths) - 1).any() else None,
                 f"optimizer {type(optimizer).__name__}": optimizer if isinstance(optimizer, FullBatch) else None})
             assert run.samples is not None
             slopes = checked_derivatives(net, derivatives, derivative_weight, len(run.samples.X))

@@ -9,6 +9,7 @@ import numpy as np
 
 import fastbp
 from fastbp import schedules
+from fastbp.backends.contract import NoGpuError
 
 from . import values
 from .kind import Wrong, outcome_of
@@ -29,6 +30,8 @@ Make = Callable[[np.random.Generator, Any], Any]
 ACCEPTED: dict[str, tuple[type[BaseException], ...]] = {
     "History[…]": (KeyError, TypeError, ValueError), "fit a stream": (MemoryError, OSError),
     "standardize by X": (MemoryError, OSError), "standardize": (MemoryError, OSError),
+    "fit_many": (MemoryError, NotImplementedError),  # of what gives other networks
+    "save and load": (MemoryError, NoGpuError), "MLP": (MemoryError, NoGpuError),
     "weights": (IndexError, ValueError, TypeError, OverflowError)}
 
 
