@@ -81,7 +81,10 @@ def fit_many(nets: Sequence[Network], X: Any, d: Any, *,
     RuntimeError
         If a network is being trained in another thread.
     WorkerError
-        If networks were not trained because a worker has failed; it names them. The others are trained.
+        If networks were not trained because a worker has failed; it names them. The others are trained. Where the
+        executor is broken then, as a ``ProcessPoolExecutor`` is, that is all it had left.
+    OSError
+        If samples cannot be written to the temporary folder, before any network is trained.
 
     Warns
     -----

@@ -183,7 +183,8 @@ class Trainer:
     def _look(self, bar: ProgressBar) -> None:
         """Show what is done, and write a checkpoint if one is due."""
         bar.show(self._done(), "trained")
-        self._snapshots.write_if_due(self._epochs_done())
+        if self._checkpoints.are_wanted:
+            self._snapshots.write_if_due(self._epochs_done())
 
     def _work(self) -> None:
         """Train one network after another, on this thread."""

@@ -246,6 +246,8 @@ class TrainerOnWorkers(Trainer):
     def _send(self, group: Group, waiting: dict[Future[Any], Group]) -> None:
         try:
             waiting[self._executor.submit(train_group, group)] = group
+        except MemoryError:
+            raise
         except Exception as error:  # it is broken, or was shut down
             self._lose(group, error)
 
@@ -306,6 +308,8 @@ def _require_pickled(place: int, task: Task) -> None:
     for name, value in ((f"nets[{place}]", task.net), (f"nets[{place}]: optimizer", task.optimizer)):
         try:
             pickle.dumps(value, pickle.HIGHEST_PROTOCOL, buffer_callback=lambda buffer: None)  # arrays are not copied
+        except MemoryError:
+            raise
         except Exception as error:
             raise TypeError(f"{name}: expected one that can be pickled for workers, with functions at the top of a "
                             f"module, found {_text_of(error)}") from None

@@ -186,7 +186,7 @@ CALLS = [
     Call("fit_many", lambda net: lambda **given: fastbp.fit_many([net, *given.pop("others")], **given), _WEIGHTED | {
         name: _MORE[name] for name in ("optimizer", "epochs", "batch_size", "shuffle", "replacement", "progress",
                                        "clip_sample_norm", "dropout")} | {
-        "seeds": lambda rng, net: one_of(rng, [None, [1, 2]]),
+        "seeds": lambda rng, net: one_of(rng, [None, [1, 2]]), "executor": lambda rng, net: None,
         "others": lambda rng, net: [fastbp.MLP(net.widths, loss=net.loss, dtype=net.dtype, backend="loops", seed=1)]},
          ("X", "d", "epochs", "others")),
     Call("standardize", lambda net: net.standardize, {
