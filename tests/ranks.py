@@ -19,7 +19,7 @@ X, D = RNG.normal(size=(130, 6)).astype(np.float32), RNG.integers(0, 3, 130)
 
 def trained(communicator, **settings):
     """A digest of the network after a training."""
-    net = fastbp.MLP([6, 9, 3], seed=0)
+    net = fastbp.MLP([6, 9, 3], seed=0, backend="loops")
     net.fit(X, D, **{"epochs": 4, "batch_size": 40, "dropout": 0.2, "progress": False, **settings},
             communicator=communicator)
     return hashlib.sha256(net.theta.tobytes()).hexdigest()

@@ -55,10 +55,7 @@ class MPICommunicator:
     """
 
     def __init__(self, comm: Any = None) -> None:
-        try:
-            from mpi4py import MPI
-        except ImportError as error:
-            raise ImportError("MPI needs mpi4py: pip install 'fastbp[mpi]'") from error
+        MPI = _imported()
         comm = MPI.COMM_WORLD if comm is None else comm
         if not isinstance(comm, MPI.Intracomm):
             raise TypeError(f"communicator: expected an intracommunicator of MPI, found {type(comm).__name__}")
@@ -148,8 +145,26 @@ def communicator_of(comm: Any) -> MPICommunicator:
     return made
 
 
+def world() -> MPICommunicator:
+    """The communicator of all ranks that mpiexec has started.
+
+    Raises
+    ------
+    ImportError
+        If mpi4py is not installed.
+    """
+    return communicator_of(_imported().COMM_WORLD)
+
+
+def _imported() -> Any:
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise ImportError("MPI needs mpi4py: pip install 'fastbp[mpi]'") from error
+    return MPI
+
+
 @functools.cache
 def _key() -> int:
     """The key under which a communicator of mpi4py keeps what was made of it."""
-    from mpi4py import MPI
-    return int(MPI.Comm.Create_keyval())
+    return int(_imported().Comm.Create_keyval())

@@ -6,7 +6,7 @@ from typing import Any
 from ..checks.arguments import require_flag, require_whole
 from ..checks.messages import shown
 from .communicators import Communicator
-from .mpi import MPICommunicator, communicator_of, is_mpi
+from .mpi import communicator_of, is_mpi, world
 
 #: How gradients of ranks are added up.
 REDUCTIONS = ("tree", "allreduce")
@@ -77,7 +77,7 @@ class DataParallel:
     def __post_init__(self) -> None:
         given = self.communicator
         if given is None:
-            given = MPICommunicator()
+            given = world()
         elif is_mpi(given):
             given = communicator_of(given)
         elif not isinstance(given, Communicator) or isinstance(given, type):
