@@ -47,7 +47,7 @@ class WorkerError(RuntimeError):
     Attributes
     ----------
     places : list of int
-        Which networks; they are as they were.
+        Which networks; they are as they were, but for those that threads of this process had begun.
     histories : list of History
         What `fit_many` would have returned. Those of these networks have the stop_reason "interrupted".
     """
