@@ -152,7 +152,7 @@ def test_every_parameter_attribute_and_method_of_scikit_learn_is_there(kind):
 def test_constraints_of_parameters_are_those_of_scikit_learn(kind):
     expected, found = PAIRS[kind]
     for name, constraints in expected._parameter_constraints.items():
-        if name not in ("activation", "loss"):  # which take more
+        if name not in ("activation", "loss") and (kind, name) != ("regressor", "solver"):  # which take more
             described = [[sorted(str(make_constraint(one))) for one in given]  # sets come in any order
                          for given in (found._parameter_constraints[name], constraints)]
             assert described[0] == described[1]
