@@ -35,6 +35,7 @@ from .training_loop import (
     add_decay,
     end_epoch,
     penalty_of,
+    weight_of,
 )
 
 #: What stands behind a node's gradient, float64 each; the last one is for whoever adds nodes up.
@@ -65,16 +66,6 @@ def make_nodes(rows: int, parameters: int, dtype: np.dtype) -> np.ndarray:
 def tail_at(parameters: int, dtype: np.dtype) -> int:
     """The bytes of a node before its numbers."""
     return -(-parameters * dtype.itemsize // 8) * 8
-
-
-@subkernel
-def weight_of(weights: Any, order: Any, start: int, stop: int) -> float:
-    """Σ w of the samples order[start:stop]; 0 where they have no weights."""
-    total = 0.0
-    if weights.shape[0] > 0:
-        for s in range(start, stop):
-            total += np.float64(weights[order[s] if order.shape[0] > 0 else s])
-    return total
 
 
 @subkernel

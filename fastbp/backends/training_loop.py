@@ -111,12 +111,19 @@ def is_plain_descent(optimizer: Any, plan: Any) -> Any:
 
 
 @subkernel
-def sum_of_weights(weights: Any, order: Any, start: int, stop: int) -> float:
-    """Σ w of the samples order[start:stop]; their number, where they have no weights or only zeros."""
+def weight_of(weights: Any, order: Any, start: int, stop: int) -> float:
+    """Σ w of the samples order[start:stop]; 0 where they have no weights."""
     total = 0.0
     if weights.shape[0] > 0:
         for s in range(start, stop):
             total += np.float64(weights[order[s] if order.shape[0] > 0 else s])
+    return total
+
+
+@subkernel
+def sum_of_weights(weights: Any, order: Any, start: int, stop: int) -> float:
+    """Σ w of the samples order[start:stop]; their number, where they have no weights or only zeros."""
+    total = weight_of(weights, order, start, stop)
     return total if total > 0.0 else np.float64(stop - start)
 
 
