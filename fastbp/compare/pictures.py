@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checks.figures import new_figure
 from .report import digits, short
 from .summary import baseline, other_numbers, summarise
 
@@ -33,17 +34,9 @@ def require_drawable(option: str, path: Path) -> None:
     ValueError
         If it has no format for the suffix.
     """
-    formats = _figure(1.0, 1.0).canvas.get_supported_filetypes()
+    formats = new_figure(1.0, 1.0).canvas.get_supported_filetypes()
     if path.suffix.lower().removeprefix(".") not in formats:
         raise ValueError(f"{option}: expected a file name that ends in .png, .svg or .pdf, found {path.name!r}")
-
-
-def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plotting needs matplotlib: pip install 'fastbp[plot]'") from error
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -76,7 +69,7 @@ def _workloads(results: dict[str, Any]) -> Any:
     names = [name for name in results["contestants"] if any(name in summary["us"] for summary in summaries)]
     columns = min(3, len(summaries))
     lines = -(-len(summaries) // columns)
-    figure = _figure(max(7.0, 1.8 + 3.4 * columns), 1.5 + lines * (0.55 + 0.19 * len(names)))
+    figure = new_figure(max(7.0, 1.8 + 3.4 * columns), 1.5 + lines * (0.55 + 0.19 * len(names)))
     figure.suptitle(f"Time of one training step relative to fastbp's backend {short(first)}\n"
                     f"(bars to the right: slower; to the left: faster)", fontsize=12)
     panels = list(figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat)
@@ -127,7 +120,7 @@ def _products(results: dict[str, Any]) -> Any:
     """For every product a panel of lines, rate over size, below the ceiling."""
     summaries, rows = summarise(results), results["workloads"]
     products = list(dict.fromkeys(row["product"] for row in rows))
-    figure = _figure(1.0 + 4.2 * len(products), 5.6)
+    figure = new_figure(1.0 + 4.2 * len(products), 5.6)
     figure.suptitle("How fast each library multiplies matrices: operations per second over the size of W "
                     "(higher is better)", fontsize=12)
     formulas = {"W h": "a = W h + b  (forward)", "Wᵀδ": "e = Wᵀ δ  (backward)", "δhᵀ": "∂E/∂W += δ hᵀ  (gradient)"}

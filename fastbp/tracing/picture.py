@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks.figures import new_figure
 from .text import sub
 
 #: Layers of more units are drawn in this number of groups.
@@ -22,13 +23,9 @@ class _Layer(NamedTuple):
 
 def figure_of(trace: Any) -> Any:
     """The picture as a figure of matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plotting needs matplotlib: pip install 'fastbp[plot]'") from error
     layers = [_nodes_of(width) for width in trace.widths]
     most = max(len(layer.units) for layer in layers)
-    figure = Figure(figsize=(2 * (2.2 + 1.5 * len(layers)), 2.4 + 0.36 * most), layout="constrained")
+    figure = new_figure(2 * (2.2 + 1.5 * len(layers)), 2.4 + 0.36 * most)
     forward, back = figure.subplots(1, 2)
     depth = len(layers) - 1
     _draw(forward, layers, trace.h, trace.W, 1, [f"$h_{{{k}}}$" for k in range(depth + 1)], "h", "|W|")

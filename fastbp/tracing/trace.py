@@ -82,7 +82,7 @@ class Trace:
 
 def trace(net: Network, x: Any, d: Any) -> Trace:
     """The trace of one sample; see `MLP.trace`."""
-    samples = net.checked_samples(_one(x, "x"), np.reshape(d, (1, -1)) if np.ndim(d) else np.reshape(d, 1), None)
+    samples = net.checked_samples(_one(x), np.reshape(d, (1, -1)) if np.ndim(d) else np.reshape(d, 1), None)
     layout = standardizing(loops.linked(net.sizes, net.activation_records, net.loss_record, net.dtype),
                            net.standardization)
     work, grad = loops.workspace(layout, net.dtype, 1), np.zeros(layout.size, net.dtype)
@@ -104,8 +104,8 @@ def trace(net: Network, x: Any, d: Any) -> Trace:
                  of_parameters(weight_matrix, grad), of_parameters(bias_vector, grad))
 
 
-def _one(x: Any, name: str) -> np.ndarray:
+def _one(x: Any) -> np.ndarray:
     """One sample as a row."""
     if np.ndim(x) != 1:
-        raise ValueError(f"{name}: expected one sample, a vector of its features, found {shown(x)}")
+        raise ValueError(f"x: expected one sample, a vector of its features, found {shown(x)}")
     return np.asarray(x)[None]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks.figures import new_figure
 from ..checks.messages import shown
 from ..checks.saved import Saved
 
@@ -132,15 +133,11 @@ class History:
         ValueError
             If no epoch was completed.
         """
-        try:
-            from matplotlib.figure import Figure
-            from matplotlib.ticker import MaxNLocator
-        except ImportError as error:
-            raise ImportError("plotting needs matplotlib: pip install 'fastbp[plot]'") from error
+        quantities = [name for name in ("loss", "accuracy") if name in self.records]
+        figure = new_figure(5.0 * len(quantities), 3.8)
         if not self.epochs:
             raise ValueError("history: expected at least one completed epoch to plot, found none")
-        quantities = [name for name in ("loss", "accuracy") if name in self.records]
-        figure = Figure(figsize=(5.0 * len(quantities), 3.8), layout="constrained")
+        from matplotlib.ticker import MaxNLocator
         for axes, name in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
             epochs = np.arange(1, self.epochs + 1)
             marker = "o" if self.epochs <= 30 else None
