@@ -21,8 +21,8 @@ EVERYTHING = {"optimizer": fastbp.Adam(0.01, clip_norm=0.5), "dropout": 0.3, "l2
               "callbacks": (fastbp.EarlyStopping("validation_loss", patience=2),)}
 
 
-def network(seed=0, backend="loops"):
-    return fastbp.MLP([6, 9, 3], activation="tanh", seed=seed, backend=backend)
+def network(seed=0, backend="loops", widths=(6, 9, 3)):
+    return fastbp.MLP(widths, activation="tanh", seed=seed, backend=backend)
 
 
 def outcome(net, history):
@@ -31,10 +31,10 @@ def outcome(net, history):
             {name: tuple(values) for name, values in history.records.items()}, history.stop_reason, history.samples)
 
 
-def trained(ranks, *data, backend="loops", **settings):
+def trained(ranks, *data, backend="loops", widths=(6, 9, 3), **settings):
     """What a training on a number of ranks leaves, which is the same on all."""
     def train(communicator):
-        net = network(communicator.rank, backend)  # that of rank 0 counts
+        net = network(communicator.rank, backend, widths)  # that of rank 0 counts
         history = net.fit(*data, **{"epochs": 3, "batch_size": 40, "communicator": communicator, **settings})
         return outcome(net, history)
 
@@ -78,6 +78,15 @@ def test_the_same_bits_on_register_tiles_and_threads(threads):
         assert trained(2, X, D, backend="tiled", dropout=0.3) == trained(1, X, D, backend="tiled", dropout=0.3)
     finally:
         fastbp.set_num_threads(before)
+
+
+def test_the_same_bits_where_leaves_go_through_tiles_together():
+    settings = {**EVERYTHING, "backend": "tiled", "widths": (48, 40, 3), "batch_size": 130,
+                "validation_data": None}
+    data = np.tile(X, 8), D
+    one_by_one = trained(8, *data, **settings)
+    for ranks in (1, 2, 3):
+        assert trained(ranks, *data, **settings) == one_by_one
 
 
 def test_batches_and_masks_are_those_of_one_process():

@@ -93,6 +93,9 @@ class Backend(Protocol):
         """The workspace, with what updates by this optimizer need, and with whatever is worth compiling for that many
         plain steps of this very network."""
 
+    def for_leaves(self, work: Any, dtype: np.dtype) -> Any:
+        """The workspace, with what `add_leaves` needs beside."""
+
     #: Only of backends that take entries: (work, keeps) says that theta stays as it is from one call of `propagate` to
     #: the next, so that W_1ᵀ is made once for all slices; or no longer.
     keep_transpose: Callable[[Any, bool], None]

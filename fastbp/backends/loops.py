@@ -46,6 +46,7 @@ from .sample import (
     weighted_loss,
 )
 from .sample import add_small_gradient as add_small_gradient
+from .sample import for_leaves as for_leaves
 from .sample import input_jacobian as input_jacobian
 from .sample import linked as linked
 from .sample import nbytes as nbytes

@@ -30,23 +30,24 @@ from ..compiling.decorators import inlined, kernel, subkernel
 from ..formulas.elementary import is_finite, largest_number
 from ..functions.activations import Activation
 from ..functions.losses import Loss
-from ..layout import Layout
+from ..layout import Layout, aligned_zeros, keeping
 from ..optimizers import updates
 from ..optimizers.blocks import FAR, stays_far, update_block
 from ..optimizers.rules import DESCENT, Rule
 from ..optimizers.updates import SMALL_SIZE, OptimizerSpec, larger, rule_of, write_row
 from . import linking
 from .contract import NO_EXTRAS, NO_NORMS, NO_ORDER, Batch, Extras, Wanted
-from .leaves import leaf_loop
+from .leaves import LEAF_CORRECT, LEAF_E, LEAF_NUMBERS, LEAF_UNIT, leaf_loop, share_of_leaves
 from .linking import linked_by_address
 from .memory import HOST
 from .reading import as_arguments, kernel_samples
 from .tiles.crew import LEAST_USE, chunks_of
-from .tiles.gradients import sums_by_lanes
+from .tiles.gradients import lanes_cost_less, sums_by_lanes
 from .tiles.job import begin_call, fields, job_at, job_in
+from .tiles.leaves import MOST_LEAVES, leaf_gradient_share
 from .tiles.magnitude import raise_to_largest
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps, take_steps
-from .tiles.outcomes import add_one_by_one, sums_of_chunk
+from .tiles.outcomes import add_one_by_one, sums_between, sums_of_chunk
 from .tiles.phases import FEW, one_by_one, run_share, update_share
 from .tiles.sparse import is_sparse, number_samples
 from .tiles.workspace import chunk as chunk
@@ -110,6 +111,13 @@ def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, .
     in_tiles = not optimizer.is_plain and optimizer.clip_norm == 0.0
     job.update, job.update_phase = _addresses_of_updates(rule, dtype) if in_tiles else (0, 0)
     return work
+
+
+def for_leaves(work: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The job with phase 2 for several leaves; see `Backend.for_leaves`."""
+    job, places = fields(work), aligned_zeros(MOST_LEAVES + 1, np.dtype(np.int64))
+    job.leaf_places, job.leaf_phase = places.ctypes.data, address_of(leaf_gradient_share, dtype.name)
+    return keeping(work, work, places)
 
 
 @kernel(parallel=True)
@@ -516,5 +524,41 @@ def adds_once(work: Any, count: Any) -> Any:
     return FEW < count <= job.chunk and not is_sparse(job)
 
 
+@inlined
+def leaves_at_once(work: Any, size: Any, total: Any, most: Any) -> Any:
+    """How many leaves go through the network together, with the bits of one after another; see `leaves.leaf_loop`."""
+    job = job_in(work)
+    longest = (size // (LEAF_UNIT * total) + 2) * LEAF_UNIT
+    if size < LEAF_UNIT * total or is_sparse(job) or job.leaf_phase == 0 or lanes_cost_less(
+            longest // job.lanes, job.row_cost, job.lane_cost):
+        return 1
+    count = 1
+    while 2 * count <= min(most, MOST_LEAVES) and 2 * count * longest <= job.chunk:
+        count *= 2
+    return count
+
+
+@subkernel
+def propagate_leaves(theta: Any, layout: Layout, batch: Batch, size: int, total: int, leaf: int, count: int,
+                     wanted: Wanted, extras: Extras, work: Any, threads: int, numbers: Any) -> None:
+    """Add the gradients of a number of leaves, whose samples are the batch; see `leaves.leaf_loop`."""
+    job = job_in(work)
+    begin_job(job, theta, batch, extras)
+    job.target, job.alpha, job.keeps, job.lowest = address_in_memory(wanted.grad), 1.0, True, 1
+    job.leaves, places = count, pointer_to(job.leaf_places, np.int64)
+    begin, rows = share_of_leaves(size, leaf, leaf + count, total)[0], batch.stop - batch.start
+    for place in range(count):
+        places[place] = share_of_leaves(size, leaf + place, leaf + place + 1, total)[0] - begin
+    places[count] = rows
+    team = threads_for(job, rows, threads)
+    prepare(job, team)
+    propagate_chunk(job, batch.start, rows, team)
+    for place in range(count):
+        own = pointer(numbers, LEAF_NUMBERS * place)
+        E, correct = sums_between(job, places[place], places[place + 1])
+        own[LEAF_E], own[LEAF_CORRECT] = E, np.float64(correct)
+    run(job.leaf_phase, job, team)
+
+
 train = training_loop("train_tiled", propagate_in_loop, descend, update_at_once)
-add_leaves = leaf_loop("add_leaves_tiled", propagate_in_loop, adds_once)
+add_leaves = leaf_loop("add_leaves_tiled", propagate_in_loop, adds_once, leaves_at_once, propagate_leaves)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backends.leaves import NODE_FLAG, TAIL_BYTES, make_nodes, tail_at
+from ..backends.leaves import NODE_FLAG, make_nodes, tail_at, tail_bytes
 from ..threads import share_of
 from .communicators import NOTHING, Communicator
 
@@ -43,8 +43,10 @@ class Reduction:
 
     Attributes
     ----------
+    leaves : (int, int)
+        The first leaf of this rank, and the first after its leaves.
     parts : list of Part
-        What this rank computes.
+        The same in nodes of the tree.
     nodes : ndarray
         Memory for that; the first row becomes the sum.
     """
@@ -53,13 +55,14 @@ class Reduction:
                  by_transport: bool = False) -> None:
         self._communicator, self._leaves = communicator, leaves
         rank, size = communicator.rank, communicator.size
-        self.parts = list(parts_of(*share_of(leaves, rank, size)))
+        self.leaves: tuple[int, int] = share_of(leaves, rank, size)
+        self.parts = list(parts_of(*self.leaves))
         self.tail = tail_at(parameters, dtype)
         rows = max(part.row + (part.stop - part.first).bit_length() for part in self.parts)
-        self.nodes = make_nodes(rows, parameters, dtype)
-        self._received = make_nodes(1, parameters, dtype)[0]
+        self.nodes = make_nodes(rows, parameters, dtype, leaves)
+        self._received = make_nodes(1, parameters, dtype, leaves)[0]
         self._of_transport = getattr(communicator, "all_reduce", None) if by_transport else None
-        self._parameters, self._bytes = parameters, self.tail + TAIL_BYTES
+        self._parameters, self._bytes = parameters, self.tail + tail_bytes(leaves)
         self.numbers = self._tail_of(self.nodes[0])
         halves = size & (size - 1) == 0 and len(self.parts) == 1
         self._levels = list(self._levels_of(rank, size)) if halves else None

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.leaves import NODE_CORRECT, NODE_E, NODE_FLAG
+from ..backends.leaves import FIRST_LEAF, LEAF_CORRECT, LEAF_E, NODE_FLAG
 from ..backends.training_loop import CORRECT, DIVERGED, EPOCH_E, POSITION, RUNNING, end_blocks
 from ..compiling.interrupts import held_back
 from .ranks import AgreedInterrupt, RankSession, StreamOfRanks, is_interrupted
@@ -59,11 +59,12 @@ class AveragingSession(RankSession):
         node, numbers, size = reduction.nodes[0][: len(self.net.theta)], reduction.numbers, self.ranks.communicator.size
         recorded = float(progress.sums[EPOCH_E]), float(progress.counts[CORRECT])
         numbers[:] = 0.0
-        numbers[NODE_E], numbers[NODE_CORRECT], numbers[NODE_FLAG] = *recorded, flag
+        of_first = numbers[FIRST_LEAF:]
+        of_first[LEAF_E], of_first[LEAF_CORRECT], numbers[NODE_FLAG] = *recorded, flag
         node[:] = self.net.theta
         reduction.across()
         np.divide(node, size, out=self.net.theta)
-        progress.sums[EPOCH_E], progress.counts[CORRECT] = numbers[NODE_E], int(numbers[NODE_CORRECT])
+        progress.sums[EPOCH_E], progress.counts[CORRECT] = of_first[LEAF_E], int(of_first[LEAF_CORRECT])
         flags = reduction.flag
         for average in self.state.averages:
             node[:] = average

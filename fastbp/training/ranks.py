@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import threads
 from ..backends.contract import NO_NORMS, Extras
-from ..backends.leaves import NODE_E, NODE_FLAG, Leaves, take_step
+from ..backends.leaves import FIRST_LEAF, LEAF_E, NODE_FLAG, Leaves, share_of_leaves, take_step
 from ..backends.training_loop import BATCH_E, BEFORE, EPOCH, POSITION, RUNNING, Plan, Training
 from ..compiling.interrupts import held_back
 from ..distributed.reduction import Reduction
@@ -50,8 +50,8 @@ class RankSession(Session):
         net.backend_module.add_leaves(net.theta, net.sizes, self._seen, self.progress.order, Leaves(0, 0, 1, 0, 0, 0),
                                       reduction.nodes, reduction.tail, NO_NORMS, self._extras(), np.zeros(1, np.int64),
                                       1)
-        reduction.numbers[NODE_E] = np.nan
-        take_step(net.theta, net.sizes, reduction.nodes[0], reduction.tail, 1, 1,
+        reduction.numbers[FIRST_LEAF + LEAF_E] = np.nan
+        take_step(net.theta, net.sizes, reduction.nodes[0], reduction.tail, 1, 1, 1,
                   Training(self.plan, optimizer.spec(None), self.state, self.progress), 1)
         self.progress.sums[BATCH_E] = 0.0
 
@@ -63,11 +63,16 @@ class RankSession(Session):
 
     @property
     def rows_at_once(self) -> int:
-        """The most samples of a leaf."""
-        return -(-self.plan.batch_size // self.ranks.leaves_in_all)
+        """The most samples of a batch that are this rank's."""
+        return max(1, self._own_rows(self.plan.batch_size))
+
+    def _own_rows(self, size: int) -> int:
+        """How many samples of a batch are this rank's."""
+        begin, end = share_of_leaves(size, *self.reduction.leaves, self.ranks.leaves_in_all)
+        return int(end - begin)
 
     def _specialised(self, work: Any) -> Any:
-        return work
+        return self.net.backend_module.for_leaves(work, self.net.dtype)
 
     def advance_on(self, count: int, work: Any, until: int) -> int:
         """The status after some batches, on at most `count` threads."""
@@ -112,7 +117,7 @@ class RankSession(Session):
             net.backend_module.add_leaves(net.theta, net.layout, samples, order,
                                           Leaves(position, size, leaves, first, stop, shift), reduction.nodes[row:],
                                           reduction.tail, NO_NORMS, extras, work, team)
-        return size * reduction.parts[-1].stop // leaves - size * reduction.parts[0].first // leaves
+        return self._own_rows(size)
 
     def _present(self, position: int, size: int) -> tuple[Any, Any, int, Extras]:
         """The samples in which the leaves of a batch lie, their order, how many of that are missing before, extras."""
@@ -121,7 +126,8 @@ class RankSession(Session):
     def _take_step(self, plan: Plan, own: int, team: int) -> int:
         """The status of a step by what was added up over a number of samples."""
         net, reduction = self.net, self.reduction
-        return int(take_step(net.theta, net.layout, reduction.nodes[0], reduction.tail, self.rows, own,
+        return int(take_step(net.theta, net.layout, reduction.nodes[0], reduction.tail,
+                             self.ranks.leaves_in_all, self.rows, own,
                              Training(plan, self.spec, self.state, self.progress), team))
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends.contract import Extras
+from ..backends.leaves import share_of_leaves
 from ..backends.reading import NO_RECORD, Rows, rows_at
 from ..checks.samples import Samples
 from ..checks.sparse_rows import CsrRows
@@ -140,15 +141,13 @@ class ShardSession(RankSession):
     def _present(self, position: int, size: int) -> tuple[Any, Any, int, Extras]:
         if not self._window.begin <= position < self._window.end or position == 0:
             self._window = self._fetched(position)
-        window, own = self._window, self.reduction.parts
-        leaves, batch = self.ranks.leaves_in_all, self.plan.batch_size
-        missing = size * own[0].first // leaves
-        in_batch = batch * own[-1].stop // leaves - batch * own[0].first // leaves
+        window, own = self._window, self.reduction.leaves
+        missing, _ = share_of_leaves(size, *own, self.ranks.leaves_in_all)
         extras = super()._extras()
         if self.plan.drop_address:
             self._rates[:1].view(np.int64)[0] = window.numbers.ctypes.data
             extras = extras._replace(rates_address=self._rates.ctypes.data + 8)
-        here = (position - window.begin) // batch * in_batch
+        here = (position - window.begin) // self.plan.batch_size * self._own_rows(self.plan.batch_size)
         return window.seen, window.numbers[:0], position + missing - here, extras
 
     def _fetched(self, begin: int) -> "Window":
@@ -177,11 +176,12 @@ class ShardSession(RankSession):
     def _numbers_of(self, rank: int, begin: int, end: int) -> np.ndarray:
         """The numbers of the rows of a rank's leaves, batch after batch."""
         leaves, batch, order = self.ranks.leaves_in_all, self.plan.batch_size, self.progress.order
-        first, stop = share_of(leaves, rank, self._whole.communicator.size)
+        own: tuple[int, int] = share_of(leaves, rank, self._whole.communicator.size)
         found = []
         for start in range(begin, end, batch):
             size = min(batch, end - start)
-            places = slice(start + size * first // leaves, start + size * stop // leaves)
+            first, last = share_of_leaves(size, *own, leaves)
+            places = slice(start + first, start + last)
             found.append(order[places] if len(order) else np.arange(places.start, places.stop))
         return np.concatenate(found)
 

@@ -51,7 +51,7 @@ def lanes_cost_less(panels: Any, row_cost: Any, lane_cost: Any) -> Any:
 @inlined
 def sums_by_lanes(job: Any) -> Any:
     """Whether `lane_gradient` sums the gradient of this chunk; then h of every panel has memory of its own."""
-    return lanes_cost_less((job.count + job.lanes - 1) // job.lanes, job.row_cost, job.lane_cost)
+    return job.leaves == 0 and lanes_cost_less((job.count + job.lanes - 1) // job.lanes, job.row_cost, job.lane_cost)
 
 
 @inlined

@@ -58,6 +58,7 @@ class Call:
     factor: float        # of the gradient, and of α θ_W
     penalty: float       # α: the gradient of W_k is that of E plus α W_k
     row: Reals           # the coefficients of the update, then λ
+    leaves: int          # how many leaves of a batch the chunk has, where `tiles.leaves` adds them up; else 0
 
 
 class Job(Call):
@@ -160,6 +161,10 @@ class Job(Call):
     in_places: int
     transpose_phase: Code
 
+    # Where a batch is in leaves, see `tiles.leaves`; else 0.
+    leaf_places: Integers  # at which places of the chunk each begins, and the last one ends
+    leaf_phase: Code
+
     # Of normal equations, see `tiles.normal_equations`; else 0.
     curvature: Code       # see `losses.curvature_panel`
     weigh_panel: Code
@@ -193,12 +198,12 @@ JOB_SIZE, CALL_SIZE = len(FIELDS), len(fields_of(Call))
 
 _DTYPE = record_dtype(FIELDS)
 
-#: What is set only for some jobs: by `tiled.specialised` for a training, for a sparse X, for normal equations, and with
-#: a crew.
+#: What is set only for some jobs: by `tiled.specialised` for a training, for a sparse X, for leaves, for normal
+#: equations, and with a crew.
 _SET_LATER = ("online", "update", "update_phase",
               "features", "numbers", "sums_1", "row_gradient", "in_row_gradient", "entries_phase",
               "transposed", "in_transposed", "has_transpose", "gradient", "delta_1", "transpose_places", "in_places",
-              "transpose_phase",
+              "transpose_phase", "leaf_places", "leaf_phase",
               "curvature", "weigh_panel", "outer_panel", "rows_of_panel", "roots", "J_panels", "J_blocks",
               "in_J_panel", "in_J_block", "product", "in_product", "rows_phase", "product_phase",
               "crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial", "chunks_phase",
@@ -243,7 +248,7 @@ def begin_call(job: Any, theta: Any, X: Any) -> None:
     job.labels, job.targets, job.weights, job.order = 0, 0, 0, 0
     job.Y, job.E0, job.norms, job.clip_norm = 0, 0, 0, 0.0
     job.drop_units, job.lowest, job.keeps = 0, job.depth + 1, False
-    job.notes_largest, job.jacobian, job.behind, job.updates = False, False, False, False
+    job.notes_largest, job.jacobian, job.behind, job.updates, job.leaves = False, False, False, False, 0
 
 
 class Slot(NamedTuple):

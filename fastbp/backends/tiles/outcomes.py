@@ -45,8 +45,14 @@ def sums_of_chunk(job: Any) -> Any:
     """E and the number of correct samples after phase 1; of a job whose addresses are integers."""
     if job.labels == 0 and job.targets == 0:
         return 0.0, 0
-    return (_sum_in_order(pointer_to(job.E, np.float64), job.count),
-            add_one_by_one(0, pointer_to(job.correct, np.int64), job.count))
+    return sums_between(job, 0, job.count)
+
+
+@inlined
+def sums_between(job: Any, begin: Any, end: Any) -> Any:
+    """The same of the chunk's samples begin … end - 1."""
+    return (_sum_in_order(pointer(pointer_to(job.E, np.float64), begin), end - begin),
+            add_one_by_one(0, pointer(pointer_to(job.correct, np.int64), begin), end - begin))
 
 
 @panel_loop
