@@ -82,7 +82,7 @@ def test_the_same_bits_on_register_tiles_and_threads(threads):
 
 def test_the_same_bits_where_leaves_go_through_tiles_together():
     settings = {**EVERYTHING, "backend": "tiled", "widths": (48, 40, 3), "batch_size": 130,
-                "validation_data": None}
+                "validation_data": None, "callbacks": ()}
     data = np.tile(X, 8), D
     one_by_one = trained(8, *data, **settings)
     for ranks in (1, 2, 3):
