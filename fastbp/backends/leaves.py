@@ -23,20 +23,7 @@ from ..layout import Layout, aligned_zeros
 from ..optimizers.updates import update
 from ..threads import share_of
 from .contract import Batch, Extras, Wanted
-from .training_loop import (
-    BATCH_E,
-    CORRECT,
-    DIVERGED,
-    EPOCH_E,
-    POSITION,
-    RUNNING,
-    STEP,
-    Training,
-    add_decay,
-    end_epoch,
-    penalty_of,
-    weight_of,
-)
+from .training_loop import BATCH_E, DIVERGED, POSITION, Training, add_decay, finish_step, penalty_of, weight_of
 
 #: What stands behind a node's gradient, float64 each: a number for whoever adds nodes up, and then some of each leaf.
 NODE_FLAG, FIRST_LEAF = 0, 1
@@ -208,11 +195,5 @@ def take_step(theta: Any, layout: Layout, node: Any, tail: int, leaves: int, n: 
     sums[BATCH_E] = sum_over_leaves(numbers, LEAF_E, leaves)
     if own > 0 and not (is_finite(sums[BATCH_E]) and update(theta, grad, 1.0 / divisor, optimizer, state, threads)):
         return DIVERGED
-    share = plan.loss_share if plan.loss_share > 0.0 else own / max(1.0, divisor)
-    sums[EPOCH_E] += (plan.loss_scale * sums[BATCH_E] + penalty) * share
-    counts[CORRECT] += np.int64(sum_over_leaves(numbers, LEAF_CORRECT, leaves))
-    counts[STEP] += 1
-    counts[POSITION] += size
-    if counts[POSITION] == n and not plan.in_blocks:
-        return end_epoch(progress, plan, n)
-    return RUNNING
+    return finish_step(progress, plan, sum_over_leaves(numbers, LEAF_CORRECT, leaves), penalty, own / max(1.0, divisor),
+                       size, n)

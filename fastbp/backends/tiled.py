@@ -114,10 +114,11 @@ def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, .
 
 
 def for_leaves(work: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The job with phase 2 for several leaves; see `Backend.for_leaves`."""
-    job, places = fields(work), aligned_zeros(MOST_LEAVES + 1, np.dtype(np.int64))
+    """A job like that of a workspace, with phase 2 for several leaves; see `Backend.for_leaves`."""
+    own, places = work.copy(), aligned_zeros(MOST_LEAVES + 1, np.dtype(np.int64))
+    job = fields(own)
     job.leaf_places, job.leaf_phase = places.ctypes.data, address_of(leaf_gradient_share, dtype.name)
-    return keeping(work, work, places)
+    return keeping(own, work, places)
 
 
 @kernel(parallel=True)

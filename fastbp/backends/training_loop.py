@@ -187,6 +187,23 @@ def not_at_once(theta: Any, batch: Batch, step: Step, optimizer: Any, state: Any
     return 0.0, 0, False
 
 
+@subkernel
+def finish_step(progress: Progress, plan: Plan, correct: float, penalty: float, share: float, size: int, n: int) -> int:
+    """Record a step whose E is `sums[BATCH_E]`, and end the epoch where it was the last one; RUNNING or STALLED.
+
+    share : the factor of E in the recorded loss times n, where the plan has none.
+    size : the number of samples in the batch; n : in the epoch, or in the block of one.
+    """
+    counts, sums = progress.counts, progress.sums
+    sums[EPOCH_E] += (plan.loss_scale * sums[BATCH_E] + penalty) * (plan.loss_share if plan.loss_share > 0.0 else share)
+    counts[CORRECT] += np.int64(correct)
+    counts[STEP] += 1
+    counts[POSITION] += size
+    if counts[POSITION] == n and not plan.in_blocks:
+        return end_epoch(progress, plan, n)
+    return RUNNING
+
+
 def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..., Any] = never,
                   update_at_once: Callable[..., Any] = not_at_once) -> Any:
     """The compiled `train` of a backend, under a name of its own.

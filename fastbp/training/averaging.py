@@ -23,7 +23,8 @@ class AveragingSession(RankSession):
     over the ranks.
     """
 
-    def _advance_together(self, work: Any, team: int, interrupts: held_back) -> tuple[int, int, float]:
+    def _advance_together(self, work: Any, team: int, interrupts: held_back, is_wanted: bool
+                          ) -> tuple[int, int, float]:
         counts, sums, changing = self.progress.counts, self.progress.sums, self._changing()
         before = [array.copy() for array in changing]
         E, correct = sums[EPOCH_E], counts[CORRECT]

@@ -60,5 +60,5 @@ class DerivativeSession(Session):
         """The workspace for slices."""
         net, plan = self.net, self.plan
         samples = min(plan.batch_size, plan.chunk)
-        with net.in_training(), net.workspace(samples, self._way) as work:
+        with net.in_training(), net.workspace(samples, self.way) as work:
             yield self._module.workspace(self._linked, net.dtype, samples, self._derivatives, work)

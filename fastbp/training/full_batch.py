@@ -137,6 +137,9 @@ class FullBatchSession:
         with self.net.in_training():
             yield
 
+    #: All of its state is here.
+    is_whole = True
+
     def theta_may_have_changed(self) -> None:
         """Take note that other code has had the network."""
         self.net.zero_grad()

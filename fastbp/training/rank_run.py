@@ -193,6 +193,8 @@ class RankRun(Run):
 
     def train(self, session: AnySession, progress_wanted: bool | None, checkpoints: Checkpoints) -> History:
         """The history; Ctrl-C is heard where all ranks hear of it."""
+        if isinstance(session, RankSession):
+            session.is_wanted = lambda: checkpoints.is_due(session.epochs_done)
         with held_back() as interrupts:
             history = super().train(session, progress_wanted if self.is_first else False, checkpoints)
             if history.stop_reason == "interrupted":

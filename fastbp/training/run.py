@@ -159,7 +159,8 @@ class Run:
                 while history.epochs < epochs and history.stop_reason == "epochs" and status not in (DIVERGED, FAILED):
                     status = session.advance(work, history.epochs + 1 if self.is_observed else epochs)
                     end_epoch()
-                    if checkpoints.is_due(session.epochs_done) and status not in (DIVERGED, FAILED):
+                    if (checkpoints.is_due(session.epochs_done) and session.is_whole
+                            and status not in (DIVERGED, FAILED)):
                         checkpoints.write(values, session.epochs_done)
             if status != DIVERGED:
                 checkpoints.write(values, session.epochs_done)
@@ -189,7 +190,8 @@ class Run:
         if self.is_observed:
             session.history.keep(session.epochs_recorded)
         session.history.stop_reason = reason
-        checkpoints.write(lambda: self.values(session), session.epochs_done)
+        if session.is_whole:
+            checkpoints.write(lambda: self.values(session), session.epochs_done)
 
     def _record_epochs(self, session: AnySession) -> None:
         """Record the epochs completed since the last call, and let the last be observed.

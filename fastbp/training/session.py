@@ -91,6 +91,7 @@ class Session:
     #: What compiled loop it runs.
     loop = "train"
 
+
     def __init__(self, net: Network, samples: Samples, plan: Plan, optimizer: Optimizer, state: OptimizerState,
                  epochs: int, history: History | None = None) -> None:
         net.require_no_other_training()
@@ -190,9 +191,9 @@ class Session:
 
     def choose_way(self, samples: Samples) -> None:
         """Choose how kernels take X, by the samples that come."""
-        self._way = _way_of(self.net, samples, self.plan.batch_size, self.plan.clip_norm)
-        self.plan = self.plan._replace(chunk=self.net.chunk(self._way))
-        self.pace = self.net.pace(("training", self.plan.batch_size.bit_length(), self._way), passes=3)
+        self.way = _way_of(self.net, samples, self.plan.batch_size, self.plan.clip_norm)
+        self.plan = self.plan._replace(chunk=self.net.chunk(self.way))
+        self.pace = self.net.pace(("training", self.plan.batch_size.bit_length(), self.way), passes=3)
 
     def _compile(self, optimizer: Optimizer) -> None:
         """Compile what a first training calls, in two processes where that is faster; once for each kind of trainings.
@@ -249,7 +250,7 @@ class Session:
     @contextmanager
     def workspace(self) -> Iterator[Any]:
         """A workspace for slices."""
-        with self.net.in_training(), self.net.workspace(self.rows_at_once, self._way) as work:
+        with self.net.in_training(), self.net.workspace(self.rows_at_once, self.way) as work:
             yield self._specialised(work)
 
     @property
@@ -304,6 +305,11 @@ class Session:
         """Update the optimizer's state in the history from the one in use, which may be on a device."""
         if self.history.optimizer_state is not None:
             self.net.backend_module.memory.write_state(self.state, self.history.optimizer_state)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of its state is here; ranks may have some of it each."""
+        return True
 
     def close(self) -> None:
         """End what goes on beside the training."""

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends.contract import Extras
-from ..backends.leaves import share_of_leaves
 from ..backends.reading import NO_RECORD, Rows, rows_at
 from ..checks.samples import Samples
 from ..checks.sparse_rows import CsrRows
@@ -15,7 +14,6 @@ from ..distributed.agreement import Disagreement
 from ..distributed.communicators import Communicator, gather, partners
 from ..formulas.dropout import drop_numbered_panel
 from ..network import Network
-from ..threads import share_of
 from .checkpoints import rows_of_samples, sampled_rows, values_of_rows
 from .ranks import RankSession
 
@@ -102,7 +100,7 @@ def joined(parts: list[Any]) -> Any:
 class ShardSession(RankSession):
     """The session of a rank that has some of the rows.
 
-    Some batches ahead, the rows of this rank's leaves come from the ranks that have them.
+    Some batches ahead, the rows that this rank computes come from the ranks that have them.
 
     Parameters
     ----------
@@ -138,11 +136,10 @@ class ShardSession(RankSession):
             samples = samples._replace(rows=Rows(0, NO_RECORD, 1.0 if centred else whole.density))
         super().choose_way(samples)
 
-    def _present(self, position: int, size: int) -> tuple[Any, Any, int, Extras]:
+    def present(self, position: int, size: int) -> tuple[Any, Any, int, Extras]:
         if not self._window.begin <= position < self._window.end or position == 0:
             self._window = self._fetched(position)
-        window, own = self._window, self.reduction.leaves
-        missing, _ = share_of_leaves(size, *own, self.ranks.leaves_in_all)
+        window, (missing, _) = self._window, self.samples_of(self.ranks.communicator.rank, size)
         extras = super()._extras()
         if self.plan.drop_address:
             self._rates[:1].view(np.int64)[0] = window.numbers.ctypes.data
@@ -151,7 +148,7 @@ class ShardSession(RankSession):
         return window.seen, window.numbers[:0], position + missing - here, extras
 
     def _fetched(self, begin: int) -> "Window":
-        """The rows of this rank's leaves, of some batches from a place of the order on."""
+        """The rows that this rank computes, of some batches from a place of the order on."""
         communicator, whole = self._whole.communicator, self._whole
         end = min(begin + self._together, self.rows)
         needed = [self._numbers_of(rank, begin, end) for rank in range(communicator.size)]
@@ -174,13 +171,12 @@ class ShardSession(RankSession):
         return Window(begin, end, samples, net.backend_module.memory.for_kernels(samples), own)
 
     def _numbers_of(self, rank: int, begin: int, end: int) -> np.ndarray:
-        """The numbers of the rows of a rank's leaves, batch after batch."""
-        leaves, batch, order = self.ranks.leaves_in_all, self.plan.batch_size, self.progress.order
-        own: tuple[int, int] = share_of(leaves, rank, self._whole.communicator.size)
+        """The numbers of a rank's rows, batch after batch."""
+        batch, order = self.plan.batch_size, self.progress.order
         found = []
         for start in range(begin, end, batch):
             size = min(batch, end - start)
-            first, last = share_of_leaves(size, *own, leaves)
+            first, last = self.samples_of(rank, size)
             places = slice(start + first, start + last)
             found.append(order[places] if len(order) else np.arange(places.start, places.stop))
         return np.concatenate(found)
@@ -208,7 +204,7 @@ class ShardSession(RankSession):
 
 
 class Window(NamedTuple):
-    """The rows of a rank's leaves in some batches."""
+    """The rows that a rank computes in some batches."""
 
     begin: int           # the place of the first batch in the order
     end: int

@@ -56,8 +56,9 @@ def sums_by_lanes(job: Any) -> Any:
 
 @inlined
 def tiles_of_layer(job: Any, k: Any, tile_rows: Any, tile_columns: Any) -> Any:
-    """How many tiles high and wide ∂E/∂W_k is; without inputs, one column of them for ∂E/∂b_k."""
-    return (job.widths[k] + tile_rows - 1) // tile_rows, max(1, (job.widths[k - 1] + tile_columns - 1) // tile_columns)
+    """How many tiles high and wide ∂E/∂W_k is, of a job's own rows; without inputs, one column of them for ∂E/∂b_k."""
+    high, wide = (job.own_rows[k] + tile_rows - 1) // tile_rows, (job.widths[k - 1] + tile_columns - 1) // tile_columns
+    return high, max(1, wide)
 
 
 @inlined
@@ -69,12 +70,12 @@ def share_of_tiles(job: Any, tile_rows: Any, tile_columns: Any, thread: Any, thr
     total = 0
     for k in range(1, job.depth + 1):
         high, wide = tiles_of_layer(job, k, tile_rows, tile_columns)
-        total += high * wide * (job.widths[k] // high)
+        total += high * wide * (job.own_rows[k] // max(1, high))
     first, last = share_of(total, thread, threads)
     begin, end, before = 0, 0, 0
     for k in range(1, job.depth + 1):
         high, wide = tiles_of_layer(job, k, tile_rows, tile_columns)
-        tiles, rows = high * wide, job.widths[k] // high
+        tiles, rows = high * wide, max(1, job.own_rows[k] // max(1, high))
         begin += tiles_before(first - before, rows, tiles)
         end += tiles_before(last - before, rows, tiles)
         before += tiles * rows
@@ -113,12 +114,13 @@ def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
     begin, end = share_of_tiles(job, job.tile_rows, 2 * width, thread, threads)
     place = 0
     for k in range(1, job.depth + 1):
-        units, inputs = job.widths[k], job.widths[k - 1]
+        units, inputs = job.own_rows[k], job.widths[k - 1]
         high, wide = tiles_of_layer(job, k, job.tile_rows, 2 * width)
         block = max(1, min(BLOCK_SIZE // (2 * width * count), wide))
         first, last, begun = max(begin - place, 0), min(end - place, high * wide), 0
         for tile in range(first, last):
             i, rows, column, nth, here = corner(tile, units, high, wide, block, 2 * width)
+            i += job.first_rows[k]
             columns = min(2 * width, inputs - column)
             delta = pointer(job.delta, (job.units[k] + i) * width)
             h = pointer(job.h_rows, (job.places[k - 1] + column) // width * job.in_block)

@@ -73,6 +73,8 @@ class Job(Call):
     biases_at: Integers   # where b_k begins in theta
     units: Integers       # where layer k begins among the units of a sample
     places: Integers      # where layer k begins among the units of a panel, each rounded up to whole vectors
+    first_rows: Integers  # the first row of W_k whose gradient this job computes, 0 but in `shared_tiles`
+    own_rows: Integers    # and the number of them, that of all rows but there
     apply: Integers       # the address of what gives h_k
     apply_delta: Integers  # the address of what gives δ_k
     depth: int
@@ -165,6 +167,13 @@ class Job(Call):
     leaf_places: Integers  # at which places of the chunk each begins, and the last one ends
     leaf_phase: Code
 
+    # Where ranks share panels and rows, see `tiles.shares`; else 0.
+    begin: int            # this rank's samples are those of the chunk from begin to end
+    end: int
+    shared_largest: Reals  # the largest |h_k|, then the largest |δ_k|, of this rank's samples or of all
+    shared_phase: Code
+    own_rows_phase: Code
+
     # Of normal equations, see `tiles.normal_equations`; else 0.
     curvature: Code       # see `losses.curvature_panel`
     weigh_panel: Code
@@ -204,6 +213,7 @@ _SET_LATER = ("online", "update", "update_phase",
               "features", "numbers", "sums_1", "row_gradient", "in_row_gradient", "entries_phase",
               "transposed", "in_transposed", "has_transpose", "gradient", "delta_1", "transpose_places", "in_places",
               "transpose_phase", "leaf_places", "leaf_phase",
+              "begin", "end", "shared_largest", "shared_phase", "own_rows_phase",
               "curvature", "weigh_panel", "outer_panel", "rows_of_panel", "roots", "J_panels", "J_blocks",
               "in_J_panel", "in_J_block", "product", "in_product", "rows_phase", "product_phase",
               "crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial", "chunks_phase",

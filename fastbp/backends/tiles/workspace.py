@@ -205,7 +205,8 @@ def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tupl
     squares = aligned_zeros(slots * in_squares, np.dtype(np.float64))
     tables: dict[str, Any] = {
         "widths": layout.widths, "weights_at": layout.weights, "biases_at": layout.biases, "units": layout.units,
-        "places": places, "apply": layout.apply, "apply_delta": layout.delta}
+        "places": places, "first_rows": np.zeros_like(layout.widths), "own_rows": layout.widths,
+        "apply": layout.apply, "apply_delta": layout.delta}
     by_layer = np.array([np.resize(table, depth + 2) for table in tables.values()], np.int64)
     before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
     work = make_job(
