@@ -19,14 +19,16 @@ from ..compiling.addresses import address_in_memory, address_of, pointer_to
 from ..compiling.decorators import kernel, subkernel
 from ..formulas.elementary import is_finite, largest_number
 from ..layout import Layout, aligned_zeros, keeping
+from ..optimizers.blocks import FAR
 from ..optimizers.updates import larger, update, write_row
+from ..schedules import learning_rate_at
 from .contract import Batch, Extras
 from .leaves import LEAF_UNIT
 from .tiled import begin_job, forget_largest, largest_change, leave_finite, measure_bounds, run, slots_of, threads_for
 from .tiles.job import fields, job_in
 from .tiles.outcomes import sums_between
 from .tiles.shares import own_panels_share, own_rows_share
-from .training_loop import BATCH_E, DIVERGED, Training, add_decay, finish_step, penalty_of
+from .training_loop import BATCH_E, DIVERGED, Training, add_decay, finish_step, is_plain_descent, penalty_of
 
 #: The status of a step that bounds do not show to be finite, and that was not taken.
 UNCERTAIN = 3
@@ -159,16 +161,23 @@ def step_of_own_rows(theta: Any, layout: Layout, largest_input: float, weight: f
     if not is_finite(sums[BATCH_E]):
         return DIVERGED
     divisor, penalty = divisor_and_penalty(theta, layout, plan, size, weight)
-    begin_update(job, plan, optimizer, state, divisor)
     found = pointer_to(job.largest, theta.dtype.type)
     copy_largest(job, found)
     sum_bound, most = largest_change(job, found, largest_input, size, 1), largest_number(theta[0])
     if remeasures:
         measure_bounds(job, bounds, theta, state.averages)
-    if not (bounds[0] >= 0.0 and leave_finite(job, optimizer, bounds, sum_bound, most)):
+    is_certain = bounds[0] >= 0.0
+    if is_plain_descent(optimizer, plan):
+        rate = learning_rate_at(optimizer.schedule, state.updates[0]) / size
+        job.updates, job.target, job.alpha = False, job.theta, -rate
+        is_certain = is_certain and bounds[0] + max(1.0, rate) * sum_bound < FAR * most
+        bounds[0] += rate * sum_bound
+    else:
+        begin_update(job, plan, optimizer, state, divisor)
+        is_certain = is_certain and leave_finite(job, optimizer, bounds, sum_bound, most)
+    if not is_certain:
         bounds[0] = -1.0
         return UNCERTAIN
-    job.updates = True
     run(job.own_rows_phase, job, threads_for(job, size, threads))
     state.updates[0] += 1
     return finish_step(progress, plan, correct, penalty, size / divisor, size, n)
@@ -204,9 +213,10 @@ def divisor_and_penalty(theta: Any, layout: Layout, plan: Any, size: int, weight
 
 @subkernel
 def begin_update(job: Any, plan: Any, optimizer: Any, state: Any, divisor: float) -> None:
-    """Set what updates of tiles need."""
+    """Let phase 2 update theta by the optimizer's rule."""
     write_row(optimizer, state.updates[0], optimizer.row)
-    job.update, job.alpha, job.factor, job.penalty = optimizer.block, 1.0, 1.0 / divisor, plan.penalty
+    job.updates, job.update, job.alpha = True, optimizer.block, 1.0
+    job.factor, job.penalty = 1.0 / divisor, plan.penalty
     job.averages, job.row = address_in_memory(state.averages), address_in_memory(optimizer.row)
 
 

@@ -21,6 +21,10 @@ class DataParallel:
     bits on 1, 2, 3 … ranks, up to one for each leaf, and on any number of threads in each. They differ by rounding from
     those of `MLP.fit` without ranks, which adds up a batch in one sum.
 
+    On `tiled`, where a batch has one chunk and its h and δ are at most twice the parameters, there is no tree: ranks
+    exchange h and δ, each takes the step of its own rows of every W_k, and they exchange the parameters. The bits are
+    the same on any number of ranks in that way too.
+
     Parameters
     ----------
     communicator : mpi4py.MPI.Comm or Communicator, optional

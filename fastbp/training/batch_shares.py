@@ -67,7 +67,7 @@ class BatchShares:
         self.work, self._memory = with_shares(work, net.layout, net.dtype)
         self._cuts = [share_of_parameters(net.layout, rank, self._ranks) for rank in range(self._ranks)]
         self._set_rows(*self._cuts[self._rank])
-        self._weights = np.zeros(session.plan.batch_size)
+        self._weights = np.ones(session.plan.batch_size)
         self._messages: dict[int, list[_Message]] = {}
         self.is_whole = True
         if self._rank == 0:
@@ -83,10 +83,10 @@ class BatchShares:
     def _take_no_step(self) -> None:
         """Compile what a step calls."""
         session, sums, bounds = self._session, self._session.progress.sums.copy(), self._session.progress.bounds.copy()
-        samples, order, _, extras = session.present(0, 0)
-        propagate_own(session.net.theta, samples, order, Part(0, 0, 0, 0), extras, self.work, 1)
+        propagate_own(session.net.theta, session.seen, session.progress.order, Part(0, 0, 0, 0), session.extras(),
+                      self.work, 1)
         session.progress.bounds[0] = -1.0
-        self._step_of_own_rows(samples, 0.0, 1, remeasures=False)  # bounds that are not known let it take none
+        self._step_of_own_rows(session.seen, 0.0, 1, remeasures=False)  # bounds that are not known let it take none
         session.progress.sums[:], session.progress.bounds[:] = sums, bounds
 
     def step(self, team: int, interrupts: float, is_wanted: bool) -> tuple[int, bool]:
@@ -99,7 +99,7 @@ class BatchShares:
         samples, order, shift, extras = session.present(position, size)
         first, (begin, end) = position - shift, share_of_samples(size, self._rank, self._ranks)
         propagate_own(session.net.theta, samples, order, Part(first, size, begin, end), extras, self.work, team)
-        if len(samples.weights):
+        if session.plan.by_weight and len(samples.weights):
             places = slice(first + begin, first + end)
             self._weights[begin:end] = samples.weights[order[places] if len(order) else places]
         flags = self._exchange(size, (interrupts, is_wanted, bounds[0] < 0.0))
@@ -108,7 +108,7 @@ class BatchShares:
             return 0, True
         if flags[_UNKNOWN]:
             bounds[0] = -1.0
-        status = self._take_step(samples, float(self._weights[:size].sum()) if len(samples.weights) else 0.0, team)
+        status = self._take_step(samples, float(self._weights[:size].cumsum()[-1]), team)  # added up one by one
         if status or flags[_WANTED] or counts[POSITION] in (0, session.rows):
             self.make_whole()
         return status, False

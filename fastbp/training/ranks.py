@@ -59,14 +59,14 @@ class RankSession(Session):
         """Compile the loop over leaves, and the step, by calls that take no leaves and no step."""
         threads.threading_layer()  # started before a kernel that may use it
         net, nodes, tail = self.net, make_nodes(1, 1, self.net.dtype, leaves=1), tail_at(1, self.net.dtype)
-        net.backend_module.add_leaves(net.theta, net.sizes, self._seen, self.progress.order, Leaves(0, 0, 1, 0, 0, 0),
-                                      nodes, tail, NO_NORMS, self._extras(), np.zeros(1, np.int64), 1)
+        net.backend_module.add_leaves(net.theta, net.sizes, self.seen, self.progress.order, Leaves(0, 0, 1, 0, 0, 0),
+                                      nodes, tail, NO_NORMS, self.extras(), np.zeros(1, np.int64), 1)
         nodes.view(np.uint8)[0, tail:].view(np.float64)[FIRST_LEAF + LEAF_E] = np.nan
         take_step(net.theta, net.sizes, nodes[0], tail, 1, 1, 1,
                   Training(self.plan._replace(penalty=0.0), optimizer.spec(None), self.state, self.progress), 1)
         self.progress.sums[BATCH_E] = 0.0
 
-    def _extras(self) -> Extras:
+    def extras(self) -> Extras:
         """What is added to the formulas in this epoch."""
         plan, counts = self.plan, self.progress.counts
         key = int(epoch_key(plan.seed, counts[EPOCH], counts[BEFORE])) if plan.drop_address else 0
@@ -164,7 +164,7 @@ class RankSession(Session):
 
     def present(self, position: int, size: int) -> tuple[Any, Any, int, Extras]:
         """Where this rank's samples of a batch lie, their order, how many of that are missing before, and extras."""
-        return self._seen, self.progress.order, 0, self._extras()
+        return self.seen, self.progress.order, 0, self.extras()
 
     def _take_step(self, plan: Plan, own: int, team: int) -> int:
         """The status of a step by what was added up over a number of samples."""

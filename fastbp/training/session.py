@@ -98,7 +98,7 @@ class Session:
         self.net, self.samples, self.plan, self.epochs = net, samples, plan, epochs
         self._train = net.backend_module.train
         self.optimizer = optimizer
-        self._seen = net.backend_module.memory.for_kernels(samples)
+        self.seen = net.backend_module.memory.for_kernels(samples)
         self.state = net.backend_module.memory.with_state(state)
         self.progress = start_progress(self.rows, min(epochs, MOST_EPOCHS), len(state.averages),
                                        in_order=plan.sampling == IN_ORDER)
@@ -214,7 +214,7 @@ class Session:
         threads.threading_layer()  # started before a kernel that may use it
         net = self.net
         training = Training(self.plan, optimizer.spec(None), self.state, self.progress)
-        self._train(net.theta, net.grad, net.sizes, self._seen, training, Limits(0, 0), np.zeros(1, np.int64), 1)
+        self._train(net.theta, net.grad, net.sizes, self.seen, training, Limits(0, 0), np.zeros(1, np.int64), 1)
 
     @property
     def rows(self) -> int:
@@ -278,7 +278,7 @@ class Session:
         until = min(until, self.history.epochs + len(self.progress.loss))  # no more fit into the records
         team, budget = self.pace.next_slice(count)
         training = Training(self.plan, self.spec, self.state, self.progress)
-        status = self._train(net.theta, net.grad, net.layout, self._seen, training, Limits(until, budget), work, team)
+        status = self._train(net.theta, net.grad, net.layout, self.seen, training, Limits(until, budget), work, team)
         self.pace.learn(team, time.perf_counter() - begin, self.samples_done - before)
         return int(status)
 

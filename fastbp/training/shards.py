@@ -140,7 +140,7 @@ class ShardSession(RankSession):
         if not self._window.begin <= position < self._window.end or position == 0:
             self._window = self._fetched(position)
         window, (missing, _) = self._window, self.samples_of(self.ranks.communicator.rank, size)
-        extras = super()._extras()
+        extras = super().extras()
         if self.plan.drop_address:
             self._rates[:1].view(np.int64)[0] = window.numbers.ctypes.data
             extras = extras._replace(rates_address=self._rates.ctypes.data + 8)

@@ -145,7 +145,7 @@ class StreamSession(Session):
         memory = self.net.backend_module.memory
         self._weight += float(block.samples.weights.sum(dtype=np.float64))
         self.samples = memory.placed(block.samples, self.net.standardization)
-        self._seen = memory.for_kernels(self.samples)
+        self.seen = memory.for_kernels(self.samples)
         self.progress = self.progress._replace(order=block.order)
         if block.before == 0:
             self._first_rows = self._digest_of(block)
@@ -165,7 +165,7 @@ class StreamSession(Session):
     def _let_go(self) -> None:
         """Hold no samples."""
         self.samples = no_samples(self.net)
-        self._seen = self.net.backend_module.memory.for_kernels(self.samples)
+        self.seen = self.net.backend_module.memory.for_kernels(self.samples)
 
     def failure(self, status: int) -> BaseException | None:
         """The error for a status with which training ends: of a source, its own exception."""
