@@ -1,7 +1,7 @@
 """What is timed of a version: one of its products over and over, or whole training steps of relu layers."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -37,21 +37,18 @@ class Products:
 
 
 class Steps:
-    """Training by plain descent with the products of a module of this folder."""
+    """Training of two layers by plain descent, with the products of a module of this folder."""
 
     def __init__(self, kernels: Any, problem: Training) -> None:
-        if (problem.activation, problem.loss, problem.optimizer) != ("relu", "squared_error", "sgd"):
-            raise ValueError(f"problem: expected relu, squared_error and sgd, found {problem.activation}, "
-                             f"{problem.loss} and {problem.optimizer}")
-        layout, dtype = make_layout(problem.widths), problem.theta.dtype
+        found = (len(problem.widths) - 1, problem.activation, problem.loss, problem.optimizer)
+        if found != (2, "relu", "squared_error", "sgd"):
+            raise ValueError(f"problem: expected 2 layers, relu, squared_error and sgd, found {found}")
+        layout, S, dtype = make_layout(problem.widths), problem.batch_size, problem.theta.dtype
         self.problem = problem
         self.theta, self.grad = (aligned_zeros(layout.size, dtype) for _ in range(2))
-        layers = range(1, layout.depth + 1)
-        W, dW = (tuple(weight_matrix(values, layout, k) for k in layers) for values in (self.theta, self.grad))
-        b, db = (tuple(bias_vector(values, layout, k) for k in layers) for values in (self.theta, self.grad))
-        h = tuple(aligned(np.zeros((problem.batch_size, width), dtype)) for width in problem.widths)
-        a, e, delta = (tuple(map(aligned, h[1:])) for _ in range(3))
-        self.arrays = Arrays(self.theta, self.grad, W, b, dW, db, h, a, e, delta)
+        self.layers = tuple(part(values, layout, k) for k in (1, 2) for values in (self.theta, self.grad)
+                            for part in (weight_matrix, bias_vector))
+        self.units = tuple(aligned(np.zeros((S, problem.widths[k]), dtype)) for k in (1, 1, 1, 1, 2, 2))
         self.steps = training(kernels)
 
     def reset(self) -> None:
@@ -62,26 +59,12 @@ class Steps:
     def train(self, epochs: int) -> None:
         """Train for `epochs` epochs."""
         p = self.problem
-        self.steps(self.arrays, p.X, p.d, p.theta.dtype.type(p.learning_rate / p.batch_size), epochs)
+        self.steps(p.X, p.d, self.theta, self.grad, self.layers, self.units,
+                   p.theta.dtype.type(p.learning_rate / p.batch_size), epochs)
 
     def result(self) -> np.ndarray:
         """The parameters."""
         return self.theta
-
-
-class Arrays(NamedTuple):
-    """A network and its units for a batch; entry k-1 of a tuple is of layer k, and entry k of h."""
-
-    theta: np.ndarray                # (P,) the parameters
-    grad: np.ndarray                 # (P,) ∂E/∂θ
-    W: tuple[np.ndarray, ...]        # (N_k, N_{k-1}) views into theta
-    b: tuple[np.ndarray, ...]        # (N_k,)
-    dW: tuple[np.ndarray, ...]       # (N_k, N_{k-1}) views into grad
-    db: tuple[np.ndarray, ...]       # (N_k,)
-    h: tuple[np.ndarray, ...]        # (S, N_k) from h_0 = x on
-    a: tuple[np.ndarray, ...]        # (S, N_k)
-    e: tuple[np.ndarray, ...]        # (S, N_k)
-    delta: tuple[np.ndarray, ...]    # (S, N_k)
 
 
 def aligned(values: np.ndarray) -> np.ndarray:
@@ -102,27 +85,31 @@ def repeated(kernel: Any) -> Callable[..., None]:
 
 
 def training(kernels: Any) -> Callable[..., None]:
-    """The function (arrays, X, d, rate, epochs) that trains: E = ½‖y - d‖², relu in the hidden layers, y = a_L."""
+    """The function (X, d, theta, grad, layers, units, rate, epochs) that trains: E = ½‖y - d‖², h_1 relu, y = a_2.
+
+    theta, grad : (P,) the parameters and their gradient, into which the arrays of `layers` are views.
+    """
     forward, backward, gradient = kernels.forward, kernels.backward, kernels.gradient
 
     @njit
-    def train(net, X, d, rate, epochs):
-        batch, last = net.h[0].shape[0], len(net.W) - 1
+    def train(X, d, theta, grad, layers, units, rate, epochs):
+        W_1, b_1, dW_1, db_1, W_2, b_2, dW_2, db_2 = layers
+        a_1, h_1, e_1, delta_1, a_2, delta_2 = units
+        batch = a_1.shape[0]
         for _ in range(epochs):
             for start in range(0, X.shape[0], batch):
-                net.h[0][:] = X[start : start + batch]
-                for k in range(last + 1):
-                    forward(net.W[k], net.b[k], net.h[k], net.a[k])
-                    if k < last:
-                        relu(net.a[k], net.h[k + 1])
-                difference(net.a[last], d[start : start + batch], net.delta[last])
-                for k in range(last, -1, -1):
-                    gradient(net.delta[k], net.h[k], net.dW[k])
-                    add_rows(net.delta[k], net.db[k])
-                    if k > 0:
-                        backward(net.W[k], net.delta[k], net.e[k - 1])
-                        relu_delta(net.a[k - 1], net.e[k - 1], net.delta[k - 1])
-                descend(net.theta, net.grad, rate)
+                x = X[start : start + batch]
+                forward(W_1, b_1, x, a_1)
+                relu(a_1, h_1)
+                forward(W_2, b_2, h_1, a_2)
+                subtract(a_2, d[start : start + batch], delta_2)
+                gradient(delta_2, h_1, dW_2)
+                add_rows(delta_2, db_2)
+                backward(W_2, delta_2, e_1)
+                relu_delta(a_1, e_1, delta_1)
+                gradient(delta_1, x, dW_1)
+                add_rows(delta_1, db_1)
+                descend(theta, grad, rate)
 
     return train
 
@@ -144,7 +131,7 @@ def relu_delta(a: Any, e: Any, delta: Any) -> None:
 
 
 @njit
-def difference(y: Any, d: Any, delta: Any) -> None:
+def subtract(y: Any, d: Any, delta: Any) -> None:
     """∇_y E = y - d."""
     for s in range(y.shape[0]):
         for i in range(y.shape[1]):

@@ -12,7 +12,8 @@ from numba import njit
 def forward(W, b, H, A):
     """a_i = b_i + Σ_j w_ij h_j, a column of W after the other."""
     for s in range(H.shape[0]):
-        A[s] = b
+        for i in range(W.shape[0]):
+            A[s, i] = b[i]
         for j in range(W.shape[1]):
             for i in range(W.shape[0]):
                 A[s, i] += W[i, j] * H[s, j]
