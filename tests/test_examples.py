@@ -1,10 +1,16 @@
 """Every example runs in seconds and does what it says."""
 
+import ast
+import re
+import runpy
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fastbp import MLP
-from fastbp.examples import adjoint, cart_pole, contrastive, ensemble, pendulum
+from fastbp.examples import adjoint, cart_pole, contrastive, ensemble, notebooks, pendulum
 
 
 def test_ensemble(tmp_path, monkeypatch):
@@ -121,3 +127,50 @@ def test_drop_in(capsys):
     for wrong in (["--seeds", "1"], ["--data", "iris"]):
         with pytest.raises(SystemExit):
             drop_in.main(wrong)
+
+
+@pytest.fixture
+def run_notebook(monkeypatch):
+    """Run a script as a user does, and give its names; pictures stay in memory."""
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    yield lambda name: runpy.run_module(f"fastbp.examples.notebooks.{name}", run_name="__main__")
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
+def test_xor_by_hand(run_notebook, capsys):
+    names = run_notebook("xor")
+    assert set(names["differences"]) == {"E", "y", "gradient", "e_0", "parameters"}
+    assert max(names["differences"].values()) < 1e-12
+    np.testing.assert_allclose(names["outputs"][:, 0], [0, 1, 1, 0], atol=0.1)
+    assert "∂E/∂W₁ = δ₁ h₀ᵀ" in capsys.readouterr().out
+
+
+def test_digits_from_pixels_to_the_confusion_matrix(run_notebook):
+    pytest.importorskip("sklearn")
+    names = run_notebook("digits")
+    assert names["accuracy"] > 0.94
+    assert names["matrix"].sum() == 360
+    assert names["matrix"].trace() == 360 - len(names["wrong"])
+
+
+def test_loops_against_blas(run_notebook, capsys):
+    names = run_notebook("loops_and_blas")
+    assert max(names["errors"].values()) < 1e-6
+    assert set(names["seconds"]) == set(names["contestants"])
+    assert "of the ceiling" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["xor", "digits", "loops_and_blas"])
+def test_notebooks_are_cells(name):
+    text = Path(notebooks.__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    first, *cells = re.split(r"^# %%", text, flags=re.M)
+    assert not first
+    assert cells[0].startswith(" [markdown]\n# # ")
+    for cell in cells:
+        kind, _, body = cell.partition("\n")
+        assert kind in ("", " [markdown]")
+        if kind:
+            assert all(line.startswith("#") for line in body.strip().splitlines())
+        else:
+            ast.parse(body)

@@ -33,6 +33,8 @@ from ..compare.pictures import draw, require_drawable
 from ..compare.products import BATCH, SIZES, product_rows
 from ..compare.ranks import BATCHES, compare_ranks, ranks_table
 from ..compare.report import QUANTITIES, difference, header, table
+from ..compare.road import SIZES as STEPS_SIZES
+from ..compare.road import road_contestants, road_rows, road_tables
 from ..compare.summary import geometric_means, summarise
 from ..compare.training import TrainingRow
 from ..compare.workloads import FASHION, FUSED, GPU_WORKLOADS, LEARNING_RATES, WORKLOADS, Workload, workloads_named
@@ -75,7 +77,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="a name, or one without its batch size")
     own = parser.add_argument_group("a network of your own")
     own.add_argument("--network", type=_widths, metavar="N-N-…", help="its widths, such as 784-128-10")
-    own.add_argument("--batch", type=int, metavar="N", help="samples in a batch, with --products too (128)")
+    own.add_argument("--batch", type=int, metavar="N", help="samples in a batch, with --products and --steps too (128)")
     own.add_argument("--activation", choices=ACTIVATIONS, help="of the hidden layers (relu)")
     own.add_argument("--loss", choices=LOSSES, help="on the last layer's sums (softmax_cross_entropy)")
     own.add_argument("--optimizer", choices=LEARNING_RATES, help="sgd if not given")
@@ -84,8 +86,12 @@ def add_command(commands: Any) -> None:
     products = parser.add_argument_group("products instead of workloads")
     products.add_argument("--products", action="store_true",
                           help="time W h, Wᵀδ and δhᵀ alone, with W (N, N) and the samples of a batch")
-    products.add_argument("--sizes", metavar="N[,N…]", help=f"every N ({','.join(map(str, SIZES))}); with --ranks, the "
-                          f"batch sizes ({','.join(map(str, BATCHES))})")
+    products.add_argument("--steps", action="store_true",
+                          help="time versions of the same products, and of a training step of N-N-N, from plain loops "
+                               "to the tile of tiled, on one thread but for prange, and print tables in Markdown")
+    products.add_argument("--sizes", metavar="N[,N…]", help=f"every N ({','.join(map(str, SIZES))}; with --steps, "
+                          f"{','.join(map(str, STEPS_SIZES))}); with --ranks, the batch sizes "
+                          f"({','.join(map(str, BATCHES))})")
     ranks = parser.add_argument_group("ranks instead of contestants")
     ranks.add_argument("--ranks", metavar="N[,N…]", help="time training on so many ranks of one thread each, such as "
                        "1,2,4, by MPI where there is one, and the share of their time in exchange; of one workload or "
@@ -147,7 +153,8 @@ def run(options: argparse.Namespace) -> str:
         summaries = summarise(results)
         print(as_json({**results, "summary": summaries, "geometric_mean": geometric_means(summaries)}))
         return "done"
-    print(f"{header(results)}\n\n{table(results, options.show)}")
+    tables = road_tables if results.get("steps") else table
+    print(f"{header(results)}\n\n{tables(results, options.show)}")
     if change is not None:
         print(f"\n{change}")
     return "done"
@@ -155,7 +162,7 @@ def run(options: argparse.Namespace) -> str:
 
 def _run_ranks(options: argparse.Namespace) -> str:
     """Time a training on several ranks, and show it."""
-    for name in ("products", "peers", "show", "plot", "csv", "against", "results"):
+    for name in ("products", "steps", "peers", "show", "plot", "csv", "against", "results"):
         if getattr(options, name):
             raise ValueError(f"--ranks: expected no --{name} beside it, which is for contestants")
     if options.threads != 1 or options.backends != DEFAULT_BACKENDS:
@@ -199,7 +206,8 @@ def _read(path: Path, option: str) -> dict[str, Any]:
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     rows: list[Row] = []
-    rows += _product_rows(options) if options.products else map(TrainingRow, _workloads(options))
+    rows += (_steps_rows(options) if options.steps else _product_rows(options) if options.products else
+             map(TrainingRow, _workloads(options)))
     settings = Settings(require_whole("--threads", options.threads, at_least=1), options.dtype,
                         require_whole("--rounds", options.rounds, at_least=1),
                         require_number("--seconds", options.seconds, above=0.0))
@@ -209,7 +217,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         if options.products and backend in ON_GPU:
             raise ValueError(f"--products: expected backends that have products to time alone, found {backend!r}")
     contestants = [backend_contestant(backend, products=options.products)
-                   for backend in dict.fromkeys(options.backends)]
+                   for backend in dict.fromkeys(options.backends)] if not options.steps else road_contestants()
     if options.peers:
         if shutil.which(options.peers_python) is None:
             raise ValueError(f"--peers-python: expected a Python interpreter, found {options.peers_python!r}")
@@ -222,20 +230,34 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     with _progress(steps_to_show(len(rows), len(contestants), settings.rounds), options.quiet) as show:
         ceilings = {"cpu": ceiling_contestant(), "gpu": gpu_ceiling_contestant()}
         found = compare(rows, contestants, ceilings, settings, show)
-    return {"host": _host(settings), **found}
+    return {"host": _host(settings), **({"steps": True} if options.steps else {}), **found}
+
+
+def _steps_rows(options: argparse.Namespace) -> Sequence[Row]:
+    """What the versions of one layer are timed on."""
+    for name in ("products", "peers"):
+        if getattr(options, name):
+            raise ValueError(f"--steps: expected no --{name} beside it, which has contestants of its own")
+    if options.threads != 1 or options.backends != DEFAULT_BACKENDS:
+        raise ValueError("--steps: expected neither --threads nor --backends beside it: its versions have one thread "
+                         "each, but for prange, and the backend is tiled")
+    return road_rows(*_sizes_and_batch("--steps", STEPS_SIZES, options))
 
 
 def _product_rows(options: argparse.Namespace) -> Sequence[Row]:
     """All products at the sizes of the options."""
+    return product_rows(*_sizes_and_batch("--products", SIZES, options))
+
+
+def _sizes_and_batch(option: str, otherwise: Sequence[int], options: argparse.Namespace) -> tuple[list[int], int]:
+    """Every N, and the samples."""
     given = [f"--{name}" for name in ("network", "activation", "loss", "optimizer", "shuffle")
              if getattr(options, name)]
     for name in [*given, *options.workloads]:
-        raise ValueError(f"--products: expected neither a workload nor settings of a network beside it, found {name}")
-    text = ",".join(map(str, SIZES)) if options.sizes is None else options.sizes
-    sizes = _whole_numbers("--sizes", text, "256,512,1024")
+        raise ValueError(f"{option}: expected neither a workload nor settings of a network beside it, found {name}")
+    sizes = list(otherwise) if options.sizes is None else _whole_numbers("--sizes", options.sizes, "256,512,1024")
     # Fewer samples go one by one through tiled, by other kernels.
-    batch = BATCH if options.batch is None else require_whole("--batch", options.batch, at_least=FEW + 1)
-    return product_rows(sizes, batch)
+    return sizes, BATCH if options.batch is None else require_whole("--batch", options.batch, at_least=FEW + 1)
 
 
 def _workloads(options: argparse.Namespace) -> list[Workload]:

@@ -54,6 +54,8 @@ class Contestant:
     rounds_to : "TF32", "bfloat16" or ""
         What its products round their factors to, if they do. It computes other numbers, so that it is never the fastest
         peer.
+    threads : int
+        Its number of threads where it has one of its own; 0 for that of the comparison.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Contestant:
     blas: str = ""
     device: str = "cpu"
     rounds_to: str = ""
+    threads: int = 0
 
 
 def backend_contestant(backend: str, *, products: bool = False) -> Contestant:
@@ -183,7 +186,7 @@ class Process:
     """A contestant's process, and requests to it."""
 
     def __init__(self, contestant: Contestant, threads: int, cores: list[int]) -> None:
-        self.contestant = contestant
+        self.contestant, self.threads = contestant, threads
         start = {"module": str(contestant.module), "threads": threads, "cores": cores,
                  "options": dict(contestant.options)}
         environment = {name: value for name, value in os.environ.items() if name not in NOT_THE_SHELLS}

@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 from .measuring import CEILINGS
-from .summary import OTHER_NUMBERS, device_of, rounds_to, summarise
+from .summary import OTHER_NUMBERS, device_of, more_threads, rounds_to, summarise, threads_of
 
 HEAD = ("row", "network", "product", "activation", "loss", "optimizer", "batch size [samples]", "shuffled",
         "contestant", "peer", "device", "variant", "dtype", "numbers", "threads", "time [us/step]",
@@ -32,7 +32,7 @@ def as_csv(results: dict[str, Any]) -> str:
                 "peer": str(about["peer"]).lower(), "device": device_of(name, results),
                 "variant": warm_up.get("variant", ""), "dtype": settings["dtype"],
                 "numbers": OTHER_NUMBERS.get(rounds_to(name, results), settings["dtype"]),
-                "threads": settings["threads"],
+                "threads": threads_of(name, results),
                 "first run [s]": warm_up.get("first_seconds", ""),
                 "disagreement [1]": row["disagreement"].get(name, ""),
                 "failed": row["failed"].get(name, ""), **_measured(name, summary, row, results)})
@@ -51,7 +51,7 @@ def _measured(name: str, summary: dict[str, Any], row: dict[str, Any], results: 
     ceiling = summary[f"{CEILINGS[device_of(name, results)]}_gflops"]
     return {"time [us/step]": summary["us"][name], "spread [share of time]": summary["spread"][name],
             "throughput [samples/s]": summary["samples"][name], "rate [GFLOP/s]": summary["gflops"][name],
-            "ceiling [GFLOP/s]": "" if ceiling is None else ceiling,
+            "ceiling [GFLOP/s]": "" if ceiling is None else ceiling * more_threads(name, results),
             "share of ceiling [1]": summary["share"].get(name, ""), "baseline": summary["baseline"] or "",
             "time / baseline time [1]": summary["to_baseline"].get(name, ""), "fastest peer": fastest or "",
             "time / fastest peer time [1]": summary["ratio"].get(name, ""), "rounds": len(row["seconds"][name])}

@@ -96,14 +96,16 @@ def compare(rows: Sequence[Row], contestants: Sequence[Contestant], ceilings: Ma
     """
     cores = cores_for(settings.threads)
     about = {contestant.name: {"peer": contestant.peer, "device": contestant.device, "runs": False,
-                               "rounds_to": contestant.rounds_to} for contestant in contestants}
+                               "rounds_to": contestant.rounds_to, "threads": contestant.threads or settings.threads}
+             for contestant in contestants}
     results: dict[str, Any] = {"settings": asdict(settings) | {"cores": cores}, "contestants": about, "workloads": []}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
         def start(contestant: Contestant) -> Process:
-            return stack.enter_context(Process(contestant, settings.threads,
-                                               cores if contestant.device == "cpu" else []))
+            threads = contestant.threads or settings.threads
+            return stack.enter_context(Process(contestant, threads,
+                                               cores_for(threads) if contestant.device == "cpu" else []))
 
         processes: dict[str, Process] = {}
         for contestant in contestants:
@@ -172,7 +174,7 @@ def _compare_on(row: Row, processes: dict[str, Process], meters: dict[str, Proce
                 found["failed"][meter.contestant.name] = _reason(error, meter.contestant)
         for name, process in list(taking_part.items()):
             show(f"{row.name}: {name}, round {number} of {settings.rounds}")
-            if settings.threads > 1:
+            if max(other.threads for other in taking_part.values()) > 1:
                 time.sleep(SETTLING_SECONDS)
             try:
                 found["seconds"][name].append(process.ask("measure")["seconds"])

@@ -1,4 +1,4 @@
-"""Pictures of what `measuring.compare` found: bars for workloads, lines for products."""
+"""Pictures of what `measuring.compare` found: bars for workloads and for steps, lines for products."""
 
 import statistics
 import textwrap
@@ -8,7 +8,8 @@ from typing import Any
 
 from ..checks.figures import new_figure
 from .report import digits, short
-from .summary import baseline, other_numbers, summarise
+from .road import TITLES, kind_of
+from .summary import baseline, other_numbers, summarise, threads_of
 
 #: Every contestant has the same colour, marker and hatching in all pictures: colours of Okabe and Ito, which people who
 #: confuse red and green tell apart; what shares a library shares a colour, and differs in the rest.
@@ -42,7 +43,7 @@ def require_drawable(option: str, path: Path) -> None:
 def draw(results: dict[str, Any], path: Path) -> None:
     """Write the picture of results; the suffix says the format."""
     products = any("product" in row for row in results["workloads"])
-    figure = _products(results) if products else _workloads(results)
+    figure = _steps(results) if results.get("steps") else _products(results) if products else _workloads(results)
     figure.savefig(path, dpi=150)
 
 
@@ -57,6 +58,8 @@ def _caption(figure: Any, results: dict[str, Any]) -> None:
              host.get("timed"), f"fastbp {host.get('fastbp', '')}"]
     sentences = [", ".join(filter(None, parts)),
                  "The ceiling is what fused multiply-adds in registers alone would take", *other_numbers(results)]
+    if any(about["runs"] and threads_of(name, results) > threads for name, about in results["contestants"].items()):
+        sentences.append("Where a version has more threads, it is that of all of them")
     text = ". ".join(sentences) + "."
     figure.supxlabel(textwrap.fill(text, int(16 * figure.get_figwidth())), fontsize=8, color="#444444")
 
@@ -154,3 +157,46 @@ def _products(results: dict[str, Any]) -> Any:
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     _caption(figure, results)
     return figure
+
+
+def _steps(results: dict[str, Any]) -> Any:
+    """For every product, and for training steps, a panel of bars: the share of the ceiling by version and size."""
+    rows = list(zip(results["workloads"], summarise(results), strict=True))
+    if not any(summary["share"] for _, summary in rows):
+        raise ValueError("--plot: expected a ceiling that was measured, to draw the shares of it, found none")
+    names = [name for name, about in results["contestants"].items() if about["runs"]]
+    sizes = list(dict.fromkeys(row["widths"][0] for row, _ in rows))
+    kinds = [kind for kind in TITLES if any(kind_of(row) == kind for row, _ in rows)]
+    figure = new_figure(2.5 + 2.9 * len(kinds), 1.6 + len(names) * (0.14 + 0.15 * len(sizes)))
+    figure.suptitle("From the formula to the register tile: the share of the ceiling (longer is better)", fontsize=12)
+    panels = figure.subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0]
+    height = 0.84 / len(sizes)
+    for axes, kind in zip(panels, kinds, strict=True):
+        for place, size in enumerate(sizes):
+            here = [summary for row, summary in rows if kind_of(row) == kind and row["widths"][0] == size]
+            found = {name: summary["share"][name] for summary in here for name in names if name in summary["share"]}
+            at = [names.index(name) + (place - (len(sizes) - 1) / 2) * height for name in found]
+            bars = axes.barh(at, list(found.values()), 0.92 * height, color=_shade(place, len(sizes)),
+                             label=f"N = {size}")
+            axes.bar_label(bars, [f"{share:.0%}" for share in found.values()], padding=2, fontsize=7,
+                           bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+        axes.axvline(1.0, color="black", linestyle=(0, (6, 3)), linewidth=1.2)
+        axes.set_title(TITLES[kind], fontsize=10)
+        axes.set_yticks(range(len(names)), [short(name) for name in names], fontsize=9)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(0.0, 1.1)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.tick_params(axis="x", labelsize=8)
+        axes.grid(axis="x", alpha=0.25)
+        axes.set_axisbelow(True)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False,
+                  title=f"W is N × N,\n{rows[0][0]['batch_size']} samples")
+    _caption(figure, results)
+    return figure
+
+
+def _shade(place: int, count: int) -> tuple[float, ...]:
+    """A blue, the darker the later its place."""
+    light, dark = (0.62, 0.79, 0.88), (0.03, 0.19, 0.42)
+    part = place / max(1, count - 1)
+    return tuple(a + part * (b - a) for a, b in zip(light, dark, strict=True))

@@ -54,7 +54,7 @@ def table(results: dict[str, Any], show: str | None = None) -> str:
     """
     shown = [name for name, about in results["contestants"].items() if about["runs"]]
     if not shown:
-        return "\n".join(["nothing was timed", "", *_notes(results)])
+        return "\n".join(["nothing was timed", "", *notes(results)])
     summaries = summarise(results)
     products = any("product" in row for row in results["workloads"])
     show = show or ("gflops" if products else "ratio")
@@ -75,12 +75,12 @@ def table(results: dict[str, Any], show: str | None = None) -> str:
         line = [summary["name"]]
         line += _of_baseline(summary, row, first) if show == "ratio" and first else []
         line += [_number(summary[f"{place}_{show}"]) for place in ceilings] if show in ("us", "gflops") else []
-        line += [_cell(show, name, summary, row) for name in columns]
+        line += [cell(show, name, summary, row) for name in columns]
         line += [_number(summary["ratio"].get(name)) for name in by_peer]
         cells.append(line)
     title = QUANTITIES[show].format(baseline=short(first or "fastbp"))
     lines = [title, "", aligned([*_in_two_lines(heads), *cells])]
-    return "\n".join([*lines, *_below(results, summaries, show, with_peers), "", *_notes(results)])
+    return "\n".join([*lines, *below(results, summaries, show, with_peers), "", *notes(results)])
 
 
 def short(name: str) -> str:
@@ -105,7 +105,8 @@ def _of_baseline(summary: dict[str, Any], row: dict[str, Any], first: str) -> li
             "-" if share is None else f"{share:.1%}"]
 
 
-def _cell(show: str, name: str, summary: dict[str, Any], row: dict[str, Any]) -> str:
+def cell(show: str, name: str, summary: dict[str, Any], row: dict[str, Any]) -> str:
+    """A quantity of a contestant on a row."""
     if name not in summary["us"]:
         return _missing(name, row)
     star = "*" if name == summary["fastest_peer"] else ""
@@ -141,7 +142,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
                                                            zip(row[1:], widths[1:], strict=True))]) for row in rows)
 
 
-def _below(results: dict[str, Any], summaries: Sequence[dict[str, Any]], show: str, with_peers: bool) -> list[str]:
+def below(results: dict[str, Any], summaries: Sequence[dict[str, Any]], show: str, with_peers: bool) -> list[str]:
     """Means, and a warning where the machine was busy."""
     lines = ["* the fastest peer"] if with_peers else []
     lines += [f"{text}; never *, and the ceiling is not theirs" for text in other_numbers(results)]
@@ -158,7 +159,8 @@ def _below(results: dict[str, Any], summaries: Sequence[dict[str, Any]], show: s
     return lines
 
 
-def _notes(results: dict[str, Any]) -> list[str]:
+def notes(results: dict[str, Any]) -> list[str]:
+    """What each contestant was, and why any was not timed."""
     lines = []
     meters = [place.replace("_", " ") for place in CEILINGS.values()]
     for name, about in results["contestants"].items():

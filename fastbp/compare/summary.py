@@ -21,9 +21,9 @@ def summarise(results: dict[str, Any]) -> list[dict[str, Any]]:
         and fastest round, as a share of that, "samples" and "gflops" in a second; "baseline", see `baseline`, or None;
         "to_baseline", by contestant the median over the rounds of its time by the baseline's of the same round;
         "fastest_peer", or None, of those that do not round their factors; "ratio", the same median of each backend's
-        time by that peer's; "ceiling_us" and "ceiling_gflops", a step at the ceiling on all threads, or None;
-        "gpu_ceiling_us" and "gpu_ceiling_gflops", the same of the GPU; "share" by contestant, of its device's ceiling,
-        but for those that round, whose ceiling is another.
+        time by that peer's; "ceiling_us" and "ceiling_gflops", a step at the ceiling on the settings' threads, or None;
+        "gpu_ceiling_us" and "gpu_ceiling_gflops", the same of the GPU; "share" by contestant, of the ceiling of its
+        device and its threads, but for those that round, whose ceiling is another.
     """
     return [_summary(row, results) for row in results["workloads"]]
 
@@ -57,13 +57,24 @@ def _summary(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
             **{f"{CEILINGS[device]}_us": 1e6 * row["flops"] / rates[device] if device in rates else None
                for device in CEILINGS},
             **{f"{CEILINGS[device]}_gflops": 1e-9 * rates[device] if device in rates else None for device in CEILINGS},
-            "share": {name: row["flops"] / (rates[device] * median) for name, median in medians.items()
+            "share": {name: row["flops"] / (rates[device] * more_threads(name, results) * median)
+                      for name, median in medians.items()
                       if (device := device_of(name, results)) in rates and not rounds_to(name, results)}}
 
 
 def device_of(name: str, results: dict[str, Any]) -> str:
     """The device of a contestant; results without the entry are of processors."""
     return str(results["contestants"][name].get("device", "cpu"))
+
+
+def threads_of(name: str, results: dict[str, Any]) -> int:
+    """The threads of a contestant; results without the entry have one number for all."""
+    return int(results["contestants"][name].get("threads", results["settings"]["threads"]))
+
+
+def more_threads(name: str, results: dict[str, Any]) -> float:
+    """The threads of a contestant by those of the settings."""
+    return threads_of(name, results) / int(results["settings"]["threads"])
 
 
 def rounds_to(name: str, results: dict[str, Any]) -> str:

@@ -11,4 +11,7 @@
 `clipped_steps`    the clipping of differentially private training
 `drop_in`          times and scores beside scikit-learn's
 =================  ==========================================================
+
+`notebooks` has scripts that open as notebooks too: the formulas by hand, digits from pixels to a confusion matrix, and
+loops against BLAS.
 """
