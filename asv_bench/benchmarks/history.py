@@ -50,9 +50,10 @@ class Work:
         return X, d, np.eye(self.widths[-1], dtype=np.float32)[d]
 
 
-#: Four networks of `fastbp compare`, by their names there.
+#: Five networks of `fastbp compare`, by their names there.
 WORKS = {
     "online": Work((2, 8, 1), "tanh", "squared_error", 1, 2048),
+    "tiny": Work((2, 16, 1), "tanh", "squared_error", 32, 2048),
     "tabular-32": Work((8, 32, 32, 1), "relu", "squared_error", 32, 2048),
     "digits": Work((64, 100, 10), "relu", "softmax_cross_entropy", 64, 2048),
     "mnist-128": Work((784, 128, 10), "relu", "softmax_cross_entropy", 128, 2048),

@@ -96,7 +96,8 @@ def add_command(commands: Any) -> None:
     who = parser.add_argument_group("contestants")
     who.add_argument("--backends", type=lambda text: text.split(","), default=DEFAULT_BACKENDS, metavar="NAME[,NAME…]",
                      help=f"fastbp's backends to time ({','.join(DEFAULT_BACKENDS)}); cuda needs an NVIDIA GPU")
-    who.add_argument("--peers", action="store_true", help="time JAX, PyTorch, scikit-learn and NumPy too, if installed")
+    who.add_argument("--peers", action="store_true", help="time JAX, PyTorch, skorch, Keras, scikit-learn, FANN and "
+                     "NumPy too, if installed")
     who.add_argument("--peers-python", metavar="PATH", default=sys.executable,
                      help="the interpreter of the environment in which they are installed (this one)")
     how = parser.add_argument_group("measurement")

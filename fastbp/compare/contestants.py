@@ -79,10 +79,10 @@ class Contestant:
 
 def backend_contestant(backend: str, *, products: bool = False) -> Contestant:
     """`MLP.fit` with a backend, or the backend's own kernels for the three products."""
+    package = f"'fastbp[{backend}]'" if backend in ("blas", "cuda") else "fastbp"
     return Contestant(f"fastbp {backend}", WORKERS / ("fastbp_products.py" if products else "fastbp_fit.py"),
-                      options={"backend": backend}, environment=own_package(),
-                      install=f"pip install 'fastbp[{backend}]'", blas="scipy" if backend == "blas" else "",
-                      device="gpu" if backend in ON_GPU else "cpu")
+                      options={"backend": backend}, environment=own_package(), install=f"pip install {package}",
+                      blas="scipy" if backend == "blas" else "", device="gpu" if backend in ON_GPU else "cpu")
 
 
 def ceiling_contestant() -> Contestant:

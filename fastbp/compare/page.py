@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 from .measuring import CEILINGS
-from .report import RESTLESS, digits, short, variants
+from .report import RESTLESS, digits, variants
 from .summary import OTHER_NUMBERS, geometric_means, rounds_to, summarise
 
 #: What is not a version of a library.
@@ -34,8 +34,8 @@ def as_page(results: dict[str, Any]) -> str:
         title="Products of matrices in a layer" if products else "Training steps of multilayer perceptrons",
         lead=_lead(results, products), facts=_facts(results), summary=_in_short(results, summaries, products),
         row="product" if products else "workload",
-        rows="\n".join(_row(results, summary, row) for summary, row in zip(summaries, results["workloads"],
-                                                                           strict=True)),
+        rows="\n".join(_row(place, results, summary, row)
+                       for place, (summary, row) in enumerate(zip(summaries, results["workloads"], strict=True))),
         contestants=_contestants(results), meaning=_meaning(results, products), repeating=_repeating(results))
 
 
@@ -73,12 +73,15 @@ def _facts(results: dict[str, Any]) -> str:
 def _in_short(results: dict[str, Any], summaries: Sequence[dict[str, Any]], products: bool) -> str:
     """Who is the fastest where, means of all rows, and one table of everything."""
     row = "product" if products else "workload"
+    missing = [f"<li><strong>{escaped(name)}</strong>: {escaped(about['reason'])}</li>"
+               for name, about in results["contestants"].items() if not about["runs"]]
+    absent = f"<p>Not timed at all:</p><ul>{''.join(missing)}</ul>" if missing else ""
     first: dict[str, list[str]] = {}
     for summary in summaries:
         if summary["fastest"]:
             first.setdefault(summary["fastest"], []).append(summary["name"])
     if not first:
-        return "<p>Nothing was timed.</p>"
+        return f"<p>Nothing was timed.</p>{absent}"
     items = [f"<li><strong>{escaped(name)}</strong> on {len(rows)} of {len(summaries)}: {escaped(', '.join(rows))}</li>"
              for name, rows in sorted(first.items(), key=lambda item: -len(item[1]))]
     means = geometric_means(summaries, "to_fastest")
@@ -86,26 +89,29 @@ def _in_short(results: dict[str, Any], summaries: Sequence[dict[str, Any]], prod
     names = sorted(means, key=lambda name: (-timed[name], means[name]))
     lines = [[_head(name), _cell(timed[name], timed[name]), _cell(len(first.get(name, [])), len(first.get(name, []))),
               _cell(digits(means[name]), means[name]), _numbers(name, results)] for name in names]
-    every = [[_head(summary["name"]), *(_ratio(name, summary) for name in names)] for summary in summaries]
+    every = [[_head(summary["name"], f"#row{place}"), *(_ratio(name, summary) for name in names)]
+             for place, summary in enumerate(summaries)]
     worst = max(spread for summary in summaries for spread in summary["spread"].values())
     restless = f"<p><strong>Rounds differ by up to ±{worst:.0%}: something else was running, and small differences " \
                f"say little.</strong></p>" if worst > RESTLESS else ""
     return "\n".join([
         restless, "<p>The fastest that computes in the type named above:</p>", f"<ul>{''.join(items)}</ul>",
+        absent,
         _table(["contestant", f"{row}s timed", "fastest on", "mean of time / fastest's time", "numbers"], lines),
         "<p>The mean is geometric, over what a contestant was timed on; where that is not the same, means are of "
         "different things.</p>",
         f"<h3>Time over the fastest's time</h3><p>1.00 is the fastest of a {row}; 2.00 takes twice as long.</p>",
-        _table([row, *map(short, names)], every)])
+        _table([row, *names], every)])
 
 
-def _row(results: dict[str, Any], summary: dict[str, Any], row: dict[str, Any]) -> str:
+def _row(place: int, results: dict[str, Any], summary: dict[str, Any], row: dict[str, Any]) -> str:
     """One workload or product: a line for every contestant, the fastest first."""
     names = sorted((name for name, about in results["contestants"].items() if about["runs"]),
                    key=lambda name: summary["us"].get(name, float("inf")))
     parts = ["-".join(map(str, row["widths"])), row.get("activation"), row.get("loss"), row.get("optimizer"),
              f"batches of {row['batch_size']:,}", f"{row['flops']:,} operations"]
-    about = f"<h3>{escaped(summary['name'])}</h3>\n<p class=\"soft\">{escaped(', '.join(filter(None, parts)))}</p>\n"
+    about = (f'<h3 id="row{place}">{escaped(summary["name"])}</h3>\n'
+             f'<p class="soft">{escaped(", ".join(filter(None, parts)))}</p>\n')
     return about + _table(
         ["contestant", "µs", "±", "speed", "time / fastest", "samples/s", "GFLOP/s", "share of ceiling", "first run, s",
          "off the formulas", "settings"], [_line(name, results, summary, row) for name in names],
@@ -149,9 +155,8 @@ def _meaning(results: dict[str, Any], products: bool) -> str:
     meanings = {
         "µs": f"The median over the rounds of the microseconds of a {step}. ± is half the distance between the slowest "
               f"and the fastest round, as a share of the median.",
-        "time / fastest": "The median over the rounds of a contestant's time by that of the fastest contestant in the "
-                          "same round. All are timed in turn, round after round, so that a change of the machine meets "
-                          "all of them.",
+        "time / fastest": "A contestant's median by the smallest one. All are timed in turn, round after round, so "
+                          "that a change of the machine meets all of them.",
         "speed": "One over that: 50% takes twice the time of the fastest.",
         "samples/s": f"The samples of a batch by the time of a {step}.",
         "GFLOP/s": "Multiplications and additions of the products, by the time; nothing else is counted.",
@@ -211,8 +216,10 @@ def _definitions(meanings: Mapping[str, str], kind: str = "") -> str:
     return f'<dl class="{kind}">{"".join(parts)}</dl>'
 
 
-def _head(name: str) -> str:
-    return f'<th scope="row">{escaped(name)}</th>'
+def _head(name: str, link: str = "") -> str:
+    """The head of a line, which leads to another part of the page if there is a link."""
+    text = f'<a href="{link}">{escaped(name)}</a>' if link else escaped(name)
+    return f'<th scope="row">{text}</th>'
 
 
 def _cell(text: object, value: float | None = None, kind: str = "") -> str:
@@ -228,7 +235,9 @@ def _table(heads: Iterable[str], lines: Iterable[Sequence[str]], kinds: Sequence
     """A table whose cells are HTML, with a class for each line."""
     lines = list(lines)
     kinds = kinds or [""] * len(lines)
-    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in heads)
+    texts = [cell.startswith(_text("")[:-5]) for cell in lines[0]]  # their heads are to the left too
+    head = "".join(f'<th scope="col" class="{"text" if text else ""}">{escaped(name)}</th>'
+                   for name, text in zip(heads, texts, strict=True))
     body = "\n".join(f'<tr class="{kind}">{"".join(line)}</tr>' for kind, line in zip(kinds, lines, strict=True))
     return (f'<div class="scroll" tabindex="0"><table class="sortable"><thead><tr>{head}</tr></thead>\n'
             f"<tbody>\n{body}\n</tbody></table></div>")

@@ -21,10 +21,10 @@ def summarise(results: dict[str, Any]) -> list[dict[str, Any]]:
         and fastest round, as a share of that, "samples" and "gflops" in a second; "baseline", see `baseline`, or None;
         "to_baseline", by contestant the median over the rounds of its time by the baseline's of the same round;
         "fastest_peer", or None, of those that do not round their factors; "ratio", the same median of each backend's
-        time by that peer's; "fastest", of all contestants that do not round, and "to_fastest", the same median of each
-        one's time by that one's; "ceiling_us" and "ceiling_gflops", a step at the ceiling on all threads, or None;
-        "gpu_ceiling_us" and "gpu_ceiling_gflops", the same of the GPU; "share" by contestant, of its device's ceiling,
-        but for those that round, whose ceiling is another.
+        time by that peer's; "fastest", of all contestants that do not round, and "to_fastest", each one's median by
+        that one's; "ceiling_us" and "ceiling_gflops", a step at the ceiling on all threads, or None; "gpu_ceiling_us"
+        and "gpu_ceiling_gflops", the same of the GPU; "share" by contestant, of its device's ceiling, but for those
+        that round, whose ceiling is another.
     """
     return [_summary(row, results) for row in results["workloads"]]
 
@@ -57,8 +57,8 @@ def _summary(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
             "ratio": {} if fastest is None else {name: _ratio(seconds[name], seconds[fastest]) for name in medians
                                                  if name not in of_peers},
             "fastest": first_of_all,
-            "to_fastest": {} if first_of_all is None else {name: _ratio(times, seconds[first_of_all])
-                                                           for name, times in seconds.items()},
+            "to_fastest": {} if first_of_all is None else {name: median / medians[first_of_all]
+                                                           for name, median in medians.items()},
             **{f"{CEILINGS[device]}_us": 1e6 * row["flops"] / rates[device] if device in rates else None
                for device in CEILINGS},
             **{f"{CEILINGS[device]}_gflops": 1e-9 * rates[device] if device in rates else None for device in CEILINGS},
