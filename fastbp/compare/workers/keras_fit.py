@@ -67,9 +67,10 @@ class Trainer:
 
     def result(self) -> Any:
         """The parameters."""
+        import keras
         import numpy as np
 
-        return np.concatenate([np.ravel(part.T) for part in self.model.get_weights()])
+        return np.concatenate([np.ravel(keras.ops.convert_to_numpy(part.value).T) for part in self.model.weights])
 
 
 def loss_of(name: str) -> Any:
