@@ -6,6 +6,7 @@ Results go to standard output, progress and messages to standard error.
 import argparse
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -50,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     try:
         _make_writable()
+        arguments = sys.argv[1:] if arguments is None else arguments
         chosen = _parser().parse_args(arguments)
+        chosen.command_line = shlex.join(["fastbp", *arguments])
         ending = chosen.run(chosen)
         sys.stdout.flush()
         return {"interrupted": INTERRUPTED, "terminated": TERMINATED}.get(ending, 0)

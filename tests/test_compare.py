@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,11 @@ SMALL = [Workload("classes", (3, 5, 4), "relu", "softmax_cross_entropy", 4, "ada
 #: Files that train, the package each needs, and options.
 TRAINING = [("fastbp_fit", "fastbp", {"backend": "tiled"}), ("fastbp_fit", "fastbp", {"backend": "loops"}),
             ("numpy_formulas", "numpy", {}), ("scikit_learn", "sklearn", {}), ("jax_jit", "jax", {}),
-            ("pytorch_eager", "torch", {}), ("pytorch_compiled", "torch", {})]
+            ("pytorch_eager", "torch", {}), ("pytorch_compiled", "torch", {}), ("skorch_fit", "skorch", {}),
+            ("keras_fit", "keras", {})]
+
+#: On PyTorch it rounds something to float32: in float64 its steps were off by 6e-8 of their norm (Keras 3.15).
+os.environ["KERAS_BACKEND"] = "jax"
 
 #: Every loss and every optimizer, and up to four hidden layers.
 IN_THE_SHORT_RUN = ("tabular-32", "otto", "higgs", "pinn")
@@ -108,9 +113,27 @@ def test_workloads_are_trained_by_the_same_formulas(workload, file, package, opt
         trainer = module.Trainer(few, variant)
         trainer.reset()
         trainer.train(-(-row.checked_steps // few.steps))
-        adds_epsilon_elsewhere = file == "scikit_learn" and workload.optimizer == "adam"
+        adds_epsilon_elsewhere = file in ("scikit_learn", "keras_fit") and workload.optimizer == "adam"
         bound = 1e-3 if adds_epsilon_elsewhere else 1e-9
         assert row.disagreement(np.array(trainer.result()), expected, problem) < bound
+
+
+@pytest.mark.parametrize("workload", [pytest.param(workload, id=workload.name) for workload in [
+    *WORKLOADS[:2], Workload("logistic", (3, 4, 2), "logistic", "squared_error", 5, "sgd", 4), *WORKLOADS[2:4]]])
+def test_fann_trains_by_the_same_formulas_what_it_has_formulas_for(workload):
+    pytest.importorskip("fann2")
+    fann_train = importlib.import_module("fastbp.compare.workers.fann_train")
+    row = TrainingRow(workload)
+    problem = row.problem("float32")
+    few = problem.checked(row.checked_steps)
+    if workload.optimizer == "adam" or workload.activation == "relu":
+        with pytest.raises(ValueError, match=r"FANN has no (adam|relu)"):
+            fann_train.Trainer(few, *fann_train.VARIANTS)
+        return
+    trainer = fann_train.Trainer(few, *fann_train.VARIANTS)
+    trainer.reset()
+    trainer.train(-(-row.checked_steps // few.steps))
+    assert row.disagreement(trainer.result(), row.expected(problem), problem) < 1e-6
 
 
 # ---- contestants in their processes --------------------------------------------------------------------------------
@@ -169,7 +192,8 @@ def test_missing_and_crashing_peers_are_named(results):
     for workload in results["workloads"]:  # the first takes steps of Adam, which end the process
         assert "its process ended" in workload["failed"]["tiring"]
     assert about["fastbp blas"]["reason"] == "scipy is not installed; install it with: pip install 'fastbp[blas]'"
-    for name in ("jax", "torch", "torch compiled", *(["torch bfloat16"] if AVX512 else [])):
+    for name in ("jax", "torch", "torch compiled", "skorch", "keras jax", "keras torch", "fann",
+                 *(["torch bfloat16"] if AVX512 else [])):
         assert about[name]["runs"] or f"-m pip install {name.split()[0]}" in about[name]["reason"]
     assert "absent: not timed, no_such_package is not installed" in table(results)
 

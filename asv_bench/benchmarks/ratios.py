@@ -4,15 +4,10 @@ What is compared takes turns, a fraction of a second each; of the ratios of all 
 is larger for worse, and so all of them are times of ours over another time.
 """
 
-from collections.abc import Callable
-from statistics import median
-
 from fastbp.backends.tiles.ceiling import fma_ceiling
 
-from .repeating import use_threads
+from .repeating import ratio, use_threads
 from .steps import BY_NAME, steps_of
-
-ROUNDS = 7
 
 #: Of one turn.
 TURN_SECONDS = 0.04
@@ -68,8 +63,3 @@ class Standardising:
 
     def track_step(self, workload: str) -> float:
         return ratio(self.standardising.measure, self.plain.measure)
-
-
-def ratio(ours: Callable[[], float], other: Callable[[], float]) -> float:
-    """The median of ours / other, measured in turn; three digits are more than it is worth."""
-    return float(f"{median(ours() / other() for _ in range(ROUNDS)):.3g}")

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from ..compare.contestants import (
 )
 from ..compare.csv_file import as_csv
 from ..compare.measuring import Row, Settings, compare, steps_to_show
+from ..compare.page import as_page
 from ..compare.pictures import draw, require_drawable
 from ..compare.products import BATCH, SIZES, product_rows
 from ..compare.ranks import BATCHES, compare_ranks, ranks_table
@@ -38,6 +40,7 @@ from ..compare.road import road_contestants, road_rows, road_tables
 from ..compare.summary import geometric_means, summarise
 from ..compare.training import TrainingRow
 from ..compare.workloads import FASHION, FUSED, GPU_WORKLOADS, LEARNING_RATES, WORKLOADS, Workload, workloads_named
+from ..storage.writing import replacing
 from .output import as_json, require_place
 
 #: What every peer has.
@@ -99,7 +102,8 @@ def add_command(commands: Any) -> None:
     who = parser.add_argument_group("contestants")
     who.add_argument("--backends", type=lambda text: text.split(","), default=DEFAULT_BACKENDS, metavar="NAME[,NAME…]",
                      help=f"fastbp's backends to time ({','.join(DEFAULT_BACKENDS)}); cuda needs an NVIDIA GPU")
-    who.add_argument("--peers", action="store_true", help="time JAX, PyTorch, scikit-learn and NumPy too, if installed")
+    who.add_argument("--peers", action="store_true", help="time JAX, PyTorch, skorch, Keras, scikit-learn, FANN and "
+                     "NumPy too, if installed")
     who.add_argument("--peers-python", metavar="PATH", default=sys.executable,
                      help="the interpreter of the environment in which they are installed (this one)")
     how = parser.add_argument_group("measurement")
@@ -111,6 +115,7 @@ def add_command(commands: Any) -> None:
     output.add_argument("--show", choices=QUANTITIES, help="what the table shows: times as long as tiled (ratio; so if "
                         "not given), µs per step, samples per second, GFLOP/s (so for products), share of the ceiling")
     output.add_argument("--plot", type=Path, metavar="FILE", help="draw a picture: .png, .svg, .pdf")
+    output.add_argument("--report", type=Path, metavar="FILE", help="write a page for a browser: .html")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write a line for every row and contestant")
     output.add_argument("--json", action="store_true", help="print everything measured as one JSON object")
     output.add_argument("--save", type=Path, metavar="FILE", help="write that object to a file")
@@ -133,7 +138,7 @@ def _widths(text: str) -> tuple[int, ...]:
 
 def run(options: argparse.Namespace) -> str:
     """Measure as the options say, or read what was measured, and show it."""
-    for option in ("save", "csv", "plot"):
+    for option in ("save", "csv", "plot", "report"):
         if getattr(options, option) is not None:
             require_place(f"--{option}", getattr(options, option))
     if options.ranks is not None:
@@ -149,6 +154,9 @@ def run(options: argparse.Namespace) -> str:
         options.csv.write_text(as_csv(results), encoding="utf-8")
     if options.plot is not None and results["workloads"]:
         draw(results, options.plot)
+    if options.report is not None:
+        with replacing(options.report) as file:
+            file.write(as_page(results).encode())
     if options.json:
         summaries = summarise(results)
         print(as_json({**results, "summary": summaries, "geometric_mean": geometric_means(summaries)}))
@@ -162,7 +170,7 @@ def run(options: argparse.Namespace) -> str:
 
 def _run_ranks(options: argparse.Namespace) -> str:
     """Time a training on several ranks, and show it."""
-    for name in ("products", "steps", "peers", "show", "plot", "csv", "against", "results"):
+    for name in ("products", "steps", "peers", "show", "plot", "csv", "report", "against", "results"):
         if getattr(options, name):
             raise ValueError(f"--ranks: expected no --{name} beside it, which is for contestants")
     if options.threads != 1 or options.backends != DEFAULT_BACKENDS:
@@ -230,7 +238,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     with _progress(steps_to_show(len(rows), len(contestants), settings.rounds), options.quiet) as show:
         ceilings = {"cpu": ceiling_contestant(), "gpu": gpu_ceiling_contestant()}
         found = compare(rows, contestants, ceilings, settings, show)
-    return {"host": _host(settings), **({"steps": True} if options.steps else {}), **found}
+    return {"host": _host(settings), "command": options.command_line, "measured": f"{datetime.now():%Y-%m-%d}",
+            **({"steps": True} if options.steps else {}), **found}
 
 
 def _steps_rows(options: argparse.Namespace) -> Sequence[Row]:

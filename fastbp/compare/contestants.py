@@ -1,5 +1,6 @@
 """Who is timed, in what environment, and the parent's side of the line protocol."""
 
+import ast
 import json
 import os
 import subprocess
@@ -71,12 +72,20 @@ class Contestant:
     threads: int = 0
 
 
+    def about(self, threads: int) -> dict[str, Any]:
+        """The contestant for JSON, before it has run in a comparison on a number of threads."""
+        text = ast.get_docstring(ast.parse(self.module.read_text(encoding="utf-8"))) or ""
+        return {"peer": self.peer, "device": self.device, "runs": False, "rounds_to": self.rounds_to,
+                "threads": self.threads or threads, "how": text.split("\n\n")[0].replace("\n", " "), "install": self.install,
+                "environment": {name: value for name, value in self.environment.items() if name != "PYTHONPATH"}}
+
+
 def backend_contestant(backend: str, *, products: bool = False) -> Contestant:
     """`MLP.fit` with a backend, or the backend's own kernels for the three products."""
+    package = f"'fastbp[{backend}]'" if backend in ("blas", "cuda") else "fastbp"
     return Contestant(f"fastbp {backend}", WORKERS / ("fastbp_products.py" if products else "fastbp_fit.py"),
-                      options={"backend": backend}, environment=own_package(),
-                      install=f"pip install 'fastbp[{backend}]'", blas="scipy" if backend == "blas" else "",
-                      device="gpu" if backend in ON_GPU else "cpu")
+                      options={"backend": backend}, environment=own_package(), install=f"pip install {package}",
+                      blas="scipy" if backend == "blas" else "", device="gpu" if backend in ON_GPU else "cpu")
 
 
 def ceiling_contestant() -> Contestant:
@@ -101,12 +110,16 @@ def peers(python: str, avx512: bool, dtype: str, *, products: bool = False) -> l
 
     NumPy takes part twice where there is AVX-512: its OpenBLAS does not know every processor and then takes slower
     kernels than the processor allows. There PyTorch takes part in bfloat16 too, if the others compute in float32; with
-    AVX2 alone a layer took 17 times as long in bfloat16 as in float32 (PyTorch 2.13).
+    AVX2 alone a layer took 17 times as long in bfloat16 as in float32 (PyTorch 2.13). FANN is no Python package: fann2
+    is built against its library.
     """
     def peer(name: str, file: str, packages: str, blas: str = "", rounds_to: str = "",
              **environment: str) -> Contestant:
         return Contestant(name, WORKERS / file, python, True, environment=environment, blas=blas, rounds_to=rounds_to,
                           install=f"{Path(python).name} -m pip install {packages}")
+
+    def on_keras(backend: str, **environment: str) -> Contestant:
+        return peer(f"keras {backend}", "keras_fit.py", f"keras {backend}", KERAS_BACKEND=backend, **environment)
 
     numpy_file = "numpy_products.py" if products else "numpy_formulas.py"
     numpys = [peer("numpy", numpy_file, "numpy", "numpy")]
@@ -120,7 +133,10 @@ def peers(python: str, avx512: bool, dtype: str, *, products: bool = False) -> l
             peer("torch", "pytorch_eager.py", "torch numpy"),
             peer("torch compiled", "pytorch_compiled.py", "torch numpy"),
             *(in_bfloat16 if avx512 and dtype == "float32" else []),
-            peer("scikit-learn", "scikit_learn.py", "scikit-learn", "numpy"), *numpys]
+            peer("skorch", "skorch_fit.py", "skorch torch"),
+            on_keras("jax", JAX_PLATFORMS="cpu"), on_keras("torch"),
+            peer("scikit-learn", "scikit_learn.py", "scikit-learn", "numpy"),
+            peer("fann", "fann_train.py", "fann2"), *numpys]
 
 
 def gpu_peers(python: str, dtype: str) -> list[Contestant]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .contestants import AGREEMENTS, Contestant, ContestantError, Process, cores_for
+from .contestants import AGREEMENTS, Contestant, ContestantError, Process, cores_for, thread_environment
 
 #: The names in a row of what was measured of the ceiling of a device.
 CEILINGS = {"cpu": "ceiling", "gpu": "gpu_ceiling"}
@@ -95,10 +95,9 @@ def compare(rows: Sequence[Row], contestants: Sequence[Contestant], ceilings: Ma
         by contestant, and "failed", the reasons of those that were not timed. No rows if no contestant runs here.
     """
     cores = cores_for(settings.threads)
-    about = {contestant.name: {"peer": contestant.peer, "device": contestant.device, "runs": False,
-                               "rounds_to": contestant.rounds_to, "threads": contestant.threads or settings.threads}
-             for contestant in contestants}
-    results: dict[str, Any] = {"settings": asdict(settings) | {"cores": cores}, "contestants": about, "workloads": []}
+    results: dict[str, Any] = {
+        "settings": asdict(settings) | {"cores": cores, "environment": thread_environment(settings.threads)},
+        "contestants": {contestant.name: contestant.about(settings.threads) for contestant in contestants}, "workloads": []}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 

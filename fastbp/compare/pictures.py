@@ -16,7 +16,8 @@ from .summary import baseline, other_numbers, summarise, threads_of
 LOOKS = {"tiled": ("#0072B2", "o", ""), "auto": ("#0072B2", "o", ""), "loops": ("#555555", "s", ""),
          "blas": ("#E69F00", "D", ""), "jax": ("#D55E00", "^", ""), "torch": ("#CC79A7", "v", ""),
          "torch compiled": ("#CC79A7", "<", "////"), "torch bfloat16": ("#CC79A7", ">", "oo"),
-         "scikit-learn": ("#56B4E9", "P", ""),
+         "skorch": ("#CC79A7", "8", "..."), "keras jax": ("#D55E00", "p", "////"),
+         "keras torch": ("#CC79A7", "h", "xx"), "fann": ("#F0E442", "d", ""), "scikit-learn": ("#56B4E9", "P", ""),
          "numpy": ("#009E73", "X", ""), "numpy skylakex": ("#009E73", "*", "////"),
          "cuda": ("#000000", "d", ""), "cupy": ("#009E73", "p", "\\\\"), "cupy TF32": ("#009E73", "h", "...."),
          **{f"torch cuda{way}{bits}": ("#CC79A7", marker, hatch) for way, bits, marker, hatch in (

@@ -169,7 +169,7 @@ def notes(results: dict[str, Any]) -> list[str]:
             continue
         versions = ", ".join(f"{part} {version}" for part, version in about.get("versions", {}).items()
                              if part not in ("BLAS", "GPU", "threading layer"))  # which the header has
-        lines.append(f"{short(name)}: {versions}{_variants(name, results)}")
+        lines.append(f"{short(name)}: {'; '.join(filter(None, [versions, variants(name, results)]))}")
     for row in results["workloads"]:
         lines += [f"{row['name']}: {short(name)}: {reason}" for name, reason in row["failed"].items()
                   if name not in meters]
@@ -178,15 +178,15 @@ def notes(results: dict[str, Any]) -> list[str]:
     return [*lines, *dict.fromkeys(unknown)]
 
 
-def _variants(name: str, results: dict[str, Any]) -> str:
+def variants(name: str, results: dict[str, Any]) -> str:
     """The settings with which a contestant was timed, and where, if not the same everywhere."""
     chosen: dict[str, list[str]] = {}
     for row in results["workloads"]:
         if name in row["warm_up"]:
             chosen.setdefault(row["warm_up"][name]["variant"], []).append(row["name"])
     if len(chosen) < 2:
-        return "".join(f"; {variant}" for variant in chosen)
-    return "".join(f"; {variant} on {', '.join(names)}" for variant, names in chosen.items())
+        return "".join(chosen)
+    return "; ".join(f"{variant} on {', '.join(names)}" for variant, names in chosen.items())
 
 
 def difference(new: dict[str, Any], old: dict[str, Any]) -> str:

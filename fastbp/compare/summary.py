@@ -21,7 +21,8 @@ def summarise(results: dict[str, Any]) -> list[dict[str, Any]]:
         and fastest round, as a share of that, "samples" and "gflops" in a second; "baseline", see `baseline`, or None;
         "to_baseline", by contestant the median over the rounds of its time by the baseline's of the same round;
         "fastest_peer", or None, of those that do not round their factors; "ratio", the same median of each backend's
-        time by that peer's; "ceiling_us" and "ceiling_gflops", a step at the ceiling on the settings' threads, or None;
+        time by that peer's; "fastest", of all contestants that do not round, and "to_fastest", each one's median by
+        that one's; "ceiling_us" and "ceiling_gflops", a step at the ceiling on the settings' threads, or None;
         "gpu_ceiling_us" and "gpu_ceiling_gflops", the same of the GPU; "share" by contestant, of the ceiling of its
         device and its threads, but for those that round, whose ceiling is another.
     """
@@ -39,8 +40,9 @@ def _summary(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     seconds: dict[str, list[float]] = row["seconds"]
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     of_peers = [name for name in medians if results["contestants"][name]["peer"]]
-    fastest = min((name for name in of_peers if not rounds_to(name, results)), key=lambda name: medians[name],
-                  default=None)
+    exact = [name for name in medians if not rounds_to(name, results)]
+    first_of_all = min(exact, key=medians.__getitem__, default=None)
+    fastest = min((name for name in exact if name in of_peers), key=medians.__getitem__, default=None)
     first = baseline(results)
     first = first if first in medians else None
     rates = _ceilings(row, results)
@@ -54,6 +56,9 @@ def _summary(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
             "fastest_peer": fastest,
             "ratio": {} if fastest is None else {name: _ratio(seconds[name], seconds[fastest]) for name in medians
                                                  if name not in of_peers},
+            "fastest": first_of_all,
+            "to_fastest": {} if first_of_all is None else {name: median / medians[first_of_all]
+                                                           for name, median in medians.items()},
             **{f"{CEILINGS[device]}_us": 1e6 * row["flops"] / rates[device] if device in rates else None
                for device in CEILINGS},
             **{f"{CEILINGS[device]}_gflops": 1e-9 * rates[device] if device in rates else None for device in CEILINGS},
@@ -103,7 +108,8 @@ def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
 
 
 def geometric_means(summaries: Sequence[dict[str, Any]], quantity: str = "ratio") -> dict[str, float]:
-    """The geometric mean over the rows, for each contestant, of "ratio", to the fastest peer, or of "to_baseline"."""
+    """The geometric mean over the rows, for each contestant, of "ratio", to the fastest peer, or of another of the
+    ratios that summaries have."""
     found: dict[str, list[float]] = {}
     for summary in summaries:
         for name, ratio in summary[quantity].items():
