@@ -225,7 +225,7 @@ def test_ctrl_c_leaves_whole_steps_that_are_counted(settings, step, monkeypatch)
     """It comes in a launch of `step` steps, which are taken; or, layer by layer, in step `step`, which is not."""
     monkeypatch.setattr(Pace, "next_slice", lambda pace, threads: (1, 10**6))
     X, d, _ = drawn(n=16)
-    net, expected = network(), network()
+    net, expected = network(), network(backend="loops")
     fused_take, run, runs = fused.FusedSteps.take, propagation.Propagation.run, []
 
     def take(*of):

@@ -387,10 +387,11 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
             used, scale, decay = min(slots, tiles), T(1.0 / size), T(row[decay_at])
             coefficients = coefficients_from(row, now[0])
             for p in range(cuda.grid(1), parameters, blocks * threads):
-                g = scale * sum_of_parts(parts, p, used, parameters) + decay * now[p]
+                total_gradient = sum_of_parts(parts, p, used, parameters)
+                g = scale * total_gradient + decay * now[p]
                 after = now[p] - change(now[p], g, averages_now, averages_then, p, coefficients)
                 then[p] = after
-                if not math.isfinite(after):
+                if not (math.isfinite(total_gradient) and math.isfinite(after)):  # Rprop takes only its sign
                     control[NOT_FINITE] = 1.0
             if cuda.blockIdx.x == 0:
                 record_step(outcomes, used, sums, records[step], size, control)

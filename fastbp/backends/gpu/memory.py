@@ -72,6 +72,11 @@ def there(values: np.ndarray) -> Any:
     return array
 
 
+def launched(kernel: Any, blocks: int, threads: int, *arguments: Any) -> None:
+    """Launch a kernel in the default stream."""
+    kernel[blocks, threads](*arguments)
+
+
 def writable(array: Any) -> Any:
     """The same array, to which x[…] = … may be written without a warning."""
     return array if SIMULATED else Writable(array.shape, array.strides, array.dtype, gpu_data=array.gpu_data)
@@ -147,8 +152,8 @@ class DeviceMemory:
         rows = cuda.to_device(rows_of(optimizer, 0, 1))
         control = np.zeros(CONTROLS)
         control[FACTOR] = 1.0
-        seen = cuda.to_device(control)
-        Update(theta.dtype, optimizer, theta.size).launch(theta, grad, averages, rows, 0, seen)
+        seen, nothing_else = cuda.to_device(control), (nothing(control.dtype, 1), nothing(control.dtype, 2))
+        Update(theta.dtype, optimizer, theta.size, launched).launch(theta, grad, averages, rows, seen, *nothing_else)
         return bool(seen.copy_to_host()[NOT_FINITE] == 0.0)
 
 

@@ -34,12 +34,13 @@ from ..training_loop import (
 from .feed import Order
 from .fused import FusedSteps
 from .memory import is_on_device
-from .panels import THREADS, TOTAL_E, blocks_for, fill
+from .panels import THREADS, blocks_for, fill
 from .propagation import DeviceLayout, Propagation
 from .shape import shape_of, slots_of
 from .updates import (
     CONTROLS,
     NOT_FINITE,
+    PRESENT_E,
     RECORD_CORRECT,
     RECORD_E,
     RECORD_PENALTY,
@@ -50,10 +51,8 @@ from .updates import (
     Update,
     add_penalty,
     end_penalty,
-    end_step,
     rows_of,
-    see_loss,
-    set_mass,
+    set_weight,
     sum_weights,
 )
 
@@ -153,13 +152,13 @@ def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, train
     rows, batches = steps
     (epoch, before), wanted = progress.counts[[EPOCH, BEFORE]].tolist(), Wanted(grad, None, None, None)
     extras = Extras(plan.clip_norm, 0, 0, int(epoch_key(plan.seed, epoch, before)) if len(plan.rates) else 0)
-    update = Update(layout.dtype, optimizer, layout.size, work.stream)
+    update = Update(layout.dtype, optimizer, layout.size, work.launch)
     control, totals, launch = work.there(np.zeros(CONTROLS)), work.totals, work.launch
     records, on_device = work.there(np.zeros((len(batches), RECORDS))), work.there(rows)
     parts = work.there(np.zeros((SUMMING_BLOCKS, THREADS)))
     resident = is_on_device(samples.X)
     work.start_totals()
-    for step, (start, stop) in enumerate(batches):
+    for start, stop in batches:
         for window in work.feed.windows(samples, work.order, start, stop):
             if interrupts:
                 break
@@ -168,17 +167,15 @@ def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, train
             launch(fill, blocks_for(layout.size), THREADS, grad.reshape(1, layout.size), 0, 1, layout.size, 0.0)
             break
         if plan.by_weight and len(samples.weights) and resident:
-            launch(sum_weights, 1, THREADS, samples.weights, work.order.on_device, start, stop - start, control)
+            launch(sum_weights, 1, THREADS, samples.weights, work.order.on_device, start, stop - start, totals, control)
         else:
-            launch(set_mass, 1, 1, mass_of(samples, work.order, start, stop) if plan.by_weight else float(stop - start),
-                   control)
+            weight = mass_of(samples, work.order, start, stop) if plan.by_weight else float(stop - start)
+            launch(set_weight, 1, 1, weight, totals, control)
         if plan.penalty > 0.0:
             for k in range(1, layout.depth + 1):
                 launch(add_penalty, SUMMING_BLOCKS, THREADS, theta, grad, layout.weights[k], layout.biases[k],
                        plan.penalty, parts)
             launch(end_penalty, 1, 1, parts, plan.penalty, control)
-        launch(see_loss, 1, 1, totals, control)
-        update.launch(theta, grad, state.averages, on_device, step, control)
-        launch(end_step, 1, 1, totals, control, records, step)
+        update.launch(theta, grad, state.averages, on_device, control, totals, records)
     seen = work.read(control)
-    return work.read(records)[: int(seen[TAKEN])], float(work.read(totals)[TOTAL_E]) if seen[NOT_FINITE] else None
+    return work.read(records)[: int(seen[TAKEN])], float(seen[PRESENT_E]) if seen[NOT_FINITE] else None
