@@ -17,7 +17,7 @@ from ...optimizers.rules import Rule, change_of
 from ...optimizers.updates import OptimizerSpec, rule_of, write_rows
 from .device import device_function, inlined, kernel
 from .driver import SIMULATED, cuda
-from .panels import THREADS, TOTAL_CORRECT, TOTAL_E, blocks_for, sample_at
+from .panels import PLACE, THREADS, TOTAL_CORRECT, TOTAL_E, blocks_for, sample_at
 
 #: The places of `control`, (CONTROLS,) float64: whether something was not finite, the factor of the gradient, the
 #: number of samples of the batch or their total weight, ½ α Σ ‖W_k‖², how many steps were taken, the largest |∂E/∂θ|,
@@ -90,7 +90,8 @@ def update_kernels(dtype: np.dtype, rule: Rule) -> tuple[Any, Any]:
                 control[NOT_FINITE] = 1.0
 
     @kernel
-    def write(theta: Any, grad: Any, averages: Any, rows: Any, control: Any, totals: Any, records: Any) -> None:
+    def write(theta: Any, grad: Any, averages: Any, rows: Any, control: Any, totals: Any, records: Any,
+              stride: int) -> None:
         """θ, the averages, and grad = 0; the first thread also ends the step, where it is recorded."""
         p = cuda.grid(1)
         if p < theta.size and control[NOT_FINITE] == 0.0:
@@ -103,6 +104,7 @@ def update_kernels(dtype: np.dtype, rule: Rule) -> tuple[Any, Any]:
                 record[RECORD_E], record[RECORD_CORRECT] = totals[TOTAL_E], totals[TOTAL_CORRECT]
                 record[RECORD_WEIGHT], record[RECORD_PENALTY] = control[TOTAL_WEIGHT], control[PENALTY]
                 totals[TOTAL_E], totals[TOTAL_CORRECT] = 0.0, 0.0
+                totals[PLACE] += stride
                 control[TAKEN] += 1.0
 
     return look, write
@@ -125,10 +127,10 @@ def set_weight(total_weight: float, totals: Any, control: Any) -> None:
 
 
 @kernel
-def sum_weights(weights: Any, order: Any, start: int, samples: int, totals: Any, control: Any) -> None:
+def sum_weights(weights: Any, order: Any, samples: int, totals: Any, control: Any) -> None:
     """`begin_update` with Σ w of a batch, or the number of samples where that is 0; by one block."""
     parts = cuda.shared.array(THREADS, np.float64)
-    t = cuda.threadIdx.x
+    t, start = cuda.threadIdx.x, int(totals[PLACE])
     parts[t] = 0.0
     for s in range(t, samples, THREADS):
         parts[t] += weights[sample_at(order, start + s)]
@@ -212,10 +214,11 @@ class Update:
         self.look, self.write = update_kernels(dtype, rule_of(optimizer))
         self.parts = cuda.device_array((SUMMING_BLOCKS, THREADS), np.float64) if self.clip_norm > 0.0 else None
 
-    def launch(self, theta: Any, grad: Any, averages: Any, rows: Any, control: Any, totals: Any, records: Any) -> None:
+    def launch(self, theta: Any, grad: Any, averages: Any, rows: Any, control: Any, totals: Any, records: Any,
+               stride: int = 0) -> None:
         """θ ← θ - change(factor · grad) by the factor in control, and the row of the steps that were taken.
 
-        records : (steps, RECORDS), or no rows where the step is not recorded.
+        records : (steps, RECORDS), or no rows where the step is not recorded; stride : by which `PLACE` moves on
         """
         launch, blocks, arguments = self.launched, self.blocks, (theta, grad, averages, rows, control)
         if self.clip_norm > 0.0:
@@ -224,4 +227,4 @@ class Update:
             launch(sum_squares, SUMMING_BLOCKS, THREADS, grad, control, self.parts)
             launch(clip, 1, 1, self.parts, self.clip_norm, control)
         launch(self.look, blocks, THREADS, *arguments)
-        launch(self.write, blocks, THREADS, *arguments, totals, records)
+        launch(self.write, blocks, THREADS, *arguments, totals, records, stride)
