@@ -21,8 +21,9 @@ from numba import types
 from numba.extending import is_jitted
 
 from ...compiling.inspection import runs_from_python
+from ...compiling.interrupts import compiling, safe_point
 from ...formulas import elementary
-from .driver import SIMULATED, FewBlocksWarning, cuda, intrinsic
+from .driver import SIMULATED, FewBlocksWarning, cuda, event, intrinsic
 
 #: As many blocks as Numba takes for many.
 MANY_BLOCKS = 128
@@ -44,11 +45,43 @@ def few_blocks() -> Iterator[None]:
         yield
 
 
-class Kernel:
-    """A kernel that is compiled when it is first launched: kernel[blocks, threads, stream](*arguments)."""
+if not SIMULATED:
+    class _SafePoints(event.Listener):
+        """Hears Ctrl-C where Numba begins a pass over a function for the GPU; see `compiling.interrupts`."""
 
-    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        def on_start(self, event: Any) -> None:
+            safe_point()
+
+        def on_end(self, event: Any) -> None:
+            """Do nothing: a pass that has ended is followed by another, or by the end."""
+
+    event.register("numba-cuda:run_pass", _SafePoints())
+
+
+class Kernel:
+    """A kernel that is compiled when it is first launched: kernel[blocks, threads, stream](*arguments).
+
+    Parameters
+    ----------
+    function : callable
+    is_cooperative : bool
+        Whether blocks wait for each other.
+    options : of `cuda.jit`
+    """
+
+    def __init__(self, function: Callable[..., Any], is_cooperative: bool = False, **options: Any) -> None:
         self.py_func, self.compiled = function, cuda.jit(function, **options)
+        compile_version = self.compiled.compile
+
+        def compile_heard(signature: Any) -> Any:
+            with compiling():
+                version = compile_version(signature)
+                if is_cooperative:
+                    version.cooperative = True
+                safe_point()  # of what there was while other programs compiled
+            return version
+
+        self.compiled.compile = compile_heard  # launches call it for new types of arguments
 
     def __getitem__(self, configuration: tuple[Any, ...]) -> Any:
         """A launch, which is not kept here, so that its stream lives no longer than those who launch in it.
@@ -71,7 +104,7 @@ class Kernel:
 
 
 def kernel(function: Callable[..., Any], **options: Any) -> Any:
-    """Compile a kernel, when it is first launched; options : of `cuda.jit`."""
+    """Compile a kernel, when it is first launched; options : of `Kernel`."""
     return cuda.jit(function) if SIMULATED else Kernel(function, **options)
 
 
@@ -81,17 +114,7 @@ def cooperative_kernel(function: Callable[..., Any]) -> Any:
     A launch of more blocks than run at the same time is refused, whatever the types of its arguments: they would wait
     for ever.
     """
-    made = kernel(function)
-    if not SIMULATED:
-        compile_version = made.compiled.compile
-
-        def compile_cooperative(signature: Any) -> Any:
-            version = compile_version(signature)
-            version.cooperative = True
-            return version
-
-        made.compiled.compile = compile_cooperative  # launches call it for new types of arguments
-    return made
+    return kernel(function, is_cooperative=True)
 
 
 @functools.cache

@@ -445,15 +445,21 @@ class FusedSteps:
                  samples.weights, orders.on_device)
         end = (layout.widths_there, layout.units_there, self._weights, self._biases, self._numbers_of_g, memory.rows,
                self._parts, self._scratch, self._outcomes, self._slots, memory.arrived, memory.control, memory.records)
+
+        def launch() -> None:
+            orders.copy()
+            memory.copy()
+            self._launch(work, (*begin, first, memory.steps - first, *end))
+
         for _ in parts:
             waiting += 1
             if waiting == together:
-                self._launch(work, (*begin, first, memory.steps - first, *end))
+                launch()
                 first, waiting, together = memory.steps, 0, 2 * together
             if interrupts:
                 break
         if waiting:
-            self._launch(work, (*begin, first, memory.steps - first, *end))
+            launch()
 
     def _launch(self, work: Propagation, arguments: tuple[Any, ...]) -> None:
         """Launch the kernel for some steps."""

@@ -65,6 +65,8 @@ def nothing(dtype: np.dtype, ndim: int) -> Any:
 
 def there(values: np.ndarray) -> Any:
     """A copy of the numbers on the device, for any stream."""
+    if values.size == 0:  # its strides may be 0, and Numba's arrays with such strides cannot be sliced
+        return cuda.device_array(values.shape, values.dtype)
     # NumPy takes any stride for an axis of one number, such as 0 for that of x[None, :]; for arrays with one of 0 Numba
     # compiles kernels of their own.
     array = cuda.to_device(values if values.flags.c_contiguous and 0 not in values.strides else values.copy())

@@ -57,16 +57,19 @@ class StepMemory:
 
     def start(self) -> None:
         """Forget all steps."""
-        self.steps = 0
+        self.steps = self._copied = 0
         self._work.launch(start_steps, 1, 1, self.control, self.arrived)
 
     def add(self, rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> None:
-        """Copy what further steps need to the device."""
+        """Add further steps, which `copy` then brings to the device."""
         first, self.steps = self.steps, self.steps + len(rows)
-        place, columns = slice(first, self.steps), self.columns
-        own = self._rows[place]
+        own, columns = self._rows[first : self.steps], self.columns
         own[:, :columns], own[:, columns], own[:, columns + 1] = rows, starts, sizes
-        self.rows[place].copy_to_device(own, stream=self._work.stream)
+
+    def copy(self) -> None:
+        """Copy what was added to the device."""
+        place, self._copied = slice(self._copied, self.steps), self.steps
+        self.rows[place].copy_to_device(self._rows[place], stream=self._work.stream)
 
     def read(self) -> tuple[np.ndarray, float | None]:
         """The records of the steps that were taken, and E of the next one if that was not finite, or None."""
@@ -92,7 +95,8 @@ class Orders:
 
     def __init__(self, drawn: np.ndarray, work: Any) -> None:
         n = len(drawn)
-        self.drawn, self._work, self._slot, self._epoch = drawn, work, 0, -1
+        self.drawn, self._work, self._slot, self._epoch = drawn, work, -1, -1
+        self._waiting: list[int] = []  # slots that are not on the device yet
         self.slots = max(1, min(MOST_ORDERS, ORDER_BYTES // max(1, drawn.nbytes)))
         size, pinned = self.slots * n, 0 < self.slots * drawn.nbytes <= ORDER_BYTES
         self.places: np.ndarray = cuda.pinned_array(size, np.int64) if pinned else np.empty(size, np.int64)
@@ -105,10 +109,19 @@ class Orders:
             if not is_drawn:
                 draw_order(self.drawn, plan.sampling, plan.seed, epoch)
             self._slot, self._epoch = (self._slot + 1) % self.slots, epoch
-            place = slice(self._slot * n, (self._slot + 1) * n)
-            self.places[place] = self.drawn
+            self.places[self._slot * n : (self._slot + 1) * n] = self.drawn
+            self._waiting.append(self._slot)
+        return self._slot * n if n else 0
+
+    def copy(self) -> None:
+        """Copy the orders that are not on the device yet, those beside each other at once."""
+        n = len(self.drawn)
+        while self._waiting:
+            first = last = self._waiting.pop(0)
+            while self._waiting and self._waiting[0] == last + 1:
+                last = self._waiting.pop(0)
+            place = slice(first * n, (last + 1) * n)
             self.on_device[place].copy_to_device(self.places[place], stream=self._work.stream)
-        return self._slot * n
 
     def go_back_to(self, epoch: int, plan: Plan) -> None:
         """Draw the order of an epoch again if that of a later one was drawn."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...checks import samples as inputs
 from ...checks.samples import Samples
-from ...compiling.interrupts import held_back
+from ...compiling.interrupts import Interruption, compiling, held_back
 from ...formulas.dropout import epoch_key
 from ...optimizers.updates import OptimizerSpec, rule_of
 from ..contract import Extras, Wanted
@@ -69,9 +69,10 @@ def train(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, trainin
           work: Propagation, threads: int) -> int:
     """Take batches of about the limit's samples in all; see `Backend.train`. A slice ends with a batch, or at Ctrl-C.
 
-    The steps that the device took are counted before Ctrl-C ends the training, as in compiled code.
+    The steps that the device took are counted before Ctrl-C ends the training, as in compiled code. While kernels are
+    compiled it is heard at once; a step of which only a part was launched is not taken.
     """
-    with held_back() as interrupts:
+    with compiling() as interrupts:
         return _slice(theta, grad, layout, samples, training, limits, work, interrupts)
 
 
@@ -87,10 +88,15 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, traini
         parts: list[Part] = []
         next_parts = _enqueued(parts_of(plan, progress, n, Limits(limits.epoch, left), orders), parts, optimizer,
                                int(state.updates[0]), memory)
-        if fused is not None:
-            fused.launch(theta, state.averages, samples, next_parts, orders, memory, work, interrupts)
-        else:
-            descend(theta, grad, layout, samples, training, next_parts, orders, memory, work, interrupts)
+        heard = None
+        try:
+            if fused is not None:
+                fused.launch(theta, state.averages, samples, next_parts, orders, memory, work, interrupts)
+            else:
+                descend(theta, grad, layout, samples, training, next_parts, orders, memory, work, interrupts)
+        except Interruption as interruption:
+            heard = interruption
+            clear(grad, work)
         records, E = memory.read()
         if fused is not None:
             fused.finish(theta, state.averages, len(records), work)
@@ -100,6 +106,9 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, traini
         if E is not None:
             progress.sums[BATCH_E] = E
             orders.go_back_to(int(counts[EPOCH]), plan)
+        if heard is not None:
+            raise heard
+        if E is not None:
             return DIVERGED
         if status == STALLED or (plan.in_blocks and counts[POSITION] == n):
             return status
@@ -140,7 +149,7 @@ def parts_of(plan: Plan, progress: Progress, n: int, limits: Limits, orders: Ord
 
 def _enqueued(parts: Iterable[Part], kept: list[Part], optimizer: OptimizerSpec, updates: int,
               memory: StepMemory) -> Iterator[Part]:
-    """The parts, whose coefficients are on their way to the device, and which are kept in a list."""
+    """The parts, whose coefficients are added to the memory, and which are kept in a list."""
     for part in parts:
         kept.append(part)
         memory.add(rows_of(optimizer, updates + memory.steps, len(part.sizes)), part.starts, part.sizes)
@@ -202,6 +211,8 @@ def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, train
     steps = Steps(theta, grad, layout, samples, training, orders, memory, work)
     work.start_totals()
     for part in parts:
+        orders.copy()
+        memory.copy()
         work.launch(start_at, 1, 1, float(part.starts[0]) if resident else 0.0, work.totals)
         key = int(epoch_key(plan.seed, part.epoch, before)) if len(plan.rates) else 0
         extras = Extras(plan.clip_norm, 0, 0, key)
@@ -213,6 +224,11 @@ def descend(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, train
                                 optimizer, state.averages, orders, memory)
             else:
                 steps.take(start, size, extras, interrupts)
+
+
+def clear(grad: Any, work: Propagation) -> None:
+    """Set the gradient to zero."""
+    work.launch(fill, blocks_for(grad.size), THREADS, grad.reshape(1, grad.size), 0, 1, grad.size, 0.0)
 
 
 class Steps:
@@ -234,7 +250,7 @@ class Steps:
         for window in work.feed.windows(samples, self._orders, start, stop, start if self._resident else 0):
             work.run(theta, window, self._wanted, extras, plan.rates)
             if interrupts:  # only whole steps are taken
-                launch(fill, blocks_for(layout.size), THREADS, grad.reshape(1, layout.size), 0, 1, layout.size, 0.0)
+                clear(grad, work)
                 return
         if plan.by_weight and len(samples.weights) and self._resident:
             launch(sum_weights, 1, THREADS, samples.weights, self._orders.on_device, size, totals, control)
