@@ -23,7 +23,7 @@ from numba import cuda, from_dtype, types
 from numba.cuda import dispatcher
 from numba.cuda.cudadrv import nvrtc
 
-from fastbp.backends.gpu import fused, memory, panels, products, updates
+from fastbp.backends.gpu import fused, memory, panels, products, steps, updates
 from fastbp.backends.gpu.shape import shape_of
 from fastbp.functions.activations import ACTIVATIONS, BY_NAME
 from fastbp.functions.losses import BY_NAME as LOSS
@@ -56,33 +56,32 @@ def kernels(dtype, few):
         yield "backward", products.backward_product(dtype, block), (V, M, i, i, i, i, i, i)
         yield (f"gradient product {block.threads}", products.gradient_product(dtype, block),
                (M, M, M, i, i, i, i, i, i, i, i))
-    yield "gather", panels.gather(dtype), (M, ORDER, i, i, M)
+    yield "gather", panels.gather(dtype), (M, ORDER, i, i, NUMBERS, M)
     for activation, loss in [(BY_NAME["softmax"], LOSSES[0]), (BY_NAME["softmax"], LOSSES[1]),
                              *((BY_NAME["identity"], loss) for loss in LOSSES)][:2 if few else None]:
         yield (f"outputs {activation.name} {loss.name}", panels.outputs(dtype, activation, loss),
-               (M, M, i, i, ORDER, i, ORDER, i, i, ORDER, M, V, M, M, M, M, NUMBERS, NUMBERS))
-    yield "drop", panels.drop(dtype), (M, M, i, i, ORDER, i, i, i, i, REAL)
+               (M, M, i, i, ORDER, i, ORDER, i, i, NUMBERS, ORDER, M, V, M, M, M, M, NUMBERS, NUMBERS))
+    yield "drop", panels.drop(dtype), (M, M, i, i, ORDER, i, i, NUMBERS, i, i, REAL)
+    yield "start_at", panels.start_at, (REAL, NUMBERS)
+    yield "start_steps", steps.start_steps, (CONTROL, vector(types.int32))
     yield "write_errors", panels.write_errors, (M, ORDER, i, i, M)
     yield "fill", panels.fill, (M, i, i, i, REAL)
     yield "gradient_norms", panels.gradient_norms(dtype), (M, M, ORDER, ORDER, ORDER, i, i, NUMBERS, REAL)
     yield "add_outcomes", panels.add_outcomes, (NUMBERS, NUMBERS, i, NUMBERS)
     yield "add_slices", panels.add_slices, (M, i, i, i, V)
     for rule in RULES:
-        yield f"change {rule}", updates.change(dtype, rule), (V, V, M, matrix(REAL), i, CONTROL)
+        look, write = updates.update_kernels(dtype, rule)
+        yield f"look {rule}", look, (V, V, M, matrix(REAL), CONTROL)
+        yield f"write {rule}", write, (V, V, M, matrix(REAL), CONTROL, NUMBERS, matrix(REAL), i)
     parts = matrix(REAL)
-    yield "set_mass", updates.set_mass, (REAL, CONTROL)
-    yield "sum_weights", updates.sum_weights, (V, ORDER, i, i, CONTROL)
-    yield "see_loss", updates.see_loss, (NUMBERS, CONTROL)
+    yield "set_weight", updates.set_weight, (REAL, NUMBERS, CONTROL)
+    yield "sum_weights", updates.sum_weights, (V, ORDER, i, NUMBERS, CONTROL)
     yield "add_penalty", updates.add_penalty, (V, V, i, i, REAL, parts)
     yield "end_penalty", updates.end_penalty, (parts, REAL, CONTROL)
     yield "find_largest", updates.find_largest, (V, parts)
     yield "end_largest", updates.end_largest, (parts, CONTROL)
     yield "sum_squares", updates.sum_squares, (V, CONTROL, parts)
     yield "clip", updates.clip, (parts, REAL, CONTROL)
-    yield "see_finite", updates.see_finite, (V, CONTROL)
-    yield "see_finite_after", updates.see_finite_after, (V, V, CONTROL)
-    yield "apply", updates.apply, (V, V, CONTROL)
-    yield "end_step", updates.end_step, (NUMBERS, CONTROL, matrix(REAL), i)
     for source in (types.float32, types.float64, types.int64, types.uint8, types.boolean):
         yield f"convert {source}", memory.convert, (types.Array(source, 2, "A"), M)
         yield f"convert_vector {source}", memory.convert_vector, (types.Array(source, 1, "A"), V)
@@ -105,7 +104,7 @@ def fused_kernels(dtype, few):
     """The same of trainings in one launch, or of one."""
     T, i = from_dtype(dtype), INTEGER
     V, M, reals = vector(T), matrix(T), matrix(REAL)
-    signature = (V, V, M, M, M, ORDER, M, V, ORDER, i, i, i, i, *[ORDER] * 5, reals, M, types.Array(T, 3, "C"),
+    signature = (V, V, M, M, M, ORDER, M, V, ORDER, i, i, *[ORDER] * 5, reals, M, types.Array(T, 3, "C"),
                  reals, i, vector(types.int32), CONTROL, reals)
     for widths, names, loss, batch, rule in FUSED[3:4] if few else FUSED:
         layout = make_layout(widths)

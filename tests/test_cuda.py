@@ -16,7 +16,7 @@ if not CUDA:
     pytest.skip("no GPU, and not in Numba's simulator", allow_module_level=True)
 
 # None of it can be imported without numba.cuda.
-from fastbp.backends.gpu import feed, fused, memory, products, propagation, shape, training
+from fastbp.backends.gpu import feed, fused, memory, products, propagation, shape, steps, training
 
 pytestmark = CUDA_MARKS
 
@@ -32,16 +32,16 @@ def drawn(widths=(3, 5, 2), n=11, dtype="float64"):
 
 @pytest.fixture
 def fused_steps(monkeypatch):
-    """How many steps each launch took, where an epoch is one slice."""
+    """How many steps each launch has, where a training is one slice."""
     monkeypatch.setattr(Pace, "next_slice", lambda pace, threads: (1, 10**6))
-    found, take = [], fused.FusedSteps.take
+    found, launch = [], propagation.Propagation.launch
 
-    def counted(*of):
-        result = take(*of)
-        found.append(len(result[0]))
-        return result
+    def counted(work, kernel, blocks, threads, *arguments):
+        if kernel in [kept._kernel for kept in work.kept.values() if isinstance(kept, fused.FusedSteps)]:
+            found.append(arguments[10])
+        launch(work, kernel, blocks, threads, *arguments)
 
-    monkeypatch.setattr(fused.FusedSteps, "take", counted)
+    monkeypatch.setattr(propagation.Propagation, "launch", counted)
     return found
 
 
@@ -69,18 +69,18 @@ def test_steps_in_one_launch_are_those_of_the_layers(widths, n, batch_size, enou
     monkeypatch.setattr(shape, "ENOUGH_TILES", enough_tiles)
     X, d, weight = drawn(widths, n)
     fit = {"optimizer": Adam(0.05), "epochs": 2, "batch_size": batch_size, "seed": 1, "sample_weight": weight}
-    steps = 2 * -(-n // batch_size)
+    taken = 2 * -(-n // batch_size)
     in_one, by_layers, plain = network(widths), network(widths), network(widths, "loops")
     histories = [in_one.fit(X, d, **fit), plain.fit(X, d, **fit)]
-    assert sum(fused_steps) == steps
+    assert sum(fused_steps) == taken
     monkeypatch.setattr(training, "shape_of", lambda layout, batch_size: None)
     histories.append(by_layers.fit(X, d, **fit))
-    assert sum(fused_steps) == steps
+    assert sum(fused_steps) == taken
     for net, history in zip((in_one, by_layers), histories[::2], strict=True):
         assert_close(net.theta, plain.theta, 1e-12)
         assert history["loss"] == pytest.approx(histories[1]["loss"], rel=1e-12)
         assert history["accuracy"] == histories[1]["accuracy"]
-        assert history.optimizer_state.updates[0] == steps
+        assert history.optimizer_state.updates[0] == taken
         assert_close(history.optimizer_state.averages, histories[1].optimizer_state.averages, 1e-12)
 
 
@@ -129,15 +129,29 @@ def test_the_same_bits_in_every_run_and_for_any_number_of_blocks(optimizer, monk
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1e6], ids=["in one launch", "layer by layer"])
-@pytest.mark.parametrize("steps", [1, 2, 3, 4096])
-def test_slices_of_any_length(steps, clip_norm, fused_steps, monkeypatch):
+@pytest.mark.parametrize("most", [1, 2, 3, 4096])
+def test_slices_of_any_length(most, clip_norm, fused_steps, monkeypatch):
     """Six steps of an epoch, in launches of so many."""
-    monkeypatch.setattr(training, "MAX_STEPS", steps)
+    monkeypatch.setattr(training, "MAX_STEPS", most)
     sliced, expected = network(), network(backend="loops")
     for net in (sliced, expected):
         net.fit(*drawn()[:2], optimizer=SGD(0.1, momentum=0.5, clip_norm=clip_norm), epochs=2, batch_size=2, seed=1)
-    assert fused_steps == ({1: [1] * 12, 2: [2] * 6, 3: [3] * 4, 4096: [6] * 2}[steps] if clip_norm is None else [])
+    assert fused_steps == ({1: [1] * 12, 2: [2] * 6, 3: [3] * 4, 4096: [6] * 2}[most] if clip_norm is None else [])
     assert_close(sliced.theta, expected.theta, 1e-12)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1e6], ids=["in one launch", "layer by layer"])
+@pytest.mark.parametrize(("orders", "most"), [(1, 4), (2, 4), (3, 4096)])
+def test_orders_of_so_many_epochs_beside_each_other(orders, most, clip_norm, monkeypatch, fused_steps):
+    """Each epoch has its own, also where a launch ends within one."""
+    monkeypatch.setattr(steps, "ORDER_BYTES", orders * 11 * 8)
+    monkeypatch.setattr(training, "MAX_STEPS", most)
+    nets = network(), network(backend="loops")
+    for net in nets:
+        net.fit(*drawn()[:2], optimizer=SGD(0.1, clip_norm=clip_norm), epochs=5, batch_size=4, seed=1)
+    assert_close(nets[0].theta, nets[1].theta, 1e-12)
+    if clip_norm is None:
+        assert fused_steps == {(1, 4): [3] * 5, (2, 4): [3, 1, 2, 2, 1, 3, 3], (3, 4096): [3, 6, 3, 3]}[orders, most]
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1e300], ids=["in one launch", "layer by layer"])
@@ -152,7 +166,7 @@ def test_divergence_in_any_step_of_a_launch(step, clip_norm, fused_steps):
     for net in (diverging, expected):
         with pytest.raises(fastbp.DivergenceError, match=f"loss is not finite in epoch 0, step {step} "):
             net.fit(X, d, optimizer=optimizer, batch_size=1, shuffle=False)
-    assert fused_steps == ([step] if clip_norm is None else [])
+    assert fused_steps == ([4, 8, 16, 12] if clip_norm is None else [])  # all were launched before one was read
     assert_close(diverging.theta, expected.theta, 1e-14, scale=1.0)
     assert not on_host(diverging.grad).any()
 
@@ -219,40 +233,45 @@ def test_batches_of_one_chunk_use_both_buffers_by_turns(chunks):
 
 # ---- Ctrl-C --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("settings", "step"), [({}, 1), ({}, 2), ({"dropout": 0.3}, 1), ({"dropout": 0.3}, 3)],
-                         ids=str)
-def test_ctrl_c_leaves_whole_steps_that_are_counted(settings, step, monkeypatch):
-    """It comes in a launch of `step` steps, which are taken; or, layer by layer, in step `step`, which is not."""
+#: Settings, the most steps of a launch, whether samples fit on the device, the launch of the fused kernel or the window
+#: in which Ctrl-C comes, and how many steps are taken.
+INTERRUPTED = {
+    "in a launch of two steps": ({}, 2, True, 1, 2), "in a launch of an epoch, before others": ({}, 4096, True, 1, 4),
+    "in a step by layers, which is taken": ({"dropout": 0.3}, 4096, True, 3, 3),
+    "in a step of two chunks, which is not": ({"dropout": 0.3}, 4096, False, 4, 1)}
+
+
+@pytest.mark.parametrize(("settings", "most", "fits", "number", "taken"), INTERRUPTED.values(), ids=INTERRUPTED)
+def test_ctrl_c_leaves_whole_steps_that_are_counted(settings, most, fits, number, taken, monkeypatch, request):
+    """Steps that were launched are taken, and nothing after them; the state is that of a training of so many steps."""
     monkeypatch.setattr(Pace, "next_slice", lambda pace, threads: (1, 10**6))
+    if not fits:
+        request.getfixturevalue("chunks")
     X, d, _ = drawn(n=16)
-    net, expected = network(), network()
-    fused_take, run, runs = fused.FusedSteps.take, propagation.Propagation.run, []
+    net, expected, calls = network(), network(backend="loops"), []
 
-    def take(*of):
-        signal.raise_signal(signal.SIGINT)
-        return fused_take(*of)
+    def interrupted(function):
+        def call(*of):
+            calls.append(function)
+            if len(calls) == number:
+                signal.raise_signal(signal.SIGINT)
+            return function(*of)
 
-    def counted(*of):
-        runs.append(of)
-        if len(runs) == step:
-            signal.raise_signal(signal.SIGINT)
-        return run(*of)
+        return call
 
+    where = (propagation.Propagation, "run") if settings else (fused.FusedSteps, "_launch")
+    fit = {"optimizer": Adam(0.05), "batch_size": 4, "shuffle": False, "seed": 3} | settings
     with monkeypatch.context() as patched:
-        patched.setattr(training, "MAX_STEPS", step if not settings else training.MAX_STEPS)
-        patched.setattr(fused.FusedSteps, "take", take)
-        patched.setattr(propagation.Propagation, "run", counted)
-        with pytest.warns(RuntimeWarning, match="training was interrupted in epoch 0"):
-            history = net.fit(X, d, optimizer=Adam(0.05), epochs=2, batch_size=4, shuffle=False, seed=3, **settings)
-    taken = step if not settings else step - 1
+        patched.setattr(training, "MAX_STEPS", most)
+        patched.setattr(*where, interrupted(getattr(*where)))
+        with pytest.warns(RuntimeWarning, match=f"training was interrupted in epoch {taken // 4}"):
+            history = net.fit(X, d, epochs=4, **fit)
     assert history.samples == 4 * taken
-    assert history.optimizer_state.updates[0] == taken
     assert not on_host(net.grad).any()
-    if taken:
-        state = expected.fit(X[: 4 * taken], d[: 4 * taken], optimizer=Adam(0.05), epochs=1, batch_size=4,
-                             shuffle=False, seed=3, **settings).optimizer_state
-        assert_close(history.optimizer_state.averages, state.averages, ROUNDING["float64"])
-    assert_close(net.theta_on_host(), expected.theta_on_host(), ROUNDING["float64"])
+    state = expected.fit(X[: 4 * taken], d[: 4 * taken], epochs=1, **fit).optimizer_state
+    assert history.optimizer_state.updates[0] == state.updates[0] == taken
+    assert_close(history.optimizer_state.averages, state.averages, 1e-12)
+    assert_close(net.theta_on_host(), expected.theta_on_host(), 1e-12)
 
 
 # ---- what a tile has no sample for ---------------------------------------------------------------------------------

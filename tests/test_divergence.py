@@ -1,16 +1,19 @@
 """After a divergence all is as after the last step that was finite: θ, the running averages, and their count."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tolerances import BACKENDS, assert_close, on_host
 
 import fastbp
-from fastbp import MLP, SGD, Adam, AdamW, RMSprop
+from fastbp import MLP, SGD, Adam, AdamW, Nadam, RMSprop, Rprop
 
 OPTIMIZERS = {
     "SGD": SGD(0.1), "momentum": SGD(0.1, momentum=0.9), "Nesterov": SGD(0.1, momentum=0.9, nesterov=True),
     "RMSprop": RMSprop(0.1, weight_decay=0.1), "Adam": Adam(0.1), "AdamW": AdamW(0.1, weight_decay=0.1),
-    "Adam, clipped": Adam(0.1, clip_norm=1e6)}
+    "Nadam": Nadam(0.1), "Rprop": Rprop(0.1), "Adam, clipped": Adam(0.1, clip_norm=1e6),
+    "Rprop, clipped": Rprop(0.1, clip_norm=1e6)}
 
 #: The sample (x, d) with which a step cannot be taken, whatever θ was before.
 SPOILT = {"the loss is not finite": (1.0, 1e200), "the gradient is not finite": (1e250, -1e100)}
@@ -50,11 +53,13 @@ TOO_FAR = {"SGD": (SGD(1e10), [1e-9, 1e300, 1]), "momentum": (SGD(1e10, momentum
            "RMSprop": (RMSprop(1.2e307), [1e-3, 1e-3, 1]), "Adam": (Adam(1.7e308), [1e-10, 1e-10, 1])}
 
 
+@pytest.mark.parametrize("clip_norm", [None, 1.7e308], ids=["at once", "by the norm"])
 @pytest.mark.parametrize("optimizer", TOO_FAR)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_update_that_is_too_large_leaves_averages_too(backend, optimizer):
+def test_an_update_that_is_too_large_leaves_averages_too(backend, optimizer, clip_norm):
     """Although the gradient is finite, and so are the averages after it."""
     optimizer, x = TOO_FAR[optimizer]
+    optimizer = replace(optimizer, clip_norm=clip_norm)
     X, d = np.array(x)[:, None], np.full(3, -1.7e308)  # y stays above it
     fit = {"optimizer": optimizer, "batch_size": 1, "epochs": 1, "shuffle": False}
     net, expected = (MLP([1, 1], loss="absolute_error", dtype="float64", initializer="zeros", backend=backend)

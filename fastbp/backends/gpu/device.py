@@ -21,8 +21,12 @@ from numba import types
 from numba.extending import is_jitted
 
 from ...compiling.inspection import runs_from_python
+from ...compiling.interrupts import compiling, safe_point
 from ...formulas import elementary
-from .driver import SIMULATED, FewBlocksWarning, cuda, intrinsic
+from .driver import SIMULATED, FewBlocksWarning, cuda, event, intrinsic
+
+#: As many blocks as Numba takes for many.
+MANY_BLOCKS = 128
 
 #: The alignment of shared memory from which `quad` reads, in bytes; the simulator has none.
 ALIGNMENT = None if SIMULATED else 16
@@ -41,29 +45,67 @@ def few_blocks() -> Iterator[None]:
         yield
 
 
-class Kernel:
-    """A kernel that is compiled when it is first launched: kernel[blocks, threads, stream](*arguments)."""
+if not SIMULATED:
+    class _SafePoints(event.Listener):
+        """Hears Ctrl-C where Numba begins a pass over a function for the GPU; see `compiling.interrupts`."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.py_func, self.compiled = function, cuda.jit(function)
-        self._launches = functools.lru_cache(maxsize=256)(self._configured)
+        def on_start(self, event: Any) -> None:
+            safe_point()
+
+        def on_end(self, event: Any) -> None:
+            """Do nothing: a pass that has ended is followed by another, or by the end."""
+
+    event.register("numba-cuda:run_pass", _SafePoints())
+
+
+class Kernel:
+    """A kernel that is compiled when it is first launched: kernel[blocks, threads, stream](*arguments).
+
+    Parameters
+    ----------
+    function : callable
+    is_cooperative : bool
+        Whether blocks wait for each other.
+    options : of `cuda.jit`
+    """
+
+    def __init__(self, function: Callable[..., Any], is_cooperative: bool = False, **options: Any) -> None:
+        self.py_func, self.compiled = function, cuda.jit(function, **options)
+        compile_version = self.compiled.compile
+
+        def compile_heard(signature: Any) -> Any:
+            with compiling():
+                version = compile_version(signature)
+                if is_cooperative:
+                    version.cooperative = True
+                safe_point()  # of what there was while other programs compiled
+            return version
+
+        self.compiled.compile = compile_heard  # launches call it for new types of arguments
 
     def __getitem__(self, configuration: tuple[Any, ...]) -> Any:
-        return self._launches(configuration)
+        """A launch, which is not kept here, so that its stream lives no longer than those who launch in it.
 
-    def _configured(self, configuration: tuple[Any, ...]) -> Any:
-        with few_blocks():
-            return self.compiled[configuration]
+        It is made for MANY_BLOCKS, of which Numba does not warn: to suppress a warning is not safe between threads.
+        """
+        blocks, threads, *stream = configuration
+        configure = type(self.compiled).configure.__wrapped__
+        launch = configure(self.compiled, MANY_BLOCKS, threads, *stream)
+        launch.griddim = (*blocks, 1, 1)[:3] if isinstance(blocks, tuple) else (blocks, 1, 1)
+        return launch
+
+    def compile(self, arguments: tuple[Any, ...]) -> Any:
+        """What is launched with arguments of these types."""
+        return self.compiled.compile(tuple(self.compiled.typeof_pyval(argument) for argument in arguments))
 
     def most_blocks(self, arguments: tuple[Any, ...], threads: int) -> int:
         """How many blocks the GPU runs at the same time, if it runs nothing else."""
-        compiled = self.compiled.compile(tuple(self.compiled.typeof_pyval(argument) for argument in arguments))
-        return int(compiled.max_cooperative_grid_blocks(threads))
+        return int(self.compile(arguments).max_cooperative_grid_blocks(threads))
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel, when it is first launched."""
-    return cuda.jit(function) if SIMULATED else Kernel(function)
+def kernel(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile a kernel, when it is first launched; options : of `Kernel`."""
+    return cuda.jit(function) if SIMULATED else Kernel(function, **options)
 
 
 def cooperative_kernel(function: Callable[..., Any]) -> Any:
@@ -72,17 +114,7 @@ def cooperative_kernel(function: Callable[..., Any]) -> Any:
     A launch of more blocks than run at the same time is refused, whatever the types of its arguments: they would wait
     for ever.
     """
-    made = kernel(function)
-    if not SIMULATED:
-        compile_version = made.compiled.compile
-
-        def compile_cooperative(signature: Any) -> Any:
-            version = compile_version(signature)
-            version.cooperative = True
-            return version
-
-        made.compiled.compile = compile_cooperative  # launches call it for new types of arguments
-    return made
+    return kernel(function, is_cooperative=True)
 
 
 @functools.cache
@@ -145,6 +177,14 @@ def _numpy_on_the_gpu() -> ModuleType:
 
 
 if SIMULATED:
+    def divided(p: Any, n: Any) -> Any:
+        """p // n and p % n."""
+        return p // n, p % n
+
+    def seen(array: Any, p: Any) -> Any:
+        """The p-th number of an array without gaps, as other blocks have written it."""
+        return array[p]
+
     def item(array: Any, p: Any) -> Any:
         """The p-th number of an array without gaps."""
         return array.reshape(-1)[p]
@@ -165,6 +205,31 @@ else:
         """The address of the p-th number of an array, and the number's type."""
         memory = context.make_array(signature.args[0])(context, builder, arguments[0])
         return builder.gep(memory.data, [arguments[1]]), context.get_value_type(signature.args[0].dtype)
+
+    @intrinsic
+    def divided(typing_context: Any, p: Any, n: Any) -> Any:
+        """p // n and p % n of numbers from 0 to 2³¹ - 1; Numba's take 64 bits, and ten times as many instructions."""
+        result = types.UniTuple(types.int64, 2)
+
+        def divide(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            narrow, wide = ir.IntType(32), ir.IntType(64)
+            p, n = (builder.trunc(context.cast(builder, argument, kind, types.int64), narrow)
+                    for argument, kind in zip(arguments, signature.args, strict=True))
+            parts = [builder.zext(part(p, n), wide) for part in (builder.udiv, builder.urem)]
+            return context.make_tuple(builder, result, parts)
+
+        return result(p, n), divide
+
+    @intrinsic
+    def seen(typing_context: Any, array: Any, p: Any) -> Any:
+        """The p-th number of an array of int32 without gaps, as other blocks have written it: a volatile load."""
+        def load(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            place, number = _place(context, builder, signature, arguments)
+            form = ir.FunctionType(number, [ir.IntType(64)])
+            return builder.asm(form, "ld.volatile.global.s32 $0, [$1];", "=r,l,~{memory}",
+                               [builder.ptrtoint(place, ir.IntType(64))], True)
+
+        return array.dtype(array, p), load
 
     @intrinsic
     def item(typing_context: Any, array: Any, p: Any) -> Any:

@@ -24,10 +24,12 @@ if cuda is not None and not SIMULATED:
     DeviceArray: Any = cuda.cudadrv.devicearray.DeviceNDArray
     #: Numba's warning of a launch of few blocks.
     FewBlocksWarning: Any = importlib.import_module("numba.cuda.core.errors").NumbaPerformanceWarning
+    #: Where Numba tells what it compiles for a GPU.
+    event: Any = importlib.import_module("numba.cuda.core.event")
     #: A function of kernels that is written as LLVM code.
     intrinsic: Any = importlib.import_module("numba.cuda.extending").intrinsic
 else:
-    DeviceArray = FewBlocksWarning = intrinsic = None
+    DeviceArray = FewBlocksWarning = event = intrinsic = None
 
 
 def gpus_of(array: Any) -> tuple[int, int]:

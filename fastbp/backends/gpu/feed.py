@@ -60,16 +60,19 @@ class Feed:
         self.chunk, self._stream = chunk, stream
         self._buffers: list[_Buffer] = []  # by turns, from one call to the next
 
-    def windows(self, samples: Samples, order: Order, start: int, stop: int) -> Iterator[Window]:
-        """The samples order[start:stop]; kernels on one window are launched before the next is taken."""
+    def windows(self, samples: Samples, order: Any, start: int, stop: int, base: int = 0) -> Iterator[Window]:
+        """The samples order[start:stop]; kernels on one window are launched before the next is taken.
+
+        order : `Order` or `Orders`; base : the place from which those of samples on the device are counted
+        """
         resident = is_on_device(samples.X)
         for first in range(start, stop, self.chunk):
             count = min(self.chunk, stop - first)
             rows = order.rows(first, count)
             if resident:
                 places = order.on_device
-                yield Window(samples.X, samples.labels, samples.targets, samples.weights, places, first, places, first,
-                             count, rows)
+                yield Window(samples.X, samples.labels, samples.targets, samples.weights, places, first - base, places,
+                             first - base, count, rows)
                 continue
             if not self._buffers or not self._buffers[0].fits(samples, count):
                 cuda.synchronize()

@@ -18,7 +18,7 @@ reads one and writes the other: where a step is not finite, the one it read is s
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,7 @@ from ...functions.activations import Activation, activation_named
 from ...functions.loss_panels import OUTCOME_ROWS, SAMPLE_CORRECT, SAMPLE_E
 from ...functions.losses import Loss
 from ...optimizers.rules import Rule
-from ..contract import Batch
-from .device import ALIGNMENT, cooperative_kernel, device_function, inlined, item, put, quad
+from .device import ALIGNMENT, cooperative_kernel, device_function, divided, inlined, item, put, quad, seen
 from .driver import SIMULATED, cuda
 from .memory import there
 from .panels import outputs_of_sample, sample_at
@@ -36,12 +35,12 @@ from .products import PADDING, Operand, bringing
 from .propagation import DeviceLayout, Propagation
 from .shape import DEPTH, WARP, Shape
 from .updates import (
-    CONTROLS,
     NOT_FINITE,
+    PRESENT_E,
     RECORD_CORRECT,
     RECORD_E,
+    RECORD_PENALTY,
     RECORD_WEIGHT,
-    RECORDS,
     TAKEN,
     change_at,
     coefficients_of,
@@ -86,7 +85,7 @@ def _barrier(arrived: Any, expected: int) -> None:
     if cuda.threadIdx.x == 0:
         cuda.threadfence()
         cuda.atomic.add(arrived, 0, 1)
-        while cuda.atomic.add(arrived, 0, 0) < expected:
+        while seen(arrived, 0) < expected:
             pass
         cuda.threadfence()
     cuda.syncthreads()
@@ -113,7 +112,8 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
     g_of = _chosen(tuple(_ignoring_h(g.g) for g in activations))
     slope_of = _chosen(tuple(device_function(g.g_prime) for g in activations))
     finish, weigh = outputs_of_sample(dtype, output, loss)
-    change, coefficients_from, decay_at = change_at(rule), coefficients_of(rule), rule.count
+    change, coefficients_from = change_at(rule), coefficients_of(rule)
+    decay_at, start_at, size_at = rule.count, rule.count + 1, rule.count + 2  # in the rows of `StepMemory`
 
     @inlined
     def add_rank_one(total: Any, slab: Any, memory: Any, p: int, q: int) -> None:
@@ -176,9 +176,9 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
                             is_first: bool) -> None:
         """part = or += δ hᵀ summed over the tile. A thread has 4 rows and 4 columns, and takes 4 samples at a time."""
         total = cuda.local.array((4, 4), T)
-        down, right = np.int32((width + 3) // 4), np.int32((width_before + 3) // 4)
+        down, right = (width + 3) // 4, (width_before + 3) // 4
         for place in range(cuda.threadIdx.x, down * right, threads):
-            i0, j0 = np.int32(place) // right, np.int32(place) % right
+            i0, j0 = divided(place, right)
             for i in range(4):
                 for j in range(4):
                     total[i, j] = T(0)
@@ -224,7 +224,7 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
         Columns without a sample repeat the last one: at another x a formula may be infinite, and 0 · ∞ is not 0.
         """
         for p in range(cuda.threadIdx.x, n_in * tile, threads):
-            j, s = p % n_in, p // n_in
+            s, j = divided(p, n_in)
             memory[j, s] = X[sample_at(order, begin + min(s, count - 1)), j]
 
     @inlined
@@ -292,14 +292,14 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
     @inlined
     def sum_of_parts(parts: Any, p: int, used: int, parameters: int) -> Any:
         """Σ of the parts of ∂E/∂θ_p in their order; eight loads are in flight at a time."""
-        g, whole = parts[0, p], 1 + (used - 1) // 8 * 8
-        for slot in range(1, whole, 8):
+        g, whole = T(0), used // 8 * 8
+        for slot in range(0, whole, 8):
             q = slot * parameters + p
             v0, v1, v2 = item(parts, q), item(parts, q + parameters), item(parts, q + 2 * parameters)
             v3, v4, v5 = (item(parts, q + 3 * parameters), item(parts, q + 4 * parameters),
                           item(parts, q + 5 * parameters))
             v6, v7 = item(parts, q + 6 * parameters), item(parts, q + 7 * parameters)
-            g = g + v0
+            g = v0 if slot == 0 else g + v0
             g = g + v1
             g = g + v2
             g = g + v3
@@ -308,7 +308,7 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
             g = g + v6
             g = g + v7
         for slot in range(whole, used):
-            g += parts[slot, p]
+            g = parts[0, p] if slot == 0 else g + parts[slot, p]
         return g
 
     @inlined
@@ -327,16 +327,17 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
             for thread in range(WARP):
                 E += sums[0, thread]
                 correct += sums[1, thread]
-            record[RECORD_E], record[RECORD_CORRECT], record[RECORD_WEIGHT] = E, correct, size
+            record[RECORD_E], record[RECORD_CORRECT], record[RECORD_WEIGHT], record[RECORD_PENALTY] = (
+                E, correct, size, 0.0)
+            control[PRESENT_E] = E
             if not math.isfinite(E):
                 control[NOT_FINITE] = 1.0
 
     @cooperative_kernel
     def take_steps(theta: Any, other: Any, averages: Any, other_averages: Any, X: Any, labels: Any, targets: Any,
-                   sample_weights: Any, order: Any, position: int, end: int, batch_size: int, steps: int, widths: Any,
-                   units: Any, weights: Any, biases: Any, numbers_of_g: Any, step_rows: Any, parts: Any,
-                   scratch_of_blocks: Any, outcomes: Any, slots: int, arrived: Any, control: Any,
-                   records: Any) -> None:
+                   sample_weights: Any, order: Any, first: int, steps: int, widths: Any, units: Any, weights: Any,
+                   biases: Any, numbers_of_g: Any, step_rows: Any, parts: Any, scratch_of_slots: Any, outcomes: Any,
+                   slots: int, arrived: Any, control: Any, records: Any) -> None:
         memory = cuda.shared.array((rows, row_size), T, alignment=ALIGNMENT)
         slab = cuda.shared.array(slab_size, T, alignment=ALIGNMENT)
         sums = cuda.shared.array((2, WARP), np.float64)
@@ -344,17 +345,19 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
         t, depth, parameters = cuda.threadIdx.x, widths.shape[0] - 1, theta.size
         n_in, n_out, last = widths[0], widths[depth], units[depth]
         slope = units[depth + 1] - n_in  # the rows from a unit's h to its g' and δ
-        scratch, blocks = scratch_of_blocks[cuda.blockIdx.x], cuda.gridDim.x
-        for step in range(steps):
-            start = position + step * batch_size
-            size = min(batch_size, end - start)
+        blocks = cuda.gridDim.x
+        if control[NOT_FINITE] != 0.0:
+            return
+        for step in range(first, first + steps):
+            row = step_rows[step]
+            start, size = int(row[start_at]), int(row[size_at])
             tiles = (size + tile - 1) // tile
             now, then = (theta, other) if step % 2 == 0 else (other, theta)
             averages_now, averages_then = ((averages, other_averages) if step % 2 == 0
                                            else (other_averages, averages))
             for slot in range(cuda.blockIdx.x, slots, blocks):
                 E, correct = 0.0, 0.0
-                part = parts[slot]
+                part, scratch = parts[slot], scratch_of_slots[slot]
                 for this in range(slot, tiles, slots):
                     begin = start + this * tile
                     count, is_first = min(tile, start + size - begin), this == slot
@@ -383,14 +386,14 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
                 if t == 0 and slot < tiles:
                     outcomes[slot, 0], outcomes[slot, 1] = E, correct
             _barrier(arrived, (2 * step + 1) * blocks)
-            row = step_rows[step]
             used, scale, decay = min(slots, tiles), T(1.0 / size), T(row[decay_at])
             coefficients = coefficients_from(row, now[0])
             for p in range(cuda.grid(1), parameters, blocks * threads):
-                g = scale * sum_of_parts(parts, p, used, parameters) + decay * now[p]
+                total_gradient = sum_of_parts(parts, p, used, parameters)
+                g = scale * total_gradient + decay * now[p]
                 after = now[p] - change(now[p], g, averages_now, averages_then, p, coefficients)
                 then[p] = after
-                if not math.isfinite(after):
+                if not (math.isfinite(total_gradient) and math.isfinite(after)):  # Rprop takes only its sign
                     control[NOT_FINITE] = 1.0
             if cuda.blockIdx.x == 0:
                 record_step(outcomes, used, sums, records[step], size, control)
@@ -430,28 +433,50 @@ class FusedSteps:
         self._outcomes = cuda.device_array((slots, 2), np.float64)
         self._blocks = 0
 
-    def take(self, theta: Any, averages: Any, all_samples: Batch, batch_size: int, rows: np.ndarray,
-             work: Propagation) -> tuple[np.ndarray, float | None]:
-        """Take a step for each row of `rows_of`, as long as all is finite. Returns what `training.descend` does.
+    def launch(self, theta: Any, averages: Any, samples: Any, parts: Iterable[Any], orders: Any,
+               memory: Any, work: Propagation, interrupts: Any) -> None:
+        """Launch the steps of parts that are in `memory`, those of more and more of them in one launch.
 
-        all_samples : those of the epoch from the first step's on.
+        So the first steps are taken while the orders of later ones are drawn. Each launch goes on with what the one
+        before it wrote, and does nothing if that was not finite; `finish` has to follow.
         """
-        samples, order, position, end = all_samples
-        layout, steps = self._layout, len(rows)
-        control, records = work.there(np.zeros(CONTROLS)), work.there(np.zeros((steps, RECORDS)))
-        arguments = (theta, self._others[0], averages, self._others[1], samples.X, samples.labels, samples.targets,
-                     samples.weights, order, position, end, batch_size, steps, layout.widths_there, layout.units_there,
-                     self._weights, self._biases, self._numbers_of_g, work.there(rows), self._parts, self._scratch,
-                     self._outcomes, self._slots, work.there(np.zeros(1, np.int32)), control, records)
-        self._blocks = self._blocks or min(self._slots, self._most_blocks(arguments))
+        layout, first, waiting, together = self._layout, 0, 0, 1
+        begin = (theta, self._others[0], averages, self._others[1], samples.X, samples.labels, samples.targets,
+                 samples.weights, orders.on_device)
+        end = (layout.widths_there, layout.units_there, self._weights, self._biases, self._numbers_of_g, memory.rows,
+               self._parts, self._scratch, self._outcomes, self._slots, memory.arrived, memory.control, memory.records)
+
+        def launch() -> None:
+            orders.copy()
+            memory.copy()
+            self._launch(work, (*begin, first, memory.steps - first, *end))
+
+        for _ in parts:
+            waiting += 1
+            if waiting == together:
+                launch()
+                first, waiting, together = memory.steps, 0, 2 * together
+            if interrupts:
+                break
+        if waiting:
+            launch()
+
+    def _launch(self, work: Propagation, arguments: tuple[Any, ...]) -> None:
+        """Launch the kernel for some steps."""
+        self._blocks = self._blocks or self._blocks_for(arguments)
         work.launch(self._kernel, self._blocks, self._threads, *arguments)
-        taken = int(work.read(control)[TAKEN])
-        if taken % 2:  # what the last step wrote
+
+    def finish(self, theta: Any, averages: Any, taken: int, work: Propagation) -> None:
+        """Copy what the last of the steps that were taken wrote, unless it is in its place."""
+        if taken % 2:
             for own, other in zip((theta, averages), self._others, strict=True):
                 if own.size:
                     own.copy_to_device(other, stream=work.stream)
-        found = work.read(records)
-        return found[:taken], float(found[taken, RECORD_E]) if taken < steps else None
+
+    def _blocks_for(self, arguments: tuple[Any, ...]) -> int:
+        """One for each slot, and more where they have parameters to update, as long as all run at the same time."""
+        useful = max(self._slots, -(-self._layout.size // self._threads))
+        return min(useful, self._most_blocks(arguments))
 
     def _most_blocks(self, arguments: tuple[Any, ...]) -> int:
         """The most blocks that run at the same time, as they must, because they wait for each other."""

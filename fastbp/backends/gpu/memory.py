@@ -65,11 +65,18 @@ def nothing(dtype: np.dtype, ndim: int) -> Any:
 
 def there(values: np.ndarray) -> Any:
     """A copy of the numbers on the device, for any stream."""
+    if values.size == 0:  # its strides may be 0, and Numba's arrays with such strides cannot be sliced
+        return cuda.device_array(values.shape, values.dtype)
     # NumPy takes any stride for an axis of one number, such as 0 for that of x[None, :]; for arrays with one of 0 Numba
     # compiles kernels of their own.
     array = cuda.to_device(values if values.flags.c_contiguous and 0 not in values.strides else values.copy())
     cuda.default_stream().synchronize()  # other streams do not wait for the default one if it is per thread
     return array
+
+
+def launched(kernel: Any, blocks: int, threads: int, *arguments: Any) -> None:
+    """Launch a kernel in the default stream."""
+    kernel[blocks, threads](*arguments)
 
 
 def writable(array: Any) -> Any:
@@ -147,8 +154,8 @@ class DeviceMemory:
         rows = cuda.to_device(rows_of(optimizer, 0, 1))
         control = np.zeros(CONTROLS)
         control[FACTOR] = 1.0
-        seen = cuda.to_device(control)
-        Update(theta.dtype, optimizer, theta.size).launch(theta, grad, averages, rows, 0, seen)
+        seen, nothing_else = cuda.to_device(control), (nothing(control.dtype, 1), nothing(control.dtype, 2))
+        Update(theta.dtype, optimizer, theta.size, launched).launch(theta, grad, averages, rows, seen, *nothing_else)
         return bool(seen.copy_to_host()[NOT_FINITE] == 0.0)
 
 

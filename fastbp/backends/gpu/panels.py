@@ -2,8 +2,11 @@
 
 Values of layers are matrices (units, samples). Samples are read at the places start … of an order of the rows of X.
 The places first … of `numbers` give their numbers, by which results are written and units dropped. Both are the same,
-except for samples that are copied in chunks. Where a formula needs all units of a sample, a thread has the sample, so
-that neighbouring threads read neighbouring numbers.
+except for samples that are copied in chunks. In trainings both count from a place in `totals`, so that the launches of
+all steps have the same arguments; otherwise that is 0.
+
+Where a formula needs all units of a sample, a thread has the sample, so that neighbouring threads read neighbouring
+numbers.
 """
 
 import functools
@@ -26,8 +29,9 @@ THREADS = 128 if not SIMULATED else 4
 #: The side of the square of samples and inputs that a block transposes, and the rows of threads that do so.
 SQUARE, SQUARE_ROWS = (32, 8) if not SIMULATED else (4, 2)
 
-#: The places of a call's `totals`, (TOTALS,) float64: E and the number of correct samples.
-TOTAL_E, TOTAL_CORRECT, TOTALS = range(3)
+#: The places of a call's `totals`, (TOTALS,) float64: E, the number of correct samples, and the place from which those
+#: in orders count.
+TOTAL_E, TOTAL_CORRECT, PLACE, TOTALS = range(4)
 
 
 def blocks_for(count: int) -> int:
@@ -47,7 +51,8 @@ def gather(dtype: np.dtype) -> Any:
     T, size, step, row = dtype.type, (SQUARE, SQUARE + 1), SQUARE_ROWS, SQUARE
 
     @kernel
-    def gather_inputs(X: Any, order: Any, start: int, samples: int, h: Any) -> None:
+    def gather_inputs(X: Any, order: Any, start: int, samples: int, totals: Any, h: Any) -> None:
+        start += int(totals[PLACE])
         square = cuda.shared.array(size, T)
         s0, j0 = cuda.blockIdx.y * row, cuda.blockIdx.x * row  # y is the axis that a grid has fewer blocks of
         for r in range(cuda.threadIdx.y, row, step):
@@ -111,12 +116,12 @@ def outputs(dtype: np.dtype, activation: Activation, loss: Loss) -> Any:
 
     @kernel
     def evaluate_outputs(h: Any, delta: Any, here: int, width: int, order: Any, start: int, numbers: Any, first: int,
-                         samples: int, labels: Any, targets: Any, weights: Any, d: Any, e: Any, outcome: Any, Y: Any,
-                         E: Any, correct: Any) -> None:
+                         samples: int, totals: Any, labels: Any, targets: Any, weights: Any, d: Any, e: Any,
+                         outcome: Any, Y: Any, E: Any, correct: Any) -> None:
         s = cuda.grid(1)
         if s >= samples:
             return
-        sample = sample_at(order, start + s)
+        sample = sample_at(order, int(totals[PLACE]) + start + s)
         y = h[here : here + width, s : s + 1]
         finish(y)
         if Y.shape[0] > 0:
@@ -137,11 +142,11 @@ def drop(dtype: np.dtype) -> Any:
     T, is_kept = dtype.type, device_function(unit_is_kept)
 
     @kernel
-    def drop_units(h: Any, slope: Any, here: int, width: int, numbers: Any, first: int, samples: int, key: int, k: int,
-                   rate: float) -> None:
+    def drop_units(h: Any, slope: Any, here: int, width: int, numbers: Any, first: int, samples: int, totals: Any,
+                   key: int, k: int, rate: float) -> None:
         s = cuda.grid(1)
         if s < samples:
-            number, scale = sample_at(numbers, first + s), T(1.0 / (1.0 - rate))
+            number, scale = sample_at(numbers, int(totals[PLACE]) + first + s), T(1.0 / (1.0 - rate))
             for i in range(width):
                 factor = scale if is_kept(key, number, k, i, rate) else T(0)
                 h[here + i, s] *= factor
@@ -167,6 +172,12 @@ def fill(values: Any, begin: int, rows: int, samples: int, value: float) -> None
     if s < samples:
         for i in range(begin, begin + rows):
             values[i, s] = value
+
+
+@kernel
+def start_at(place: float, totals: Any) -> None:
+    """Let orders count from a place; by one thread."""
+    totals[PLACE] = place
 
 
 @functools.cache

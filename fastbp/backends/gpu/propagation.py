@@ -1,5 +1,8 @@
 """Samples forward and back through a network of any width, a chunk at a time: one launch for each formula and layer."""
 
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,9 +13,11 @@ from ...functions.losses import Loss
 from ...layout import Layout
 from ..contract import Extras, Wanted
 from .driver import SIMULATED, cuda
-from .feed import Feed, Order, Window
+from .feed import Feed, Window
+from .graphs import Replay
 from .memory import is_on_device, nothing, there
 from .panels import (
+    PLACE,
     SQUARE,
     SQUARE_ROWS,
     THREADS,
@@ -70,6 +75,11 @@ def most_samples(layout: DeviceLayout | Layout, dtype: np.dtype) -> int:
     return max(1, min(MAX_CHUNK, MAX_BYTES // sample_bytes))
 
 
+def _configured(kernel: Any, blocks: Any, threads: Any, stream: Any) -> Any:
+    """A launch of a kernel."""
+    return kernel[blocks, threads, stream]
+
+
 class Propagation:
     """Values of every layer for a chunk of samples, and the launches that compute them.
 
@@ -86,8 +96,10 @@ class Propagation:
         self.chunk = min(samples, most_samples(layout, layout.dtype))
         self.stream = cuda.stream()
         self.feed = Feed(self.chunk, self.stream)
-        self.order = Order(np.empty(0, np.int64))  # of the current epoch
-        self.fused: dict[Any, Any] = {}  # `FusedSteps` of this network
+        self._stream = self.stream
+        self._launches: Any = _configured if SIMULATED else functools.lru_cache(maxsize=256)(_configured)
+        self.replay = Replay()
+        self.kept: dict[Any, Any] = {}  # what trainings of this network leave for later ones
         columns = -(-self.chunk // ROW_MULTIPLE) * ROW_MULTIPLE
         self.h, self.delta = (cuda.device_array((rows, columns), dtype) for _ in range(2))
         for values in (self.h, self.delta):  # products also read the columns without a sample
@@ -107,7 +119,16 @@ class Propagation:
 
         All of a call is in this stream, and so in order, whatever the default stream is.
         """
-        kernel[blocks, threads, self.stream](*arguments)
+        self._launches(kernel, blocks, threads, self._stream)(*arguments)
+
+    @contextmanager
+    def launching_in(self, stream: Any) -> Iterator[None]:
+        """Launch in another stream."""
+        self._stream = stream
+        try:
+            yield
+        finally:
+            self._stream = self.stream
 
     def there(self, numbers: np.ndarray) -> Any:
         """A copy of the numbers on the device, for later launches of this propagation."""
@@ -125,10 +146,10 @@ class Propagation:
         arrays = self.h, self.delta, self.d, self.e, self.outcome, self.E, self.correct, self.part
         return sum(array.nbytes for array in arrays)
 
-    def start_totals(self, E: float = 0.0) -> None:
-        """Set the totals to the loss so far and no correct samples."""
+    def start_totals(self, E: float = 0.0, place: int = 0) -> None:
+        """Set the totals to the loss so far and no correct samples, counted from a place."""
         totals = np.zeros(TOTALS)
-        totals[TOTAL_E] = E
+        totals[TOTAL_E], totals[PLACE] = E, place
         self.totals.copy_to_device(totals, stream=self.stream)
 
     def run(self, theta: Any, window: Window, wanted: Wanted, extras: Extras, rates: np.ndarray) -> None:
@@ -153,7 +174,8 @@ class Propagation:
         """h_k and g'(a_k) of all layers, from the rows of X."""
         layout, n, dtype = self.layout, window.samples, self.layout.dtype
         squares = -(-layout.widths[0] // SQUARE), -(-n // SQUARE)
-        self.launch(gather(dtype), squares, (SQUARE, SQUARE_ROWS), window.X, window.order, window.start, n, self.h)
+        self.launch(gather(dtype), squares, (SQUARE, SQUARE_ROWS), window.X, window.order, window.start, n,
+                    self.totals, self.h)
         for k in range(1, layout.depth + 1):
             g, block = layout.activations[k - 1], block_for(layout.widths[k], n)
             self.launch(forward_product(dtype, block, g), grid_for(block, layout.widths[k], n), block.threads, theta,
@@ -161,7 +183,7 @@ class Propagation:
                         layout.widths[k - 1], layout.widths[k], n)
             if len(rates) and rates[k] > 0.0:
                 self.launch(drop(dtype), blocks_for(n), THREADS, self.h, self.delta, layout.rows[k], layout.widths[k],
-                            window.numbers, window.first, n, extras.key, k, rates[k])
+                            window.numbers, window.first, n, self.totals, extras.key, k, rates[k])
 
     def finish(self, window: Window, Y: Any) -> None:
         """y, and E and δ_L of samples that have targets."""
@@ -169,8 +191,8 @@ class Propagation:
         target, numbers, first = self.room_for(Y, window)
         self.launch(outputs(layout.dtype, layout.activations[-1], layout.loss), blocks_for(n), THREADS, self.h,
                     self.delta, layout.rows[layout.depth], layout.widths[-1], window.order, window.start, numbers,
-                    first, n, window.labels, window.targets, window.weights, self.d, self.e, self.outcome, target,
-                    self.E, self.correct)
+                    first, n, self.totals, window.labels, window.targets, window.weights, self.d, self.e, self.outcome,
+                    target, self.E, self.correct)
         self.bring(target, Y, window)
         if len(window.labels) or len(window.targets):
             self.launch(add_outcomes, 1, THREADS, self.E, self.correct, n, self.totals)

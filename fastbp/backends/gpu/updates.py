@@ -1,7 +1,8 @@
 """The update of theta on the GPU: the rules of `optimizers.rules`, a thread for each parameter.
 
-As on the processor, θ is written only after the whole change is known to be finite. That is decided by `control` on the
-device, so that steps follow each other without waiting for the processor.
+As on the processor, θ and the running averages are written only after the whole update is known to be finite: `look`
+computes it, and `write` computes it once more. What was found lies in `control` on the device, so that steps follow
+each other without waiting for the processor.
 """
 
 import functools
@@ -16,12 +17,12 @@ from ...optimizers.rules import Rule, change_of
 from ...optimizers.updates import OptimizerSpec, rule_of, write_rows
 from .device import device_function, inlined, kernel
 from .driver import SIMULATED, cuda
-from .panels import THREADS, TOTAL_CORRECT, TOTAL_E, blocks_for, sample_at
+from .panels import PLACE, THREADS, TOTAL_CORRECT, TOTAL_E, blocks_for, sample_at
 
 #: The places of `control`, (CONTROLS,) float64: whether something was not finite, the factor of the gradient, the
-#: number of samples of the batch or their total weight, ½ α Σ ‖W_k‖², how many steps were taken, and the largest
-#: |∂E/∂θ|.
-NOT_FINITE, FACTOR, TOTAL_WEIGHT, PENALTY, TAKEN, LARGEST, CONTROLS = range(7)
+#: number of samples of the batch or their total weight, ½ α Σ ‖W_k‖², how many steps were taken, the largest |∂E/∂θ|,
+#: and of the present step, or the one that was not finite, how many were taken before it, and E.
+NOT_FINITE, FACTOR, TOTAL_WEIGHT, PENALTY, TAKEN, LARGEST, BEFORE, PRESENT_E, CONTROLS = range(9)
 
 #: The columns of `records`, in which every step has a row.
 RECORD_E, RECORD_CORRECT, RECORD_WEIGHT, RECORD_PENALTY, RECORDS = range(5)
@@ -55,10 +56,15 @@ def rounded_at(row: Any, k: int, theta: Any) -> Any:
     return type(theta)(row[k])
 
 
+@on_processor
+def write_nothing(averages: Any, k: int, p: int, value: Any) -> None:
+    """Leave average k of parameter p as it is."""
+
+
 @functools.cache
-def change_at(rule: Rule) -> Any:
+def change_at(rule: Rule, write: Any = write_average) -> Any:
     """`rules.change_of` for the GPU."""
-    return inlined(change_of(rule, average_at, write_average, device_function))
+    return inlined(change_of(rule, average_at, write, device_function))
 
 
 @functools.cache
@@ -68,32 +74,63 @@ def coefficients_of(rule: Rule) -> Any:
 
 
 @functools.cache
-def change(dtype: np.dtype, rule: Rule) -> Any:
-    """A kernel: the gradient becomes the change of θ, in place."""
-    T, change, coefficients, decay = dtype.type, change_at(rule), coefficients_of(rule), rule.count
+def update_kernels(dtype: np.dtype, rule: Rule) -> tuple[Any, Any]:
+    """The kernels `look`, which records whether the update is not finite, and `write`, which makes it if it is."""
+    T, coefficients, decay = dtype.type, coefficients_of(rule), rule.count
+    change, change_and_write = change_at(rule, write_nothing), change_at(rule)
 
     @kernel
-    def change_parameters(theta: Any, grad: Any, averages: Any, rows: Any, step: int, control: Any) -> None:
+    def look(theta: Any, grad: Any, averages: Any, rows: Any, control: Any) -> None:
+        p = cuda.grid(1)
+        if p < theta.size:
+            row = rows[int(control[BEFORE])]
+            g = T(control[FACTOR]) * grad[p] + T(row[decay]) * theta[p]
+            after = theta[p] - change(theta[p], g, averages, averages, p, coefficients(row, theta[p]))
+            if not (math.isfinite(grad[p]) and math.isfinite(after)):
+                control[NOT_FINITE] = 1.0
+
+    @kernel
+    def write(theta: Any, grad: Any, averages: Any, rows: Any, control: Any, totals: Any, records: Any,
+              stride: int) -> None:
+        """θ, the averages, and grad = 0; the first thread also ends the step, where it is recorded."""
         p = cuda.grid(1)
         if p < theta.size and control[NOT_FINITE] == 0.0:
-            row = rows[step]
+            row = rows[int(control[BEFORE])]
             g = T(control[FACTOR]) * grad[p] + T(row[decay]) * theta[p]
-            grad[p] = change(theta[p], g, averages, averages, p, coefficients(row, theta[p]))
+            theta[p] -= change_and_write(theta[p], g, averages, averages, p, coefficients(row, theta[p]))
+            grad[p] = 0
+            if p == 0 and records.shape[0] > 0:
+                record = records[int(control[BEFORE])]
+                record[RECORD_E], record[RECORD_CORRECT] = totals[TOTAL_E], totals[TOTAL_CORRECT]
+                record[RECORD_WEIGHT], record[RECORD_PENALTY] = control[TOTAL_WEIGHT], control[PENALTY]
+                totals[TOTAL_E], totals[TOTAL_CORRECT] = 0.0, 0.0
+                totals[PLACE] += stride
+                control[TAKEN] += 1.0
 
-    return change_parameters
+    return look, write
+
+
+@inlined
+def begin_update(total_weight: float, totals: Any, control: Any) -> None:
+    """Set what the update of a batch with a total weight needs, and record whether its E is not finite."""
+    if control[NOT_FINITE] == 0.0:
+        control[TOTAL_WEIGHT], control[FACTOR], control[PENALTY] = total_weight, 1.0 / total_weight, 0.0
+        control[BEFORE], control[PRESENT_E] = control[TAKEN], totals[TOTAL_E]
+        if not math.isfinite(totals[TOTAL_E]):
+            control[NOT_FINITE] = 1.0
 
 
 @kernel
-def set_mass(total_weight: float, control: Any) -> None:
-    """Set the total weight by which the gradient is divided; by one thread."""
-    control[TOTAL_WEIGHT], control[FACTOR], control[PENALTY] = total_weight, 1.0 / total_weight, 0.0
+def set_weight(total_weight: float, totals: Any, control: Any) -> None:
+    """`begin_update` with a given total weight; by one thread."""
+    begin_update(total_weight, totals, control)
 
 
 @kernel
-def sum_weights(weights: Any, order: Any, start: int, samples: int, control: Any) -> None:
-    """Set the total weight of a batch: Σ w, or the number of samples where that is 0; by one block."""
+def sum_weights(weights: Any, order: Any, samples: int, totals: Any, control: Any) -> None:
+    """`begin_update` with Σ w of a batch, or the number of samples where that is 0; by one block."""
     parts = cuda.shared.array(THREADS, np.float64)
-    t = cuda.threadIdx.x
+    t, start = cuda.threadIdx.x, int(totals[PLACE])
     parts[t] = 0.0
     for s in range(t, samples, THREADS):
         parts[t] += weights[sample_at(order, start + s)]
@@ -102,15 +139,7 @@ def sum_weights(weights: Any, order: Any, start: int, samples: int, control: Any
         total_weight = 0.0
         for thread in range(THREADS):
             total_weight += parts[thread]
-        total_weight = total_weight if total_weight > 0.0 else float(samples)
-        control[TOTAL_WEIGHT], control[FACTOR], control[PENALTY] = total_weight, 1.0 / total_weight, 0.0
-
-
-@kernel
-def see_loss(totals: Any, control: Any) -> None:
-    """Record whether E is not finite; by one thread."""
-    if not math.isfinite(totals[TOTAL_E]):
-        control[NOT_FINITE] = 1.0
+        begin_update(total_weight if total_weight > 0.0 else float(samples), totals, control)
 
 
 @kernel
@@ -177,59 +206,25 @@ def clip(parts: Any, clip_norm: float, control: Any) -> None:
         control[FACTOR] *= clip_norm / norm
 
 
-@kernel
-def see_finite(grad: Any, control: Any) -> None:
-    """Record whether the gradient is not finite."""
-    p = cuda.grid(1)
-    if p < grad.size and not math.isfinite(grad[p]):
-        control[NOT_FINITE] = 1.0
-
-
-@kernel
-def see_finite_after(theta: Any, change: Any, control: Any) -> None:
-    """Record whether θ - change is not finite."""
-    p = cuda.grid(1)
-    if p < theta.size and not math.isfinite(theta[p] - change[p]):
-        control[NOT_FINITE] = 1.0
-
-
-@kernel
-def apply(theta: Any, grad: Any, control: Any) -> None:
-    """θ ← θ - change and grad = 0, if all is finite."""
-    p = cuda.grid(1)
-    if p < theta.size and control[NOT_FINITE] == 0.0:
-        theta[p] -= grad[p]
-        grad[p] = 0
-
-
-@kernel
-def end_step(totals: Any, control: Any, records: Any, step: int) -> None:
-    """Write the record of a step if it was taken; by one thread."""
-    if control[NOT_FINITE] == 0.0:
-        records[step, RECORD_E], records[step, RECORD_CORRECT] = totals[TOTAL_E], totals[TOTAL_CORRECT]
-        records[step, RECORD_WEIGHT], records[step, RECORD_PENALTY] = control[TOTAL_WEIGHT], control[PENALTY]
-        control[TAKEN] += 1.0
-        totals[TOTAL_E], totals[TOTAL_CORRECT] = 0.0, 0.0
-
-
 class Update:
     """Launches an optimizer's updates."""
 
-    def __init__(self, dtype: np.dtype, optimizer: OptimizerSpec, parameters: int, stream: Any = 0) -> None:
-        self.clip_norm, self.blocks, self.stream = optimizer.clip_norm, blocks_for(parameters), stream
-        self.change = change(dtype, rule_of(optimizer))
-        self.parts = cuda.device_array((SUMMING_BLOCKS, THREADS), np.float64)
+    def __init__(self, dtype: np.dtype, optimizer: OptimizerSpec, parameters: int, launch: Any) -> None:
+        self.clip_norm, self.blocks, self.launched = optimizer.clip_norm, blocks_for(parameters), launch
+        self.look, self.write = update_kernels(dtype, rule_of(optimizer))
+        self.parts = cuda.device_array((SUMMING_BLOCKS, THREADS), np.float64) if self.clip_norm > 0.0 else None
 
-    def launch(self, theta: Any, grad: Any, averages: Any, rows: Any, step: int, control: Any) -> None:
-        """θ ← θ - change(factor · grad) with the coefficients of a step's row and the factor in control."""
-        each, many = (self.blocks, THREADS, self.stream), (SUMMING_BLOCKS, THREADS, self.stream)
-        one = (1, 1, self.stream)
-        see_finite[each](grad, control)
+    def launch(self, theta: Any, grad: Any, averages: Any, rows: Any, control: Any, totals: Any, records: Any,
+               stride: int = 0) -> None:
+        """θ ← θ - change(factor · grad) by the factor in control, and the row of the steps that were taken.
+
+        records : (steps, RECORDS), or no rows where the step is not recorded; stride : by which `PLACE` moves on
+        """
+        launch, blocks, arguments = self.launched, self.blocks, (theta, grad, averages, rows, control)
         if self.clip_norm > 0.0:
-            find_largest[many](grad, self.parts)
-            end_largest[one](self.parts, control)
-            sum_squares[many](grad, control, self.parts)
-            clip[one](self.parts, self.clip_norm, control)
-        self.change[each](theta, grad, averages, rows, step, control)
-        see_finite_after[each](theta, grad, control)
-        apply[each](theta, grad, control)
+            launch(find_largest, SUMMING_BLOCKS, THREADS, grad, self.parts)
+            launch(end_largest, 1, 1, self.parts, control)
+            launch(sum_squares, SUMMING_BLOCKS, THREADS, grad, control, self.parts)
+            launch(clip, 1, 1, self.parts, self.clip_norm, control)
+        launch(self.look, blocks, THREADS, *arguments)
+        launch(self.write, blocks, THREADS, *arguments, totals, records, stride)
