@@ -25,7 +25,7 @@ NAMES = ("auto", "tiled", "loops", "blas", "cuda")
 ON_GPU = ("cuda",)
 
 #: The backends with products in other numbers than the network's.
-WITH_PRODUCTS = ("loops",)
+WITH_PRODUCTS = ("tiled", "loops")
 
 
 #: The numbers of a layout that does not standardise.
@@ -57,8 +57,7 @@ def backend_named(name: str, products: str | None = None) -> tuple[str, Backend]
     with held_back():
         if name == "blas":
             from . import blas as module
-        elif products is not None:
-            name = "loops"
+        elif name == "loops" and products is not None:
             from . import loops_bfloat16 as module
         elif name == "loops":
             from . import loops as module
@@ -66,6 +65,9 @@ def backend_named(name: str, products: str | None = None) -> tuple[str, Backend]
             from .gpu.driver import require_gpu
             require_gpu()
             from . import cuda as module
+        elif products is not None:
+            name = "tiled"
+            from . import tiled_bfloat16 as module
         else:
             name = "tiled"
             from . import tiled as module

@@ -47,6 +47,7 @@ from .tiles.job import begin_call, fields, job_at, job_in
 from .tiles.magnitude import raise_to_largest
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps, take_steps
 from .tiles.outcomes import add_one_by_one, sums_of_chunk
+from .tiles.pairs import FLOATS
 from .tiles.phases import FEW, one_by_one, run_share, update_share
 from .tiles.sparse import is_sparse, number_samples
 from .tiles.workspace import chunk as chunk
@@ -80,10 +81,14 @@ def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
     return linked_by_address(layout, activations, loss, dtype, lanes(dtype))
 
 
-def pieces(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype, rule: Rule) -> list[Piece]:
-    """What a training compiles beside its loop; see `Backend.pieces`."""
+def pieces(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype, rule: Rule,
+           factors: int = FLOATS) -> list[Piece]:
+    """What a training compiles beside its loop; see `Backend.pieces`.
+
+    factors : of its products; see `tiles.pairs`.
+    """
     of_updates = () if rule is DESCENT else _pieces_of_updates(rule, dtype)
-    return [*pieces_of(layout, dtype, by_lanes=False).values(),
+    return [*pieces_of(layout, dtype, by_lanes=False, factors=factors).values(),
             *linking.pieces_of(activations, loss, dtype, lanes(dtype)), *updates.pieces_of(rule, dtype), *of_updates]
 
 
@@ -173,9 +178,23 @@ def propagate_chunk(job: Any, first: Any, count: Any, threads: Any) -> Any:
 
 @inlined
 def prepare(job: Any, threads: Any) -> None:
-    """Make what follows from θ before a call, or a step, takes its chunks: W_1ᵀ, where sparse rows need it."""
-    if job.transposed != 0:
-        run(job.transpose_phase, job, threads)
+    """Make what follows from θ before a call, or a step, takes its chunks: W_1ᵀ for sparse rows, or W in bfloat16."""
+    if job.prepare_phase != 0:
+        run(job.prepare_phase, job, threads if job.parameters >= SMALL_SIZE else 1)
+
+
+@inlined
+def prepare_step(job: Any, threads: Any) -> None:
+    """`prepare` before a step; after it, phase 2 changes W in bfloat16 with θ, and it is not made again."""
+    if not job.has_pairs:
+        prepare(job, threads)
+        job.has_pairs = job.by_input != 0
+
+
+@subkernel(inline=True)
+def begin_slice(work: Any) -> None:
+    """Before a slice of a training: θ may have been changed since the last one."""
+    job_in(work).has_pairs = False
 
 
 @inlined
@@ -212,8 +231,9 @@ def propagate_by_crew(job: Any, start: Any, stop: Any, E: Any, crew: Any) -> Any
 def propagate_job(job: Any, start: int, stop: int, E: float, threads: int) -> Any:
     """Compute a job's results for the samples from start to stop; E plus the losses, and how many are correct."""
     in_chunk, total, correct = job.chunk, E, 0
-    if not job.has_transpose:
+    if not job.is_prepared:
         prepare(job, threads)
+    job.has_pairs = False  # of a training, which changes θ by the gradient
     if job.keeps and worth_a_crew(job, stop - start, threads):
         rest = (stop - start) % in_chunk  # a few go one by one, and are added to the gradient one after another
         shared = stop - rest if rest <= FEW else stop
@@ -245,7 +265,7 @@ def propagate_in_loop(theta: Any, layout: Any, batch: Any, E: Any, wanted: Any, 
 
 def keep_transpose(work: np.ndarray, keeps: bool) -> None:
     """Say that theta is as in the call before, or that it may be another; see `Backend.keep_transpose`."""
-    fields(work).has_transpose = keeps
+    fields(work).is_prepared = keeps
 
 
 @kernel
@@ -367,7 +387,7 @@ def descend_bounded(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, t
     total, correct, taken = steps.E, 0, 0
     while taken < batches:
         forget_largest(job, largest, slots)
-        prepare(job, team)
+        prepare_step(job, team)
         E, batch_correct = propagate_chunk(job, batch.start + taken * count, count, team)
         change = largest_change(job, largest, batch.samples.largest, count, slots)
         # Every partial sum and every new parameter is below this; NaN compares as false.
@@ -405,6 +425,7 @@ def descend_block(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, thr
             return E, correct, batches
         for p in range(theta.shape[0]):
             theta[p] = before[p]
+        job.has_pairs = False
         batches //= 2
     return steps.E, 0, 0
 
@@ -417,7 +438,7 @@ def descend_in_order(theta: Any, batch: Any, batches: Any, steps: Any, extras: A
     begin_descent(job, theta, batch, steps.rate, extras)
     total, correct = steps.E, 0
     for first in range(batch.start, batch.start + batches * count, count):
-        prepare(job, team)
+        prepare_step(job, team)
         batch_E, batch_correct = propagate_chunk(job, first, count, team)
         add_gradient(job, team)
         total, correct = total + batch_E, correct + batch_correct
@@ -490,7 +511,7 @@ def update_at_once(theta: Any, batch: Batch, step: Step, optimizer: Any, state: 
     job.factor, job.penalty = step.factor, step.penalty
     largest = pointer_to(job.largest, theta.dtype.type)
     forget_largest(job, largest, slots)
-    prepare(job, team)
+    prepare_step(job, team)
     E, correct = propagate_chunk(job, batch.start, count, team)
     if not is_finite(E):
         return E, correct, False
@@ -516,5 +537,5 @@ def adds_once(work: Any, count: Any) -> Any:
     return FEW < count <= job.chunk and not is_sparse(job)
 
 
-train = training_loop("train_tiled", propagate_in_loop, descend, update_at_once)
+train = training_loop("train_tiled", propagate_in_loop, descend, update_at_once, begin_slice)
 add_leaves = leaf_loop("add_leaves_tiled", propagate_in_loop, adds_once)

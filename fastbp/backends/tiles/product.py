@@ -16,6 +16,9 @@ A tile of 14 rows and two vectors of 16 floats has 28 accumulators in the 32 reg
 products at 0.95 of the rate of multiply-adds alone or more (Zen 5). There is code for every number of rows, chosen by a
 switch: 100 or 37 rows are split evenly, and no row is computed alone. All of it compiles in half a second, because it
 is written as LLVM code and not typed by Numba.
+
+With factors of `pairs`, the numbers of A and B are pairs of bfloat16, and a step is two: C[r, v] = start[r, v] + Σ_t
+A[r, t]₁ B[t, v]₁ + A[r, t]₀ B[t, v]₀.
 """
 
 from typing import Any
@@ -26,7 +29,8 @@ from numba import types
 from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer, pointer_type
 from ...compiling.decorators import inlined
 from .host import host
-from .vectors import I64, Vectors
+from .pairs import FLOATS, vectors_of
+from .vectors import I64
 
 #: What an affine tile starts from: nothing, the bias of each row, or what C holds.
 FROM_ZERO, FROM_BIAS, FROM_C = 0, 1, 2
@@ -35,7 +39,7 @@ FROM_ZERO, FROM_BIAS, FROM_C = 0, 1, 2
 PERIOD = 4096
 
 
-def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
+def affine_product(dtype: str, fetches: bool, periodic_rows: int, factors: int = FLOATS) -> Any:
     """The function C = start + A B for some panels, tile by tile, `block` steps at a time; for `address_of`.
 
     Its arguments are (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, panels, block).
@@ -43,6 +47,8 @@ def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
     C, B : panels, c_panel and b_panel apart; a row of C and a step of B are `lanes` apart.
     A : element (r, t) at r · a_row + t · a_step.
     bias : (rows,), read if start is FROM_BIAS.
+
+    factors : what the numbers of A and B are, see `pairs`.
 
     If it `fetches`, the next tile's part of A is prefetched while one tile goes over the panels, so that a large W
     arrives from memory in time. Where steps follow each other in memory, two rows are prefetched with each pair of
@@ -66,11 +72,11 @@ def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
                     C_tile, A_tile = pointer(C, p * c_panel + r * lanes), pointer(A, r * a_row + t * a_step)
                     B_tile, tile_bias = pointer(B, p * b_panel + t * lanes), pointer(bias, r)
                     if panels - p > 1:
-                        _affine_tile(lanes, 2, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row, a_step,
-                                     B_tile, b_panel, here, ahead, ahead_row)
+                        _affine_tile(factors, lanes, 2, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile,
+                                     a_row, a_step, B_tile, b_panel, here, ahead, ahead_row)
                     else:
-                        _affine_tile(lanes, 1, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row, a_step,
-                                     B_tile, b_panel, here, ahead, ahead_row)
+                        _affine_tile(factors, lanes, 1, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile,
+                                     a_row, a_step, B_tile, b_panel, here, ahead, ahead_row)
                 r += count
 
     numbers = pointer_type(dtype)
@@ -85,20 +91,22 @@ def affine(address: Any, rows: Any, start: Any, bias: Any, C: Any, c_panel: Any,
     invoke(address, (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, panels, block))
 
 
-def gradient_tile(dtype: str, vectors: int) -> Any:
+def gradient_tile(dtype: str, vectors: int, factors: int = FLOATS) -> Any:
     """The function C += alpha A B for one tile of a gradient, for `address_of`.
 
     Its arguments are (rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row).
 
     C : (rows, columns), rows c_row apart; columns <= vectors · lanes. It becomes C + alpha Σ_t A[r, t] B[t, :].
     ahead : (rows, columns), rows ahead_row apart, of what is written next: C itself, or the parameters of the tile.
-    A : panels of δ, a_panel apart; element (r, t) of a panel at r · lanes + t.
+    A : panels of δ, a_panel apart; element (r, t) of a panel at r · lanes + t, or at r · lanes / 2 + t if it is a pair.
     B : blocks of `lanes` columns, b_block apart; a step of a block is `lanes` further.
+    factors : what the numbers of A and B are, see `pairs`.
     """
     lanes = host().lanes(dtype)
 
     def tile(rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row):
-        _gradient_tile(lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row)
+        _gradient_tile(factors, lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead,
+                       ahead_row)
 
     numbers = pointer_type(dtype)
     return tile, (INTEGER, INTEGER, numbers.dtype, numbers, INTEGER, numbers, INTEGER, numbers, INTEGER, INTEGER,
@@ -113,13 +121,13 @@ def add_gradient_tile(address: Any, rows: Any, columns: Any, alpha: Any, C: Any,
 
 
 @intrinsic(prefer_literal=True)
-def _affine_tile(typing_context, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel,
-                 steps, ahead, ahead_row):
-    signature = types.void(lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps,
-                           ahead, ahead_row)
+def _affine_tile(typing_context, factors, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B,
+                 b_panel, steps, ahead, ahead_row):
+    signature = types.void(factors, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B,
+                           b_panel, steps, ahead, ahead_row)
 
     def codegen(context, builder, signature, values):
-        _, _, _, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row = values
+        _, _, _, _, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row = values
 
         def body(tile):
             C_at = tile.corners(C, c_row=I64(tile.v.lanes), c_vector=c_panel)
@@ -127,35 +135,35 @@ def _affine_tile(typing_context, lanes, vectors, fetches, rows, start, bias, C, 
             tile.loop(A, a_row, a_step, B, b_panel, steps, ahead if fetches.literal_value else None, ahead_row)
             tile.end(C_at)
 
-        _for_every_number_of_rows(context, builder, C_type=signature.args[6], lanes=lanes.literal_value,
-                                  vectors=vectors.literal_value, rows=rows, body=body)
+        _for_every_number_of_rows(context, builder, C_type=signature.args[7], factors=factors.literal_value,
+                                  lanes=lanes.literal_value, vectors=vectors.literal_value, rows=rows, body=body)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 @intrinsic(prefer_literal=True)
-def _gradient_tile(typing_context, lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead,
-                   ahead_row):
-    signature = types.void(lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead,
-                           ahead_row)
+def _gradient_tile(typing_context, factors, lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block,
+                   steps, ahead, ahead_row):
+    signature = types.void(factors, lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps,
+                           ahead, ahead_row)
 
     def codegen(context, builder, signature, values):
-        _, _, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row = values
+        _, _, _, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row = values
 
         def body(tile):
             C_at = tile.corners(C, c_row=c_row, c_vector=I64(tile.v.lanes))
             tile.loop_over_panels(A, a_panel, B, b_block, steps, ahead, ahead_row)
             tile.add_to(C_at, alpha, columns)
 
-        _for_every_number_of_rows(context, builder, C_type=signature.args[5], lanes=lanes.literal_value,
-                                  vectors=vectors.literal_value, rows=rows, body=body)
+        _for_every_number_of_rows(context, builder, C_type=signature.args[6], factors=factors.literal_value,
+                                  lanes=lanes.literal_value, vectors=vectors.literal_value, rows=rows, body=body)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def _for_every_number_of_rows(context, builder, C_type, lanes, vectors, rows, body):
+def _for_every_number_of_rows(context, builder, C_type, factors, lanes, vectors, rows, body):
     """A switch with the code of a tile for rows = 1, 2, …, `tile_rows`, the most that the registers hold."""
     number = context.get_value_type(C_type.dtype)
     end = builder.append_basic_block("end")
@@ -164,7 +172,7 @@ def _for_every_number_of_rows(context, builder, C_type, lanes, vectors, rows, bo
         case = builder.append_basic_block(f"rows_{count}")
         switch.add_case(I64(count), case)
         builder.position_at_end(case)
-        body(_Tile(builder, number, lanes, vectors, count))
+        body(_Tile(builder, vectors_of(factors, builder, number, lanes), vectors, count))
         builder.branch(end)
     builder.position_at_end(end)
 
@@ -172,8 +180,8 @@ def _for_every_number_of_rows(context, builder, C_type, lanes, vectors, rows, bo
 class _Tile:
     """The code of a tile with a known number of rows: `self.sums[r][v]` are its accumulators."""
 
-    def __init__(self, builder, number, lanes, vectors, rows):
-        self.builder, self.v = builder, Vectors(builder, number, lanes)
+    def __init__(self, builder, v, vectors, rows):
+        self.builder, self.v = builder, v
         self.rows, self.vectors = range(rows), range(vectors)
         self.sums = []
 
@@ -262,7 +270,7 @@ class _Tile:
                 factor = v.splat(builder.load(v.at(a[r // 3], builder.mul(a_row, I64(r % 3)))))
                 for n in self.vectors:
                     place = (step * len(self.rows) + r) * len(self.vectors) + n
-                    added[place] = v.multiply_add(factor, vectors[n], added[place])
+                    added[place] = v.add_product(factor, vectors[n], added[place])
             pointers = [v.at(b, v.lanes), *(v.at(p, a_step) for p in a)]
         after = [builder.add(t, I64(at_once)), *pointers, *added]
         for phi, value in zip(phis, after, strict=True):
@@ -276,12 +284,13 @@ class _Tile:
         return after[: len(places)], [[[next(rest) for _ in self.vectors] for _ in self.rows] for _ in sums]
 
     def loop_over_panels(self, A, a_panel, B, b_block, steps, ahead, ahead_row):
-        """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one, where A lies in panels of `lanes` steps.
+        """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one, where A lies in panels, a step for each factor.
 
         Every panel prefetches the next one, which is too far away for the processor to predict, and two rows of what
         is written next. All of its rows at once delayed the other loads.
         """
         builder, v = self.builder, self.v
+        in_panel = v.lanes // v.samples  # steps
         self.sums = [[v.zero for _ in self.vectors] for _ in self.rows]
         last = v.at(ahead, builder.mul(ahead_row, I64(len(self.rows) - 1)))
         entry, outer = builder.block, builder.append_basic_block("panel")
@@ -293,17 +302,17 @@ class _Tile:
         sums = [[self._phi([(value, entry)]) for value in row] for row in self.sums]
         self.sums = sums
         for r in self.rows:
-            v.prefetch(v.at(v.at(a, a_panel), r * v.lanes))
+            v.prefetch(v.at(v.at(a, a_panel), r * in_panel))
         for place in (row, v.at(row, ahead_row)):
             for n in self.vectors:
                 v.prefetch(v.at(place, n * v.lanes), write=True)
         next_row = v.at(row, builder.mul(ahead_row, I64(2)))
         is_before = builder.icmp_unsigned("<", builder.ptrtoint(next_row, I64), builder.ptrtoint(last, I64))
         next_row = builder.select(is_before, next_row, last)
-        here = builder.select(builder.icmp_signed("<", left, I64(v.lanes)), left, I64(v.lanes))
-        self.loop(a, I64(v.lanes), I64(1), b, b_block, here)
+        here = builder.select(builder.icmp_signed("<", left, I64(in_panel)), left, I64(in_panel))
+        self.loop(a, I64(in_panel), I64(1), b, b_block, here)
         rest = builder.sub(left, here)
-        advanced = [(left, rest), (a, v.at(a, a_panel)), (b, v.at(b, v.lanes * v.lanes)), (row, next_row)]
+        advanced = [(left, rest), (a, v.at(a, a_panel)), (b, v.at(b, in_panel * v.lanes)), (row, next_row)]
         advanced += [(sums[r][n], self.sums[r][n]) for r in self.rows for n in self.vectors]
         for phi, value in advanced:
             phi.add_incoming(value, builder.block)

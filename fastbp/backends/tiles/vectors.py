@@ -14,6 +14,9 @@ FUSED = ("contract",)
 class Vectors:
     """Vectors of `lanes` numbers of an LLVM type, built at the builder's position."""
 
+    #: How many samples, or other terms of a sum, a number of a factor holds.
+    samples = 1
+
     def __init__(self, builder: Any, number: Any, lanes: int) -> None:
         self.builder, self.number, self.lanes = builder, number, lanes
         self.type = ir.VectorType(number, lanes)
@@ -48,6 +51,10 @@ class Vectors:
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """a · b + c."""
         return self.builder.fadd(self.builder.fmul(a, b, flags=FUSED), c, flags=FUSED)
+
+    def add_product(self, a: Any, b: Any, total: Any) -> Any:
+        """total + a · b, where the numbers of a and b may be something else than those of the total; see `pairs`."""
+        return self.multiply_add(a, b, total)
 
     def sum(self, vector: Any) -> Any:
         """The sum of all lanes, half of them added to the other half until one is left."""
