@@ -175,7 +175,7 @@ class Job(Call):
     in_h_pairs: int
     delta_pairs: Numbers  # of slots: pairs of units of δ of one layer, in_delta_pairs apart
     in_delta_pairs: int
-    delta_factors: Numbers  # of a chunk: pairs of samples of δ, panels in_delta_factors apart; those of h are `h_rows`
+    delta_factors: Numbers  # of a chunk: pairs of samples of δ, units in_delta_factors apart; those of h are `h_rows`
     in_delta_factors: int
     pair_units: Code
     pair_samples: Code

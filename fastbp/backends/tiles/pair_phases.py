@@ -25,9 +25,6 @@ from .rounding import pair_all_rows, pair_all_samples, pair_all_units, round_blo
 from .sums import add_sums
 from .updates import update_at
 
-#: Steps of one tile of W_kᵀ δ_k, each of two rows of W_k; see `panels.COLUMN_STEPS`.
-COLUMN_STEPS = 128
-
 
 @inlined
 def pair_layer(job: Any, slot: Any, k: Any, panel: Any, p: Any, h_pairs: Any) -> None:
@@ -77,7 +74,7 @@ def propagate_group(job: Any, slot: Slot, place: int, panel: int, panels: int) -
         if k > job.lowest:
             affine(job.affine, job.widths[k - 1], FROM_ZERO, job.theta, slot.e, job.in_error,
                    pointer(job.by_row, job.by_row_at[k]), 1, job.by_row_rows[k], delta_pairs, job.in_delta_pairs,
-                   (job.widths[k] + 1) // 2, panels, COLUMN_STEPS)
+                   (job.widths[k] + 1) // 2, panels, ROW_STEPS)
     write_errors(job, slot, panels, np.int64(1), np.int64(0))
     for p in range(panels):
         if clips(job):
@@ -86,8 +83,8 @@ def propagate_group(job: Any, slot: Slot, place: int, panel: int, panels: int) -
             first = job.units[1]
             pair_all_samples(job.pair_samples, job.units[depth + 1] - first,
                              pointer(job.delta, (panel + p) * job.in_delta + first * width),
-                             pointer(job.delta_factors, (panel + p) * job.in_delta_factors + first * width // 2),
-                             job.count - (panel + p) * width)
+                             pointer(job.delta_factors, first * job.in_delta_factors + (panel + p) * width // 2),
+                             job.in_delta_factors, job.count - (panel + p) * width)
 
 
 def propagate_share(dtype: str) -> Any:
@@ -159,7 +156,7 @@ def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
             row, nth = nth // here, nth % here
             i, column = row_of_tile(units, high, row), (in_block + nth) * 2 * width
             rows, columns = row_of_tile(units, high, row + 1) - i, min(2 * width, inputs - column)
-            delta = pointer(job.delta_factors, (job.units[k] + i) * width // 2)
+            delta = pointer(job.delta_factors, (job.units[k] + i) * job.in_delta_factors)
             h = pointer(job.h_rows, (job.places[k - 1] + column) // width * job.in_block)
             W, b = job.weights_at[k] + i * inputs + column, job.biases_at[k] + i
             if tile == first or nth % together == 0:

@@ -29,8 +29,6 @@ class PairVectors(Vectors):
     Parameters are those of `Vectors`; with the instruction there are 16 lanes.
     """
 
-    samples = 2
-
     def __init__(self, builder: Any, number: Any, lanes: int, has_instruction: bool) -> None:
         super().__init__(builder, number, lanes)
         self._has_instruction = has_instruction

@@ -98,7 +98,7 @@ def gradient_tile(dtype: str, vectors: int, factors: int = FLOATS) -> Any:
 
     C : (rows, columns), rows c_row apart; columns <= vectors · lanes. It becomes C + alpha Σ_t A[r, t] B[t, :].
     ahead : (rows, columns), rows ahead_row apart, of what is written next: C itself, or the parameters of the tile.
-    A : panels of δ, a_panel apart; element (r, t) of a panel at r · lanes + t, or at r · lanes / 2 + t if it is a pair.
+    A : panels of δ, a_panel apart; element (r, t) of a panel at r · lanes + t. Pairs of δ lie in rows, a_panel apart.
     B : blocks of `lanes` columns, b_block apart; a step of a block is `lanes` further.
     factors : what the numbers of A and B are, see `pairs`.
     """
@@ -153,7 +153,10 @@ def _gradient_tile(typing_context, factors, lanes, vectors, rows, columns, alpha
 
         def body(tile):
             C_at = tile.corners(C, c_row=c_row, c_vector=I64(tile.v.lanes))
-            tile.loop_over_panels(A, a_panel, B, b_block, steps, ahead, ahead_row)
+            if factors.literal_value == FLOATS:
+                tile.loop_over_panels(A, a_panel, B, b_block, steps, ahead, ahead_row)
+            else:
+                tile.loop_over_rows(A, a_panel, B, b_block, steps, ahead, ahead_row)
             tile.add_to(C_at, alpha, columns)
 
         _for_every_number_of_rows(context, builder, C_type=signature.args[6], factors=factors.literal_value,
@@ -215,8 +218,10 @@ class _Tile:
         self.sums = [[self._phi([(values[code][r][v], block) for code, block in enumerate(blocks)])
                       for v in self.vectors] for r in self.rows]
 
-    def loop(self, A, a_row, a_step, B, b_vector, steps, ahead=None, ahead_row=None):
+    def loop(self, A, a_row, a_step, B, b_vector, steps, ahead=None, ahead_row=None, last_row=None):
         """sums[r][v] += A[r, t] B[t, v] for all steps, at least one; each prefetches two numbers of the next tile.
+
+        With a last_row, each prefetches a row of what is written, from `ahead` to that one.
 
         A multiply-add waits four cycles for the one before it in its sum, and two begin every cycle. Tiles of a few
         rows have too few sums for that, and take several steps at once, into separate sums that are added up at the
@@ -233,15 +238,15 @@ class _Tile:
         if at_once > 1:
             nothing = [[v.zero for _ in self.vectors] for _ in self.rows]
             places, sums = self._steps(at_once, places, [self.sums, *([nothing] * (at_once - 1))], a_row, a_step,
-                                       b_vector, steps, ahead_row)
+                                       b_vector, steps, ahead_row, last_row)
             for other in sums[1:]:
                 sums[0] = [[builder.fadd(x, y) for x, y in zip(*pair, strict=True)]
                            for pair in zip(sums[0], other, strict=True)]
             self.sums = sums[0]
-        _, [self.sums] = self._steps(1, places, [self.sums], a_row, a_step, b_vector, steps, ahead_row,
+        _, [self.sums] = self._steps(1, places, [self.sums], a_row, a_step, b_vector, steps, ahead_row, last_row,
                                      certain=at_once <= 1)
 
-    def _steps(self, at_once, places, sums, a_row, a_step, b_vector, steps, ahead_row, certain=False):
+    def _steps(self, at_once, places, sums, a_row, a_step, b_vector, steps, ahead_row, last_row, certain=False):
         """Take all steps that are left, `at_once` of them in a turn; `certain` if there is one turn at least.
 
         places : t, and the pointers of step t into B, A, and ahead if there is an ahead_row.
@@ -263,7 +268,10 @@ class _Tile:
         for step in range(at_once):
             b, *a = pointers
             vectors = [v.load(v.at(b, builder.mul(b_vector, I64(n)))) for n in self.vectors]
-            if ahead_row is not None:
+            if last_row is not None:
+                for n in self.vectors:
+                    v.prefetch(v.at(a[-1], n * v.lanes), write=True)
+            elif ahead_row is not None:
                 v.prefetch(a[-1])
                 v.prefetch(v.at(a[-1], ahead_row))
             for r in self.rows:
@@ -271,7 +279,12 @@ class _Tile:
                 for n in self.vectors:
                     place = (step * len(self.rows) + r) * len(self.vectors) + n
                     added[place] = v.add_product(factor, vectors[n], added[place])
-            pointers = [v.at(b, v.lanes), *(v.at(p, a_step) for p in a)]
+            following = [v.at(p, a_step) for p in a]
+            if last_row is not None:
+                row = v.at(a[-1], ahead_row)
+                is_before = builder.icmp_unsigned("<", *(builder.ptrtoint(p, I64) for p in (row, last_row)))
+                following[-1] = builder.select(is_before, row, last_row)
+            pointers = [v.at(b, v.lanes), *following]
         after = [builder.add(t, I64(at_once)), *pointers, *added]
         for phi, value in zip(phis, after, strict=True):
             phi.add_incoming(value, body)
@@ -284,13 +297,12 @@ class _Tile:
         return after[: len(places)], [[[next(rest) for _ in self.vectors] for _ in self.rows] for _ in sums]
 
     def loop_over_panels(self, A, a_panel, B, b_block, steps, ahead, ahead_row):
-        """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one, where A lies in panels, a step for each factor.
+        """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one, where A lies in panels of `lanes` steps.
 
         Every panel prefetches the next one, which is too far away for the processor to predict, and two rows of what
         is written next. All of its rows at once delayed the other loads.
         """
         builder, v = self.builder, self.v
-        in_panel = v.lanes // v.samples  # steps
         self.sums = [[v.zero for _ in self.vectors] for _ in self.rows]
         last = v.at(ahead, builder.mul(ahead_row, I64(len(self.rows) - 1)))
         entry, outer = builder.block, builder.append_basic_block("panel")
@@ -302,22 +314,28 @@ class _Tile:
         sums = [[self._phi([(value, entry)]) for value in row] for row in self.sums]
         self.sums = sums
         for r in self.rows:
-            v.prefetch(v.at(v.at(a, a_panel), r * in_panel))
+            v.prefetch(v.at(v.at(a, a_panel), r * v.lanes))
         for place in (row, v.at(row, ahead_row)):
             for n in self.vectors:
                 v.prefetch(v.at(place, n * v.lanes), write=True)
         next_row = v.at(row, builder.mul(ahead_row, I64(2)))
         is_before = builder.icmp_unsigned("<", builder.ptrtoint(next_row, I64), builder.ptrtoint(last, I64))
         next_row = builder.select(is_before, next_row, last)
-        here = builder.select(builder.icmp_signed("<", left, I64(in_panel)), left, I64(in_panel))
-        self.loop(a, I64(in_panel), I64(1), b, b_block, here)
+        here = builder.select(builder.icmp_signed("<", left, I64(v.lanes)), left, I64(v.lanes))
+        self.loop(a, I64(v.lanes), I64(1), b, b_block, here)
         rest = builder.sub(left, here)
-        advanced = [(left, rest), (a, v.at(a, a_panel)), (b, v.at(b, in_panel * v.lanes)), (row, next_row)]
+        advanced = [(left, rest), (a, v.at(a, a_panel)), (b, v.at(b, v.lanes * v.lanes)), (row, next_row)]
         advanced += [(sums[r][n], self.sums[r][n]) for r in self.rows for n in self.vectors]
         for phi, value in advanced:
             phi.add_incoming(value, builder.block)
         builder.cbranch(builder.icmp_signed(">", rest, I64(0)), outer, done)
         builder.position_at_end(done)
+
+    def loop_over_rows(self, A, a_row, B, b_block, steps, ahead, ahead_row):
+        """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one; each prefetches a row of `ahead`."""
+        self.sums = [[self.v.zero for _ in self.vectors] for _ in self.rows]
+        last = self.v.at(ahead, self.builder.mul(ahead_row, I64(len(self.rows) - 1)))
+        self.loop(A, a_row, I64(1), B, b_block, steps, ahead, ahead_row, last)
 
     def end(self, C_at):
         """C = the accumulators."""

@@ -19,7 +19,7 @@ from .host import host
 from .pairs import PAIRS, PairVectors
 from .row_products import Loop
 from .transpose import transposed
-from .vectors import I64
+from .vectors import I64, Vectors
 
 
 def pair_units(dtype: str, factors: int) -> Any:
@@ -42,23 +42,25 @@ def pair_all_units(address: Any, units: Any, source: Any, target: Any) -> None:
 
 
 def pair_samples(dtype: str, factors: int) -> Any:
-    """The function that pairs the samples of each unit of a panel, for `address_of`: (units, source, target, count).
+    """The function that pairs the samples of each unit of a panel, for `address_of`.
 
-    source : a panel of float32; target : pair (i, q) at i · lanes / 2 + q, with memory for an even number of units.
+    Its arguments are (units, source, target, row, count).
+
+    source : a panel of float32; target : pair (i, q) at i · row + q.
     count : the number of samples; lanes after them become 0.
     """
     lanes, numbers = host().lanes(dtype), pointer_type(dtype)
 
-    def pair(units, source, target, count):
-        _pair_samples(factors, lanes, units, source, target, count)
+    def pair(units, source, target, row, count):
+        _pair_samples(factors, lanes, units, source, target, row, count)
 
-    return pair, (INTEGER, numbers, numbers, INTEGER)
+    return pair, (INTEGER, numbers, numbers, INTEGER, INTEGER)
 
 
 @inlined
-def pair_all_samples(address: Any, units: Any, source: Any, target: Any, count: Any) -> None:
+def pair_all_samples(address: Any, units: Any, source: Any, target: Any, row: Any, count: Any) -> None:
     """target = pairs of samples, by the function at an address that `pair_samples` describes."""
-    invoke(address, (units, source, target, count))
+    invoke(address, (units, source, target, row, count))
 
 
 def pair_rows(dtype: str, factors: int) -> Any:
@@ -141,25 +143,27 @@ def _pair_units(typing_context, factors, lanes, units, source, target):
 
 
 @intrinsic(prefer_literal=True)
-def _pair_samples(typing_context, factors, lanes, units, source, target, count):
-    signature = types.void(factors, lanes, units, source, target, count)
+def _pair_samples(typing_context, factors, lanes, units, source, target, row, count):
+    signature = types.void(factors, lanes, units, source, target, row, count)
 
     def codegen(context, builder, signature, values):
-        _, _, units, source, target, count = values
+        _, _, units, source, target, row, count = values
         v = _vectors(context, builder, factors, lanes, signature.args[3])
-        mask = v.lanes_below(count)
+        half, mask = Vectors(builder, v.number, v.lanes // 2), v.lanes_below(count)
 
-        def row(place):
-            return builder.select(mask, v.load(v.at(source, builder.mul(place, I64(v.lanes)))), v.zero)
-
-        def pair(place, second):
-            v.store(v.joined(row(place), second), v.at(target, builder.mul(place, I64(v.lanes // 2))))
+        def write(places):
+            loaded = [builder.select(mask, v.load(v.at(source, builder.mul(place, I64(v.lanes)))), v.zero)
+                      for place in places]
+            both = v.joined(loaded[0], loaded[-1])
+            for n, place in enumerate(places):
+                pairs = v.shuffle(both, both, range(n * half.lanes, (n + 1) * half.lanes))
+                half.store(pairs, v.at(target, builder.mul(place, row)))
 
         loop = Loop(builder, units, 2, [])
-        pair(loop.place, row(builder.add(loop.place, I64(1))))
+        write([loop.place, builder.add(loop.place, I64(1))])
         place, _ = loop.end([])
         with builder.if_then(builder.icmp_signed("<", place, units)):
-            pair(place, v.zero)
+            write([place])
         return context.get_dummy_value()
 
     return signature, codegen

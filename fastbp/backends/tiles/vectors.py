@@ -14,9 +14,6 @@ FUSED = ("contract",)
 class Vectors:
     """Vectors of `lanes` numbers of an LLVM type, built at the builder's position."""
 
-    #: How many samples, or other terms of a sum, a number of a factor holds.
-    samples = 1
-
     def __init__(self, builder: Any, number: Any, lanes: int) -> None:
         self.builder, self.number, self.lanes = builder, number, lanes
         self.type = ir.VectorType(number, lanes)

@@ -211,9 +211,9 @@ def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int, pairs: 
     if pairs is not None:
         of_pairs = {"in_h_pairs": _apart(in_row * width // 2, line),
                     "in_delta_pairs": _apart(widest * width // 2, line),
-                    "in_delta_factors": (units + 1) * width // 2, **pair_fields(pairs)}
+                    "in_delta_factors": (count // 2 // line | 1) * line, **pair_fields(pairs)}
         sizes |= {"h_pairs": slots * of_pairs["in_h_pairs"], "delta_pairs": slots * of_pairs["in_delta_pairs"],
-                  "delta_factors": panels * of_pairs["in_delta_factors"]}
+                  "delta_factors": units * of_pairs["in_delta_factors"]}
     numbers, places_in_memory = _shared(sizes, dtype)
     integers = aligned_zeros(slots * in_rows + width, np.dtype(np.int64))
     integers[slots * in_rows :] = np.arange(width) * width
