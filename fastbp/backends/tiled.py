@@ -178,23 +178,9 @@ def propagate_chunk(job: Any, first: Any, count: Any, threads: Any) -> Any:
 
 @inlined
 def prepare(job: Any, threads: Any) -> None:
-    """Make what follows from θ before a call, or a step, takes its chunks: W_1ᵀ for sparse rows, or W in bfloat16."""
-    if job.prepare_phase != 0:
-        run(job.prepare_phase, job, threads if job.parameters >= SMALL_SIZE else 1)
-
-
-@inlined
-def prepare_step(job: Any, threads: Any) -> None:
-    """`prepare` before a step; after it, phase 2 changes W in bfloat16 with θ, and it is not made again."""
-    if not job.has_pairs:
-        prepare(job, threads)
-        job.has_pairs = job.by_input != 0
-
-
-@subkernel(inline=True)
-def begin_slice(work: Any) -> None:
-    """Before a slice of a training: θ may have been changed since the last one."""
-    job_in(work).has_pairs = False
+    """Make what follows from θ before a call, or a step, takes its chunks: W_1ᵀ, where sparse rows need it."""
+    if job.transposed != 0:
+        run(job.transpose_phase, job, threads)
 
 
 @inlined
@@ -231,9 +217,8 @@ def propagate_by_crew(job: Any, start: Any, stop: Any, E: Any, crew: Any) -> Any
 def propagate_job(job: Any, start: int, stop: int, E: float, threads: int) -> Any:
     """Compute a job's results for the samples from start to stop; E plus the losses, and how many are correct."""
     in_chunk, total, correct = job.chunk, E, 0
-    if not job.is_prepared:
+    if not job.has_transpose:
         prepare(job, threads)
-    job.has_pairs = False  # of a training, which changes θ by the gradient
     if job.keeps and worth_a_crew(job, stop - start, threads):
         rest = (stop - start) % in_chunk  # a few go one by one, and are added to the gradient one after another
         shared = stop - rest if rest <= FEW else stop
@@ -265,7 +250,7 @@ def propagate_in_loop(theta: Any, layout: Any, batch: Any, E: Any, wanted: Any, 
 
 def keep_transpose(work: np.ndarray, keeps: bool) -> None:
     """Say that theta is as in the call before, or that it may be another; see `Backend.keep_transpose`."""
-    fields(work).is_prepared = keeps
+    fields(work).has_transpose = keeps
 
 
 @kernel
@@ -387,7 +372,7 @@ def descend_bounded(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, t
     total, correct, taken = steps.E, 0, 0
     while taken < batches:
         forget_largest(job, largest, slots)
-        prepare_step(job, team)
+        prepare(job, team)
         E, batch_correct = propagate_chunk(job, batch.start + taken * count, count, team)
         change = largest_change(job, largest, batch.samples.largest, count, slots)
         # Every partial sum and every new parameter is below this; NaN compares as false.
@@ -425,7 +410,6 @@ def descend_block(theta: Any, batch: Any, steps: Any, extras: Any, job: Any, thr
             return E, correct, batches
         for p in range(theta.shape[0]):
             theta[p] = before[p]
-        job.has_pairs = False
         batches //= 2
     return steps.E, 0, 0
 
@@ -438,7 +422,7 @@ def descend_in_order(theta: Any, batch: Any, batches: Any, steps: Any, extras: A
     begin_descent(job, theta, batch, steps.rate, extras)
     total, correct = steps.E, 0
     for first in range(batch.start, batch.start + batches * count, count):
-        prepare_step(job, team)
+        prepare(job, team)
         batch_E, batch_correct = propagate_chunk(job, first, count, team)
         add_gradient(job, team)
         total, correct = total + batch_E, correct + batch_correct
@@ -511,7 +495,7 @@ def update_at_once(theta: Any, batch: Batch, step: Step, optimizer: Any, state: 
     job.factor, job.penalty = step.factor, step.penalty
     largest = pointer_to(job.largest, theta.dtype.type)
     forget_largest(job, largest, slots)
-    prepare_step(job, team)
+    prepare(job, team)
     E, correct = propagate_chunk(job, batch.start, count, team)
     if not is_finite(E):
         return E, correct, False
@@ -537,5 +521,5 @@ def adds_once(work: Any, count: Any) -> Any:
     return FEW < count <= job.chunk and not is_sparse(job)
 
 
-train = training_loop("train_tiled", propagate_in_loop, descend, update_at_once, begin_slice)
+train = training_loop("train_tiled", propagate_in_loop, descend, update_at_once)
 add_leaves = leaf_loop("add_leaves_tiled", propagate_in_loop, adds_once)

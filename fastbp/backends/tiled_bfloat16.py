@@ -27,7 +27,7 @@ from .tiled import predict as predict
 from .tiled import propagate as propagate
 from .tiled import train as train
 from .tiles.host import multiplies_bfloat16
-from .tiles.weight_pairs import factors_here, weight_pairs
+from .tiles.pairs import EMULATED_PAIRS, PAIRS
 from .tiles.workspace import lanes
 from .tiles.workspace import workspace as workspace_of
 
@@ -36,6 +36,11 @@ takes_entries = False
 
 #: One pass for each output gives it.
 input_jacobian = None
+
+
+def factors_here() -> int:
+    """PAIRS where the processor has their instruction, else EMULATED_PAIRS."""
+    return PAIRS if multiplies_bfloat16() else EMULATED_PAIRS
 
 
 def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype) -> Layout:
@@ -54,7 +59,7 @@ def warn_once() -> None:
 
 def workspace(layout: Layout, dtype: np.dtype, samples: int) -> np.ndarray:
     """The job, with its memory, for calls with at most `samples` samples."""
-    return workspace_of(layout, dtype, samples, pairs=weight_pairs(layout, dtype))
+    return workspace_of(layout, dtype, samples, factors=factors_here())
 
 
 def pieces(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype, rule: Rule) -> list[Piece]:

@@ -187,13 +187,8 @@ def not_at_once(theta: Any, batch: Batch, step: Step, optimizer: Any, state: Any
     return 0.0, 0, False
 
 
-@subkernel
-def nothing(work: Any) -> None:
-    """Nothing: the `begin_slice` of backends whose workspaces keep nothing of θ; see `training_loop`."""
-
-
 def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..., Any] = never,
-                  update_at_once: Callable[..., Any] = not_at_once, begin_slice: Callable[..., Any] = nothing) -> Any:
+                  update_at_once: Callable[..., Any] = not_at_once) -> Any:
     """The compiled `train` of a backend, under a name of its own.
 
     It returns RUNNING; or STALLED, after an epoch; or DIVERGED. Then the loss of the batch that begins at or before
@@ -209,8 +204,6 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
     the steps for that batch, and may go on with the batches of that size after it, if θ stays finite. It returns the E
     of the epoch, to which it has added the E of one batch after another, the number of correct samples, the number of
     batches it took, and the new bound on |θ|, negative if not known; or 0 batches, with θ as it was.
-
-    ``begin_slice(work)`` is called before a slice that takes steps, as θ may have been changed since the last one.
     """
 
     @kernel(name=name)
@@ -223,8 +216,6 @@ def training_loop(name: str, propagate: Callable[..., Any], descend: Callable[..
         no_rows = samples.targets[:0]
         wanted = Wanted(grad, no_rows, no_rows, progress.loss[:0])
         is_plain = is_plain_descent(optimizer, plan)
-        if budget > 0:
-            begin_slice(work)
         while budget > 0 and counts[EPOCH] < until_epoch:
             position = counts[POSITION]
             if position == 0:

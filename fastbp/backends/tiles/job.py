@@ -154,33 +154,25 @@ class Job(Call):
     entries_phase: Code
     transposed: Numbers   # W_1ᵀ (N_0, N_1), rows in_transposed apart, or 0
     in_transposed: int
+    has_transpose: bool   # whether it is that of theta already
     gradient: Numbers     # likewise (∂E/∂W_1)ᵀ, 0 between calls
     delta_1: Numbers      # δ_1 of a chunk (chunk, N_1), the units of one thread after those of another
     transpose_places: Integers  # memory for each thread, in_places apart
     in_places: int
+    transpose_phase: Code
 
-    # What is made from theta before a call: `transposed`, or W in pairs; 0 where there is nothing.
-    prepare_phase: Code
-    is_prepared: bool     # whether it is made already, and theta stays as it is; see `Backend.keep_transpose`
-    has_pairs: bool       # whether the pairs of W are those of theta, as phase 2 of a training left it
-
-    # Where products have bfloat16 operands, see `tiles.rounding`; else 0. Numbers are pairs here.
-    by_input: Numbers     # pairs of inputs of each row of all W_k
-    by_row: Numbers       # pairs of rows of all W_k
-    by_input_at: Integers  # where those of W_k begin
-    by_input_rows: Integers  # from one row to the next
-    by_row_at: Integers
-    by_row_rows: Integers
+    # Where products have bfloat16 operands, see `tiles.pair_phases`; else 0. Numbers are pairs here.
     h_pairs: Numbers      # of slots: pairs of units of h, in_h_pairs apart
     in_h_pairs: int
     delta_pairs: Numbers  # of slots: pairs of units of δ of one layer, in_delta_pairs apart
     in_delta_pairs: int
     delta_factors: Numbers  # of a chunk: pairs of samples of δ, units in_delta_factors apart; those of h are `h_rows`
     in_delta_factors: int
+    packed: Numbers       # a tile of W for each thread, in_packed apart
+    in_packed: int
     pair_units: Code
     pair_samples: Code
     pair_rows: Code
-    round_weights: Code
 
     # Of normal equations, see `tiles.normal_equations`; else 0.
     curvature: Code       # see `losses.curvature_panel`
@@ -219,11 +211,10 @@ _DTYPE = record_dtype(FIELDS)
 #: normal equations, and with a crew.
 _SET_LATER = ("online", "update", "update_phase",
               "features", "numbers", "sums_1", "row_gradient", "in_row_gradient", "entries_phase",
-              "transposed", "in_transposed", "gradient", "delta_1", "transpose_places", "in_places",
-              "prepare_phase", "is_prepared", "has_pairs",
-              "by_input", "by_row", "by_input_at", "by_input_rows", "by_row_at", "by_row_rows", "h_pairs", "in_h_pairs",
-              "delta_pairs", "in_delta_pairs", "delta_factors", "in_delta_factors", "pair_units", "pair_samples",
-              "pair_rows", "round_weights",
+              "transposed", "in_transposed", "has_transpose", "gradient", "delta_1", "transpose_places", "in_places",
+              "transpose_phase",
+              "h_pairs", "in_h_pairs", "delta_pairs", "in_delta_pairs", "delta_factors", "in_delta_factors", "packed",
+              "in_packed", "pair_units", "pair_samples", "pair_rows",
               "curvature", "weigh_panel", "outer_panel", "rows_of_panel", "roots", "J_panels", "J_blocks",
               "in_J_panel", "in_J_block", "product", "in_product", "rows_phase", "product_phase",
               "crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial", "chunks_phase",

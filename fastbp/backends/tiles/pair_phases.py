@@ -1,27 +1,26 @@
 """The phases of a job whose products have bfloat16 operands: those of `phases` with pairs in place of numbers.
 
     panels of h and δ, and their pairs of units            `propagate_group`
+    a = ⌊W⌉ ⌊h⌉ + b, e = ⌊W⌉ᵀ ⌊δ⌉                          `pair_affine_product`
     their pairs of samples, for the chunk                  `pair_all_rows`, `pair_all_samples`
     ∂E/∂W = Σ ⌊δ⌉ ⌊h⌉ᵀ, ∂E/∂b = Σ δ                        `add_tiles`
-    both kinds of pairs of W                               `round_share`, and in `add_tiles` where it changes W
 
-W is rounded before a call, and by whatever changes it in a training: `tiled.prepare_step` says when. All networks take
-panels: single samples have no kernels of their own here, and no sums go by lanes.
+All networks take panels: single samples have no kernels of their own here, and no sums go by lanes.
 """
 
 from typing import Any
 
 import numpy as np
 
-from ...compiling.addresses import address_in_memory, pointer
+from ...compiling.addresses import pointer
 from ...compiling.decorators import inlined, subkernel
 from ...threads import share_of
-from .gradients import BLOCK_SIZE, SIDE_BY_SIDE
-from .jacobian import ROW_STEPS
+from .gradients import BLOCK_SIZE, SIDE_BY_SIDE, corner, share_of_tiles, tiles_of_layer
 from .job import Slot, phase_arguments, slot_of
+from .pair_product import pair_affine
 from .panels import activate_layer, clip, clips, delta_layer, end_forward, gather_inputs, write_errors
-from .product import FROM_BIAS, FROM_ZERO, add_gradient_tile, affine
-from .rounding import pair_all_rows, pair_all_samples, pair_all_units, round_block
+from .product import FROM_BIAS, FROM_ZERO, add_gradient_tile
+from .rounding import pair_all_rows, pair_all_samples, pair_all_units
 from .sums import add_sums
 from .updates import update_at
 
@@ -39,7 +38,7 @@ def pair_layer(job: Any, slot: Any, k: Any, panel: Any, p: Any, h_pairs: Any) ->
 
 
 @subkernel
-def propagate_group(job: Any, slot: Slot, place: int, panel: int, panels: int) -> None:
+def propagate_group(job: Any, slot: Slot, place: int, panel: int, panels: int, thread: int) -> None:
     """Take some panels forward, evaluate their loss if they have targets, and take them back to e_lowest.
 
     place : the number of the slot of the first panel.
@@ -48,15 +47,15 @@ def propagate_group(job: Any, slot: Slot, place: int, panel: int, panels: int) -
     width, depth = job.lanes, job.depth
     h_pairs, delta_pairs = pointer(job.h_pairs, place * job.in_h_pairs), pointer(job.delta_pairs,
                                                                                  place * job.in_delta_pairs)
+    packed = pointer(job.packed, thread * job.in_packed)
     for p in range(panels):
         gather_inputs(job, slot, panel + p, p, False)
         pair_layer(job, slot, 0, panel + p, p, h_pairs)
     for k in range(1, depth + 1):
         inputs = job.widths[k - 1]
-        affine(job.affine, job.widths[k], FROM_BIAS, pointer(job.theta, job.biases_at[k]),
-               pointer(slot.a, job.places[k] * width), job.in_panel, pointer(job.by_input, job.by_input_at[k]),
-               job.by_input_rows[k], 1, pointer(h_pairs, job.places[k - 1] * width // 2), job.in_h_pairs,
-               (inputs + 1) // 2, panels, ROW_STEPS)
+        pair_affine(job.affine, job.widths[k], FROM_BIAS, pointer(job.theta, job.biases_at[k]),
+                    pointer(slot.a, job.places[k] * width), job.in_panel, pointer(job.theta, job.weights_at[k]), inputs,
+                    0, pointer(h_pairs, job.places[k - 1] * width // 2), job.in_h_pairs, inputs, panels, packed)
         for p in range(panels):
             activate_layer(job, slot, k, p)
             if k < depth:
@@ -72,9 +71,9 @@ def propagate_group(job: Any, slot: Slot, place: int, panel: int, panels: int) -
                                pointer(job.delta, (panel + p) * job.in_delta + job.units[k] * width),
                                pointer(delta_pairs, p * job.in_delta_pairs))
         if k > job.lowest:
-            affine(job.affine, job.widths[k - 1], FROM_ZERO, job.theta, slot.e, job.in_error,
-                   pointer(job.by_row, job.by_row_at[k]), 1, job.by_row_rows[k], delta_pairs, job.in_delta_pairs,
-                   (job.widths[k] + 1) // 2, panels, ROW_STEPS)
+            pair_affine(job.affine, job.widths[k - 1], FROM_ZERO, job.theta, slot.e, job.in_error,
+                        pointer(job.theta, job.weights_at[k]), job.widths[k - 1], 1, delta_pairs, job.in_delta_pairs,
+                        job.widths[k], panels, packed)
     write_errors(job, slot, panels, np.int64(1), np.int64(0))
     for p in range(panels):
         if clips(job):
@@ -95,67 +94,32 @@ def propagate_share(dtype: str) -> Any:
         if group > 0:  # a thread has a few slots, which stay in its cache
             first = thread * group
             for panel in range(begin, end, group):
-                propagate_group(job, slot_of(job, first, first), first, panel, min(group, end - panel))
+                propagate_group(job, slot_of(job, first, first), first, panel, min(group, end - panel), thread)
         elif end > begin:  # every panel has a slot of its own
-            propagate_group(job, slot_of(job, begin, begin), begin, begin, end - begin)
+            propagate_group(job, slot_of(job, begin, begin), begin, begin, end - begin, thread)
 
     return share, phase_arguments(dtype)
-
-
-@inlined
-def tiles_of_layer(job: Any, k: Any) -> Any:
-    """How many tiles high and wide ∂E/∂W_k is."""
-    columns = 2 * job.lanes
-    return (job.widths[k] + job.tile_rows - 1) // job.tile_rows, (job.widths[k - 1] + columns - 1) // columns
-
-
-@inlined
-def row_of_tile(units: Any, high: Any, row: Any) -> Any:
-    """The first unit of a tile, an even one: two rows of W are a row of pairs."""
-    return min(2 * ((units + 1) // 2 * row // high), units)
-
-
-@inlined
-def share_of_tiles(job: Any, thread: Any, threads: Any) -> Any:
-    """The first tile of a thread's share and the first after it, counted through all layers, of about as many rows."""
-    total = 0
-    for k in range(1, job.depth + 1):
-        high, wide = tiles_of_layer(job, k)
-        total += job.widths[k] * wide
-    first, last = share_of(total, thread, threads)
-    begin, end, before = 0, 0, 0
-    for k in range(1, job.depth + 1):
-        high, wide = tiles_of_layer(job, k)
-        units = job.widths[k]
-        begin += min(max((first - before) * high // units, 0), high * wide)
-        end += min(max((last - before) * high // units, 0), high * wide)
-        before += units * wide
-    return begin, end
 
 
 @subkernel
 def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
     """target += alpha ∂E/∂W and alpha ∂E/∂b of a chunk, in a thread's share of the tiles; or the update of each tile.
 
-    It is `gradients.add_tiles` on pairs, and rounds what it changes of W.
+    It is `gradients.add_tiles` on pairs of samples.
     """
     width, target, count = job.lanes, job.target, job.count
-    steps, changes = (count + 1) // 2, job.updates or address_in_memory(target) == address_in_memory(job.theta)
-    sums = pointer(job.sums, thread * job.in_sums)
+    sums, steps = pointer(job.sums, thread * job.in_sums), (count + 1) // 2
     row_sums, together = pointer(sums, job.tile_rows * SIDE_BY_SIDE), SIDE_BY_SIDE // (2 * width)
-    begin, end = share_of_tiles(job, thread, threads)
+    begin, end = share_of_tiles(job, job.tile_rows, 2 * width, thread, threads)
     place = 0
     for k in range(1, job.depth + 1):
         units, inputs = job.widths[k], job.widths[k - 1]
-        high, wide = tiles_of_layer(job, k)
+        high, wide = tiles_of_layer(job, k, job.tile_rows, 2 * width)
         block = max(1, min(BLOCK_SIZE // (width * count), wide))
         first, last, begun = max(begin - place, 0), min(end - place, high * wide), 0
         for tile in range(first, last):
-            in_block = tile // (high * block) * block
-            here, nth = min(block, wide - in_block), tile - in_block * high
-            row, nth = nth // here, nth % here
-            i, column = row_of_tile(units, high, row), (in_block + nth) * 2 * width
-            rows, columns = row_of_tile(units, high, row + 1) - i, min(2 * width, inputs - column)
+            i, rows, column, nth, here = corner(tile, units, high, wide, block, 2 * width)
+            columns = min(2 * width, inputs - column)
             delta = pointer(job.delta_factors, (job.units[k] + i) * job.in_delta_factors)
             h = pointer(job.h_rows, (job.places[k - 1] + column) // width * job.in_block)
             W, b = job.weights_at[k] + i * inputs + column, job.biases_at[k] + i
@@ -170,22 +134,10 @@ def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
                          pointer(job.delta, (job.units[k] + i) * width), rows, job.in_delta, count)
                 if job.updates:
                     update_at(job, b, row_sums, 1, rows, 0, 0, 0.0)
-            if changes and (tile + 1 == last or nth + 1 == here or (nth + 1) % together == 0):
-                if job.updates:
-                    update_at(job, W - column + begun, sums, rows, column - begun + columns, inputs, SIDE_BY_SIDE,
-                              job.penalty)
-                round_rows(job, k, i, rows, begun, column - begun + columns)
+            if job.updates and (tile + 1 == last or nth + 1 == here or (nth + 1) % together == 0):
+                update_at(job, W - column + begun, sums, rows, column - begun + columns, inputs, SIDE_BY_SIDE,
+                          job.penalty)
         place += high * wide
-
-
-@inlined
-def round_rows(job: Any, k: Any, i: Any, rows: Any, column: Any, columns: Any) -> None:
-    """Round a block of W_k that begins at row i, an even one, and at a column that is a multiple of two vectors."""
-    inputs = job.widths[k - 1]
-    round_block(job.round_weights, rows, columns, pointer(job.theta, job.weights_at[k] + i * inputs + column), inputs,
-                pointer(job.by_input, job.by_input_at[k] + i * job.by_input_rows[k] + column // 2),
-                job.by_input_rows[k], pointer(job.by_row, job.by_row_at[k] + i // 2 * job.by_row_rows[k] + column),
-                job.by_row_rows[k])
 
 
 def gradient_share(dtype: str) -> Any:
@@ -194,16 +146,5 @@ def gradient_share(dtype: str) -> Any:
 
     def share(job: Any, thread: int, threads: int) -> None:
         add_tiles(job, T(job.alpha), thread, threads)
-
-    return share, phase_arguments(dtype)
-
-
-def round_share(dtype: str) -> Any:
-    """The function that rounds a thread's share of the rows of all W_k."""
-    def share(job: Any, thread: int, threads: int) -> None:
-        for k in range(1, job.depth + 1):
-            begin, end = share_of((job.widths[k] + 1) // 2, thread, threads)
-            if end > begin:
-                round_rows(job, k, 2 * begin, min(2 * end, job.widths[k]) - 2 * begin, 0, job.widths[k - 1])
 
     return share, phase_arguments(dtype)

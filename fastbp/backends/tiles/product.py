@@ -17,8 +17,7 @@ products at 0.95 of the rate of multiply-adds alone or more (Zen 5). There is co
 switch: 100 or 37 rows are split evenly, and no row is computed alone. All of it compiles in half a second, because it
 is written as LLVM code and not typed by Numba.
 
-With factors of `pairs`, the numbers of A and B are pairs of bfloat16, and a step is two: C[r, v] = start[r, v] + Σ_t
-A[r, t]₁ B[t, v]₁ + A[r, t]₀ B[t, v]₀.
+The numbers of A and B may be pairs of bfloat16, and a step is two terms then; see `pairs` and `pair_product`.
 """
 
 from typing import Any
@@ -39,7 +38,7 @@ FROM_ZERO, FROM_BIAS, FROM_C = 0, 1, 2
 PERIOD = 4096
 
 
-def affine_product(dtype: str, fetches: bool, periodic_rows: int, factors: int = FLOATS) -> Any:
+def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
     """The function C = start + A B for some panels, tile by tile, `block` steps at a time; for `address_of`.
 
     Its arguments are (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, panels, block).
@@ -47,8 +46,6 @@ def affine_product(dtype: str, fetches: bool, periodic_rows: int, factors: int =
     C, B : panels, c_panel and b_panel apart; a row of C and a step of B are `lanes` apart.
     A : element (r, t) at r · a_row + t · a_step.
     bias : (rows,), read if start is FROM_BIAS.
-
-    factors : what the numbers of A and B are, see `pairs`.
 
     If it `fetches`, the next tile's part of A is prefetched while one tile goes over the panels, so that a large W
     arrives from memory in time. Where steps follow each other in memory, two rows are prefetched with each pair of
@@ -72,11 +69,11 @@ def affine_product(dtype: str, fetches: bool, periodic_rows: int, factors: int =
                     C_tile, A_tile = pointer(C, p * c_panel + r * lanes), pointer(A, r * a_row + t * a_step)
                     B_tile, tile_bias = pointer(B, p * b_panel + t * lanes), pointer(bias, r)
                     if panels - p > 1:
-                        _affine_tile(factors, lanes, 2, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile,
-                                     a_row, a_step, B_tile, b_panel, here, ahead, ahead_row)
+                        affine_tile(FLOATS, lanes, 2, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row,
+                                    a_step, B_tile, b_panel, here, ahead, ahead_row, a_step)
                     else:
-                        _affine_tile(factors, lanes, 1, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile,
-                                     a_row, a_step, B_tile, b_panel, here, ahead, ahead_row)
+                        affine_tile(FLOATS, lanes, 1, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row,
+                                    a_step, B_tile, b_panel, here, ahead, ahead_row, a_step)
                 r += count
 
     numbers = pointer_type(dtype)
@@ -121,18 +118,23 @@ def add_gradient_tile(address: Any, rows: Any, columns: Any, alpha: Any, C: Any,
 
 
 @intrinsic(prefer_literal=True)
-def _affine_tile(typing_context, factors, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B,
-                 b_panel, steps, ahead, ahead_row):
+def affine_tile(typing_context, factors, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B,
+                b_panel, steps, ahead, ahead_row, ahead_step):
+    """C = start + A B for one tile; `factors` says what the numbers of A and B are, see `pairs`.
+
+    If it `fetches`, each step prefetches the numbers at `ahead` and in the row after it, and goes ahead_step further.
+    """
     signature = types.void(factors, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B,
-                           b_panel, steps, ahead, ahead_row)
+                           b_panel, steps, ahead, ahead_row, ahead_step)
 
     def codegen(context, builder, signature, values):
-        _, _, _, _, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row = values
+        rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row, ahead_step = values[4:]
 
         def body(tile):
             C_at = tile.corners(C, c_row=I64(tile.v.lanes), c_vector=c_panel)
             tile.begin(start, bias, C_at)
-            tile.loop(A, a_row, a_step, B, b_panel, steps, ahead if fetches.literal_value else None, ahead_row)
+            tile.loop(A, a_row, a_step, B, b_panel, steps, ahead if fetches.literal_value else None, ahead_row,
+                      ahead_step)
             tile.end(C_at)
 
         _for_every_number_of_rows(context, builder, C_type=signature.args[7], factors=factors.literal_value,
@@ -218,7 +220,7 @@ class _Tile:
         self.sums = [[self._phi([(values[code][r][v], block) for code, block in enumerate(blocks)])
                       for v in self.vectors] for r in self.rows]
 
-    def loop(self, A, a_row, a_step, B, b_vector, steps, ahead=None, ahead_row=None, last_row=None):
+    def loop(self, A, a_row, a_step, B, b_vector, steps, ahead=None, ahead_row=None, ahead_step=None, last_row=None):
         """sums[r][v] += A[r, t] B[t, v] for all steps, at least one; each prefetches two numbers of the next tile.
 
         With a last_row, each prefetches a row of what is written, from `ahead` to that one.
@@ -238,15 +240,16 @@ class _Tile:
         if at_once > 1:
             nothing = [[v.zero for _ in self.vectors] for _ in self.rows]
             places, sums = self._steps(at_once, places, [self.sums, *([nothing] * (at_once - 1))], a_row, a_step,
-                                       b_vector, steps, ahead_row, last_row)
+                                       b_vector, steps, ahead_row, ahead_step, last_row)
             for other in sums[1:]:
                 sums[0] = [[builder.fadd(x, y) for x, y in zip(*pair, strict=True)]
                            for pair in zip(sums[0], other, strict=True)]
             self.sums = sums[0]
-        _, [self.sums] = self._steps(1, places, [self.sums], a_row, a_step, b_vector, steps, ahead_row, last_row,
-                                     certain=at_once <= 1)
+        _, [self.sums] = self._steps(1, places, [self.sums], a_row, a_step, b_vector, steps, ahead_row, ahead_step,
+                                     last_row, certain=at_once <= 1)
 
-    def _steps(self, at_once, places, sums, a_row, a_step, b_vector, steps, ahead_row, last_row, certain=False):
+    def _steps(self, at_once, places, sums, a_row, a_step, b_vector, steps, ahead_row, ahead_step, last_row,
+               certain=False):
         """Take all steps that are left, `at_once` of them in a turn; `certain` if there is one turn at least.
 
         places : t, and the pointers of step t into B, A, and ahead if there is an ahead_row.
@@ -281,9 +284,9 @@ class _Tile:
                     added[place] = v.add_product(factor, vectors[n], added[place])
             following = [v.at(p, a_step) for p in a]
             if last_row is not None:
-                row = v.at(a[-1], ahead_row)
-                is_before = builder.icmp_unsigned("<", *(builder.ptrtoint(p, I64) for p in (row, last_row)))
-                following[-1] = builder.select(is_before, row, last_row)
+                following[-1] = self._first_of(v.at(a[-1], ahead_row), last_row)
+            elif ahead_row is not None:
+                following[-1] = v.at(a[-1], ahead_step)
             pointers = [v.at(b, v.lanes), *following]
         after = [builder.add(t, I64(at_once)), *pointers, *added]
         for phi, value in zip(phis, after, strict=True):
@@ -318,9 +321,7 @@ class _Tile:
         for place in (row, v.at(row, ahead_row)):
             for n in self.vectors:
                 v.prefetch(v.at(place, n * v.lanes), write=True)
-        next_row = v.at(row, builder.mul(ahead_row, I64(2)))
-        is_before = builder.icmp_unsigned("<", builder.ptrtoint(next_row, I64), builder.ptrtoint(last, I64))
-        next_row = builder.select(is_before, next_row, last)
+        next_row = self._first_of(v.at(row, builder.mul(ahead_row, I64(2))), last)
         here = builder.select(builder.icmp_signed("<", left, I64(v.lanes)), left, I64(v.lanes))
         self.loop(a, I64(v.lanes), I64(1), b, b_block, here)
         rest = builder.sub(left, here)
@@ -335,7 +336,7 @@ class _Tile:
         """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one; each prefetches a row of `ahead`."""
         self.sums = [[self.v.zero for _ in self.vectors] for _ in self.rows]
         last = self.v.at(ahead, self.builder.mul(ahead_row, I64(len(self.rows) - 1)))
-        self.loop(A, a_row, I64(1), B, b_block, steps, ahead, ahead_row, last)
+        self.loop(A, a_row, I64(1), B, b_block, steps, ahead, ahead_row, last_row=last)
 
     def end(self, C_at):
         """C = the accumulators."""
@@ -363,6 +364,12 @@ class _Tile:
                 v.masked_store(sum_here, C_at[r][n], masks[n])
         builder.branch(end)
         builder.position_at_end(end)
+
+    def _first_of(self, place, other):
+        """That of two pointers which comes first in memory."""
+        builder = self.builder
+        is_before = builder.icmp_unsigned("<", builder.ptrtoint(place, I64), builder.ptrtoint(other, I64))
+        return builder.select(is_before, place, other)
 
     def _phi(self, incoming):
         phi = self.builder.phi(incoming[0][0].type)

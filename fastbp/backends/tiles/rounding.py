@@ -2,8 +2,8 @@
 
 | product | sum over | pairs of A | pairs of B |
 |---|---|---|---|
-| a = W h | j | inputs j, j+1 of a row of W: `round_weights` | units j, j+1 of h: `pair_units` |
-| e = Wᵀ δ | i | rows i, i+1 of W: `round_weights` | units i, i+1 of δ: `pair_units` |
+| a = W h | j | inputs j, j+1 of a row of W: `pack_row` | units j, j+1 of h: `pair_units` |
+| e = Wᵀ δ | i | rows i, i+1 of W: `pack_columns` | units i, i+1 of δ: `pair_units` |
 | ∂E/∂W = Σ δ hᵀ | s | samples s, s+1 of δ: `pair_samples` | samples s, s+1 of h: `pair_rows` |
 
 An odd one out is paired with 0.
@@ -86,35 +86,6 @@ def pair_all_rows(address: Any, units: Any, source: Any, target: Any, block: Any
     invoke(address, (units, source, target, block))
 
 
-def round_weights(dtype: str, factors: int) -> Any:
-    """The function that rounds a block of W to both kinds of pairs, for `address_of`.
-
-    Its arguments are (rows, columns, W, w_row, by_input, input_row, by_row, row_row). The block begins at an even row,
-    and at a column that is a multiple of 2 · lanes.
-
-    W : (rows, columns) float32, rows w_row apart.
-    by_input : pair (i, j / 2) holds inputs j and j + 1 of row i; rows input_row apart, whole vectors of them.
-    by_row : pair (i / 2, j) holds rows i and i + 1 of input j; rows row_row apart, whole vectors two by two.
-    """
-    lanes, numbers = host().lanes(dtype), pointer_type(dtype)
-
-    def round_block(rows, columns, W, w_row, by_input, input_row, by_row, row_row):
-        for i in range(0, rows, 2):
-            below, at_input = pointer(W, i * w_row), pointer(by_input, i * input_row)
-            has_two = i + 1 < rows
-            _round_two_rows(factors, lanes, columns, below, pointer(below, w_row if has_two else 0), has_two,
-                            at_input, pointer(at_input, input_row if has_two else 0), pointer(by_row, i // 2 * row_row))
-
-    return round_block, (INTEGER, INTEGER, numbers, INTEGER, numbers, INTEGER, numbers, INTEGER)
-
-
-@inlined
-def round_block(address: Any, rows: Any, columns: Any, W: Any, w_row: Any, by_input: Any, input_row: Any, by_row: Any,
-                row_row: Any) -> None:
-    """Round a block of W, by the function at an address that `round_weights` describes."""
-    invoke(address, (rows, columns, W, w_row, by_input, input_row, by_row, row_row))
-
-
 def _vectors(context, builder, factors, lanes, numbers):
     return PairVectors(builder, context.get_value_type(numbers.dtype), lanes.literal_value,
                        factors.literal_value == PAIRS)
@@ -189,31 +160,53 @@ def _pair_block(typing_context, factors, lanes, source, target):
 
 
 @intrinsic(prefer_literal=True)
-def _round_two_rows(typing_context, factors, lanes, columns, below, above, has_two, by_input, next_by_input, by_row):
-    """Both kinds of pairs of rows i and i + 1 of W, or of row i and 0."""
-    signature = types.void(factors, lanes, columns, below, above, has_two, by_input, next_by_input, by_row)
+def pack_row(typing_context, factors, lanes, columns, row, target):
+    """target = pairs of numbers 0 and 1, 2 and 3, … of a row of W; whole vectors of them."""
+    signature = types.void(factors, lanes, columns, row, target)
 
     def codegen(context, builder, signature, values):
-        _, _, columns, below, above, has_two, by_input, next_by_input, by_row = values
+        _, _, columns, row, target = values
         v = _vectors(context, builder, factors, lanes, signature.args[3])
 
-        def write(place, load):
-            rows = [v.joined(*(load(v.at(row, builder.add(place, I64(n * v.lanes))), n) for n in range(2)))
-                    for row in (below, above)]
-            rows[1] = builder.select(has_two, rows[1], v.zero)
-            at = builder.lshr(place, I64(1))
-            for row, target in zip(reversed(rows), (next_by_input, by_input), strict=True):
-                v.store(row, v.at(target, at))  # row i last: without a second one, both have its place
-            for n in range(2):
-                v.store(v.interleaved(*rows, n), v.at(by_row, builder.add(place, I64(n * v.lanes))))
+        def pack(place, load):
+            numbers = [load(v.at(v.at(row, place), n * v.lanes), n) for n in range(2)]
+            v.store(v.joined(*numbers), v.at(target, builder.lshr(place, I64(1))))
 
         loop = Loop(builder, columns, 2 * v.lanes, [])
-        write(loop.place, lambda place, n: v.load(place))
+        pack(loop.place, lambda place, n: v.load(place))
         place, _ = loop.end([])
         rest = builder.sub(columns, place)
         with builder.if_then(builder.icmp_signed(">", rest, I64(0))):
             masks = [v.lanes_below(builder.sub(rest, I64(n * v.lanes))) for n in range(2)]
-            write(place, lambda at, n: v.masked_load(at, masks[n]))
+            pack(place, lambda at, n: v.masked_load(at, masks[n]))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def pack_columns(typing_context, factors, lanes, vectors, rows, columns, W, w_row, target):
+    """target[t] = pairs of rows 2t and 2t + 1 of some columns of W, at most `vectors` vectors of them."""
+    signature = types.void(factors, lanes, vectors, rows, columns, W, w_row, target)
+
+    def codegen(context, builder, signature, values):
+        _, _, _, rows, columns, W, w_row, target = values
+        v, blocks = _vectors(context, builder, factors, lanes, signature.args[5]), range(vectors.literal_value)
+        masks = [v.lanes_below(builder.sub(columns, I64(n * v.lanes))) for n in blocks]
+
+        def pack(place, has_two):
+            row = v.at(W, builder.mul(place, w_row))
+            for n in blocks:
+                first, second = v.at(row, n * v.lanes), v.at(v.at(row, w_row), n * v.lanes)
+                pairs = v.paired(v.masked_load(first, masks[n]), v.masked_load(second, masks[n]) if has_two else v.zero)
+                at = builder.add(builder.mul(place, I64(len(blocks) * v.lanes // 2)), I64(n * v.lanes))
+                v.store(pairs, v.at(target, at))
+
+        loop = Loop(builder, rows, 2, [])
+        pack(loop.place, True)
+        place, _ = loop.end([])
+        with builder.if_then(builder.icmp_signed("<", place, rows)):
+            pack(place, False)
         return context.get_dummy_value()
 
     return signature, codegen
