@@ -234,7 +234,7 @@ class Derivatives(Network):
         return product
 
     def require_second_derivatives(self) -> None:
-        """Refuse networks of which second derivatives are not known, or not on their backend.
+        """Refuse networks of which second derivatives are not known, or not on their backend or of their products.
 
         Raises
         ------
@@ -243,6 +243,9 @@ class Derivatives(Network):
         """
         if self._backend_name == "cuda":
             raise ValueError("backend 'cuda' has no second derivatives; use a network with backend='tiled'")
+        if self._products is not None:
+            raise ValueError(f"products: second derivatives are not computed with {self._products} products, found a "
+                             f"network of these; use one with products=None")
         require_second_derivatives(self._activations, self._loss)
 
     def linked_curvature(self) -> Any:

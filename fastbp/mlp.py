@@ -46,6 +46,9 @@ class MLP(Derivatives):
         (needs numba-cuda). Then theta and grad are on the device, and so are results for arrays that are there.
     initializer : str
         "glorot", "he", "lecun" or "zeros"; "auto" chooses by the activation of each layer.
+    products : "bfloat16" or None
+        "bfloat16" rounds W, h and δ to bfloat16, to nearest even, where they enter a product. Of float32 networks, with
+        "tiled" and "loops". See Notes.
 
     Attributes
     ----------
@@ -67,6 +70,17 @@ class MLP(Derivatives):
     over what is not zero where that is less than a fifth of X, and the results agree with those of a dense X to
     rounding. For `input_gradient` and norms or clipping of single gradients, and with ``loops`` and ``blas``, rows are
     written out a few at a time. ``cuda`` takes no sparse X.
+
+    **bfloat16 products** are other numbers than float32: each factor has 8 binary digits instead of 24. Parameters,
+    biases, sums, activations, losses, gradients and the optimizer's state stay float32, and so do files. Results have
+    the same bits for any number of threads.
+
+    - ``tiled`` multiplies pairs of factors by one instruction where the processor has it (AVX-512 BF16, which ``fastbp
+      doctor`` names). Elsewhere it is slower than float32, and warns of that once; results are the same, but for
+      numbers below 1.2e-38, which the instruction takes as 0.
+    - A sparse X is written out a few rows at a time.
+    - Second derivatives, `LevenbergMarquardt`, ``derivatives`` of `fit`, `fastbp.jit`, ``blas`` and ``cuda`` refuse
+      such networks.
 
     **Memory**: networks of one shape share their workspaces. Those that are idle have at most 64 MiB in all.
 

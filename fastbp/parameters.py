@@ -20,6 +20,7 @@ from .backends.moments import Moments
 from .backends.workspaces import Shelf
 from .checks.arguments import (
     checked_dtype,
+    checked_products,
     checked_widths,
     require_initializer,
     require_whole,
@@ -47,14 +48,18 @@ class Parameters:
     #: How X is standardised; also of networks that older versions pickled, which do not.
     _standardization: Standardization | None = None
 
+    #: In which numbers W, h and δ enter products; also of networks that older versions pickled.
+    _products: str | None = None
+
     def __init__(self, widths: Sequence[int], *, activation: str | Activation | Sequence[str | Activation] = "relu",
                  output_activation: str | Activation = "identity", loss: str | Loss = "softmax_cross_entropy",
                  dtype: Any = "float32", seed: int | None = None, backend: str = "auto",
-                 initializer: str = "auto") -> None:
+                 initializer: str = "auto", products: str | None = None) -> None:
         self._widths = checked_widths(widths)
         self._activations = checked_activations(activation, output_activation, len(self._widths) - 1)
         self._loss = loss_named(loss, self._activations[-1].name, self._widths[-1])
         self._dtype = checked_dtype(dtype)
+        self._products = checked_products(products, self._dtype)
         require_initializer(initializer)
         if seed is not None:
             require_whole("seed", seed, at_least=0)
@@ -72,12 +77,12 @@ class Parameters:
 
     def _prepare(self, backend: str) -> None:
         """Set what is not pickled: the backend, the layout, the paces, and arrays for results that are not wanted."""
-        self._backend_name, self._backend = backend_named(backend)
+        self._backend_name, self._backend = backend_named(backend, self._products)
         self._layout, self._is_linked = standardizing(make_layout(self._widths), self._standardization), False
         self._shelves: dict[int, Shelf] = {}
         self._with_linear_loss: Any = None
         self._curvature: Any = None
-        self._paces = paces_of(self._backend_name, self._dtype.name, self._widths)
+        self._paces = paces_of(self._backend_name, self._products or self._dtype.name, self._widths)
         self._no_results = Wanted(no_numbers(self._dtype), no_rows(self._dtype, self._widths[-1]),
                                   no_rows(self._dtype, self._widths[0]), NO_NORMS)
 
@@ -119,6 +124,11 @@ class Parameters:
         return self._dtype
 
     @property
+    def products(self) -> str | None:
+        """The numbers to which W, h and δ are rounded in products, None where they are not."""
+        return self._products
+
+    @property
     def backend(self) -> str:
         """The name of the backend that computes: for "auto", the one that it stands for."""
         return self._backend_name
@@ -153,7 +163,8 @@ class Parameters:
         """The shelf of the workspaces for calls that take X in this way; see `contract.WHOLE`."""
         shelf = self._shelves.get(way)
         if shelf is None:
-            kind = self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss, way
+            kind = (self._backend_name, self._products, self._dtype, self._widths, tuple(self._activations), self._loss,
+                    way)
             shelf = self._shelves[way] = self._backend.memory.shelves.shelf(kind, self._backend, self._layout,
                                                                             self._dtype, **_given(way))
         return shelf
@@ -217,7 +228,8 @@ class Parameters:
     def __repr__(self) -> str:
         shape = "-".join(map(str, self._widths))
         inputs = "" if self._standardization is None else " of standardised inputs"
-        return (f"<{type(self).__name__} {shape}{inputs}, {', '.join(self.activations)}, {self.loss}, {self._dtype}, "
+        numbers = str(self._dtype) if self._products is None else f"{self._dtype} with {self._products} products"
+        return (f"<{type(self).__name__} {shape}{inputs}, {', '.join(self.activations)}, {self.loss}, {numbers}, "
                 f"{self._layout.size} parameters, backend {self.backend!r}>")
 
     # ---- standardised inputs ---------------------------------------------------------------------------------------
@@ -284,7 +296,7 @@ class Parameters:
 
     def _set_standardization(self, standardization: Standardization | None) -> None:
         self._standardization = standardization
-        self._layout = standardizing(self._layout, standardization)
+        self._layout = standardizing(self._layout, standardization, self._products)
 
     @property
     def standardization(self) -> Standardization | None:

@@ -123,8 +123,8 @@ def test_tensors_that_are_no_network(path, tensors, message):
 SAID = {"format": "fastbp network", "version": "1", "activations": '["tanh", "identity"]', "loss": "squared_error",
         "metadata": "{}"}
 WRONG_HEADERS = {
-    "another version": ({"version": "2"}, "expected version 1, found 2"),
-    "no version": ({"version": None}, "expected version 1, found None"),
+    "another version": ({"version": "3"}, "expected version 1 or 2, found 3"),
+    "no version": ({"version": None}, "expected version 1 or 2, found None"),
     "no loss": ({"loss": None}, "loss: expected text of at most 1000 characters in the header, found none"),
     "a long loss": ({"loss": "x" * 2000}, "loss: expected text of at most 1000 characters in the header, found 2000"),
     "another loss": ({"loss": "mse"}, "unknown loss 'mse'"),

@@ -299,7 +299,7 @@ def test_files_are_of_the_version_that_knows_of_it(tmp_path):
     assert (content["plain"]["version"], content["standardising"]["version"]) == (1, 2)
     assert fastbp.load(tmp_path / "plain.npz").feature_mean is None
     del content["standardising"]["digest"]  # as of an older release: it would tell that something is changed
-    for changes, words in (({"version": 3}, "version 3"), ({"feature_scale": np.zeros(3)}, "scale"),
+    for changes, words in (({"version": 4}, "version 4"), ({"feature_scale": np.zeros(3)}, "scale"),
                            ({"feature_scale": np.full(3, np.inf)}, "scale"), ({"feature_mean": np.zeros(2)}, "shape"),
                            ({"feature_mean": np.zeros(3, np.float32)}, "float64")):
         np.savez(tmp_path / "changed.npz", **content["standardising"] | changes)

@@ -249,7 +249,7 @@ class Intruder:
 THETA = np.linspace(-1, 1, 26)
 WRONG = {
     "other format": ({"format": "another network"}, "not a fastbp network, its 'format' is another network"),
-    "newer version": ({"version": 3}, "written in version 3; this fastbp reads versions 1 to 2"),
+    "newer version": ({"version": 4}, "written in version 4; this fastbp reads versions 1 to 3"),
     "version 0": ({"version": 0}, "written in version 0"),
     "version in words": ({"version": "one"}, "version: expected an integer, found <U3"),
     "float version": ({"version": 1.0}, "version: expected an integer, found <f8"),

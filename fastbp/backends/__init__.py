@@ -16,7 +16,7 @@ from ..functions.activations import Activation
 from ..functions.losses import Loss
 from ..layout import Layout, make_layout
 from .contract import Backend
-from .linking import digest_of
+from .linking import products_of
 
 #: "auto" stands for "tiled": in `fastbp compare` loops and blas took 1.5 to 31 times as long for every workload.
 NAMES = ("auto", "tiled", "loops", "blas", "cuda")
@@ -24,13 +24,18 @@ NAMES = ("auto", "tiled", "loops", "blas", "cuda")
 #: The backends that compute on a GPU; the others compute on the processor.
 ON_GPU = ("cuda",)
 
+#: The backends with products in other numbers than the network's.
+WITH_PRODUCTS = ("tiled", "loops")
+
 
 #: The numbers of a layout that does not standardise.
 NO_SCALING = np.zeros(0)
 
 
-def backend_named(name: str) -> tuple[str, Backend]:
+def backend_named(name: str, products: str | None = None) -> tuple[str, Backend]:
     """The name of a backend, for "auto" that which it stands for, and its module.
+
+    products : the numbers of W, h and δ in products, one of PRODUCTS or None for the network's own.
 
     Raises
     ------
@@ -45,16 +50,24 @@ def backend_named(name: str) -> tuple[str, Backend]:
         raise TypeError(f"backend: expected one of {', '.join(NAMES)}, found {shown(name)}")
     if name not in NAMES:
         raise ValueError(f"backend: unknown backend {shown(name)}; expected one of {', '.join(NAMES)}")
+    if products is not None and name not in ("auto", *WITH_PRODUCTS):
+        raise ValueError(f"products: {products} products are computed by the backends {' and '.join(WITH_PRODUCTS)}, "
+                         f"found backend {name!r}")
     module: ModuleType
     with held_back():
         if name == "blas":
             from . import blas as module
+        elif name == "loops" and products is not None:
+            from . import loops_bfloat16 as module
         elif name == "loops":
             from . import loops as module
         elif name == "cuda":
             from .gpu.driver import require_gpu
             require_gpu()
             from . import cuda as module
+        elif products is not None:
+            name = "tiled"
+            from . import tiled_bfloat16 as module
         else:
             name = "tiled"
             from . import tiled as module
@@ -66,12 +79,15 @@ def _pickled(layout: Layout) -> tuple[Any, ...]:
     widths, numbers = layout.widths.tolist(), (layout.shift, layout.factor)
     if not layout.is_linked:
         return _unlinked, (widths, *numbers)
-    if layout.digest != digest_of(layout):
+    try:
+        products = products_of(layout)
+    except ValueError:
         raise TypeError("layout: expected net.layout as it is, found one that was changed, or has addresses of another "
-                        "process; it cannot be pickled")
+                        "process; it cannot be pickled") from None
     activations = [settings_at(int(address))[0] for address in layout.apply[1:]]
     loss, dtype, lanes = settings_at(layout.evaluate)
-    return _linked_anew, (widths, activations, loss, dtype, "loops" if lanes == 1 else "tiled", *numbers)
+    return _linked_anew, (widths, activations, loss, dtype, "loops" if lanes == 1 else "tiled", *numbers,
+                           *([products] if products else []))
 
 
 def _unlinked(widths: list[int], shift: np.ndarray, factor: np.ndarray) -> Layout:
@@ -80,13 +96,14 @@ def _unlinked(widths: list[int], shift: np.ndarray, factor: np.ndarray) -> Layou
 
 
 def _linked_anew(widths: list[int], activations: list[Activation], loss: Loss, dtype: str, backend: str,
-                 shift: np.ndarray = NO_SCALING, factor: np.ndarray = NO_SCALING) -> Layout:
+                 shift: np.ndarray = NO_SCALING, factor: np.ndarray = NO_SCALING,
+                 products: str | None = None) -> Layout:
     """The layout of a pickle, with the addresses that its functions have in this process.
 
-    Pickles of older versions have no numbers of a standardisation.
+    Pickles of older versions have no numbers of a standardisation, and no products.
     """
     layout = _unlinked(widths, shift, factor)
-    linked: Layout = backend_named(backend)[1].linked(layout, activations, loss, np.dtype(dtype))
+    linked: Layout = backend_named(backend, products)[1].linked(layout, activations, loss, np.dtype(dtype))
     return linked
 
 

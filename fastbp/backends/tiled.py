@@ -48,6 +48,7 @@ from .tiles.leaves import MOST_LEAVES, leaf_gradient_share
 from .tiles.magnitude import raise_to_largest
 from .tiles.online import TOTAL_CORRECT, TOTAL_E, is_worth_compiling, online_steps, take_steps
 from .tiles.outcomes import add_one_by_one, sums_between, sums_of_chunk
+from .tiles.pairs import FLOATS
 from .tiles.phases import FEW, one_by_one, run_share, update_share
 from .tiles.sparse import is_sparse, number_samples
 from .tiles.workspace import chunk as chunk
@@ -81,10 +82,14 @@ def linked(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
     return linked_by_address(layout, activations, loss, dtype, lanes(dtype))
 
 
-def pieces(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype, rule: Rule) -> list[Piece]:
-    """What a training compiles beside its loop; see `Backend.pieces`."""
+def pieces(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype: np.dtype, rule: Rule,
+           factors: int = FLOATS) -> list[Piece]:
+    """What a training compiles beside its loop; see `Backend.pieces`.
+
+    factors : of its products; see `tiles.pairs`.
+    """
     of_updates = () if rule is DESCENT else _pieces_of_updates(rule, dtype)
-    return [*pieces_of(layout, dtype, by_lanes=False).values(),
+    return [*pieces_of(layout, dtype, by_lanes=False, factors=factors).values(),
             *linking.pieces_of(activations, loss, dtype, lanes(dtype)), *updates.pieces_of(rule, dtype), *of_updates]
 
 

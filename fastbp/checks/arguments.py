@@ -96,6 +96,29 @@ def checked_dtype(dtype: Any) -> np.dtype:
     return checked
 
 
+#: The numbers in which a network's products may be computed, beside its own.
+PRODUCTS = ("bfloat16",)
+
+
+def checked_products(products: Any, dtype: np.dtype) -> str | None:
+    """The numbers in which a network of this dtype computes its products, or None for its own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are others, or the network is not of float32.
+    """
+    if products is None:
+        return None
+    if not isinstance(products, str):
+        raise TypeError(f"products: expected 'bfloat16' or None, found {shown(products)}")
+    if products not in PRODUCTS:
+        raise ValueError(f"products: expected 'bfloat16' or None, found {shown(products)}")
+    if dtype != np.float32:
+        raise ValueError(f"products: {products} products are of float32 networks, found dtype {dtype}")
+    return products
+
+
 def checked_rates(dropout: float | Sequence[float] | None, depth: int) -> np.ndarray:
     """The rate of every layer k = 0 … L, (L+1,) float64; (0,) where no unit is ever dropped.
 

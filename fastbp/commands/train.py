@@ -14,7 +14,7 @@ import numpy as np
 from .. import datasets
 from ..backends import NAMES as BACKENDS
 from ..backends import ON_GPU
-from ..checks.arguments import require_number, require_whole
+from ..checks.arguments import PRODUCTS, require_number, require_whole
 from ..compare.pictures import require_drawable
 from ..datasets.first_pass import MOST_BYTES, MOST_ROWS
 from ..datasets.in_files import opened
@@ -104,6 +104,8 @@ def add_command(commands: Any) -> None:
                           "another parameter; softmax_cross_entropy for classes and squared_error for quantities if "
                           "not given")
     net.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of all computation")
+    net.add_argument("--products", choices=PRODUCTS,
+                     help="round W, h and δ in products, which some processors then compute faster; other numbers")
     net.add_argument("--backend", choices=BACKENDS, default="auto", help="what computes")
     training = parser.add_argument_group("training")
     training.add_argument("--optimizer", choices=[*OPTIMIZERS, *FULL_BATCH], default="adam",
@@ -201,7 +203,7 @@ def _train(options: argparse.Namespace, terminated: list[int], ranks: DataParall
                          counts=record_named(loss).targets == "counts")
     net = MLP([data.test.X.shape[1], *options.layers, outputs], activation=options.activation,
               output_activation=output_activation, loss=loss, dtype=options.dtype, seed=options.seed,
-              backend=options.backend)
+              backend=options.backend, products=options.products)
     net.metadata = scaling.as_metadata()
     _set_threads(options.threads)
     scaling.standardize(net, data.inputs)
@@ -346,7 +348,8 @@ def _compile(net: MLP, X: np.ndarray, d: np.ndarray, optimizer: Optimizer | Full
     _say(options, "preparing kernels: compiled at the first run, read from disk later")
     batches = _batches(options)
     n = batches.get("batch_size", 1) if net.backend in ON_GPU else 1  # on a GPU kernels are made for a size of batches
-    copy = MLP(net.widths, activation=net.activations, loss=net.loss, dtype=net.dtype, backend=net.backend, seed=0)
+    copy = MLP(net.widths, activation=net.activations, loss=net.loss, dtype=net.dtype, backend=net.backend, seed=0,
+               products=net.products)
     copy.standardize(mean=net.feature_mean, scale=net.feature_scale)
     few = X[:n], d[:n]
     copy.fit(*([[few]] if as_stream else few), optimizer=optimizer, epochs=1, validation_data=few, progress=False,
@@ -361,14 +364,16 @@ def _report(options: argparse.Namespace, net: MLP, history: History, data: Train
         print(as_json({
             "data": data.name, "rows": dict(zip(("train", "validation", "test"), rows, strict=True)),
             "widths": net.widths, "activations": net.activations, "loss": net.loss, "dtype": str(net.dtype),
-            "backend": net.backend, "parameters": net.theta.size, **scores, "epochs": history.epochs,
+            "products": net.products, "backend": net.backend, "parameters": net.theta.size, **scores,
+            "epochs": history.epochs,
             "stop_reason": history.stop_reason, "seconds": history.seconds, "samples_per_second": rate,
             "compile_seconds": compile_seconds, **files, "warnings": warned, "history": history.records}))
         return
     kind = "quantities" if data.classes is None else f"{len(data.classes)} classes"
     lines = [("data", f"{data.name}: {rows[0]} training, {rows[1]} validation and {rows[2]} test rows, {kind}"),
-             ("network", f"{'-'.join(map(str, net.widths))}, {options.activation}, {net.loss}, {net.dtype}, "
-                         f"backend {net.backend}, {net.theta.size} parameters"),
+             ("network", f"{'-'.join(map(str, net.widths))}, {options.activation}, {net.loss}, {net.dtype}"
+                         f"{'' if net.products is None else f' with {net.products} products'}, backend {net.backend}, "
+                         f"{net.theta.size} parameters"),
              *as_lines(scores),
              ("time", f"{history.seconds:.2f} s for {history.epochs} epochs, {rate:,.0f} samples per second"),
              ("model", str(files["model"])), ("curves", str(files["plot"]))]

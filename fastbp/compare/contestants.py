@@ -76,7 +76,8 @@ class Contestant:
         """The contestant for JSON, before it has run in a comparison on a number of threads."""
         text = ast.get_docstring(ast.parse(self.module.read_text(encoding="utf-8"))) or ""
         return {"peer": self.peer, "device": self.device, "runs": False, "rounds_to": self.rounds_to,
-                "threads": self.threads or threads, "how": text.split("\n\n")[0].replace("\n", " "), "install": self.install,
+                "threads": self.threads or threads, "install": self.install,
+                "how": text.split("\n\n")[0].replace("\n", " "),
                 "environment": {name: value for name, value in self.environment.items() if name != "PYTHONPATH"}}
 
 

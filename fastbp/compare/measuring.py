@@ -97,7 +97,8 @@ def compare(rows: Sequence[Row], contestants: Sequence[Contestant], ceilings: Ma
     cores = cores_for(settings.threads)
     results: dict[str, Any] = {
         "settings": asdict(settings) | {"cores": cores, "environment": thread_environment(settings.threads)},
-        "contestants": {contestant.name: contestant.about(settings.threads) for contestant in contestants}, "workloads": []}
+        "contestants": {contestant.name: contestant.about(settings.threads) for contestant in contestants},
+        "workloads": []}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import tiled
-from ..backends.linking import digest_of
+from ..backends.linking import products_of
 from ..backends.register import Entry, begin_use, end_use
 from ..backends.tiles.job import JOB_SIZE, begin_call, job_in
 from ..backends.tiles.outcomes import sums_of_chunk
@@ -114,9 +114,10 @@ def workspace(layout: Layout, max_batch: int = 1, *, threads: int | None = None)
         raise TypeError(f"layout: expected net.layout, found {shown(layout)}")
     if not (isinstance(layout, Layout) and layout.is_linked and layout.lanes == tiled.lanes(_dtype_of(layout))):
         raise ValueError("layout: expected the layout of a network with backend='tiled' or 'auto'")
-    if layout.digest != digest_of(layout):
-        raise ValueError("layout: expected net.layout as it is, found one that was changed, or that came from another "
-                         "process without being pickled as a whole")
+    products = products_of(layout)
+    if products is not None:
+        raise ValueError(f"layout: fastbp.jit does not compute with {products} products, found the layout of a network "
+                         f"of these")
     require_whole("max_batch", max_batch, at_least=1)
     workspaces = [tiled.workspace(layout, _dtype_of(layout), max_batch, threads=1)
                   for _ in range(1 if threads is None else require_whole("threads", threads, at_least=1))]

@@ -30,7 +30,10 @@ def identity(estimator: Any, samples: Samples, validation: Samples | None) -> di
 
 def _settings(estimator: Any) -> dict[str, Any]:
     """The constructor's parameters, as a file has them."""
-    return {name: _plain(value) for name, value in estimator.get_params(deep=False).items() if name not in FREE}
+    given = estimator.get_params(deep=False)
+    if given["products"] is None:  # files of before there was a choice go on
+        del given["products"]
+    return {name: _plain(value) for name, value in given.items() if name not in FREE}
 
 
 def _plain(value: Any) -> Any:

@@ -90,6 +90,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Whether the network standardises every feature, by the mean and the standard deviation of the X that it is made
         for: all of X in `fit`, also what early stopping holds out, and that of the first `partial_fit`. Weights of
         samples do not count. See `fastbp.MLP.standardize`.
+    products : "bfloat16" or None
+        Of the network; see `fastbp.MLP`. The network is then of float32, whatever X is.
 
     Attributes
     ----------
@@ -155,7 +157,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                  validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
                  n_iter_no_change: int = 10, max_fun: int = 15000, class_weight: Any = None,
                  dropout: Any = 0.0, max_grad_norm: float | None = None, callbacks: Sequence[Callable[..., Any]] = (),
-                 progress: bool | None = False, backend: str = "auto", standardize: bool = False) -> None:
+                 progress: bool | None = False, backend: str = "auto", standardize: bool = False,
+                 products: str | None = None) -> None:
         self.hidden_layer_sizes, self.activation, self.solver = hidden_layer_sizes, activation, solver
         self.alpha, self.batch_size = alpha, batch_size
         self.learning_rate, self.learning_rate_init = learning_rate, learning_rate_init
@@ -165,7 +168,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         self.validation_fraction, self.beta_1, self.beta_2, self.epsilon = validation_fraction, beta_1, beta_2, epsilon
         self.n_iter_no_change, self.max_fun, self.class_weight = n_iter_no_change, max_fun, class_weight
         self.dropout, self.max_grad_norm, self.callbacks = dropout, max_grad_norm, callbacks
-        self.progress, self.backend, self.standardize = progress, backend, standardize
+        self.progress, self.backend, self.standardize, self.products = progress, backend, standardize, products
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,

@@ -22,7 +22,7 @@ def to_sklearn(estimator: Any) -> Any:
     check_is_fitted(estimator)
     theirs = (neural_network.MLPClassifier if is_classifier(estimator) else neural_network.MLPRegressor)()
     given, known, own = estimator.get_params(deep=False), theirs.get_params(deep=False), type(estimator)()
-    for name in sorted(set(given) - set(known) - {"backend", "progress", "standardize"}):
+    for name in sorted(set(given) - set(known) - {"backend", "progress", "standardize", "products"}):
         if given[name] != inspect.signature(type(own)).parameters[name].default:
             raise ValueError(f"{name}: scikit-learn's {type(theirs).__name__} has no such parameter, found "
                              f"{shown(given[name])}")

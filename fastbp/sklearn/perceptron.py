@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..checks.arguments import checked_rates
+from ..checks.arguments import PRODUCTS, checked_rates
 from ..checks.messages import shown
 from ..checks.samples import Samples
 from ..functions.activations import BY_NAME, Activation
@@ -78,6 +78,7 @@ class Perceptron(BaseEstimator, ABC):
         "progress": [None, "boolean"],
         "backend": [StrOptions({"auto", "tiled", "loops", "blas"})],
         "standardize": ["boolean"],
+        "products": [StrOptions(set(PRODUCTS)), None],
     }
 
     hidden_layer_sizes: Any
@@ -88,6 +89,7 @@ class Perceptron(BaseEstimator, ABC):
     early_stopping: bool
     backend: str
     standardize: bool
+    products: str | None = None
     dropout: Any
     max_grad_norm: float | None
     callbacks: Sequence[Callable[..., Any]]
@@ -169,7 +171,8 @@ class Perceptron(BaseEstimator, ABC):
             self._start(X.shape[1], hidden, y, saved_dtype(saved))
             resume_network(self, saved)
         elif first:
-            self._start(X.shape[1], hidden, y, np.float32 if X.dtype == np.float32 else np.float64)
+            single = X.dtype == np.float32 or self.products is not None
+            self._start(X.shape[1], hidden, y, np.float32 if single else np.float64)
             if self.standardize:
                 self.net_.standardize(X)
         else:
@@ -230,6 +233,9 @@ class Perceptron(BaseEstimator, ABC):
         if self.standardize and net.standardization is None:
             raise ValueError("standardize: training goes on with a network that takes X as it is, found True; for a "
                              "new one call fit with warm_start=False")
+        if self.products != net.products:
+            raise ValueError(f"products: training goes on with a network of products={net.products!r}, found "
+                             f"{self.products!r}; for a new one call fit with warm_start=False")
         self._require_outputs("y", y)
 
     def _require_outputs(self, name: str, y: np.ndarray) -> None:
@@ -252,7 +258,7 @@ class Perceptron(BaseEstimator, ABC):
         outputs, loss, self.out_activation_ = self._kind(y)
         names = self._hidden_activations(len(hidden))
         net = MLP([features, *hidden, outputs], activation=[*names, "identity"], loss=loss, dtype=dtype,
-                  seed=0, backend=self.backend, initializer="zeros")
+                  seed=0, backend=self.backend, initializer="zeros", products=self.products)
         drawn_for = [*names, names[-1] if names else self.activation]
         for W, b, name in zip(net.weights, net.biases, drawn_for, strict=True):
             bound = np.sqrt((2.0 if name == "logistic" else 6.0) / sum(W.shape))

@@ -31,7 +31,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
         median), `fastbp.HuberLoss`, `fastbp.QuantileLoss` or a `fastbp.Loss` of your own.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
 shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
-beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, max_grad_norm, callbacks, progress, backend, standardize
+beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, max_grad_norm, callbacks, progress, backend, standardize, \
+products
         As for `MLPClassifier`; the score that early stopping watches is R². There is the solver "lm" beside its own,
         `fastbp.LevenbergMarquardt`, for small networks and the losses "squared_error", "huber" and "poisson": tol is
         its min_grad, and max_iter its epochs.
@@ -76,7 +77,7 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
                  beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, n_iter_no_change: int = 10,
                  max_fun: int = 15000, dropout: Any = 0.0, max_grad_norm: float | None = None,
                  callbacks: Sequence[Callable[..., Any]] = (), progress: bool | None = False,
-                 backend: str = "auto", standardize: bool = False) -> None:
+                 backend: str = "auto", standardize: bool = False, products: str | None = None) -> None:
         self.loss, self.hidden_layer_sizes, self.activation = loss, hidden_layer_sizes, activation
         self.solver, self.alpha, self.batch_size = solver, alpha, batch_size
         self.learning_rate, self.learning_rate_init, self.power_t = learning_rate, learning_rate_init, power_t
@@ -86,7 +87,7 @@ validation_loss_curve_, stopped_, n_iter_, t_, n_layers_, n_outputs_, n_features
         self.validation_fraction, self.beta_1, self.beta_2, self.epsilon = validation_fraction, beta_1, beta_2, epsilon
         self.n_iter_no_change, self.max_fun, self.dropout = n_iter_no_change, max_fun, dropout
         self.max_grad_norm, self.callbacks = max_grad_norm, callbacks
-        self.progress, self.backend, self.standardize = progress, backend, standardize
+        self.progress, self.backend, self.standardize, self.products = progress, backend, standardize, products
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,

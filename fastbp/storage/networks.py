@@ -3,13 +3,14 @@
 | member | dtype | shape | what it is |
 |---|---|---|---|
 | `format` | text | () | "fastbp network" |
-| `version` | int64 | () | 1, or 2 if the network standardises X; fastbp that does not know of that refuses it |
+| `version` | int64 | () | 1, 2 if the network standardises X, or 3 if it names its products; older releases refuse it |
 | `widths` | int64 | (L+1,) | N_0 … N_L |
 | `activations` | text | (L,) | the names of g_1 … g_L |
 | `loss` | text | () | its name, which holds its parameter |
 | `theta` | float32 or float64 | (P,) | W_1, b_1, …, W_L, b_L, each W_k in rows (N_k, N_{k-1}); all finite |
 | `metadata` | text | () | JSON of a dict |
-| `feature_mean`, `feature_scale` | float64 | (N_0,) | μ and σ; in version 2 only |
+| `feature_mean`, `feature_scale` | float64 | (N_0,) | μ and σ; in version 2, and in version 3 if X is standardised |
+| `products` | text | () | the numbers in which W, h and δ enter products, "bfloat16"; in version 3 only |
 | `digest` | text | () | see `archive.py`; not in files of older releases, and not read by them |
 
 Text is NumPy's, of 4 bytes a character, and numbers are little-endian. Other members are ignored.
@@ -23,7 +24,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..checks.arguments import checked_widths
+from ..checks.arguments import checked_products, checked_widths
 from ..checks.standardization import Standardization, checked_standardization
 from ..functions.activations import checked_activations
 from ..functions.losses import loss_named
@@ -42,8 +43,9 @@ FORMAT = "fastbp network"
 _OF_OTHERS = {"fastbp checkpoint": ": what wrote it goes on from it with resume=, or with 'fastbp train --resume', and "
                                    "then has a network to save"}
 
-#: Files of networks that standardise X are of another version, which fastbp refuses where it does not know of that.
-PLAIN, STANDARDIZING = VERSIONS = (1, 2)
+#: Files of networks that standardise X, or that name their products, are of other versions, which fastbp refuses where
+#: it does not know of that.
+PLAIN, STANDARDIZING, NAMING_PRODUCTS = VERSIONS = (1, 2, 3)
 
 #: What a file may hold at the most: layers, characters of a name, characters of metadata. Whoever opens a file knows
 #: by that how much memory it can take.
@@ -85,7 +87,10 @@ def _members(net: Network) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     if net.standardization is not None:
         numbers = {"feature_mean": net.standardization.mean, "feature_scale": net.standardization.scale}
-    return {"format": FORMAT, "version": STANDARDIZING if numbers else PLAIN, "widths": np.array(net.widths, np.int64),
+    version = STANDARDIZING if numbers else PLAIN
+    if net.products is not None:
+        version, numbers = NAMING_PRODUCTS, numbers | {"products": net.products}
+    return {"format": FORMAT, "version": version, "widths": np.array(net.widths, np.int64),
             "activations": list(net.activations), "loss": net.loss, "theta": theta, "metadata": metadata, **numbers}
 
 
@@ -124,7 +129,7 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str,
         version = archive.integer("version")
         if version not in VERSIONS:
             raise ValueError(f"{path}: written in version {version}; this fastbp reads versions {PLAIN} to "
-                             f"{STANDARDIZING}")
+                             f"{NAMING_PRODUCTS}")
         widths = archive.array("widths", dtype=np.int64, shape=(None,), most=MOST_LAYERS + 1).tolist()
         with of_the_file(path):  # `make` checks these too: an error there is of an argument
             checked_widths(widths)
@@ -142,8 +147,14 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, backend: str,
         if shape != (size,):
             raise archive.error("theta", f"expected {size} parameters for widths {shortened(str(widths))}, found "
                                 f"{shape[0]}")
-        standardization = _standardization(archive, path, widths[0]) if version == STANDARDIZING else None
-        net = make(widths, activation=names, loss=loss, dtype=dtype, seed=seed, backend=backend, initializer="zeros")
+        standardizes = version == STANDARDIZING or (version == NAMING_PRODUCTS and "feature_mean" in archive)
+        standardization = _standardization(archive, path, widths[0]) if standardizes else None
+        products: dict[str, str | None] = {}
+        if version == NAMING_PRODUCTS:
+            with of_the_file(path):
+                products = {"products": checked_products(archive.text("products", most=LONGEST_NAME), dtype)}
+        net = make(widths, activation=names, loss=loss, dtype=dtype, seed=seed, backend=backend, initializer="zeros",
+                   **products)
         finite, begin = True, 0
         for part in archive.parts("theta", dtype=dtype, shape=shape):
             finite = finite and bool(np.isfinite(part).all())

@@ -8,10 +8,11 @@
 
 | metadata | what it is |
 |---|---|
-| `format`, `version` | "fastbp network" and "1" |
+| `format`, `version` | "fastbp network"; "1", or "2" of a network that names its products |
 | `activations` | JSON list of the names of g_1 … g_L |
 | `loss` | its name |
 | `metadata` | JSON of a dict |
+| `products` | the numbers in which W, h and δ enter products, "bfloat16"; in version 2 only |
 
 So ``net.to_torch().load_state_dict(safetensors.torch.load_file(path))`` reads the same file. Files of other programs
 lack the metadata. The format has no checksums; those of `networks.py` have.
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks.arguments import checked_widths
+from ..checks.arguments import checked_products, checked_widths
 from ..checks.standardization import checked_standardization
 from ..functions.activations import checked_activations
 from ..functions.losses import loss_named
@@ -36,7 +37,7 @@ from .layers import parameters_of, places_of_layers, write_parameters
 from .networks import FORMAT, LONGEST_METADATA, LONGEST_NAME, MOST_LAYERS, Net, checked_content, of_the_file
 from .writing import replacing
 
-VERSION = "1"
+PLAIN, NAMING_PRODUCTS = VERSIONS = ("1", "2")
 
 #: The tensors that are not those of layers.
 _MEAN, _SCALE = "0.mean", "0.scale"
@@ -54,8 +55,10 @@ def save(net: Network, path: "str | PathLike[str]") -> None:
         tensors |= {f"{place}.weight": W, f"{place}.bias": b}
     if net.standardization is not None:
         tensors |= {_MEAN: net.standardization.mean, _SCALE: net.standardization.scale}
-    said = {"format": FORMAT, "version": VERSION, "activations": json.dumps(net.activations), "loss": net.loss,
+    said = {"format": FORMAT, "version": PLAIN, "activations": json.dumps(net.activations), "loss": net.loss,
             "metadata": metadata}
+    if net.products is not None:
+        said |= {"version": NAMING_PRODUCTS, "products": net.products}
     with replacing(path) as file:
         file.write(library.numpy.save(tensors, said))
 
@@ -82,13 +85,15 @@ def read(path: "str | PathLike[str]", make: Callable[..., Net], *, activation: A
             tensors = {name: _described(name, file.get_slice(name)) for name in file.keys()}  # noqa: SIM118
             layers, widths, dtype = _layers(tensors)
             metadata: dict[str, Any] = {}
+            products = said.get("products") if is_ours and said.get("version") == NAMING_PRODUCTS else None
             if is_ours:
                 activation, loss, metadata = _what_it_says(said, len(layers))
                 loss_named(loss, checked_activations(activation, "identity", len(layers))[-1].name, widths[-1])
+                checked_products(products, dtype)
             standardization = None if _MEAN not in tensors else checked_standardization(
                 file.get_tensor(_MEAN), file.get_tensor(_SCALE), widths[0])
         net = make(widths, activation=activation, output_activation=output_activation, loss=loss, dtype=dtype,
-                   seed=seed, backend=backend, initializer="zeros")
+                   seed=seed, backend=backend, initializer="zeros", products=products)
 
         def parameters() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for layer, outputs in zip(layers, widths[1:], strict=True):
@@ -146,10 +151,12 @@ def _numbered(name: str) -> list[Any]:
 
 def _what_it_says(said: dict[str, str], depth: int) -> tuple[list[str], str, dict[str, Any]]:
     """Activations, loss and metadata, of a file that fastbp wrote."""
-    if said.get("version") != VERSION:
-        raise ValueError(f"expected version {VERSION}, found {shortened(str(said.get('version')))}")
+    version = said.get("version")
+    if version not in VERSIONS:
+        raise ValueError(f"expected version {' or '.join(VERSIONS)}, found {shortened(str(version))}")
     for name, most in (("activations", depth * (12 * LONGEST_NAME + 4)), ("loss", LONGEST_NAME),
-                       ("metadata", LONGEST_METADATA)):
+                       ("metadata", LONGEST_METADATA),
+                       *((("products", LONGEST_NAME),) if version == NAMING_PRODUCTS else ())):
         if name not in said or len(said[name]) > most:
             raise ValueError(f"{name}: expected text of at most {most} characters in the header, found "
                              f"{len(said[name]) if name in said else 'none'}")

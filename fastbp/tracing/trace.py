@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import loops
+from ..backends import backend_named
 from ..backends.contract import NO_EXTRAS, NO_ORDER, Batch, Wanted
 from ..backends.linking import standardizing
 from ..checks.messages import shown
@@ -83,8 +83,9 @@ class Trace:
 def trace(net: Network, x: Any, d: Any) -> Trace:
     """The trace of one sample; see `MLP.trace`."""
     samples = net.checked_samples(_one(x), np.reshape(d, (1, -1)) if np.ndim(d) else np.reshape(d, 1), None)
+    loops: Any = backend_named("loops", net.products)[1]
     layout = standardizing(loops.linked(net.sizes, net.activation_records, net.loss_record, net.dtype),
-                           net.standardization)
+                           net.standardization, net.products)
     work, grad = loops.workspace(layout, net.dtype, 1), np.zeros(layout.size, net.dtype)
     E0, no_rows = np.zeros((1, net.widths[0]), net.dtype), np.zeros((0, net.widths[-1]), net.dtype)
     theta = net.theta_on_host()

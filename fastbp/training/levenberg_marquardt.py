@@ -47,12 +47,15 @@ class MaxFail(EarlyStopping):
 
 
 def require_least_squares(net: Network, optimizer: LevenbergMarquardt, penalty: float) -> None:
-    """Refuse networks without a Gauss–Newton form, or too large for P × P numbers, and two penalties at once.
+    """Refuse networks without a Gauss–Newton form, or with products in other numbers, or too large, and two penalties.
 
     Raises
     ------
     ValueError
     """
+    if net.products is not None:
+        raise ValueError(f"products: LevenbergMarquardt does not compute with {net.products} products, found a network "
+                         f"of these; use one with products=None")
     if net.loss_record.curvature is None:
         known = ", ".join(loss.name for loss in LOSSES if loss.curvature is not None)
         raise ValueError(f"optimizer: LevenbergMarquardt needs a loss with a Gauss-Newton form, one of {known}; found "

@@ -201,7 +201,7 @@ class Session:
         Otherwise each kernel is compiled when it is called.
         """
         net = self.net
-        kind = self.loop, net.backend, net.dtype, net.activations, net.loss, optimizer.rule
+        kind = self.loop, net.backend, net.products, net.dtype, net.activations, net.loss, optimizer.rule
         if kind in _COMPILED or not net.is_built_in:
             return
         pieces = net.pieces(optimizer.rule)

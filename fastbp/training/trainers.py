@@ -123,7 +123,8 @@ class Trainer:
         seen = set()
         for task in self.tasks:
             net, rule = task.net, task.optimizer.rule
-            kind = net.backend, net.dtype, net.widths, net.activations, net.loss_record, rule, type(task.samples.X)
+            kind = (net.backend, net.products, net.dtype, net.widths, net.activations, net.loss_record, rule,
+                    type(task.samples.X))
             if kind in seen:
                 continue
             seen.add(kind)

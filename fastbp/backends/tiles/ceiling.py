@@ -1,4 +1,4 @@
-"""The highest rate of the processor: fused multiply-adds alone, in registers."""
+"""The highest rate of the processor: fused multiply-adds alone, in registers, or those of pairs of bfloat16."""
 
 import time
 from typing import Any
@@ -9,7 +9,8 @@ from numba import types
 from ...compiling.addresses import INTEGER, address_of, intrinsic, invoke, pointer_type
 from ...compiling.decorators import inlined, kernel
 from .host import host
-from .vectors import I64, Vectors
+from .pairs import FLOATS, PAIRS, vectors_of
+from .vectors import I64
 
 #: Independent chains: enough for any latency times width, few enough for 16 registers with their factor.
 CHAINS = 12
@@ -18,16 +19,19 @@ CHAINS = 12
 def fma_ceiling(dtype: str = "float32", seconds: float = 0.02, tries: int = 5) -> float:
     """Floating-point operations per second of one core, the best of some tries; a multiply-add counts as two.
 
-    No memory is touched: 12 accumulators x ← x · a + b, over and over.
+    No memory is touched: 12 accumulators x ← x · a + b, over and over. With "bfloat16", which takes an instruction for
+    it, they are x ← x + a₁ b₁ + a₀ b₀ on pairs.
     """
-    address, values = address_of(multiply_adds, dtype), np.full(host().lanes(dtype), 1.0, dtype)
-    steps, best = 1000, 0.0
+    factors = PAIRS if dtype == "bfloat16" else FLOATS
+    dtype = "float32" if dtype == "bfloat16" else dtype
+    address, values = address_of(multiply_adds, dtype, factors), np.full(host().lanes(dtype), 1.0, dtype)
+    steps, best, terms = 1000, 0.0, 1 if factors == FLOATS else 2
     _repeat(address, values, steps)
     while True:
         begin = time.perf_counter()
         _repeat(address, values, steps)
         taken = time.perf_counter() - begin
-        best = max(best, 2.0 * CHAINS * host().lanes(dtype) * steps / taken)
+        best = max(best, 2.0 * terms * CHAINS * host().lanes(dtype) * steps / taken)
         if taken < seconds:
             steps = int(steps * min(10.0, 1.2 * seconds / taken))
         else:
@@ -42,15 +46,17 @@ def _repeat(address: Any, values: Any, steps: int) -> None:
     run_chains(address, values, steps)
 
 
-def multiply_adds(dtype: str) -> Any:
+def multiply_adds(dtype: str, factors: int = FLOATS) -> Any:
     """The function that runs chains of multiply-adds, for `address_of`: (values, steps).
 
     The chains start from values (lanes,), and their sum is written there.
+
+    factors : what they multiply, see `pairs`.
     """
     lanes = host().lanes(dtype)
 
     def run(values, steps):
-        _multiply_adds(lanes, values, steps)
+        _multiply_adds(factors, lanes, values, steps)
 
     return run, (pointer_type(dtype), INTEGER)
 
@@ -62,13 +68,13 @@ def run_chains(address: Any, values: Any, steps: Any) -> None:
 
 
 @intrinsic(prefer_literal=True)
-def _multiply_adds(typing_context, lanes, values, steps):
-    signature = types.void(lanes, values, steps)
+def _multiply_adds(typing_context, factors, lanes, values, steps):
+    signature = types.void(factors, lanes, values, steps)
     pointer_to = values
 
     def codegen(context, builder, signature, arguments):
-        _, values, steps = arguments
-        v = Vectors(builder, context.get_value_type(pointer_to.dtype), lanes.literal_value)
+        _, _, values, steps = arguments
+        v = vectors_of(factors.literal_value, builder, context.get_value_type(pointer_to.dtype), lanes.literal_value)
         start, factor = v.load(values), v.splat(v.number(0.5))
         # LLVM would merge chains that start from the same values.
         starts = [builder.fmul(start, v.splat(v.number(1.0 + number))) for number in range(CHAINS)]
@@ -77,7 +83,8 @@ def _multiply_adds(typing_context, lanes, values, steps):
         builder.position_at_end(body)
         t = builder.phi(I64)
         chains = [builder.phi(v.type) for _ in range(CHAINS)]
-        results = [v.multiply_add(chain, factor, start) for chain in chains]
+        results = [v.multiply_add(chain, factor, start) if factors.literal_value == FLOATS else
+                   v.add_product(factor, factor, chain) for chain in chains]
         rest = builder.sub(t, I64(1))
         t.add_incoming(steps, entry)
         t.add_incoming(rest, body)

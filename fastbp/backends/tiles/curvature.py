@@ -35,7 +35,7 @@ from .host import host
 from .jacobian import ROW_STEPS
 from .job import Job, Slot, begin_call, is_given, job_at, job_in, slot_of
 from .lane_gradient import COLUMNS, add_lane_gradient
-from .panels import COLUMN_STEPS, end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows
+from .panels import COLUMN_STEPS, end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows, stores_rows
 from .product import FROM_BIAS, FROM_C, FROM_ZERO, add_gradient_tile, affine
 from .sums import add_sums
 from .workspace import chunk as chunk
@@ -155,7 +155,7 @@ def propagate_changes(job: Any, changes: Any, slot: Slot, own: Slot, gauss_newto
     slot, own : the memory of the panels in either job.
     """
     for p in range(panels):
-        gather_inputs(job, slot, panel + p, p)
+        gather_inputs(job, slot, panel + p, p, stores_rows(job))
     for k in range(1, job.depth + 1):
         forward_layer(job, slot, k, panel, panels)
         forward_changes(job, changes, slot, own, k, panel, panels)

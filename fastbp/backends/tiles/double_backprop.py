@@ -24,7 +24,7 @@ from .gradients import add_lane_tiles, add_tiles, sums_by_lanes
 from .jacobian import ROW_STEPS
 from .job import begin_call, is_given, job_at, job_in, slot_of
 from .outcomes import sums_of_chunk
-from .panels import COLUMN_STEPS, end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows
+from .panels import COLUMN_STEPS, end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows, stores_rows
 from .product import FROM_ZERO, affine
 
 
@@ -129,7 +129,7 @@ def propagate_group(job: Any, columns: int, place: int, of_h: int, panel: int, p
     """
     addresses, slot = pointer_to(columns, np.int64), slot_of(job, place, of_h)
     for p in range(panels):
-        gather_inputs(job, slot, panel + p, p)
+        gather_inputs(job, slot, panel + p, p, stores_rows(job))
     for k in range(1, job.depth + 1):
         forward_layer(job, slot, k, panel, panels)
         for j in range(job.inputs):

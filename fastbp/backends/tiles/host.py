@@ -56,6 +56,12 @@ def periodic_rows() -> int:
 
 
 @functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether an instruction multiplies pairs of bfloat16 in vectors of the host: that of AVX-512 BF16."""
+    return "avx512bf16" in target_features() and host().vector_bytes == 64
+
+
+@functools.cache
 def host() -> Host:
     """The vectors that Numba compiles for: those of this processor, or of NUMBA_CPU_NAME and NUMBA_CPU_FEATURES."""
     features = target_features()

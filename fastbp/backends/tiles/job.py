@@ -129,6 +129,7 @@ class Job(Call):
 
     # Sizes.
     chunk: int
+    few: int              # up to so many samples go through the network one by one
     group: int            # how many panels go together on a thread, 0 where all of a thread's do
     lanes: int
     tile_rows: int
@@ -174,6 +175,19 @@ class Job(Call):
     shared_phase: Code
     own_rows_phase: Code
 
+    # Where products have bfloat16 operands, see `tiles.pair_phases`; else 0. Numbers are pairs here.
+    h_pairs: Numbers      # of slots: pairs of units of h, in_h_pairs apart
+    in_h_pairs: int
+    delta_pairs: Numbers  # of slots: pairs of units of δ of one layer, in_delta_pairs apart
+    in_delta_pairs: int
+    delta_factors: Numbers  # of a chunk: pairs of samples of δ, units in_delta_factors apart; those of h are `h_rows`
+    in_delta_factors: int
+    packed: Numbers       # a tile of W for each thread, in_packed apart
+    in_packed: int
+    pair_units: Code
+    pair_samples: Code
+    pair_rows: Code
+
     # Of normal equations, see `tiles.normal_equations`; else 0.
     curvature: Code       # see `losses.curvature_panel`
     weigh_panel: Code
@@ -207,13 +221,15 @@ JOB_SIZE, CALL_SIZE = len(FIELDS), len(fields_of(Call))
 
 _DTYPE = record_dtype(FIELDS)
 
-#: What is set only for some jobs: by `tiled.specialised` for a training, for a sparse X, for leaves, for normal
-#: equations, and with a crew.
+#: What is set only for some jobs: by `tiled.specialised` for a training, for a sparse X, for leaves, for bfloat16
+#: operands, for normal equations, and with a crew.
 _SET_LATER = ("online", "update", "update_phase",
               "features", "numbers", "sums_1", "row_gradient", "in_row_gradient", "entries_phase",
               "transposed", "in_transposed", "has_transpose", "gradient", "delta_1", "transpose_places", "in_places",
               "transpose_phase", "leaf_places", "leaf_phase",
               "begin", "end", "shared_largest", "shared_phase", "own_rows_phase",
+              "h_pairs", "in_h_pairs", "delta_pairs", "in_delta_pairs", "delta_factors", "in_delta_factors", "packed",
+              "in_packed", "pair_units", "pair_samples", "pair_rows",
               "curvature", "weigh_panel", "outer_panel", "rows_of_panel", "roots", "J_panels", "J_blocks",
               "in_J_panel", "in_J_block", "product", "in_product", "rows_phase", "product_phase",
               "crew", "crew_size", "in_crew", "partials", "chunks_in_round", "in_partial", "chunks_phase",
@@ -226,10 +242,10 @@ def fields(work: np.ndarray) -> Job:
 
 
 def make_job(**given: int) -> np.ndarray:
-    """A job for a workspace: every field of `Job` but those of `Call` and of `_SET_LATER`, which are 0."""
-    zero = {*Call.__annotations__, *_SET_LATER}
-    if set(given) != set(FIELDS) - zero:
-        raise TypeError(f"make_job: {set(given) ^ (set(FIELDS) - zero)}: missing, or no field that is set here")
+    """A job for a workspace: every field of `Job` but those of `Call` and of `_SET_LATER`, which are 0 if not given."""
+    required = set(FIELDS) - {*Call.__annotations__, *_SET_LATER}
+    if not required <= set(given) <= set(FIELDS):
+        raise TypeError(f"make_job: {(required - set(given)) | (set(given) - set(FIELDS))}: missing, or no field")
     work = np.zeros(JOB_SIZE, np.int64)
     for name, value in given.items():
         setattr(fields(work), name, value)

@@ -23,7 +23,7 @@ from ...functions.losses import curvature_of_panel
 from ...threads import share_of
 from .host import host
 from .job import Slot, is_given, phase_arguments, slot_of
-from .panels import backward_layer, evaluate, forward_layer, gather_inputs, slot_rows
+from .panels import backward_layer, evaluate, forward_layer, gather_inputs, slot_rows, stores_rows
 from .product import add_gradient_tile
 from .row_products import Loop
 from .transpose import transposed
@@ -195,7 +195,7 @@ def make_rows(job: Any, slot: Slot, panel: int, panels: int) -> None:
     """
     depth = job.depth
     for p in range(panels):
-        gather_inputs(job, slot, panel + p, p)
+        gather_inputs(job, slot, panel + p, p, stores_rows(job))
     for k in range(1, depth + 1):
         forward_layer(job, slot, k, panel, panels)
     for p in range(panels):

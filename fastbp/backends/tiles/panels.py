@@ -63,9 +63,18 @@ def gather_rows(job: Any, source: Any, units: Any, begins: Any, panel: Any) -> N
                   job.steps, width, panel)
 
 
+@inlined
+def stores_rows(job: Any) -> Any:
+    """Whether phase 2 needs h of every layer, sample after sample."""
+    return job.keeps and not sums_by_lanes(job)
+
+
 @subkernel(inline=True)
-def gather_inputs(job: Any, slot: Slot, panel: int, p: int) -> None:
-    """h_0 of a panel from rows of X, stored for phase 2 too if it needs them; lanes after the last sample repeat it."""
+def gather_inputs(job: Any, slot: Slot, panel: int, p: int, stores: bool) -> None:
+    """h_0 of a panel from rows of X; lanes after the last sample repeat it.
+
+    stores : whether phase 2 needs them too, sample after sample.
+    """
     width, inputs, order = job.lanes, job.inputs, job.order
     begins, numbers = slot_rows(job, slot, p)
     begin = panel * width
@@ -76,7 +85,7 @@ def gather_inputs(job: Any, slot: Slot, panel: int, p: int) -> None:
             sample = order[sample]
         numbers[s] = sample
         begins[s] = sample * inputs
-    h, stores = pointer(slot.h, p * job.in_panel), job.keeps and not sums_by_lanes(job)
+    h = pointer(slot.h, p * job.in_panel)
     if job.reading != 0:
         read_panel(job, slot, h, begins, begin, stores)
         return
@@ -176,15 +185,10 @@ def propagate_group(job: Any, slot: Slot, panel: int, panels: int) -> None:
     """
     width, depth = job.lanes, job.depth
     for p in range(panels):
-        gather_inputs(job, slot, panel + p, p)
+        gather_inputs(job, slot, panel + p, p, stores_rows(job))
     for k in range(1, depth + 1):
         forward_layer(job, slot, k, panel, panels)
-    for p in range(panels):
-        y = pointer(slot.h, p * job.in_panel + job.places[depth] * width)
-        if is_given(job.Y):
-            scatter(job, slot, p, y, job.outputs, job.Y, np.int64(1), np.int64(0))
-        if has_targets(job):
-            evaluate(job, slot, y, panel + p, p)
+    end_forward(job, slot, panel, panels)
     if job.lowest > depth:
         return
     if by_columns(job):
@@ -197,15 +201,32 @@ def propagate_group(job: Any, slot: Slot, panel: int, panels: int) -> None:
                 unit_vector(pointer(slot.e, p * job.in_error), i, block, width)
         for k in range(depth, 0, -1):
             backward_layer(job, slot, k, panel, panels)
-        if is_given(job.E0):
-            for p in range(panels):
-                scatter(job, slot, p, pointer(slot.e, p * job.in_error), job.inputs, job.E0, block, i)
+        write_errors(job, slot, panels, block, i)
     if clips(job):
         for p in range(panels):
             clip(job, slot, panel + p, p)
     if job.keeps and sums_by_lanes(job):
         for p in range(panels):
             end_delta(job, panel + p)
+
+
+@inlined
+def end_forward(job: Any, slot: Any, panel: Any, panels: Any) -> None:
+    """Write y of some panels where it is wanted, and evaluate their loss if they have targets."""
+    for p in range(panels):
+        y = pointer(slot.h, p * job.in_panel + job.places[job.depth] * job.lanes)
+        if is_given(job.Y):
+            scatter(job, slot, p, y, job.outputs, job.Y, np.int64(1), np.int64(0))
+        if has_targets(job):
+            evaluate(job, slot, y, panel + p, p)
+
+
+@inlined
+def write_errors(job: Any, slot: Any, panels: Any, block: Any, i: Any) -> None:
+    """Write e_0 of some panels where it is wanted; see `scatter`."""
+    if is_given(job.E0):
+        for p in range(panels):
+            scatter(job, slot, p, pointer(slot.e, p * job.in_error), job.inputs, job.E0, block, i)
 
 
 @inlined
@@ -265,15 +286,21 @@ def forward_layer(job: Any, slot: Any, k: Any, panel: Any, panels: Any) -> None:
                pointer(job.theta, job.weights_at[k]), inputs, 1, pointer(slot.h, job.places[k - 1] * width),
                job.in_panel, inputs, panels, ROW_STEPS)
     for p in range(panels):
-        h_k = pointer(slot.h, p * job.in_panel + here)
-        activate_panel(job.apply[k], pointer(slot.a, p * job.in_panel + here), h_k, units)
-        if job.drop_units != 0:
-            drop(job, slot, k, p, h_k)
-        if k < job.depth and job.keeps:
-            if not sums_by_lanes(job):
-                keep_rows(job, slot, k, panel + p, p)
-            if job.notes_largest:
-                raise_to_largest(job.note_largest, h_k, units * width, pointer(slot.largest, k))
+        activate_layer(job, slot, k, p)
+        if k < job.depth and stores_rows(job):
+            keep_rows(job, slot, k, panel + p, p)
+
+
+@inlined
+def activate_layer(job: Any, slot: Any, k: Any, p: Any) -> None:
+    """h_k = g_k(a_k) of a panel."""
+    here = p * job.in_panel + job.places[k] * job.lanes
+    h_k = pointer(slot.h, here)
+    activate_panel(job.apply[k], pointer(slot.a, here), h_k, job.widths[k])
+    if job.drop_units != 0:
+        drop(job, slot, k, p, h_k)
+    if k < job.depth and job.keeps and job.notes_largest:
+        raise_to_largest(job.note_largest, h_k, job.widths[k] * job.lanes, pointer(slot.largest, k))
 
 
 @inlined
@@ -282,17 +309,24 @@ def backward_layer(job: Any, slot: Any, k: Any, panel: Any, panels: Any) -> None
     width, units, inputs = job.lanes, job.widths[k], job.widths[k - 1]
     here = job.units[k] * width
     for p in range(panels):
-        delta_k = pointer(job.delta, (panel + p) * job.in_delta + here)
-        values = p * job.in_panel + job.places[k] * width
-        a_k, h_k, e_k = pointer(slot.a, values), pointer(slot.h, values), pointer(slot.e, p * job.in_error)
-        if job.drop_units != 0:
-            activate_panel(job.apply[k], a_k, h_k, units)  # g' takes the h of the formula
-            drop(job, slot, k, p, e_k)
-        delta_of_panel(job.apply_delta[k], a_k, h_k, e_k, delta_k, units)
-        if job.drop_units != 0 and (clips(job) or sums_by_lanes(job)):
-            drop(job, slot, k, p, h_k)
-        if job.notes_largest:
-            raise_to_largest(job.note_largest, delta_k, units * width, pointer(slot.largest, job.in_largest + k))
+        delta_layer(job, slot, k, panel + p, p)
     if k > job.lowest:
         affine(job.affine, inputs, FROM_ZERO, job.theta, slot.e, job.in_error, pointer(job.theta, job.weights_at[k]),
                1, inputs, pointer(job.delta, panel * job.in_delta + here), job.in_delta, units, panels, COLUMN_STEPS)
+
+
+@inlined
+def delta_layer(job: Any, slot: Any, k: Any, panel: Any, p: Any) -> None:
+    """δ_k = e_k ⊙ g'_k(a_k) of a panel."""
+    width, units = job.lanes, job.widths[k]
+    delta_k = pointer(job.delta, panel * job.in_delta + job.units[k] * width)
+    values = p * job.in_panel + job.places[k] * width
+    a_k, h_k, e_k = pointer(slot.a, values), pointer(slot.h, values), pointer(slot.e, p * job.in_error)
+    if job.drop_units != 0:
+        activate_panel(job.apply[k], a_k, h_k, units)  # g' takes the h of the formula
+        drop(job, slot, k, p, e_k)
+    delta_of_panel(job.apply_delta[k], a_k, h_k, e_k, delta_k, units)
+    if job.drop_units != 0 and (clips(job) or sums_by_lanes(job)):
+        drop(job, slot, k, p, h_k)
+    if job.notes_largest:
+        raise_to_largest(job.note_largest, delta_k, units * width, pointer(slot.largest, job.in_largest + k))

@@ -14,7 +14,7 @@ from .rows import add_outer_products, propagate_rows
 from .sparse import add_sparse_gradient, is_sparse
 from .updates import update_at
 
-#: Up to FEW samples go through the network one by one.
+#: Up to FEW samples go through the network one by one, where products have no bfloat16 operands.
 FEW = 4
 
 
@@ -28,7 +28,7 @@ def run_share(phase: Any, job: Any, thread: Any, threads: Any) -> None:
 def one_by_one(job: Any) -> Any:
     """Whether samples go through the network one by one; not where units are dropped or rows are sparse, which panels
     alone do."""
-    return job.count <= min(FEW, job.lanes) and job.drop_units == 0 and not is_sparse(job)
+    return job.count <= job.few and job.drop_units == 0 and not is_sparse(job)
 
 
 def propagate_share(dtype: str) -> Any:

@@ -16,6 +16,8 @@ A tile of 14 rows and two vectors of 16 floats has 28 accumulators in the 32 reg
 products at 0.95 of the rate of multiply-adds alone or more (Zen 5). There is code for every number of rows, chosen by a
 switch: 100 or 37 rows are split evenly, and no row is computed alone. All of it compiles in half a second, because it
 is written as LLVM code and not typed by Numba.
+
+The numbers of A and B may be pairs of bfloat16, and a step is two terms then; see `pairs` and `pair_product`.
 """
 
 from typing import Any
@@ -26,7 +28,8 @@ from numba import types
 from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer, pointer_type
 from ...compiling.decorators import inlined
 from .host import host
-from .vectors import I64, Vectors
+from .pairs import FLOATS, vectors_of
+from .vectors import I64
 
 #: What an affine tile starts from: nothing, the bias of each row, or what C holds.
 FROM_ZERO, FROM_BIAS, FROM_C = 0, 1, 2
@@ -66,11 +69,11 @@ def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
                     C_tile, A_tile = pointer(C, p * c_panel + r * lanes), pointer(A, r * a_row + t * a_step)
                     B_tile, tile_bias = pointer(B, p * b_panel + t * lanes), pointer(bias, r)
                     if panels - p > 1:
-                        _affine_tile(lanes, 2, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row, a_step,
-                                     B_tile, b_panel, here, ahead, ahead_row)
+                        affine_tile(FLOATS, lanes, 2, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row,
+                                    a_step, B_tile, b_panel, here, ahead, ahead_row, a_step)
                     else:
-                        _affine_tile(lanes, 1, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row, a_step,
-                                     B_tile, b_panel, here, ahead, ahead_row)
+                        affine_tile(FLOATS, lanes, 1, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row,
+                                    a_step, B_tile, b_panel, here, ahead, ahead_row, a_step)
                 r += count
 
     numbers = pointer_type(dtype)
@@ -85,20 +88,22 @@ def affine(address: Any, rows: Any, start: Any, bias: Any, C: Any, c_panel: Any,
     invoke(address, (rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, panels, block))
 
 
-def gradient_tile(dtype: str, vectors: int) -> Any:
+def gradient_tile(dtype: str, vectors: int, factors: int = FLOATS) -> Any:
     """The function C += alpha A B for one tile of a gradient, for `address_of`.
 
     Its arguments are (rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row).
 
     C : (rows, columns), rows c_row apart; columns <= vectors · lanes. It becomes C + alpha Σ_t A[r, t] B[t, :].
     ahead : (rows, columns), rows ahead_row apart, of what is written next: C itself, or the parameters of the tile.
-    A : panels of δ, a_panel apart; element (r, t) of a panel at r · lanes + t.
+    A : panels of δ, a_panel apart; element (r, t) of a panel at r · lanes + t. Pairs of δ lie in rows, a_panel apart.
     B : blocks of `lanes` columns, b_block apart; a step of a block is `lanes` further.
+    factors : what the numbers of A and B are, see `pairs`.
     """
     lanes = host().lanes(dtype)
 
     def tile(rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row):
-        _gradient_tile(lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row)
+        _gradient_tile(factors, lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead,
+                       ahead_row)
 
     numbers = pointer_type(dtype)
     return tile, (INTEGER, INTEGER, numbers.dtype, numbers, INTEGER, numbers, INTEGER, numbers, INTEGER, INTEGER,
@@ -113,49 +118,57 @@ def add_gradient_tile(address: Any, rows: Any, columns: Any, alpha: Any, C: Any,
 
 
 @intrinsic(prefer_literal=True)
-def _affine_tile(typing_context, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel,
-                 steps, ahead, ahead_row):
-    signature = types.void(lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps,
-                           ahead, ahead_row)
+def affine_tile(typing_context, factors, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B,
+                b_panel, steps, ahead, ahead_row, ahead_step):
+    """C = start + A B for one tile; `factors` says what the numbers of A and B are, see `pairs`.
+
+    If it `fetches`, each step prefetches the numbers at `ahead` and in the row after it, and goes ahead_step further.
+    """
+    signature = types.void(factors, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B,
+                           b_panel, steps, ahead, ahead_row, ahead_step)
 
     def codegen(context, builder, signature, values):
-        _, _, _, rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row = values
+        rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row, ahead_step = values[4:]
 
         def body(tile):
             C_at = tile.corners(C, c_row=I64(tile.v.lanes), c_vector=c_panel)
             tile.begin(start, bias, C_at)
-            tile.loop(A, a_row, a_step, B, b_panel, steps, ahead if fetches.literal_value else None, ahead_row)
+            tile.loop(A, a_row, a_step, B, b_panel, steps, ahead if fetches.literal_value else None, ahead_row,
+                      ahead_step)
             tile.end(C_at)
 
-        _for_every_number_of_rows(context, builder, C_type=signature.args[6], lanes=lanes.literal_value,
-                                  vectors=vectors.literal_value, rows=rows, body=body)
+        _for_every_number_of_rows(context, builder, C_type=signature.args[7], factors=factors.literal_value,
+                                  lanes=lanes.literal_value, vectors=vectors.literal_value, rows=rows, body=body)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 @intrinsic(prefer_literal=True)
-def _gradient_tile(typing_context, lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead,
-                   ahead_row):
-    signature = types.void(lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead,
-                           ahead_row)
+def _gradient_tile(typing_context, factors, lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block,
+                   steps, ahead, ahead_row):
+    signature = types.void(factors, lanes, vectors, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps,
+                           ahead, ahead_row)
 
     def codegen(context, builder, signature, values):
-        _, _, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row = values
+        _, _, _, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row = values
 
         def body(tile):
             C_at = tile.corners(C, c_row=c_row, c_vector=I64(tile.v.lanes))
-            tile.loop_over_panels(A, a_panel, B, b_block, steps, ahead, ahead_row)
+            if factors.literal_value == FLOATS:
+                tile.loop_over_panels(A, a_panel, B, b_block, steps, ahead, ahead_row)
+            else:
+                tile.loop_over_rows(A, a_panel, B, b_block, steps, ahead, ahead_row)
             tile.add_to(C_at, alpha, columns)
 
-        _for_every_number_of_rows(context, builder, C_type=signature.args[5], lanes=lanes.literal_value,
-                                  vectors=vectors.literal_value, rows=rows, body=body)
+        _for_every_number_of_rows(context, builder, C_type=signature.args[6], factors=factors.literal_value,
+                                  lanes=lanes.literal_value, vectors=vectors.literal_value, rows=rows, body=body)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def _for_every_number_of_rows(context, builder, C_type, lanes, vectors, rows, body):
+def _for_every_number_of_rows(context, builder, C_type, factors, lanes, vectors, rows, body):
     """A switch with the code of a tile for rows = 1, 2, …, `tile_rows`, the most that the registers hold."""
     number = context.get_value_type(C_type.dtype)
     end = builder.append_basic_block("end")
@@ -164,7 +177,7 @@ def _for_every_number_of_rows(context, builder, C_type, lanes, vectors, rows, bo
         case = builder.append_basic_block(f"rows_{count}")
         switch.add_case(I64(count), case)
         builder.position_at_end(case)
-        body(_Tile(builder, number, lanes, vectors, count))
+        body(_Tile(builder, vectors_of(factors, builder, number, lanes), vectors, count))
         builder.branch(end)
     builder.position_at_end(end)
 
@@ -172,8 +185,8 @@ def _for_every_number_of_rows(context, builder, C_type, lanes, vectors, rows, bo
 class _Tile:
     """The code of a tile with a known number of rows: `self.sums[r][v]` are its accumulators."""
 
-    def __init__(self, builder, number, lanes, vectors, rows):
-        self.builder, self.v = builder, Vectors(builder, number, lanes)
+    def __init__(self, builder, v, vectors, rows):
+        self.builder, self.v = builder, v
         self.rows, self.vectors = range(rows), range(vectors)
         self.sums = []
 
@@ -207,8 +220,10 @@ class _Tile:
         self.sums = [[self._phi([(values[code][r][v], block) for code, block in enumerate(blocks)])
                       for v in self.vectors] for r in self.rows]
 
-    def loop(self, A, a_row, a_step, B, b_vector, steps, ahead=None, ahead_row=None):
+    def loop(self, A, a_row, a_step, B, b_vector, steps, ahead=None, ahead_row=None, ahead_step=None, last_row=None):
         """sums[r][v] += A[r, t] B[t, v] for all steps, at least one; each prefetches two numbers of the next tile.
+
+        With a last_row, each prefetches a row of what is written, from `ahead` to that one.
 
         A multiply-add waits four cycles for the one before it in its sum, and two begin every cycle. Tiles of a few
         rows have too few sums for that, and take several steps at once, into separate sums that are added up at the
@@ -225,15 +240,16 @@ class _Tile:
         if at_once > 1:
             nothing = [[v.zero for _ in self.vectors] for _ in self.rows]
             places, sums = self._steps(at_once, places, [self.sums, *([nothing] * (at_once - 1))], a_row, a_step,
-                                       b_vector, steps, ahead_row)
+                                       b_vector, steps, ahead_row, ahead_step, last_row)
             for other in sums[1:]:
                 sums[0] = [[builder.fadd(x, y) for x, y in zip(*pair, strict=True)]
                            for pair in zip(sums[0], other, strict=True)]
             self.sums = sums[0]
-        _, [self.sums] = self._steps(1, places, [self.sums], a_row, a_step, b_vector, steps, ahead_row,
-                                     certain=at_once <= 1)
+        _, [self.sums] = self._steps(1, places, [self.sums], a_row, a_step, b_vector, steps, ahead_row, ahead_step,
+                                     last_row, certain=at_once <= 1)
 
-    def _steps(self, at_once, places, sums, a_row, a_step, b_vector, steps, ahead_row, certain=False):
+    def _steps(self, at_once, places, sums, a_row, a_step, b_vector, steps, ahead_row, ahead_step, last_row,
+               certain=False):
         """Take all steps that are left, `at_once` of them in a turn; `certain` if there is one turn at least.
 
         places : t, and the pointers of step t into B, A, and ahead if there is an ahead_row.
@@ -255,15 +271,23 @@ class _Tile:
         for step in range(at_once):
             b, *a = pointers
             vectors = [v.load(v.at(b, builder.mul(b_vector, I64(n)))) for n in self.vectors]
-            if ahead_row is not None:
+            if last_row is not None:
+                for n in self.vectors:
+                    v.prefetch(v.at(a[-1], n * v.lanes), write=True)
+            elif ahead_row is not None:
                 v.prefetch(a[-1])
                 v.prefetch(v.at(a[-1], ahead_row))
             for r in self.rows:
                 factor = v.splat(builder.load(v.at(a[r // 3], builder.mul(a_row, I64(r % 3)))))
                 for n in self.vectors:
                     place = (step * len(self.rows) + r) * len(self.vectors) + n
-                    added[place] = v.multiply_add(factor, vectors[n], added[place])
-            pointers = [v.at(b, v.lanes), *(v.at(p, a_step) for p in a)]
+                    added[place] = v.add_product(factor, vectors[n], added[place])
+            following = [v.at(p, a_step) for p in a]
+            if last_row is not None:
+                following[-1] = self._first_of(v.at(a[-1], ahead_row), last_row)
+            elif ahead_row is not None:
+                following[-1] = v.at(a[-1], ahead_step)
+            pointers = [v.at(b, v.lanes), *following]
         after = [builder.add(t, I64(at_once)), *pointers, *added]
         for phi, value in zip(phis, after, strict=True):
             phi.add_incoming(value, body)
@@ -297,9 +321,7 @@ class _Tile:
         for place in (row, v.at(row, ahead_row)):
             for n in self.vectors:
                 v.prefetch(v.at(place, n * v.lanes), write=True)
-        next_row = v.at(row, builder.mul(ahead_row, I64(2)))
-        is_before = builder.icmp_unsigned("<", builder.ptrtoint(next_row, I64), builder.ptrtoint(last, I64))
-        next_row = builder.select(is_before, next_row, last)
+        next_row = self._first_of(v.at(row, builder.mul(ahead_row, I64(2))), last)
         here = builder.select(builder.icmp_signed("<", left, I64(v.lanes)), left, I64(v.lanes))
         self.loop(a, I64(v.lanes), I64(1), b, b_block, here)
         rest = builder.sub(left, here)
@@ -309,6 +331,12 @@ class _Tile:
             phi.add_incoming(value, builder.block)
         builder.cbranch(builder.icmp_signed(">", rest, I64(0)), outer, done)
         builder.position_at_end(done)
+
+    def loop_over_rows(self, A, a_row, B, b_block, steps, ahead, ahead_row):
+        """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one; each prefetches a row of `ahead`."""
+        self.sums = [[self.v.zero for _ in self.vectors] for _ in self.rows]
+        last = self.v.at(ahead, self.builder.mul(ahead_row, I64(len(self.rows) - 1)))
+        self.loop(A, a_row, I64(1), B, b_block, steps, ahead, ahead_row, last_row=last)
 
     def end(self, C_at):
         """C = the accumulators."""
@@ -336,6 +364,12 @@ class _Tile:
                 v.masked_store(sum_here, C_at[r][n], masks[n])
         builder.branch(end)
         builder.position_at_end(end)
+
+    def _first_of(self, place, other):
+        """That of two pointers which comes first in memory."""
+        builder = self.builder
+        is_before = builder.icmp_unsigned("<", builder.ptrtoint(place, I64), builder.ptrtoint(other, I64))
+        return builder.select(is_before, place, other)
 
     def _phi(self, incoming):
         phi = self.builder.phi(incoming[0][0].type)

@@ -49,6 +49,10 @@ class Vectors:
         """a · b + c."""
         return self.builder.fadd(self.builder.fmul(a, b, flags=FUSED), c, flags=FUSED)
 
+    def add_product(self, a: Any, b: Any, total: Any) -> Any:
+        """total + a · b, where the numbers of a and b may be something else than those of the total; see `pairs`."""
+        return self.multiply_add(a, b, total)
+
     def sum(self, vector: Any) -> Any:
         """The sum of all lanes, half of them added to the other half until one is left."""
         half = self.lanes // 2

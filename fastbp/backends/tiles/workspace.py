@@ -11,6 +11,7 @@ from ...compiling.decorators import undisturbed
 from ...functions.loss_panels import OUTCOME_ROWS
 from ...layout import Layout, aligned_zeros, bytes_kept, keeping
 from ..contract import FROM_TRANSPOSE, WHOLE, longest_chunk
+from . import pair_phases
 from .clipping import SQUARES_ROWS, clip_panel
 from .crew import chunks_share, partials_share
 from .gradients import SIDE_BY_SIDE, costs, lanes_cost_less
@@ -20,8 +21,11 @@ from .lane_gradient import lane_gradient, lane_rows
 from .magnitude import note_largest
 from .online import MAX_PARAMETERS, scratch_size
 from .outcomes import keep_outcomes
-from .phases import gradient_share, propagate_share
+from .pair_product import packed_size, pair_affine_product
+from .pairs import FLOATS
+from .phases import FEW, gradient_share, propagate_share
 from .product import affine_product, gradient_tile
+from .rounding import pair_rows, pair_samples, pair_units
 from .row_products import add_outer, combine_rows, dot_rows
 from .sparse import entries_share, transpose_share
 from .sums import add_row_sums
@@ -103,8 +107,11 @@ def chunk(layout: Layout, dtype: np.dtype, way: int = WHOLE) -> int:
     return _sizes_of(layout if way == WHOLE else _without_inputs(layout), dtype).chunk
 
 
-def pieces_of(layout: Layout, dtype: np.dtype, by_lanes: bool) -> dict[str, Piece]:
-    """What the jobs of a network compile, by the names of their fields, the longest to compile first."""
+def pieces_of(layout: Layout, dtype: np.dtype, by_lanes: bool, factors: int = FLOATS) -> dict[str, Piece]:
+    """What the jobs of a network compile, by the names of their fields, the longest to compile first.
+
+    factors : of its products; see `pairs`.
+    """
     name, resident = dtype.name, _sizes_of(layout, dtype).resident
     return {
         "propagate_phase": (propagate_share, name), "gradient_phase": (gradient_share, name),
@@ -114,30 +121,42 @@ def pieces_of(layout: Layout, dtype: np.dtype, by_lanes: bool) -> dict[str, Piec
         "keep_outcomes": (keep_outcomes, name), "note_largest": (note_largest, name), "add_outer": (add_outer, name),
         "gather": (transpose_block, name, True), "combine_rows": (combine_rows, name),
         "transpose_block": (transpose_block, name, False), "add_row_sums": (add_row_sums, name),
-        "transpose_narrow": (transpose_narrow, name)}
+        "transpose_narrow": (transpose_narrow, name),
+        **({} if factors == FLOATS else _pieces_of_pairs(name, resident, factors))}
+
+
+def _pieces_of_pairs(name: str, resident: bool, factors: int) -> dict[str, Piece]:
+    """What jobs compile in place of other pieces, or beside them, where products have bfloat16 operands."""
+    return {
+        "propagate_phase": (pair_phases.propagate_share, name), "gradient_phase": (pair_phases.gradient_share, name),
+        "affine": (pair_affine_product, name, not resident, factors),
+        "gradient_2": (gradient_tile, name, 2, factors), "gradient_1": (gradient_tile, name, 1, factors),
+        **{made.__name__: (made, name, factors) for made in (pair_units, pair_samples, pair_rows)}}
 
 
 @undisturbed()
-def workspace(layout: Layout, dtype: np.dtype, samples: int, way: int = WHOLE, threads: int | None = None
-              ) -> np.ndarray:
+def workspace(layout: Layout, dtype: np.dtype, samples: int, way: int = WHOLE, threads: int | None = None,
+              factors: int = FLOATS) -> np.ndarray:
     """The job, with its memory, for calls with at most `samples` samples on at most `threads` threads.
 
     By default `threads` is the number of threads that Numba starts.
+
+    factors : of the products; see `pairs`.
     """
     threads = _config.NUMBA_NUM_THREADS if threads is None else threads
     if way != WHOLE:
         return _for_entries(layout, dtype, samples, way, threads)
-    work, size = one_job(layout, dtype, samples, threads)
+    work, size = one_job(layout, dtype, samples, threads, factors)
     job = fields(work)
     chunks = -(-samples // job.chunk)
     if job.group == 0 or min(threads, chunks) < 2:
         return work
     in_crew, in_partial = _apart(len(work), 8), _apart(layout.size, 64 // dtype.itemsize)
-    first, own_size = one_job(layout, dtype, job.chunk, 1)
+    first, own_size = one_job(layout, dtype, job.chunk, 1, factors)
     crew = min(threads, chunks, (MAX_CREW_BYTES - size) // (own_size + in_partial * dtype.itemsize))
     if crew < 2:
         return work
-    own = [first, *(one_job(layout, dtype, job.chunk, 1)[0] for _ in range(crew - 1))]
+    own = [first, *(one_job(layout, dtype, job.chunk, 1, factors)[0] for _ in range(crew - 1))]
     rows = aligned_zeros(crew * in_crew, np.dtype(np.int64)).reshape(crew, in_crew)
     rows[:, : len(work)] = own
     most = PARTIALS_BYTES // (in_partial * dtype.itemsize) // crew * crew
@@ -174,8 +193,12 @@ def _for_entries(layout: Layout, dtype: np.dtype, samples: int, way: int, thread
     return keeping(work, work, numbers, sums, row_gradient)
 
 
-def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tuple[np.ndarray, int]:
-    """A job whose threads share the panels and tiles of each chunk, and the number of bytes of its memory."""
+def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int, factors: int = FLOATS
+            ) -> tuple[np.ndarray, int]:
+    """A job whose threads share the panels and tiles of each chunk, and the number of bytes of its memory.
+
+    factors : of the products; see `pairs`.
+    """
     width, itemsize, depth = lanes(dtype), dtype.itemsize, layout.depth
     places, widest, passing, resident, most = _sizes_of(layout, dtype)
     units, in_row, outputs = int(layout.units[-1]), places[-1], int(layout.widths[-1])
@@ -188,14 +211,26 @@ def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tupl
     in_target, in_outcome = _apart(-(-outputs // width) * width * width, line), _apart(OUTCOME_ROWS * width, line)
     in_sums = _apart(host().tile_rows * (SIDE_BY_SIDE + 1), line)
     row_cost, lane_cost = costs(layout.widths, width)
-    by_lanes = resident and lanes_cost_less(panels, row_cost, lane_cost)  # then h of every panel has memory of its own
-    compiled = pieces_of(layout, dtype, by_lanes)
+    has_pairs = factors != FLOATS
+    samples_of_number = 2 if has_pairs else 1
+    # Where lanes are summed, h of every panel has memory of its own.
+    by_lanes = resident and not has_pairs and lanes_cost_less(panels, row_cost, lane_cost)
+    compiled = pieces_of(layout, dtype, by_lanes, factors)
     scratch = scratch_size(layout.widths) if layout.size <= MAX_PARAMETERS else 0
     h_panels = max(slots, panels) if by_lanes else slots
     sizes = {"scratch": scratch, "a": slots * in_panel, "h": h_panels * in_panel, "e": slots * in_error,
              "d": slots * in_target, "outcome": slots * in_outcome, "delta": panels * units * width,
-             "h_rows": places[-2] * count, "a_panel": outputs * width, "h_panel": outputs * width,
+             "h_rows": places[-2] * count // samples_of_number, "a_panel": outputs * width, "h_panel": outputs * width,
              "delta_rows": width * in_row, "sums": threads * in_sums}
+    of_pairs: dict[str, Any] = {}
+    if has_pairs:
+        of_pairs = {"in_h_pairs": _apart(in_row * width // 2, line),
+                    "in_delta_pairs": _apart(widest * width // 2, line),
+                    "in_delta_factors": (count // 2 // line | 1) * line,
+                    "in_packed": _apart(packed_size(dtype.name), line)}
+        sizes |= {"h_pairs": slots * of_pairs["in_h_pairs"], "delta_pairs": slots * of_pairs["in_delta_pairs"],
+                  "delta_factors": units * of_pairs["in_delta_factors"],
+                  "packed": threads * of_pairs["in_packed"]}
     numbers, places_in_memory = _shared(sizes, dtype)
     integers = aligned_zeros(slots * in_rows + width, np.dtype(np.int64))
     integers[slots * in_rows :] = np.arange(width) * width
@@ -210,17 +245,19 @@ def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int) -> tupl
     by_layer = np.array([np.resize(table, depth + 2) for table in tables.values()], np.int64)
     before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
     work = make_job(
-        **places_in_memory, **{name: row.ctypes.data for name, row in zip(tables, by_layer, strict=True)},
+        **places_in_memory, **{name: row.ctypes.data for name, row in zip(tables, by_layer, strict=True)}, **of_pairs,
         depth=depth, inputs=int(layout.widths[0]), outputs=outputs, parameters=layout.size,
         rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
         largest=largest.ctypes.data, squares=squares.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
         before=before.ctypes.data if len(before) else 0,
         **{"lane_gradient": 0, **{field: address_of(*piece) for field, piece in compiled.items()}},
-        evaluate=layout.evaluate, chunk=count, lanes=width, tile_rows=host().tile_rows, lane_rows=lane_rows(),
+        evaluate=layout.evaluate, chunk=count, lanes=width, few=0 if has_pairs else min(FEW, width),
+        tile_rows=host().tile_rows, lane_rows=lane_rows(),
         row_cost=row_cost if by_lanes else 0, lane_cost=lane_cost, group=group if resident else 0,
         in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
-        in_largest=in_largest, in_squares=in_squares, in_delta=units * width, in_block=count * width, in_row=in_row,
-        in_sums=in_sums)
+        in_largest=in_largest, in_squares=in_squares, in_delta=units * width,
+        in_block=count * width // samples_of_number,
+        in_row=in_row, in_sums=in_sums)
     memory = numbers, integers, largest, squares, E, correct, before, by_layer
     return keeping(work, *memory), sum(array.nbytes for array in memory)
 
