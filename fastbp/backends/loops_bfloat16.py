@@ -23,6 +23,7 @@ from .loops import gradient_norm
 from .memory import HOST
 from .sample import Masks, activate, activation_delta
 from .sample import add_small_gradient as add_small_gradient
+from .sample import for_leaves as for_leaves
 from .sample import input_jacobian as input_jacobian
 from .sample import nbytes as nbytes
 from .sample import pieces as pieces
