@@ -89,20 +89,29 @@ def gather(communicator: Communicator, value: Any) -> list[Any]:
 
 
 def broadcast(communicator: Communicator, value: Any) -> Any:
-    """The value of rank 0, on all ranks; those of the others are not looked at. It is pickled.
+    """The value of rank 0, on all ranks; those of the others are not looked at. It is pickled."""
+    is_first = communicator.rank == 0
+    content = _as_bytes(value) if is_first else NOTHING
+    length = np.array([len(content)])
+    hand_round(communicator, length)
+    if not is_first:
+        content = np.empty(int(length[0]), np.uint8)
+    hand_round(communicator, content)
+    return value if is_first else pickle.loads(content.data)
+
+
+def hand_round(communicator: Communicator, array: np.ndarray) -> None:
+    """Replace a contiguous array by that of rank 0; all have the same dtype and shape.
 
     In each round twice as many ranks have it.
     """
-    rank, size, reach = communicator.rank, communicator.size, 1
-    content = _as_bytes(value) if rank == 0 else None
+    rank, size, reach, content = communicator.rank, communicator.size, 1, array.reshape(-1).view(np.uint8)
     while reach < size:
         if rank < reach and rank + reach < size:
-            assert content is not None
-            _send(communicator, rank + reach, content)
+            communicator.exchange(rank + reach, content, NOTHING)
         elif reach <= rank < 2 * reach:
-            content = _receive(communicator, rank - reach)
+            communicator.exchange(rank - reach, NOTHING, content)
         reach *= 2
-    return value if rank == 0 or content is None else pickle.loads(content.data)
 
 
 #: Nothing to send, or to receive.
@@ -120,19 +129,6 @@ def _swapped(communicator: Communicator, partner: int, own: np.ndarray) -> Any:
     received = np.empty(int(length[0]), np.uint8)
     communicator.exchange(partner, own, received)
     return pickle.loads(received.data)
-
-
-def _send(communicator: Communicator, partner: int, content: np.ndarray) -> None:
-    communicator.exchange(partner, np.array([len(content)]).view(np.uint8), NOTHING)
-    communicator.exchange(partner, content, NOTHING)
-
-
-def _receive(communicator: Communicator, partner: int) -> np.ndarray:
-    length = np.zeros(1, np.int64)
-    communicator.exchange(partner, NOTHING, length.view(np.uint8))
-    content = np.empty(int(length[0]), np.uint8)
-    communicator.exchange(partner, NOTHING, content)
-    return content
 
 
 class Alone:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..backends.leaves import NODE_FLAG, make_nodes, tail_at, tail_bytes
 from ..threads import share_of
-from .communicators import NOTHING, Communicator
+from .communicators import NOTHING, Communicator, hand_round
 
 #: Vectors of this number of bytes are added up in halves. Below, a second message costs more than it saves.
 HALVED_BYTES = 2**16
@@ -118,13 +118,7 @@ class Reduction:
         """Add up the tree node by node, where the first leaf of each is, and hand the sum round from rank 0."""
         rows = {(part.first, part.stop): self.nodes[part.row] for part in self.parts}
         self._add_up(0, self._leaves, rows)
-        rank, size, reach, content = self._communicator.rank, self._communicator.size, 1, self._whole(self.nodes[0])
-        while reach < size:
-            if rank < reach and rank + reach < size:
-                self._communicator.exchange(rank + reach, content, NOTHING)
-            elif reach <= rank < 2 * reach:
-                self._communicator.exchange(rank - reach, NOTHING, content)
-            reach *= 2
+        hand_round(self._communicator, self._whole(self.nodes[0]))
 
     def _add_up(self, first: int, stop: int, rows: dict[tuple[int, int], np.ndarray]) -> np.ndarray | None:
         """The row of a node whose first leaf is this rank's, else None."""

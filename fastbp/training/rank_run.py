@@ -14,7 +14,7 @@ from ..checks.samples import Samples
 from ..checks.saved import Saved
 from ..compiling.interrupts import held_back
 from ..distributed.agreement import Disagreement, require_agreement
-from ..distributed.communicators import RankError, broadcast, gather
+from ..distributed.communicators import RankError, broadcast, gather, hand_round
 from ..distributed.settings import DataParallel
 from ..network import Network
 from ..optimizers.full_batch import FullBatch
@@ -161,12 +161,11 @@ class RankRun(Run):
         net, communicator = self.net, self.ranks.communicator
         if communicator.size == 1:
             return
-        theta, updates, averages, generator = broadcast(
-            communicator, (net.theta, state.updates, state.averages, net.generator_state))
-        if not self.is_first:
-            net.theta[:], state.updates[:], state.averages[:] = theta, updates, averages
-            if with_generator:
-                net.draw_from(generator_of(generator))
+        for array in (net.theta, state.updates, state.averages):
+            hand_round(communicator, array)
+        generator = broadcast(communicator, net.generator_state)
+        if with_generator and not self.is_first:
+            net.draw_from(generator_of(generator))
 
     def make_session(self, stream: Stream | None, shuffle_buffer: int, *given: Any) -> Session:
         """The session of this rank; rank 0 makes one first, so that others find its kernels in the cache."""
