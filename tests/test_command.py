@@ -342,7 +342,7 @@ def test_doctor(capsys):
     assert found["numpy"] == np.__version__
     assert main(["doctor"]) == 0
     output = capsys.readouterr().out
-    assert all(name in output for name in ("cache", "vectors", "BLAS", "GPU"))
+    assert all(name in output for name in ("cache", "vectors", "bfloat16", "BLAS", "GPU"))
 
 
 def test_doctor_names_the_vectors_that_numba_is_told_to_use():

@@ -56,20 +56,25 @@ def test_it_may_be_further_off_but_not_wrong(results):
         assert row["failed"][name].startswith("wrong")
 
 
-def test_it_is_never_the_fastest_peer_and_has_no_share_of_the_ceiling(results):
+def test_it_is_never_the_fastest_peer_and_has_a_ceiling_of_its_own(results):
     summary, = summarise(results)
     assert summary["us"]["torch bfloat16"] < summary["us"]["right"]
     assert summary["fastest_peer"] == "right"
     assert set(summary["ratio"]) == {"own"}
     assert set(geometric_means([summary])) == {"own"}
-    assert set(summary["share"]) == {"own", "right"}
+    assert set(summary["share"]) == {"own", "right", "torch bfloat16"}
+    row = {name: value for name, value in results["workloads"][0].items() if name != "bfloat16_ceiling"}
+    without, = summarise({**results, "workloads": [row]})  # as on processors without an instruction for it
+    assert set(without["share"]) == {"own", "right"}
+    assert without["bfloat16_ceiling_gflops"] is None
 
 
 def test_tables_and_csv_say_that_its_numbers_are_others(results):
     lines = {line["contestant"]: line for line in csv.DictReader(io.StringIO(as_csv(results)))}
     assert {name: line["numbers"] for name, line in lines.items() if name in results["workloads"][0]["seconds"]} == {
         "own": "float32", "right": "float32", "torch bfloat16": SAID}
-    assert lines["torch bfloat16"]["share of ceiling [1]"] == ""
+    assert float(lines["torch bfloat16"]["share of ceiling [1]"]) > 0
+    assert float(lines["torch bfloat16"]["ceiling [GFLOP/s]"]) > 0
     assert float(lines["torch bfloat16"]["time / baseline time [1]"]) > 0
     assert f"\nbfloat16: {SAID}; never *, and the ceiling is not theirs\n" in table(results)
     others = {name: about for name, about in results["contestants"].items() if name == "right"}

@@ -23,6 +23,7 @@ from ..backends.tiles.phases import FEW
 from ..checks.arguments import require_number, require_whole
 from ..compare.contestants import (
     backend_contestant,
+    bfloat16_contestant,
     ceiling_contestant,
     gpu_ceiling_contestant,
     gpu_peers,
@@ -106,6 +107,8 @@ def add_command(commands: Any) -> None:
                      "NumPy too, if installed")
     who.add_argument("--peers-python", metavar="PATH", default=sys.executable,
                      help="the interpreter of the environment in which they are installed (this one)")
+    who.add_argument("--bfloat16", action="store_true", help="time fastbp's tiled with bfloat16 products too: other "
+                     "numbers, with a ceiling of their own")
     how = parser.add_argument_group("measurement")
     how.add_argument("--threads", type=int, default=1, help="of every contestant (1)")
     how.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of all computation (float32)")
@@ -170,7 +173,7 @@ def run(options: argparse.Namespace) -> str:
 
 def _run_ranks(options: argparse.Namespace) -> str:
     """Time a training on several ranks, and show it."""
-    for name in ("products", "steps", "peers", "show", "plot", "csv", "report", "against", "results"):
+    for name in ("products", "steps", "peers", "bfloat16", "show", "plot", "csv", "report", "against", "results"):
         if getattr(options, name):
             raise ValueError(f"--ranks: expected no --{name} beside it, which is for contestants")
     if options.threads != 1 or options.backends != DEFAULT_BACKENDS:
@@ -226,6 +229,11 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
             raise ValueError(f"--products: expected backends that have products to time alone, found {backend!r}")
     contestants = [backend_contestant(backend, products=options.products)
                    for backend in dict.fromkeys(options.backends)] if not options.steps else road_contestants()
+    if options.bfloat16:
+        if options.products or options.steps or options.dtype != "float32":
+            raise ValueError("--bfloat16: expected trainings in float32 beside it, found --products, --steps or "
+                             "--dtype float64")
+        contestants.append(bfloat16_contestant())
     if options.peers:
         if shutil.which(options.peers_python) is None:
             raise ValueError(f"--peers-python: expected a Python interpreter, found {options.peers_python!r}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import __version__
 from ..backends import NAMES, backend_named
-from ..backends.tiles.host import host
+from ..backends.tiles.host import host, multiplies_bfloat16
 from ..compare.gpu import describe_gpu
 from ..compiling.cache import cache_folder, may_store
 from ..compiling.cleaning import other_caches, size_of
@@ -27,8 +27,8 @@ def add_command(commands: Any) -> None:
     """Add the parser of `fastbp doctor`."""
     parser = commands.add_parser(
         "doctor", help="say what fastbp runs on",
-        description="Print versions, threads, the kernel cache, the vector width, BLAS and the GPU as they are here, "
-                    "or why there is no GPU.")
+        description="Print versions, threads, the kernel cache, the vector width, whether the processor multiplies "
+                    "bfloat16, BLAS and the GPU as they are here, or why there is no GPU.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     parser.set_defaults(run=run)
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> str:
     found = {"fastbp": __version__, "python": platform.python_version(), "platform": platform.platform(),
              **{name: _version(name) for name in PACKAGES},
              "processor": f"{llvmlite.binding.get_host_cpu_name()}, {os.cpu_count()} cores",
-             "vectors": str(host()), "threads": get_num_threads(),
+             "vectors": str(host()), "bfloat16": _bfloat16(), "threads": get_num_threads(),
              "threading layer": _threading_layer(), "cache": str(cache_folder()), "cached kernels": _cached_kernels(),
              "other caches": _other_caches(), "BLAS": _blas(),
              "GPU": describe_gpu(), "backends": ", ".join(_backends()), "backend 'auto'": backend_named("auto")[0]}
@@ -48,6 +48,12 @@ def run(options: argparse.Namespace) -> str:
         for name, value in found.items():
             print(f"{name:<16} {value}")
     return "done"
+
+
+def _bfloat16() -> str:
+    """Whether products="bfloat16" is faster than float32 here."""
+    return "multiplied by the processor" if multiplies_bfloat16() else (
+        "not multiplied by the processor: products in it are computed, and are slower than in float32")
 
 
 def _version(package: str) -> str:

@@ -89,6 +89,13 @@ def backend_contestant(backend: str, *, products: bool = False) -> Contestant:
                       blas="scipy" if backend == "blas" else "", device="gpu" if backend in ON_GPU else "cpu")
 
 
+def bfloat16_contestant() -> Contestant:
+    """`MLP.fit` with bfloat16 products: other numbers."""
+    return Contestant("fastbp bfloat16", WORKERS / "fastbp_fit.py",
+                      options={"backend": "tiled", "products": "bfloat16"}, environment=own_package(),
+                      rounds_to="bfloat16")
+
+
 def ceiling_contestant() -> Contestant:
     """The contestant that measures the ceiling of one core."""
     return Contestant("ceiling", WORKERS / "ceiling.py", environment=own_package())

@@ -48,7 +48,9 @@ def _measured(name: str, summary: dict[str, Any], row: dict[str, Any], results: 
     if name not in summary["us"]:
         return {}
     fastest = summary["fastest_peer"]
-    ceiling = summary[f"{CEILINGS[device_of(name, results)]}_gflops"]
+    rounds = rounds_to(name, results)
+    ceiling = summary.get(f"{rounds}_ceiling_gflops") if rounds else summary[
+        f"{CEILINGS[device_of(name, results)]}_gflops"]
     return {"time [us/step]": summary["us"][name], "spread [share of time]": summary["spread"][name],
             "throughput [samples/s]": summary["samples"][name], "rate [GFLOP/s]": summary["gflops"][name],
             "ceiling [GFLOP/s]": "" if ceiling is None else ceiling * more_threads(name, results),

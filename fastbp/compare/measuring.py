@@ -15,6 +15,9 @@ from .contestants import AGREEMENTS, Contestant, ContestantError, Process, cores
 #: The names in a row of what was measured of the ceiling of a device.
 CEILINGS = {"cpu": "ceiling", "gpu": "gpu_ceiling"}
 
+#: The name of that of a processor's instruction for bfloat16 products, where a contestant computes in these.
+BFLOAT16_CEILING = "bfloat16_ceiling"
+
 #: Worker threads of BLAS and OpenMP go on spinning for some 10 ms after their work, on cores that the next one needs.
 SETTLING_SECONDS = 0.05
 
@@ -172,6 +175,10 @@ def _compare_on(row: Row, processes: dict[str, Process], meters: dict[str, Proce
                 found[CEILINGS[device]].append(rate)
             except ContestantError as error:
                 found["failed"][meter.contestant.name] = _reason(error, meter.contestant)
+        if "cpu" in meters and any(process.contestant.rounds_to == "bfloat16" for process in taking_part.values()):
+            with suppress(ContestantError):  # of a processor that has no instruction for it
+                rate = meters["cpu"].ask("ceiling", dtype="bfloat16")["flops_per_second"]
+                found.setdefault(BFLOAT16_CEILING, []).append(rate)
         for name, process in list(taking_part.items()):
             show(f"{row.name}: {name}, round {number} of {settings.rounds}")
             if max(other.threads for other in taking_part.values()) > 1:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from .measuring import CEILINGS
+from .measuring import BFLOAT16_CEILING, CEILINGS
 from .summary import baseline, geometric_means, other_numbers, summarise
 
 #: What the cells of a table may show, and its title.
@@ -26,6 +26,9 @@ def header(results: dict[str, Any]) -> str:
     if ceilings:
         lines["ceiling"] = (f"{digits(1e-9 * statistics.median(ceilings))} GFLOP/s of {results['settings']['dtype']} "
                             f"multiply-adds on one core")
+    of_bfloat16 = [rate for row in results["workloads"] for rate in row.get(BFLOAT16_CEILING, [])]
+    if of_bfloat16:
+        lines["ceiling"] += f", {digits(1e-9 * statistics.median(of_bfloat16))} of bfloat16 products"
     of_gpu = [rate for row in results["workloads"] for rate in row.get("gpu_ceiling", [])]
     gpus = {contestant.get("versions", {}).get("GPU") for contestant in about.values()} - {None}
     if gpus:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from .measuring import CEILINGS
+from .measuring import BFLOAT16_CEILING, CEILINGS
 
 #: What is said of contestants whose products round their factors, by what they round them to.
 OTHER_NUMBERS = {"TF32": "other numbers: products in TF32 on tensor cores (10 bits)",
@@ -23,8 +23,9 @@ def summarise(results: dict[str, Any]) -> list[dict[str, Any]]:
         "fastest_peer", or None, of those that do not round their factors; "ratio", the same median of each backend's
         time by that peer's; "fastest", of all contestants that do not round, and "to_fastest", each one's median by
         that one's; "ceiling_us" and "ceiling_gflops", a step at the ceiling on the settings' threads, or None;
-        "gpu_ceiling_us" and "gpu_ceiling_gflops", the same of the GPU; "share" by contestant, of the ceiling of its
-        device and its threads, but for those that round, whose ceiling is another.
+        "gpu_ceiling_us" and "gpu_ceiling_gflops", the same of the GPU; "bfloat16_ceiling_gflops", that of bfloat16
+        products on these threads; "share" by contestant, of the ceiling of its device or of its products, on its
+        threads.
     """
     return [_summary(row, results) for row in results["workloads"]]
 
@@ -32,7 +33,8 @@ def summarise(results: dict[str, Any]) -> list[dict[str, Any]]:
 def baseline(results: dict[str, Any]) -> str | None:
     """The contestant that others are compared with: `tiled`, or where it was not timed, the first backend that was."""
     timed = [name for name, about in results["contestants"].items()
-             if not about["peer"] and any(name in row["seconds"] for row in results["workloads"])]
+             if not (about["peer"] or rounds_to(name, results))
+             and any(name in row["seconds"] for row in results["workloads"])]
     return "fastbp tiled" if "fastbp tiled" in timed else next(iter(timed), None)
 
 
@@ -55,16 +57,17 @@ def _summary(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
             "to_baseline": {} if first is None else {name: _ratio(seconds[name], seconds[first]) for name in medians},
             "fastest_peer": fastest,
             "ratio": {} if fastest is None else {name: _ratio(seconds[name], seconds[fastest]) for name in medians
-                                                 if name not in of_peers},
+                                                 if name not in of_peers and not rounds_to(name, results)},
             "fastest": first_of_all,
             "to_fastest": {} if first_of_all is None else {name: median / medians[first_of_all]
                                                            for name, median in medians.items()},
             **{f"{CEILINGS[device]}_us": 1e6 * row["flops"] / rates[device] if device in rates else None
                for device in CEILINGS},
             **{f"{CEILINGS[device]}_gflops": 1e-9 * rates[device] if device in rates else None for device in CEILINGS},
-            "share": {name: row["flops"] / (rates[device] * more_threads(name, results) * median)
+            f"{BFLOAT16_CEILING}_gflops": 1e-9 * rates["bfloat16"] if "bfloat16" in rates else None,
+            "share": {name: row["flops"] / (rates[ceiling] * more_threads(name, results) * median)
                       for name, median in medians.items()
-                      if (device := device_of(name, results)) in rates and not rounds_to(name, results)}}
+                      if (ceiling := rounds_to(name, results) or device_of(name, results)) in rates}}
 
 
 def device_of(name: str, results: dict[str, Any]) -> str:
@@ -95,11 +98,11 @@ def other_numbers(results: dict[str, Any]) -> list[str]:
 
 
 def _ceilings(row: dict[str, Any], results: dict[str, Any]) -> dict[str, float]:
-    """Operations a second by device, where they were measured: of all threads, or of the GPU."""
+    """Operations a second of devices, and of "bfloat16" products, where measured: of all threads, or of the GPU."""
     rates = {device: statistics.median(row[place]) for device, place in CEILINGS.items() if row.get(place)}
-    if "cpu" in rates:
-        rates["cpu"] *= results["settings"]["threads"]
-    return rates
+    if row.get(BFLOAT16_CEILING):
+        rates["bfloat16"] = statistics.median(row[BFLOAT16_CEILING])
+    return {kind: rate if kind == "gpu" else rate * results["settings"]["threads"] for kind, rate in rates.items()}
 
 
 def _ratio(times: Sequence[float], others: Sequence[float]) -> float:

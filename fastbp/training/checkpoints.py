@@ -157,8 +157,7 @@ def network_values(net: Network) -> dict[str, Any]:
         digest = hashlib.sha256(net.standardization.mean.tobytes() + net.standardization.scale.tobytes())
         standardization = digest.hexdigest()
     return {"widths": list(net.widths), "activations": list(net.activations), "loss": net.loss,
-            "dtype": net.dtype.name, "standardization": standardization,
-            **({} if net.products is None else {"products": net.products})}
+            "dtype": net.dtype.name, "standardization": standardization, "products": net.products}
 
 
 def optimizer_values(optimizer: Optimizer | FullBatch) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Some functions are compiled once for a dtype and called by address. With loops i
 - `product`: the register tile, which computes all three products of backpropagation;
 - `lane_gradient`: another tile of δ hᵀ, for small networks;
 - `row_products`: the three products for single samples;
+- `pair_product`, and the tile of `product`, on pairs of bfloat16: `pairs` says what these are, `rounding` makes them;
 - `transpose`: samples into panels, and back;
 - `sums`: Σ_s δ of single units; `clipping`: norms of samples' gradients, and δ scaled to a norm.
 
@@ -14,7 +15,8 @@ With loops compiled by Numba: `magnitude`, the largest magnitude in a panel; `ou
 `updates`, the update of a block of parameters while its gradient is in cache; `phases`, the entry points of the
 phases.
 
-The phases: `panels` takes groups of panels forward and back, and `gradients` sums up ∂E/∂W. `rows` has both for a few
+The phases: `panels` takes groups of panels forward and back, `pair_phases` with bfloat16 factors, and `gradients` sums
+up ∂E/∂W. `rows` has both for a few
 samples, and `online` one-sample steps for constant widths. `crew` shares the chunks of large batches among threads.
 `workspace` allocates the memory of all of them, `job` lists the arguments that they share, and `ceiling` measures the
 most that the processor could do.

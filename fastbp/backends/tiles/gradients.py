@@ -109,6 +109,7 @@ def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
     Tiles are two vectors wide.
     """
     width, target, count = job.lanes, job.target, job.count
+    steps = (count + job.samples_of_number - 1) // job.samples_of_number
     sums = pointer(job.sums, thread * job.in_sums)
     row_sums, together = pointer(sums, job.tile_rows * SIDE_BY_SIDE), SIDE_BY_SIDE // (2 * width)
     begin, end = share_of_tiles(job, job.tile_rows, 2 * width, thread, threads)
@@ -116,13 +117,13 @@ def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
     for k in range(1, job.depth + 1):
         units, inputs = job.own_rows[k], job.widths[k - 1]
         high, wide = tiles_of_layer(job, k, job.tile_rows, 2 * width)
-        block = max(1, min(BLOCK_SIZE // (2 * width * count), wide))
+        block = max(1, min(BLOCK_SIZE // (2 * width * steps), wide))
         first, last, begun = max(begin - place, 0), min(end - place, high * wide), 0
         for tile in range(first, last):
             i, rows, column, nth, here = corner(tile, units, high, wide, block, 2 * width)
             i += job.first_rows[k]
             columns = min(2 * width, inputs - column)
-            delta = pointer(job.delta, (job.units[k] + i) * width)
+            delta = pointer(job.tile_delta, (job.units[k] + i) * job.tile_delta_row)
             h = pointer(job.h_rows, (job.places[k - 1] + column) // width * job.in_block)
             W, b = job.weights_at[k] + i * inputs + column, job.biases_at[k] + i
             if tile == first or nth % together == 0:
@@ -130,11 +131,11 @@ def add_tiles(job: Any, alpha: Any, thread: int, threads: int) -> None:
             at, in_row = (pointer(sums, column - begun), SIDE_BY_SIDE) if job.updates else (pointer(target, W), inputs)
             if columns > 0:
                 add_gradient_tile(job.gradient_2 if columns > width else job.gradient_1, rows, columns, alpha, at,
-                                  in_row, delta, job.in_delta, h, job.in_block, count,
+                                  in_row, delta, job.in_tile_delta, h, job.in_block, steps,
                                   pointer(job.theta if job.updates else target, W), inputs)
             if column == 0:
-                add_sums(job.add_row_sums, row_sums if job.updates else pointer(target, b), alpha, delta, rows,
-                         job.in_delta, count)
+                add_sums(job.add_row_sums, row_sums if job.updates else pointer(target, b), alpha,
+                         pointer(job.delta, (job.units[k] + i) * width), rows, job.in_delta, count)
                 if job.updates:
                     update_at(job, b, row_sums, 1, rows, 0, 0, 0.0)
             if job.updates and (tile + 1 == last or nth + 1 == here or (nth + 1) % together == 0):

@@ -94,7 +94,8 @@ class Job(Call):
 
     # Memory of a chunk.
     delta: Numbers        # panels of δ_k of the whole chunk
-    h_rows: Numbers       # h_{k-1} of the whole chunk, sample after sample, in blocks of `lanes` units
+    tile_delta: Numbers   # the same as tiles of the gradient take it: `delta`, or pairs of samples of each unit
+    h_rows: Numbers       # h_{k-1} of the whole chunk, sample (or pair) after sample, in blocks of `lanes` units
     E: Reals              # each sample's loss
     correct: Integers     # 1 where it is classified correctly
     steps: Integers       # 0, lanes, 2 lanes, …
@@ -144,6 +145,9 @@ class Job(Call):
     in_largest: int       # from the largest |h_k| to the largest |δ_k|, and to the next slot's
     in_squares: int
     in_delta: int
+    in_tile_delta: int    # from one panel to the next, or of pairs from one unit to the next
+    tile_delta_row: int   # from one unit to the next
+    samples_of_number: int  # in `tile_delta` and `h_rows`
     in_block: int
     in_row: int
     in_sums: int
@@ -180,8 +184,6 @@ class Job(Call):
     in_h_pairs: int
     delta_pairs: Numbers  # of slots: pairs of units of δ of one layer, in_delta_pairs apart
     in_delta_pairs: int
-    delta_factors: Numbers  # of a chunk: pairs of samples of δ, units in_delta_factors apart; those of h are `h_rows`
-    in_delta_factors: int
     packed: Numbers       # a tile of W for each thread, in_packed apart
     in_packed: int
     pair_units: Code
@@ -228,7 +230,7 @@ _SET_LATER = ("online", "update", "update_phase",
               "transposed", "in_transposed", "has_transpose", "gradient", "delta_1", "transpose_places", "in_places",
               "transpose_phase", "leaf_places", "leaf_phase",
               "begin", "end", "shared_largest", "shared_phase", "own_rows_phase",
-              "h_pairs", "in_h_pairs", "delta_pairs", "in_delta_pairs", "delta_factors", "in_delta_factors", "packed",
+              "h_pairs", "in_h_pairs", "delta_pairs", "in_delta_pairs", "packed",
               "in_packed", "pair_units", "pair_samples", "pair_rows",
               "curvature", "weigh_panel", "outer_panel", "rows_of_panel", "roots", "J_panels", "J_blocks",
               "in_J_panel", "in_J_block", "product", "in_product", "rows_phase", "product_phase",

@@ -128,7 +128,7 @@ def pieces_of(layout: Layout, dtype: np.dtype, by_lanes: bool, factors: int = FL
 def _pieces_of_pairs(name: str, resident: bool, factors: int) -> dict[str, Piece]:
     """What jobs compile in place of other pieces, or beside them, where products have bfloat16 operands."""
     return {
-        "propagate_phase": (pair_phases.propagate_share, name), "gradient_phase": (pair_phases.gradient_share, name),
+        "propagate_phase": (pair_phases.propagate_share, name),
         "affine": (pair_affine_product, name, not resident, factors),
         "gradient_2": (gradient_tile, name, 2, factors), "gradient_1": (gradient_tile, name, 1, factors),
         **{made.__name__: (made, name, factors) for made in (pair_units, pair_samples, pair_rows)}}
@@ -223,14 +223,13 @@ def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int, factors
              "h_rows": places[-2] * count // samples_of_number, "a_panel": outputs * width, "h_panel": outputs * width,
              "delta_rows": width * in_row, "sums": threads * in_sums}
     of_pairs: dict[str, Any] = {}
+    delta_row = (-(-count // (2 * line)) | 1) * line if has_pairs else width  # lines, an odd number of them
     if has_pairs:
         of_pairs = {"in_h_pairs": _apart(in_row * width // 2, line),
                     "in_delta_pairs": _apart(widest * width // 2, line),
-                    "in_delta_factors": (count // 2 // line | 1) * line,
                     "in_packed": _apart(packed_size(dtype.name), line)}
         sizes |= {"h_pairs": slots * of_pairs["in_h_pairs"], "delta_pairs": slots * of_pairs["in_delta_pairs"],
-                  "delta_factors": units * of_pairs["in_delta_factors"],
-                  "packed": threads * of_pairs["in_packed"]}
+                  "tile_delta": units * delta_row, "packed": threads * of_pairs["in_packed"]}
     numbers, places_in_memory = _shared(sizes, dtype)
     integers = aligned_zeros(slots * in_rows + width, np.dtype(np.int64))
     integers[slots * in_rows :] = np.arange(width) * width
@@ -245,7 +244,8 @@ def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int, factors
     by_layer = np.array([np.resize(table, depth + 2) for table in tables.values()], np.int64)
     before = aligned_zeros(layout.size if layout.size <= MAX_COPIED else 0, dtype)
     work = make_job(
-        **places_in_memory, **{name: row.ctypes.data for name, row in zip(tables, by_layer, strict=True)}, **of_pairs,
+        **{"tile_delta": places_in_memory["delta"], **places_in_memory, **of_pairs},
+        **{name: row.ctypes.data for name, row in zip(tables, by_layer, strict=True)},
         depth=depth, inputs=int(layout.widths[0]), outputs=outputs, parameters=layout.size,
         rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
         largest=largest.ctypes.data, squares=squares.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
@@ -256,7 +256,8 @@ def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int, factors
         row_cost=row_cost if by_lanes else 0, lane_cost=lane_cost, group=group if resident else 0,
         in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
         in_largest=in_largest, in_squares=in_squares, in_delta=units * width,
-        in_block=count * width // samples_of_number,
+        in_tile_delta=delta_row if has_pairs else units * width, tile_delta_row=delta_row,
+        samples_of_number=samples_of_number, in_block=count * width // samples_of_number,
         in_row=in_row, in_sums=in_sums)
     memory = numbers, integers, largest, squares, E, correct, before, by_layer
     return keeping(work, *memory), sum(array.nbytes for array in memory)

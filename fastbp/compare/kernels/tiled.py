@@ -36,6 +36,7 @@ class Products(OneLayer):
         self.e, self.delta = self._memory(self.job.in_error), self._memory(self.job.in_delta)
         self.job.h, self.job.a = self.h.ctypes.data, self.a.ctypes.data
         self.job.e, self.job.delta = self.e.ctypes.data, self.delta.ctypes.data
+        self.job.tile_delta = self.job.delta
         self.h_rows = aligned_zeros(blocks * in_block, self.dtype)
         self.job.h_rows, self.job.in_block = self.h_rows.ctypes.data, in_block
         self.outputs_at = blocks * width  # where the units of layer 1 begin in a panel of h or a

@@ -14,14 +14,16 @@ class Trainer:
 
         self.problem = problem
         self.net = MLP(problem.widths, activation=problem.activation, loss=problem.loss, dtype=problem.theta.dtype,
-                       seed=0, backend=problem.options["backend"])
-        self.variant = f"{variant}, backend {self.net.backend}"  # that for which "auto" stands here
+                       seed=0, backend=problem.options["backend"], products=problem.options.get("products"))
+        products = "" if self.net.products is None else f", {self.net.products} products"
+        self.variant = f"{variant}, backend {self.net.backend}{products}"  # that for which "auto" stands here
         self.X, self.d, self.on_gpu = problem.X, problem.d, self.net.backend == "cuda"
         if self.on_gpu:
             from fastbp.backends.gpu.driver import cuda
 
             self.X, self.d = cuda.to_device(problem.X), cuda.to_device(problem.d)
-        if self.net.backend == "tiled" and is_worth_compiling(problem.widths, problem.batch_size, MIN_STEPS):
+        has_kernels = self.net.backend == "tiled" and self.net.products is None
+        if has_kernels and is_worth_compiling(problem.widths, problem.batch_size, MIN_STEPS):
             # Users have tiny networks trained that long; a shorter training would be another contestant.
             self.least_epochs = -(-MIN_STEPS // problem.steps)
             self.variant += ", with the kernel that trainings of this network get that are long enough"
