@@ -1,8 +1,11 @@
 """Double backpropagation on register tiles: the formulas of `backends.double_backprop` on the schedule of `tiled`.
 
 There is a job for the values of the network, and one for each input j, `columns`, which has Ra, Rh and e, δ along x_j
-in the same places. Its δ goes with its own Rh, as the values' Rδ goes with h, so that phase 2 is that of `tiled` for
-each job. A job of a column has ∂h_0/∂x_j in its field `alpha`, λ in `factor`, and D in `targets`.
+in the same places. A job of a column has ∂h_0/∂x_j in its field `alpha`, λ in `factor`, and D in `targets`.
+
+Its δ goes with its own Rh, as the values' Rδ goes with h. So δ and h of all jobs lie one after another, as if columns
+were more samples, and the job `all_of_them` sums ∂E/∂W_k of k > 1 over all in one. The values' own job has ∂E/∂W_1 and
+every ∂E/∂b_k. What W_1 gets of a column is Σ_s δ_1 ∂h_0/∂x_j, of input j alone.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +16,7 @@ from ...compiling.addresses import address_in_memory, address_of, pointer, point
 from ...compiling.decorators import inlined, subkernel, undisturbed
 from ...functions.activations import delta_of_panel
 from ...functions.second import add_second_of_panel
-from ...layout import Layout, keeping
+from ...layout import Layout, aligned_zeros, keeping, weight_matrix
 from ...threads import share_of
 from ..contract import Batch, Extras, Wanted
 from ..double_backprop import Derivatives
@@ -22,10 +25,12 @@ from .curvature import SMALL_WORK, Curvature, phase_arguments, run, values_of
 from .curvature import workspace as another_job
 from .gradients import add_lane_tiles, add_tiles, sums_by_lanes
 from .jacobian import ROW_STEPS
-from .job import begin_call, is_given, job_at, job_in, slot_of
+from .job import begin_call, fields, is_given, job_at, job_in, slot_of
 from .outcomes import sums_of_chunk
 from .panels import COLUMN_STEPS, end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows, stores_rows
 from .product import FROM_ZERO, affine
+from .shares import add_biases
+from .sums import add_no_sums, add_sums
 
 
 class Workspace(NamedTuple):
@@ -34,7 +39,10 @@ class Workspace(NamedTuple):
     job: np.ndarray        # of the values
     chunk: int             # the samples of a chunk, at most
     columns: np.ndarray    # (N_0,) the addresses of the jobs of all inputs
-    parts: np.ndarray      # (N_0, P) their parts of the gradient
+    all_of_them: np.ndarray  # the job of the values and the columns
+    slot_h: np.ndarray     # (1 + N_0,) where the h of each job's groups lie, if not all are kept
+    all_h: int             # where they lie otherwise
+    sums: np.ndarray       # (N_0, N_1) memory for Σ_s δ_1 of each column
     propagate: int         # the addresses of the phases
     gradient: int
     D: np.ndarray          # (n, N_L, N_0)
@@ -45,9 +53,25 @@ class Workspace(NamedTuple):
 @undisturbed()
 def workspace(linked: Curvature, dtype: np.dtype, samples: int, given: Derivatives, work: np.ndarray) -> Workspace:
     """The workspace of a training; `work` is the job of the network."""
-    jobs = tuple(another_job(linked.layout, dtype, samples) for _ in given.slopes)
-    columns = keeping(np.array([job.ctypes.data for job in jobs]), *jobs)
-    return Workspace(work, samples, columns, np.zeros((len(jobs), linked.layout.size), dtype),
+    layout, inputs = linked.layout, len(given.slopes)
+    jobs = [work.copy(), *(another_job(layout, dtype, samples) for _ in range(inputs))]
+    values, together = fields(jobs[0]), jobs[0].copy()
+    lanes, panels = values.lanes, (1 + inputs) * -(-samples // values.lanes)
+    places = int((-(-layout.widths[:-1] // lanes) * lanes).sum())  # of units in h_rows
+    delta, h, h_rows = (aligned_zeros(panels * size, dtype) for size in (values.in_delta, values.in_panel,
+                                                                         places * lanes))
+    first, later = (np.zeros(layout.depth + 2, np.int64) for _ in range(2))
+    first[1], later[2:-1] = layout.widths[1], layout.widths[2:]
+    slot_h = np.array([fields(job).h for job in jobs])
+    for job in (*jobs, together):
+        fields(job).in_block = panels * lanes * lanes
+        fields(job).delta = fields(job).tile_delta = delta.ctypes.data
+        fields(job).h_rows = h_rows.ctypes.data
+    values.own_rows, fields(together).own_rows = first.ctypes.data, later.ctypes.data
+    fields(together).add_row_sums = address_of(add_no_sums, dtype.name)
+    columns = keeping(np.array([job.ctypes.data for job in jobs[1:]]), *jobs[1:])
+    return Workspace(keeping(jobs[0], work, delta, h, h_rows, first, later), samples, columns, together, slot_h,
+                     h.ctypes.data, np.zeros((inputs, layout.widths[1]), dtype),
                      address_of(propagate_share, dtype.name), address_of(gradient_share, dtype.name), *given)
 
 
@@ -142,11 +166,10 @@ def propagate_group(job: Any, columns: int, place: int, of_h: int, panel: int, p
             evaluate_column(job, column, slot, slot_of(column, place, of_h), j, panel + p, p)
     for k in range(job.depth, 0, -1):
         backward_columns(job, columns, slot, k, (place, of_h), panel, panels, T)
-    if sums_by_lanes(job):
-        for p in range(panels):
-            end_delta(job, panel + p)
-            for j in range(job.inputs):
-                end_delta(job_at(addresses[j], T), panel + p)
+    for p in range(panels):  # panels of a column lie behind the last one of the job before
+        end_delta(job, panel + p)
+        for j in range(job.inputs):
+            end_delta(job_at(addresses[j], T), panel + p)
 
 
 def propagate_share(dtype: str) -> Any:
@@ -179,33 +202,45 @@ def add_gradient(job: Any, alpha: Any, thread: int, threads: int) -> None:
 
 
 def gradient_share(dtype: str) -> Any:
-    """The function of phase 2: target += δ hᵀ of every job, in a thread's share of the tiles.
+    """The function of phase 2: target += δ hᵀ of all jobs, in a thread's share of the tiles, and sums of columns.
 
-    Its arguments are those of `propagate_share`.
+    Its arguments are those of `propagate_share`, but for the address of the job `all_of_them` in place of 0.
     """
+    one = np.dtype(dtype).type(1)
     T = np.dtype(dtype).type
 
     def share(job: Any, others: int, setting: int, thread: int, threads: int) -> None:
         addresses = pointer_to(others, np.int64)
-        add_gradient(job, T(1.0), thread, threads)
-        for j in range(job.inputs):
-            add_gradient(job_at(addresses[j], T), T(1.0), thread, threads)
+        add_gradient(job, one, thread, threads)
+        add_gradient(job_at(setting, T), one, thread, threads)
+        if thread == 0:
+            for k in range(2, job.depth + 1):
+                add_biases(job, one, k, 0, job.widths[k])
+            for j in range(job.inputs):
+                column = job_at(addresses[j], T)
+                for i in range(0, job.widths[1], job.tile_rows):
+                    add_sums(job.add_row_sums, pointer(column.target, i), T(column.alpha),
+                             pointer(column.delta, (job.units[1] + i) * job.lanes),
+                             min(job.tile_rows, job.widths[1] - i), job.in_delta, column.count)
 
     return share, phase_arguments(dtype)
 
 
-@subkernel
-def add_part(grad: Any, part: Any, layout: Layout, j: int, slope: Any) -> None:
-    """Add a column's part of the gradient: of W_k for k > 1 as it is, and of W_1 Σ_s δ_1 ∂h_0/∂x_j, of its own input.
-
-    It has Σ_s δ_k in the places of b_k, which are no part of the gradient.
-    """
-    inputs = layout.widths[0]
-    for i in range(layout.widths[1]):
-        grad[layout.weights[1] + i * inputs + j] += slope * part[layout.biases[1] + i]
-    for k in range(2, layout.depth + 1):
-        for p in range(layout.weights[k], layout.biases[k]):
-            grad[p] += part[p]
+@inlined
+def place_jobs(values: Any, work: Any, count: Any) -> None:
+    """Set where δ and h of a chunk of `count` samples lie, of all jobs one after another."""
+    lanes, itemsize = values.lanes, work.sums.itemsize
+    panels = (count + lanes - 1) // lanes
+    together, by_lanes = job_in(work.all_of_them), sums_by_lanes(values)
+    for place in range(1 + work.columns.shape[0]):
+        job = values if place == 0 else job_at(work.columns[place - 1], None)
+        job.delta = together.delta + place * panels * values.in_delta * itemsize
+        job.tile_delta = job.delta
+        job.h_rows = together.h_rows + place * panels * lanes * lanes * itemsize
+        job.h = work.all_h + place * panels * values.in_panel * itemsize if by_lanes else work.slot_h[place]
+    together.count, together.h, together.leaves = (1 + work.columns.shape[0]) * panels * lanes, work.all_h, 0
+    if not by_lanes:
+        together.leaves = 1  # not by lanes either, where they alone might be enough for it
 
 
 @subkernel
@@ -220,11 +255,14 @@ def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted
     job.targets = address_in_memory(samples.targets) if samples.targets.shape[0] > 0 else 0
     job.weights = address_in_memory(samples.weights) if samples.weights.shape[0] > 0 else 0
     job.target, job.keeps = address_in_memory(wanted.grad), True
+    together = job_in(work.all_of_them)
+    begin_call(together, address_in_memory(theta), samples.address)
+    together.target = job.target
     for j in range(work.slopes.shape[0]):
         column = job_at(work.columns[j], None)
         begin_call(column, address_in_memory(theta), samples.address)
         column.targets, column.alpha, column.factor = address_in_memory(work.D), work.slopes[j], work.weight
-        column.target, column.keeps = address_in_memory(work.parts[j]), True
+        column.target, column.keeps = address_in_memory(work.sums[j]), True
     total, correct = E, 0
     for first in range(start, stop, work.chunk):
         count = min(work.chunk, stop - first)
@@ -232,13 +270,16 @@ def propagate(theta: Any, layout: Layout, batch: Batch, E: float, wanted: Wanted
         for j in range(work.slopes.shape[0]):
             column = job_at(work.columns[j], None)
             column.first, column.count = first, count
-        work.parts[:] = 0
+        place_jobs(job, work, count)
+        work.sums[:] = 0
         operations = 6 * job.parameters * count * (1 + work.slopes.shape[0])
         team = threads if operations >= SMALL_WORK * job.lanes else 1
         run(work.propagate, job, columns, 0, team)
-        run(work.gradient, job, columns, 0, team)
+        run(work.gradient, job, columns, address_in_memory(work.all_of_them), team)
+        W_1 = weight_matrix(wanted.grad, layout, 1)
         for j in range(work.slopes.shape[0]):
-            add_part(wanted.grad, work.parts[j], layout, j, work.slopes[j])
+            for i in range(W_1.shape[0]):
+                W_1[i, j] += work.sums[j, i]
         chunk_E, chunk_correct = sums_of_chunk(job)
         total, correct = total + chunk_E, correct + chunk_correct
     return total, correct

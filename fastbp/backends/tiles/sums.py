@@ -25,6 +25,16 @@ def add_row_sums(dtype: str) -> Any:
     return add, (numbers, numbers.dtype, numbers, INTEGER, INTEGER, INTEGER)
 
 
+def add_no_sums(dtype: str) -> Any:
+    """The function of these arguments that adds nothing, for jobs whose sums are made by another one."""
+    numbers = pointer_type(dtype)
+
+    def add(target, alpha, delta, rows, in_panel, count):
+        return
+
+    return add, (numbers, numbers.dtype, numbers, INTEGER, INTEGER, INTEGER)
+
+
 @inlined
 def add_sums(address: Any, target: Any, alpha: Any, delta: Any, rows: Any, in_panel: Any, count: Any) -> None:
     """target += alpha Σ_s δ, by the function at an address that `add_row_sums` describes."""
