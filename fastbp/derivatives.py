@@ -5,6 +5,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from .backends import curvature as loops
+from .backends.contract import WHOLE
 from .backends.tiles import curvature as tiles
 from .checks.arguments import require_flag
 from .checks.arrays import kernel_array
@@ -217,12 +218,16 @@ class Derivatives(Network):
     def _curvature_product(self, X: Any, d: Any, v: Any, sample_weight: Any, *, gauss_newton: bool) -> np.ndarray:
         """`hessian_vector`, or `gauss_newton_vector`."""
         self.require_second_derivatives()
+        if sample_weight is None and self._standardization is None:
+            product = self._product_of_few(X, d, v, gauss_newton)
+            if product is not None:
+                return product
         samples = self.checked_samples(X, d, sample_weight)
         direction, _ = kernel_array("v", v, self._dtype, ndim=1)
         if len(direction) != self._layout.size:
             raise ValueError(f"v: expected {self._layout.size} numbers, as theta has, found {len(direction)}")
-        curvature, shelf, add_curvature = self._curvature or self._make_curvature()
-        product = np.zeros(self._layout.size, self._dtype)
+        curvature, shelf, module = self._curvature or self._make_curvature()
+        add_curvature, product = module.add_curvature, np.zeros(self._layout.size, self._dtype)
 
         def add(start: int, stop: int, E: float, work: Any, threads: int, samples: Samples) -> tuple[float, int]:
             add_curvature(self._theta, direction, curvature, samples, gauss_newton, product, start, stop, work, own,
@@ -232,6 +237,24 @@ class Derivatives(Network):
         with shelf.workspace(len(samples.X)) as own:
             self._in_slices(6, add, samples, whole_rows=True)
         return product
+
+    def _product_of_few(self, X: Any, d: Any, v: Any, gauss_newton: bool) -> np.ndarray | None:
+        """`_curvature_product` of a few samples in one compiled call, or None as from `_accumulate_few`."""
+        size, few = self._layout.size, self._few(X, d)
+        if (few is None or type(v) is not np.ndarray or v.dtype != self._dtype or v.shape != (size,)
+                or not v.flags.carray):
+            return None
+        curvature, own_shelf, module = self._curvature or self._make_curvature()
+        if module.add_few is None:
+            return None
+        shelf, product = self._shelf(WHOLE), np.zeros(size, self._dtype)
+        idle, own = shelf.take(len(X)), own_shelf.take(len(X))
+        try:
+            found = module.add_few(self._theta, v, *few, curvature, gauss_newton, product, idle.work, own.work)
+        finally:
+            shelf.idle.append(idle)
+            own_shelf.idle.append(own)
+        return product if found else None
 
     def require_second_derivatives(self) -> None:
         """Refuse networks of which second derivatives are not known, or not on their backend or of their products.
@@ -253,12 +276,12 @@ class Derivatives(Network):
         return (self._curvature or self._make_curvature())[0]
 
     def _make_curvature(self) -> Any:
-        """The compiled second derivatives, the shelf of their workspaces, and the function that adds a product."""
+        """The compiled second derivatives, the shelf of their workspaces, and the module of what adds a product."""
         module: Any = tiles if self._backend_name == "tiled" else loops
         linked = module.linked_curvature(self.layout, self._activations, self._loss, self._dtype)
         kind = "curvature", self._backend_name, self._dtype, self._widths, tuple(self._activations), self._loss
         shelf = self._backend.memory.shelves.shelf(kind, module, linked.layout, self._dtype)
-        self._curvature = linked, shelf, module.add_curvature
+        self._curvature = linked, shelf, module
         return self._curvature
 
     def _errors_back(self, X: Any, dE_dY: Any, grad: Any) -> Any:

@@ -125,8 +125,22 @@ class Network(Parameters):
         None if it has to be done in another way, or refused: if there are many samples, or arrays are not as kernels
         take them.
         """
-        add, dtype, widths = self._backend.add_small_gradient, self._dtype, self._widths
-        if (add is None or type(X) is not np.ndarray or type(d) is not np.ndarray or X.dtype != dtype or X.ndim != 2
+        add, few = self._backend.add_small_gradient, self._few(X, d)
+        if add is None or few is None:
+            return None
+        shelf = self._shelf(WHOLE)
+        idle = shelf.take(len(X))
+        try:
+            E, found = add(self._theta, *few, self._grad, idle.work)
+        finally:
+            shelf.idle.append(idle)
+        return E if found else None
+
+    def _few(self, X: Any, d: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        """X and d as calls on a few samples take them, which look at the numbers themselves, and the network ready for
+        such a call; or None, where they are not like that."""
+        dtype, widths = self._dtype, self._widths
+        if (type(X) is not np.ndarray or type(d) is not np.ndarray or X.dtype != dtype or X.ndim != 2
                 or not X.flags.carray or not d.flags.carray):
             return None
         n, shape = len(X), d.shape
@@ -143,13 +157,7 @@ class Network(Parameters):
         if not self._is_linked:
             self._link()
         threads.threading_layer()  # started before a kernel that may use it
-        shelf = self._shelf(WHOLE)
-        idle = shelf.take(n)
-        try:
-            E, found = add(self._theta, X, d, self._grad, idle.work)
-        finally:
-            shelf.idle.append(idle)
-        return E if found else None
+        return X, d
 
     def accumulate_samples(self, samples: Samples) -> float:
         """Add ∇E of samples that were checked before to the running gradient, and return E."""

@@ -164,6 +164,22 @@ def test_standardised_and_sparse_rows(backend):
     assert_close(net.hessian_vector(raw, d, v), expected, 1e-12)
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "softmax_cross_entropy"])
+def test_few_samples_are_looked_at_in_compiled_code(loss):
+    net, v = MLP([3, 4, 2], activation="tanh", loss=loss, seed=0), np.linspace(-1, 1, 26, dtype=np.float32)
+    X = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    d = np.ones((5, 2), np.float32) if loss == "squared_error" else np.array([0, 1, 1, 0, 1])
+    with_nan, with_inf, beyond = X.copy(), v.copy(), d.copy()
+    with_nan[1, 2], with_inf[3], beyond[0] = np.nan, -np.inf, 2 if loss == "softmax_cross_entropy" else np.inf
+    for product in (net.hessian_vector, net.gauss_newton_vector):
+        assert (product(X, d, v) == product(X.tolist(), d.tolist(), v.tolist())).all()
+        for wrong, message in (((with_nan, d, v), r"X: found nan at \[1, 2\]"), ((X, beyond, v), "d: "),
+                               ((X, d, with_inf), r"v: found -inf at \[3\]"), ((X, d[:4], v), "d: "),
+                               ((X, d, v[1:]), "v: expected 26")):
+            with pytest.raises(ValueError, match=f"^{message}"):
+                product(*wrong)
+
+
 def test_wrong_arguments():
     net, X, d, _, v = drawn((3, 5, 2), ("tanh", "identity"), "squared_error", "targets")
     for wrong, message in ((v[:4], r"v: expected 32 numbers, as theta has, found 4"), (v[None], "v: expected 1 dim"),

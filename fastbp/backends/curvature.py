@@ -165,3 +165,7 @@ def add_curvature(theta: np.ndarray, v: np.ndarray, curvature: Curvature, sample
     """
     add_curvature_arrays(theta, v, *curvature, *as_arguments(samples), samples.labels, samples.targets,
                          samples.weights, gauss_newton, product, start, stop, own)
+
+
+#: Calls on a few samples have no kernel of their own here; see `tiles.curvature.add_few`.
+add_few = None

@@ -42,6 +42,7 @@ from .linking import linked_by_address
 from .memory import HOST
 from .reading import as_arguments, kernel_samples
 from .tiles.crew import LEAST_USE, chunks_of
+from .tiles.few import begin_few
 from .tiles.gradients import lanes_cost_less, sums_by_lanes
 from .tiles.job import begin_call, fields, job_at, job_in
 from .tiles.leaves import MOST_LEAVES, leaf_gradient_share
@@ -296,23 +297,11 @@ def add_small_gradient(theta: Any, X: Any, d: Any, grad: Any, work: Any) -> Any:
 
     d : labels (n,) int64, or targets (n, N_L).
     """
-    job, n = job_in(work), X.shape[0]
-    begin_call(job, address_in_memory(theta), address_in_memory(X))
-    wrong, x, given = 0, pointer(X, 0), pointer(d, 0)
-    for p in range(n * job.inputs):
-        wrong += not is_finite(x[p])
-    if d.ndim == 1:
-        job.labels = address_in_memory(d)
-        for s in range(n):
-            wrong += not 0 <= given[s] < job.outputs
-    else:
-        job.targets = address_in_memory(d)
-        for p in range(n * job.outputs):
-            wrong += not is_finite(given[p])
-    if wrong > 0:
+    job = job_in(work)
+    if begin_few(job, theta, X, d) > 0:
         return 0.0, False
     job.target, job.alpha, job.keeps, job.lowest = address_in_memory(grad), 1.0, True, 1
-    return propagate_job(job, 0, n, 0.0, 1)[0], True
+    return propagate_job(job, 0, X.shape[0], 0.0, 1)[0], True
 
 
 @kernel

@@ -24,12 +24,14 @@ from ...checks.samples import Samples
 from ...compiling.addresses import INTEGER, address_in_memory, address_of, invoke, pointer
 from ...compiling.decorators import inlined, kernel, subkernel, undisturbed
 from ...compiling.records import RecordType, pointer_dtype
+from ...formulas.elementary import is_finite
 from ...functions.activations import Activation, delta_of_panel
 from ...functions.losses import Loss
 from ...functions.second import PIECEWISE_LINEAR, add_second_of_panel, add_second_panel, second_of_panel, second_panel
 from ...layout import Layout
 from ...threads import share_of
 from ..reading import as_arguments
+from .few import begin_few
 from .gradients import BLOCK_SIZE, corner, share_of_tiles, sums_by_lanes, tiles_of_layer
 from .host import host
 from .jacobian import ROW_STEPS
@@ -296,13 +298,45 @@ def add_curvature_arrays(theta: Any, v: Any, propagate: int, gradient: int, X: A
     job.labels = address_in_memory(labels) if labels.shape[0] > 0 else 0
     job.targets = address_in_memory(targets) if targets.shape[0] > 0 else 0
     job.weights = address_in_memory(weights) if weights.shape[0] > 0 else 0
+    add_product(job, changes, propagate, gradient, gauss_newton, product, start, stop, threads)
+
+
+@inlined
+def add_product(job: Any, changes: Any, propagate: Any, gradient: Any, gauss_newton: Any, product: Any, start: Any,
+                stop: Any, threads: Any) -> None:
+    """Add to a product what samples from start to stop have in it, chunk after chunk; both jobs have their arrays."""
     job.target, job.keeps, changes.keeps = address_in_memory(product), True, True
     for first in range(start, stop, job.chunk):
         job.first, job.count = first, min(job.chunk, stop - first)
         changes.first, changes.count = job.first, job.count
         team = threads if 12 * job.parameters * job.count >= SMALL_WORK * job.lanes else 1
-        run(propagate, job, address_in_memory(own), gauss_newton, team)
-        run(gradient, job, address_in_memory(own), gauss_newton, team)
+        run(propagate, job, address_in_memory(changes), gauss_newton, team)
+        run(gradient, job, address_in_memory(changes), gauss_newton, team)
+
+
+@kernel
+def add_small_product(theta: Any, v: Any, X: Any, d: Any, propagate: int, gradient: int, gauss_newton: int,
+                      product: Any, work: Any, own: Any) -> bool:
+    """`add_curvature` of a few samples, if X, d and v are numbers that kernels may have; whether they are.
+
+    d : labels (n,) int64, or targets (n, N_L).
+    """
+    job, changes, wrong, given = job_in(work), job_in(own), 0, pointer(v, 0)
+    for p in range(v.shape[0]):
+        wrong += not is_finite(given[p])
+    if begin_few(job, theta, X, d) + wrong > 0:
+        return False
+    begin_call(changes, address_in_memory(v), address_in_memory(X))
+    add_product(job, changes, propagate, gradient, gauss_newton, product, 0, X.shape[0], 1)
+    return True
+
+
+def add_few(theta: np.ndarray, v: np.ndarray, X: np.ndarray, d: np.ndarray, curvature: Curvature, gauss_newton: bool,
+            product: np.ndarray, work: np.ndarray, own: np.ndarray) -> bool:
+    """`add_curvature` of arrays that were not looked at; whether it has done it."""
+    found: bool = add_small_product(theta, v, X, d, curvature.propagate, curvature.gradient, int(gauss_newton), product,
+                                    work, own)
+    return found
 
 
 def add_curvature(theta: np.ndarray, v: np.ndarray, curvature: Curvature, samples: Samples, gauss_newton: bool,
