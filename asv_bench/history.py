@@ -89,13 +89,13 @@ def draw(found: Sequence[Entry], numbers: dict[str, int], path: Path = PICTURE) 
     Raises
     ------
     ValueError
-        If there are no entries, or the clone lacks one's commit.
+        If there are no entries, or one is of a commit that has no place.
     """
     from matplotlib.figure import Figure
 
     absent = [entry.commit[:8] for entry in found if entry.commit not in numbers]
     if absent or not found:
-        raise ValueError(f"history: expected results of commits of this clone, found {absent or 'none'}; a shallow "
+        raise ValueError(f"history: expected results of commits of main, found {absent or 'none'}; a shallow "
                          f"clone becomes a whole one by git fetch --unshallow")
     found = sorted(found, key=lambda entry: numbers[entry.commit])
     machines = sorted({entry.machine for entry in found})
@@ -131,8 +131,8 @@ def add(machine: str) -> None:
 
 
 def numbers_of_commits() -> dict[str, int]:
-    """The place of every commit of this clone, from the first on."""
-    return {commit: place for place, commit in enumerate(git(HERE, "rev-list", "--reverse", "HEAD").split(), 1)}
+    """The place of every commit of main, from the first on."""
+    return {commit: place for place, commit in enumerate(git(HERE, "rev-list", "--reverse", "main").split(), 1)}
 
 
 def git(repository: Path, *arguments: str) -> str:
