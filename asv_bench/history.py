@@ -110,7 +110,8 @@ def draw(found: Sequence[Entry], numbers: dict[str, int], path: Path = PICTURE) 
                 points = [(numbers[entry.commit], entry.results[benchmark][parameter] / unit) for entry in here
                           if parameter in entry.results.get(benchmark, {})]
                 axes.plot(*zip(*points, strict=True), color=color, marker=marker, markersize=5)
-                axes.annotate(parameter, points[-1], (0, 5), textcoords="offset points", ha="right", color=color)
+                axes.annotate(parameter, points[-1], (0, 7), textcoords="offset points", ha="right", color=color,
+                              bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0})
             axes.set_title(f"{title} ({machine})", fontsize=11)
             axes.set_xlabel(f"commits of main; the last is {here[-1].commit[:8]}")
             axes.set_ylabel(label)
