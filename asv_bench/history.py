@@ -91,7 +91,7 @@ def draw(found: Sequence[Entry], numbers: dict[str, int], path: Path = PICTURE) 
     ValueError
         If there are no entries, or one is of a commit that has no place.
     """
-    from matplotlib.figure import Figure
+    from fastbp.checks.figures import new_figure
 
     absent = [entry.commit[:8] for entry in found if entry.commit not in numbers]
     if absent or not found:
@@ -99,7 +99,7 @@ def draw(found: Sequence[Entry], numbers: dict[str, int], path: Path = PICTURE) 
                          f"clone becomes a whole one by git fetch --unshallow")
     found = sorted(found, key=lambda entry: numbers[entry.commit])
     machines = sorted({entry.machine for entry in found})
-    figure = Figure(figsize=(13.0, 0.6 + 4.2 * len(machines)), layout="constrained")
+    figure = new_figure(13.0, 0.6 + 4.2 * len(machines))
     figure.suptitle("From the first commit that trains to now; lower is better", fontsize=13)
     panels = figure.subplots(len(machines), len(PANELS), squeeze=False)
     for row, machine in zip(panels, machines, strict=True):
@@ -126,7 +126,7 @@ def draw(found: Sequence[Entry], numbers: dict[str, int], path: Path = PICTURE) 
 
 def add(machine: str) -> None:
     """Measure the head of main, and put the result under version control, which ignores others."""
-    subprocess.run([Path(sys.executable).with_name("asv"), "run", "--machine", machine, "--bench", "^history",
+    subprocess.run([sys.executable, "-m", "asv", "run", "--machine", machine, "--bench", "^history",
                     "--show-stderr", "main^!"], cwd=HERE, check=True)
     git(HERE, "add", "--force", "results/benchmarks.json", f"results/{machine}")
 
