@@ -89,17 +89,17 @@ def draw(found: Sequence[Entry], numbers: dict[str, int], path: Path = PICTURE) 
     Raises
     ------
     ValueError
-        If there are no entries, or the clone lacks one's commit.
+        If there are no entries, or one is of a commit that has no place.
     """
-    from matplotlib.figure import Figure
+    from fastbp.checks.figures import new_figure
 
     absent = [entry.commit[:8] for entry in found if entry.commit not in numbers]
     if absent or not found:
-        raise ValueError(f"history: expected results of commits of this clone, found {absent or 'none'}; a shallow "
+        raise ValueError(f"history: expected results of commits of main, found {absent or 'none'}; a shallow "
                          f"clone becomes a whole one by git fetch --unshallow")
     found = sorted(found, key=lambda entry: numbers[entry.commit])
     machines = sorted({entry.machine for entry in found})
-    figure = Figure(figsize=(13.0, 0.6 + 4.2 * len(machines)), layout="constrained")
+    figure = new_figure(13.0, 0.6 + 4.2 * len(machines))
     figure.suptitle("From the first commit that trains to now; lower is better", fontsize=13)
     panels = figure.subplots(len(machines), len(PANELS), squeeze=False)
     for row, machine in zip(panels, machines, strict=True):
@@ -110,7 +110,8 @@ def draw(found: Sequence[Entry], numbers: dict[str, int], path: Path = PICTURE) 
                 points = [(numbers[entry.commit], entry.results[benchmark][parameter] / unit) for entry in here
                           if parameter in entry.results.get(benchmark, {})]
                 axes.plot(*zip(*points, strict=True), color=color, marker=marker, markersize=5)
-                axes.annotate(parameter, points[-1], (0, 5), textcoords="offset points", ha="right", color=color)
+                axes.annotate(parameter, points[-1], (0, 7), textcoords="offset points", ha="right", color=color,
+                              bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0})
             axes.set_title(f"{title} ({machine})", fontsize=11)
             axes.set_xlabel(f"commits of main; the last is {here[-1].commit[:8]}")
             axes.set_ylabel(label)
@@ -125,14 +126,14 @@ def draw(found: Sequence[Entry], numbers: dict[str, int], path: Path = PICTURE) 
 
 def add(machine: str) -> None:
     """Measure the head of main, and put the result under version control, which ignores others."""
-    subprocess.run([Path(sys.executable).with_name("asv"), "run", "--machine", machine, "--bench", "^history",
+    subprocess.run([sys.executable, "-m", "asv", "run", "--machine", machine, "--bench", "^history",
                     "--show-stderr", "main^!"], cwd=HERE, check=True)
     git(HERE, "add", "--force", "results/benchmarks.json", f"results/{machine}")
 
 
 def numbers_of_commits() -> dict[str, int]:
-    """The place of every commit of this clone, from the first on."""
-    return {commit: place for place, commit in enumerate(git(HERE, "rev-list", "--reverse", "HEAD").split(), 1)}
+    """The place of every commit of main, from the first on."""
+    return {commit: place for place, commit in enumerate(git(HERE, "rev-list", "--reverse", "main").split(), 1)}
 
 
 def git(repository: Path, *arguments: str) -> str:

@@ -170,6 +170,9 @@ def test_contestants_agree_with_the_formulas_and_are_timed(results):
             assert min(workload["seconds"][name]) > 0
     assert results["contestants"]["fastbp loops"]["versions"]["fastbp"] == fastbp.__version__
     assert results["contestants"]["numpy"]["versions"]["numpy"] == np.__version__
+    assert results["contestants"]["scikit-learn"]["how"].startswith("scikit-learn: MLPClassifier or MLPRegressor")
+    assert results["contestants"]["keras torch"]["environment"] == {"KERAS_BACKEND": "torch"}
+    assert results["settings"]["environment"]["OPENBLAS_NUM_THREADS"] == "1"
     for name in ("numpy", "scikit-learn"):
         assert results["contestants"][name]["blas"].startswith(("openblas", "not known"))
     assert "blas" not in results["contestants"]["fastbp loops"]

@@ -36,6 +36,8 @@ def words(text, first):
 def test_summary_of_made_up_measurements():
     summary, = summarise(made_up([1e-6, 2e-6, 3e-6]))
     assert summary["fastest_peer"] == "fast"
+    assert summary["fastest"] == "own"  # the first of two that are as fast
+    assert summary["to_fastest"] == pytest.approx({"own": 1.0, "slow": 4.5, "fast": 1.0})
     assert summary["us"] == pytest.approx({"own": 2.0, "slow": 9.0, "fast": 2.0})
     assert summary["spread"] == pytest.approx({"own": 0.5, "slow": 0.0, "fast": 0.5})
     assert summary["samples"] == pytest.approx({"own": 5e6, "slow": 10 / 9e-6, "fast": 5e6})

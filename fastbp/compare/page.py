@@ -130,8 +130,8 @@ def _line(name: str, results: dict[str, Any], summary: dict[str, Any], row: dict
     return [_head(name), _cell(digits(us), us), _cell(f"{summary['spread'][name]:.0%}", summary["spread"][name]),
             _speed(name, summary), _ratio(name, summary),
             _cell(digits(summary["samples"][name]), summary["samples"][name]),
-            _cell(digits(summary["gflops"][name]), summary["gflops"][name]),
-            _cell("–" if share is None else f"{share:.1%}", share),
+            _cell(_small(summary["gflops"][name]), summary["gflops"][name]),
+            _cell("–" if share is None else _percent(share), share),
             _cell("–" if first is None else digits(first), first), _cell("–" if off is None else f"{off:.1e}", off),
             _text(f"{text}; {OTHER_NUMBERS[kind]}" if kind else text)]
 
@@ -191,14 +191,22 @@ def _speed(name: str, summary: dict[str, Any]) -> str:
     ratio = summary["to_fastest"].get(name)
     if ratio is None:
         return _cell("–")
-    text = f"{1 / ratio:.0%}" if ratio < 100 else f"{100 / ratio:.2g}%"
     bar = f'<span class="bar"><span style="width:{100 * min(1.0, 1 / ratio):.1f}%"></span></span>'
-    return _cell(bar + text, 1 / ratio, "speed")
+    return _cell(bar + _percent(1 / ratio), 1 / ratio, "speed")
 
 
 def _ratio(name: str, summary: dict[str, Any]) -> str:
     ratio = summary["to_fastest"].get(name)
     return _cell("–") if ratio is None else _cell(digits(ratio), ratio, "first" if name == summary["fastest"] else "")
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
+
+
+def _small(number: float) -> str:
+    """Digits of a number that may be far below 1."""
+    return digits(number) if number >= 0.01 else f"{number:.2g}"
 
 
 def _numbers(name: str, results: dict[str, Any]) -> str:
