@@ -4,14 +4,15 @@ import importlib
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import numpy as np
 import pytest
-from contestants import ceiling_in
+from contestants import ceiling_in, contestant_in
 
 from fastbp.__main__ import BAD_INPUT, main
-from fastbp.compare import road
+from fastbp.compare.contestants import WORKERS
 from fastbp.compare.road import VERSIONS, road_contestants, road_rows, road_tables
 from fastbp.compare.steps.one_version import Products, Steps
 from fastbp.compare.summary import summarise
@@ -54,9 +55,15 @@ def assert_products(version, dtype):
         np.testing.assert_allclose(dW, exact[4] + np.einsum("si,sj->ij", exact[3], exact[2]), **tolerance)
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", [name for name in OWN if name != "parallel"])
 def test_versions_give_the_products_of_ragged_shapes(name):
     assert_products(version_named(name), "float32")
+
+
+def test_threads_take_parts_of_ragged_shapes():
+    parallel = version_named("parallel")
+    parts = SimpleNamespace(**{name: getattr(parallel, name).py_func for name in ("forward", "backward", "gradient")})
+    assert_products(parts, "float32")  # one part after another; compiling for threads takes seconds
 
 
 @pytest.mark.full
@@ -65,6 +72,7 @@ def test_versions_give_the_products_in_float64(name):
     assert_products(version_named(name), "float64")
 
 
+@pytest.mark.full
 def test_threads_have_the_bits_of_one():
     before = numba.get_num_threads()
     W, b, H, delta, dW = layer((33, 17, 9))
@@ -84,8 +92,8 @@ def test_threads_have_the_bits_of_one():
         np.testing.assert_array_equal(values, others)
 
 
-@pytest.mark.parametrize("name", ["unit_stride", *(pytest.param(name, marks=pytest.mark.full) for name in OWN
-                                                   if name != "unit_stride")])
+@pytest.mark.full
+@pytest.mark.parametrize("name", OWN)
 def test_training_steps_are_what_the_formulas_say(name):
     row = TrainingRow(Workload("ragged", (5, 7, 3), "relu", "squared_error", 9, "sgd", batches=3))
     problem = row.problem("float32")
@@ -156,19 +164,33 @@ def test_the_share_is_of_the_ceilings_of_all_threads():
     assert shown.count("N = 8") == 2
 
 
-@pytest.mark.parametrize("versions", [("tiled",), pytest.param(VERSIONS, marks=pytest.mark.full)])
-def test_the_command_measures_draws_and_prints_markdown(capsys, tmp_path, monkeypatch, versions):
+#: A contestant that needs no fastbp in its process.
+NUMPY = f"""
+import sys
+sys.path.append({str(WORKERS)!r})
+import numpy_formulas, numpy_products
+VARIANTS, versions = ("",), numpy_products.versions
+def Trainer(problem, variant):
+    return (numpy_products if hasattr(problem, "product") else numpy_formulas).Trainer(problem, "")
+"""
+
+
+@pytest.mark.parametrize("names", [["one"], pytest.param([], marks=pytest.mark.full)], ids=["one", "all versions"])
+def test_the_command_measures_draws_and_prints_markdown(capsys, tmp_path, monkeypatch, names):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr("fastbp.commands.compare.ceiling_contestant", lambda: ceiling_in(tmp_path))
-    monkeypatch.setattr(road, "VERSIONS", versions)
+    if names:
+        monkeypatch.setattr("fastbp.commands.compare.road_contestants", lambda: [
+            contestant_in(tmp_path, name, NUMPY, threads=1) for name in names])
     saved, picture = tmp_path / "out.json", tmp_path / "out.png"
     assert main(["compare", "--steps", "--sizes", "9", "--batch", "7", "--rounds", "1", "--seconds", "0.001", "--quiet",
                  "--save", str(saved), "--plot", str(picture)]) == 0
     output = capsys.readouterr().out
     found = json.loads(saved.read_text(encoding="utf-8"))
-    assert [len(row["seconds"]) for row in found["workloads"]] == [len(versions)] * 4, found["workloads"]
+    versions = names or [contestant.name for contestant in road_contestants()]
+    assert [list(row["seconds"]) for row in found["workloads"]] == [versions] * 4, found["workloads"]
     lines = [line.split("|")[1].strip() for line in output.splitlines() if line.startswith("|")]
-    assert lines.count("tiled") == 4
+    assert [line for line in lines if line == versions[0]] == [versions[0]] * 4
     assert len(lines) == 4 * (2 + len(versions))
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert main(["compare", "--results", str(saved), "--show", "share"]) == 0
