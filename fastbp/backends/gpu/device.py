@@ -70,7 +70,7 @@ class Kernel:
     """
 
     def __init__(self, function: Callable[..., Any], is_cooperative: bool = False, **options: Any) -> None:
-        self.py_func, self.compiled = function, cuda.jit(function, **options)
+        self.py_func, self.options, self.compiled = function, options, cuda.jit(function, **options)
         compile_version = self.compiled.compile
 
         def compile_heard(signature: Any) -> Any:
@@ -103,7 +103,7 @@ class Kernel:
         return int(self.compile(arguments).max_cooperative_grid_blocks(threads))
 
 
-def kernel(function: Callable[..., Any], **options: Any) -> Any:
+def kernel(function: Any, **options: Any) -> Any:
     """Compile a kernel, when it is first launched; options : of `Kernel`."""
     return cuda.jit(function) if SIMULATED else Kernel(function, **options)
 
