@@ -376,12 +376,21 @@ def join_backward(part: Any, slices: int, delta: Any, before: int, samples: int)
 def gradient_product(dtype: np.dtype, block: Block) -> Any:
     """A kernel: Σ_s δ_k h_{k-1}ᵀ and Σ_s δ_k, over each slice of the samples separately.
 
-    h has a row of ones after those of layer k-1, so that ∂E/∂b_k is one more column of ∂E/∂W_k.
+    The blocks of the first columns also sum over δ alone: ∂E/∂b_k as one more column would take one more tile.
     part : (slices, P), of which the places of layer k are written.
     """
-    T, (rows, columns), (left_slabs, right_slabs) = dtype.type, block.tile, block.slabs
+    T, (rows, columns), (left_slabs, right_slabs), threads = dtype.type, block.tile, block.slabs, block.threads
     row, column = _places(block)
     accumulate = _accumulator(dtype, block, left_by_k=True, right_by_k=True, left_by_quads=True)
+
+    @inlined
+    def sum_of_row(values: Any, place: int, begin: int, end: int) -> Any:
+        """Σ of a row's numbers from begin to end, one after another; four at a time would take registers."""
+        total = T(0)
+        for s in range(begin, end):
+            total += item(values, place + s)
+        return total
+
     # With 130 registers, which it would have, a multiprocessor has room for one of its large blocks, with 128 for two.
     bounded = functools.partial(kernel, max_registers=128) if block == LARGE and dtype.itemsize == 4 else kernel
 
@@ -394,12 +403,14 @@ def gradient_product(dtype: np.dtype, block: Block) -> Any:
         m0, n0, piece = cuda.blockIdx.y * rows, cuda.blockIdx.x * columns, cuda.blockIdx.z
         begin, end = piece * slice_size, min(samples, (piece + 1) * slice_size)
         accumulate(tile, slab_left, slab_right, delta, here * delta.shape[1] + begin, delta.shape[1], 1, width,
-                   h, before * h.shape[1] + begin, h.shape[1], 1, width_before + 1, max(0, end - begin))
+                   h, before * h.shape[1] + begin, h.shape[1], 1, width_before, max(0, end - begin))
         for i in range(8):
             for j in range(8):
                 unit, column_j = m0 + row(i), n0 + column(j)
-                if unit < width and column_j <= width_before:
-                    place = weights + unit * width_before + column_j if column_j < width_before else bias + unit
-                    part[piece, place] = tile[i, j]
+                if unit < width and column_j < width_before:
+                    part[piece, weights + unit * width_before + column_j] = tile[i, j]
+        if n0 == 0:
+            for unit in range(m0 + cuda.threadIdx.x, min(m0 + rows, width), threads):
+                part[piece, bias + unit] = sum_of_row(delta, (here + unit) * delta.shape[1], begin, end)
 
     return gradient

@@ -76,15 +76,13 @@ class DeviceLayout:
         self.weights, self.biases = layout.weights.tolist(), layout.biases.tolist()
         self.depth, self.size, self.itemsize = layout.depth, layout.size, dtype.itemsize
         self.dtype, self.activations, self.loss = dtype, activations, loss
-        #: Where layers begin in matrices of values, in which a row of ones follows each: see `gradient_product`.
-        self.rows = [units + k for k, units in enumerate(self.units)]
-        self.widths_there, self.units_there, self.rows_there = (
-            there(np.array(places, np.int64)) for places in (self.widths, self.units, self.rows))
+        self.widths_there, self.units_there = (there(np.array(places, np.int64))
+                                               for places in (self.widths, self.units))
 
 
 def most_samples(layout: DeviceLayout | Layout, dtype: np.dtype) -> int:
     """The most samples of a chunk."""
-    rows, outputs = int(layout.units[-1]) + layout.depth + 1, int(layout.widths[-1])
+    rows, outputs = int(layout.units[-1]), int(layout.widths[-1])
     sample_bytes = dtype.itemsize * (2 * rows + 2 * outputs + OUTCOME_ROWS)
     return max(1, min(MAX_CHUNK, MAX_BYTES // sample_bytes))
 
@@ -105,7 +103,7 @@ class Propagation:
     """
 
     def __init__(self, layout: DeviceLayout, samples: int) -> None:
-        dtype, rows, n_out = layout.dtype, layout.rows[-1], layout.widths[-1]
+        dtype, rows, n_out = layout.dtype, layout.units[-1], layout.widths[-1]
         self.layout = layout
         self.chunk = min(samples, most_samples(layout, layout.dtype))
         self.stream = cuda.stream()
@@ -118,8 +116,6 @@ class Propagation:
         self.h, self.delta = (cuda.device_array((rows, columns), dtype) for _ in range(2))
         for values in (self.h, self.delta):  # products also read the columns without a sample
             self.launch(fill, blocks_for(columns), THREADS, values, 0, rows, columns, 0.0)
-        for k in range(layout.depth + 1):
-            self.launch(fill, blocks_for(columns), THREADS, self.h, layout.rows[k] + layout.widths[k], 1, columns, 1.0)
         self.d, self.e = (cuda.device_array((n_out, self.chunk), dtype) for _ in range(2))
         self.outcome = cuda.device_array((OUTCOME_ROWS, self.chunk), dtype)
         self.E, self.correct = (cuda.device_array(self.chunk, np.float64) for _ in range(2))
@@ -181,7 +177,7 @@ class Propagation:
         if norms is not None or extras.clip_norm > 0.0:
             layout = self.layout
             self.launch(gradient_norms(layout.dtype), blocks_for(window.samples), THREADS, self.h, self.delta,
-                        layout.widths_there, layout.rows_there, window.numbers, window.first, window.samples,
+                        layout.widths_there, layout.units_there, window.numbers, window.first, window.samples,
                         nothing(np.dtype(np.float64), 1) if norms is None else norms, extras.clip_norm)
         if grad is not None:
             self.add_gradient(window, grad)
@@ -199,15 +195,15 @@ class Propagation:
             g, width, before = layout.activations[k - 1], layout.widths[k], layout.widths[k - 1]
             splits, block, by_quads = self.split(k, width, n, before, for_gradient)
             if splits > 1:
-                self.multiply_slices(theta, self.h, k, True, splits, layout.rows[k - 1], width, before, n)
+                self.multiply_slices(theta, self.h, k, True, splits, layout.units[k - 1], width, before, n)
                 self.launch(join_forward(dtype, g), (blocks_for(n), width), THREADS, self.sums, splits, theta, self.h,
-                            self.delta, layout.biases[k], layout.rows[k], n)
+                            self.delta, layout.biases[k], layout.units[k], n)
             else:
                 self.launch(forward_product(dtype, block, g, by_quads), grid_for(block, width, n), block.threads, theta,
-                            self.h, self.delta, layout.weights[k], layout.biases[k], layout.rows[k - 1],
-                            layout.rows[k], before, width, n)
+                            self.h, self.delta, layout.weights[k], layout.biases[k], layout.units[k - 1],
+                            layout.units[k], before, width, n)
             if len(rates) and rates[k] > 0.0:
-                self.launch(drop(dtype), blocks_for(n), THREADS, self.h, self.delta, layout.rows[k], layout.widths[k],
+                self.launch(drop(dtype), blocks_for(n), THREADS, self.h, self.delta, layout.units[k], layout.widths[k],
                             window.numbers, window.first, n, self.totals, extras.key, k, rates[k])
 
     def finish(self, window: Window, Y: Any) -> None:
@@ -215,7 +211,7 @@ class Propagation:
         layout, n = self.layout, window.samples
         target, numbers, first = self.room_for(Y, window)
         self.launch(outputs(layout.dtype, layout.activations[-1], layout.loss), blocks_for(n), THREADS, self.h,
-                    self.delta, layout.rows[layout.depth], layout.widths[-1], window.order, window.start, numbers,
+                    self.delta, layout.units[layout.depth], layout.widths[-1], window.order, window.start, numbers,
                     first, n, self.totals, window.labels, window.targets, window.weights, self.d, self.e, self.outcome,
                     target, self.E, self.correct)
         self.bring(target, Y, window)
@@ -247,12 +243,13 @@ class Propagation:
             width, before = layout.widths[k], layout.widths[k - 1]
             splits, block, by_quads = self.split(k, before, n, width, for_gradient)
             if splits > 1:
-                self.multiply_slices(theta, self.delta, k, False, splits, layout.rows[k], before, width, n)
+                self.multiply_slices(theta, self.delta, k, False, splits, layout.units[k], before, width, n)
                 self.launch(join_backward, (blocks_for(n), before), THREADS, self.sums, splits, self.delta,
-                            layout.rows[k - 1], n)
+                            layout.units[k - 1], n)
             else:
                 self.launch(backward_product(layout.dtype, block, by_quads), grid_for(block, before, n), block.threads,
-                            theta, self.delta, layout.weights[k], layout.rows[k - 1], layout.rows[k], before, width, n)
+                            theta, self.delta, layout.weights[k], layout.units[k - 1], layout.units[k], before, width,
+                            n)
         if E0 is not None:
             target, numbers, first = self.room_for(E0, window)
             self.launch(write_errors, blocks_for(n), THREADS, self.delta, numbers, first, n, target)
@@ -279,20 +276,20 @@ class Propagation:
             slices, block = slices_of(layout, k, n), block_for_gradient(layout, k)
             slice_size = -(-n // (slices * ROW_MULTIPLE)) * ROW_MULTIPLE
             self.launch(gradient_product(layout.dtype, block),
-                        grid_for(block, layout.widths[k], layout.widths[k - 1] + 1, slices), block.threads,
-                        self.delta, self.h, self.part, layout.weights[k], layout.biases[k], layout.rows[k - 1],
-                        layout.rows[k], layout.widths[k - 1], layout.widths[k], n, slice_size)
+                        grid_for(block, layout.widths[k], layout.widths[k - 1], slices), block.threads,
+                        self.delta, self.h, self.part, layout.weights[k], layout.biases[k], layout.units[k - 1],
+                        layout.units[k], layout.widths[k - 1], layout.widths[k], n, slice_size)
             begin, end = layout.weights[k], layout.biases[k] + layout.widths[k]
             self.launch(add_slices, blocks_for(end - begin), THREADS, self.part, slices, begin, end, grad)
 
 
 def block_for_gradient(layout: DeviceLayout, k: int) -> Block:
     """The block for ∂E/∂W_k and ∂E/∂b_k."""
-    return block_for(layout.widths[k], layout.widths[k - 1] + 1)
+    return block_for(layout.widths[k], layout.widths[k - 1])
 
 
 def slices_of(layout: DeviceLayout, k: int, samples: int) -> int:
     """The number of slices of the samples for ∂E/∂W_k: a function of the network and the number of samples alone."""
-    across, down, _ = grid_for(block_for_gradient(layout, k), layout.widths[k], layout.widths[k - 1] + 1)
+    across, down, _ = grid_for(block_for_gradient(layout, k), layout.widths[k], layout.widths[k - 1])
     most = MAX_BYTES // (layout.size * layout.itemsize)
     return max(1, min(ENOUGH_BLOCKS // (across * down), samples // LEAST_SLICE, most))
