@@ -53,9 +53,18 @@ def kernels(dtype, few):
         for activation in (BY_NAME["relu"], BY_NAME["gelu"]) if few else ACTIVATIONS:
             yield (f"forward {activation.name}", products.forward_product(dtype, block, activation),
                    (V, M, M, i, i, i, i, i, i, i))
-        yield "backward", products.backward_product(dtype, block), (V, M, i, i, i, i, i, i)
+        for by_quads in (False, True)[few:]:
+            name = f" {block.threads}{' by quads' * by_quads}"
+            yield f"backward{name}", products.backward_product(dtype, block, by_quads), (V, M, i, i, i, i, i, i)
+            for is_forward in (True, False)[: 1 if few else 2]:
+                yield (f"{'forward' if is_forward else 'backward'} slices{name}",
+                       products.split_product(dtype, block, is_forward, by_quads), (V, M, V, i, i, i, i, i, i, i))
+            yield (f"forward relu{name}", products.forward_product(dtype, block, BY_NAME["relu"], by_quads),
+                   (V, M, M, i, i, i, i, i, i, i))
         yield (f"gradient product {block.threads}", products.gradient_product(dtype, block),
                (M, M, M, i, i, i, i, i, i, i, i))
+    yield "join_forward gelu", products.join_forward(dtype, BY_NAME["gelu"]), (V, i, V, M, M, i, i, i)
+    yield "join_backward", products.join_backward, (V, i, M, i, i)
     yield "gather", panels.gather(dtype), (M, ORDER, i, i, NUMBERS, M)
     for activation, loss in [(BY_NAME["softmax"], LOSSES[0]), (BY_NAME["softmax"], LOSSES[1]),
                              *((BY_NAME["identity"], loss) for loss in LOSSES)][:2 if few else None]:
@@ -125,14 +134,15 @@ def ptxas():
     return str(found[0]) if found else shutil.which("ptxas")
 
 
-def resources(ptx):
+def resources(ptx, most_registers=None):
     """Registers, bytes of the stack of a thread, and bytes of shared memory, of the one kernel in it."""
     target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)[1]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "kernel.ptx")
         source.write_text(ptx)
-        told = subprocess.run([ptxas(), "-v", f"-arch={target}", str(source), "-o", str(source.with_suffix(".cubin"))],
-                              capture_output=True, text=True, check=True).stderr
+        bound = [f"-maxrregcount={most_registers}"] if most_registers else []
+        command = [ptxas(), "-v", f"-arch={target}", *bound, str(source), "-o", str(source.with_suffix(".cubin"))]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     patterns = {"registers": r"Used (\d+) registers", "stack": r"(\d+) bytes stack frame",
                 "shared": r"(\d+) bytes smem"}
     numbers = {name: re.search(pattern, told) for name, pattern in patterns.items()}
@@ -151,7 +161,8 @@ def main(capability, dtype, few, assembled):
                 "16-byte loads": len(re.findall(r"ld\.shared\.v4\.[fb]32|ld\.shared\.v2\.[fb]64", ptx)),
                 "unresolved": ".extern .func" in ptx, "approximate division": "div.approx" in ptx or "div.full" in ptx,
                 "float64": bool(re.search(r"\b(add|sub|mul|fma|div)\.\w*\.?f64", ptx))}
-            jobs.append((told, beside.submit(resources, ptx) if assembled else None))
+            most_registers = kernel.options.get("max_registers")
+            jobs.append((told, beside.submit(resources, ptx, most_registers) if assembled else None))
         for told, job in jobs:
             print(json.dumps(told | (job.result() if job else {})))
 

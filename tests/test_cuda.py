@@ -16,7 +16,7 @@ if not CUDA:
     pytest.skip("no GPU, and not in Numba's simulator", allow_module_level=True)
 
 # None of it can be imported without numba.cuda.
-from fastbp.backends.gpu import feed, fused, memory, products, propagation, shape, steps, training
+from fastbp.backends.gpu import feed, fused, graphs, memory, products, propagation, shape, steps, training
 
 pytestmark = CUDA_MARKS
 
@@ -183,6 +183,26 @@ def test_large_tiles_and_slices_of_the_samples(monkeypatch):
     assert_same_results(net, network(widths, "loops"), *drawn(widths, 19))
 
 
+@pytest.mark.parametrize("least", [4, 5, 100])
+@pytest.mark.parametrize("widths", [(8, 17, 12, 2), (12, 8, 12)])
+def test_products_in_slices_of_their_sums(widths, least, monkeypatch):
+    """W loaded by quads and by single numbers, whole slices and ragged ones, softmax and formulas of single units."""
+    monkeypatch.setattr(propagation, "LEAST_SLICE", least)
+    launch, launched = propagation.Propagation.launch, set()
+
+    def noted(work, kernel, *of):
+        launched.add(getattr(kernel, "py_func", kernel).__name__)
+        launch(work, kernel, *of)
+
+    monkeypatch.setattr(propagation.Propagation, "launch", noted)
+    X, d, weight = drawn(widths, 9)
+    nets = [network(widths, name, output_activation="softmax", loss="cross_entropy") for name in ("cuda", "loops")]
+    assert_close(nets[0].forward(X), nets[1].forward(X), ROUNDING["float64"])
+    assert "join_forward_slices" not in launched  # the clock may choose how many samples go together
+    assert_same_results(*nets, X, d, weight)
+    assert ({"join_forward_slices", "join_backward"} <= launched) == (least < 100)
+
+
 @pytest.fixture
 def chunks(monkeypatch):
     """Samples do not fit on the device, and go there three by three: the buffer of every chunk, and its samples."""
@@ -264,6 +284,7 @@ def test_ctrl_c_leaves_whole_steps_that_are_counted(settings, most, fits, number
     with monkeypatch.context() as patched:
         patched.setattr(training, "MAX_STEPS", most)
         patched.setattr(*where, interrupted(getattr(*where)))
+        patched.setattr(graphs, "captured", lambda *of: None)  # so that each step is launched
         with pytest.warns(RuntimeWarning, match=f"training was interrupted in epoch {taken // 4}"):
             history = net.fit(X, d, epochs=4, **fit)
     assert history.samples == 4 * taken

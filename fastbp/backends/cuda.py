@@ -2,9 +2,9 @@
 
 Parameters, gradients and samples live on the device. Networks of any width go through `gpu.propagation`, a launch for
 each formula and layer; trainings of small networks by plain batches through `gpu.fused`, many steps in one launch. Both
-compute the formulas of `loops`. Results are the same in every run: the order in which the gradient of a batch is summed
-depends only on the network, the number of samples, and whether the samples fit into free memory (`gpu.fused` takes only
-those that do).
+compute the formulas of `loops`. Results are the same in every run: the order in which the gradient of a batch is added,
+and for gradients the products of its layers, depends only on the network, the number of samples, and whether the
+samples fit into free memory (`gpu.fused` takes only those that do).
 """
 
 from collections.abc import Sequence

@@ -85,7 +85,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     progress : bool or None
         A progress bar on a terminal: None shows one if tqdm is installed.
     backend : str
-        Of the network; see `fastbp.MLP`.
+        Of the network; see `fastbp.MLP`. All but "cuda": an estimator makes many short calls on NumPy arrays.
     standardize : bool
         Whether the network standardises every feature, by the mean and the standard deviation of the X that it is made
         for: all of X in `fit`, also what early stopping holds out, and that of the first `partial_fit`. Weights of

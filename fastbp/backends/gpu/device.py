@@ -70,7 +70,7 @@ class Kernel:
     """
 
     def __init__(self, function: Callable[..., Any], is_cooperative: bool = False, **options: Any) -> None:
-        self.py_func, self.compiled = function, cuda.jit(function, **options)
+        self.py_func, self.options, self.compiled = function, options, cuda.jit(function, **options)
         compile_version = self.compiled.compile
 
         def compile_heard(signature: Any) -> Any:
@@ -103,7 +103,7 @@ class Kernel:
         return int(self.compile(arguments).max_cooperative_grid_blocks(threads))
 
 
-def kernel(function: Callable[..., Any], **options: Any) -> Any:
+def kernel(function: Any, **options: Any) -> Any:
     """Compile a kernel, when it is first launched; options : of `Kernel`."""
     return cuda.jit(function) if SIMULATED else Kernel(function, **options)
 
@@ -181,6 +181,10 @@ if SIMULATED:
         """p // n and p % n."""
         return p // n, p % n
 
+    def chosen(is_first: Any, first: Any, second: Any) -> Any:
+        """One of two arrays of the same shape."""
+        return first if is_first else second
+
     def seen(array: Any, p: Any) -> Any:
         """The p-th number of an array without gaps, as other blocks have written it."""
         return array[p]
@@ -221,12 +225,22 @@ else:
         return result(p, n), divide
 
     @intrinsic
+    def chosen(typing_context: Any, is_first: Any, first: Any, second: Any) -> Any:
+        """One of two arrays of the same shape and layout: only its address is chosen, and takes registers."""
+        def choose(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            one, other = (context.make_array(signature.args[1])(context, builder, array) for array in arguments[1:])
+            one.data = builder.select(arguments[0], one.data, other.data)
+            return one._getvalue()
+
+        return first(types.boolean, first, first), choose
+
+    @intrinsic
     def seen(typing_context: Any, array: Any, p: Any) -> Any:
         """The p-th number of an array of int32 without gaps, as other blocks have written it: a volatile load."""
         def load(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             place, number = _place(context, builder, signature, arguments)
             form = ir.FunctionType(number, [ir.IntType(64)])
-            return builder.asm(form, "ld.volatile.global.s32 $0, [$1];", "=r,l,~{memory}",
+            return builder.asm(form, "ld.volatile.s32 $0, [$1];", "=r,l,~{memory}",
                                [builder.ptrtoint(place, ir.IntType(64))], True)
 
         return array.dtype(array, p), load

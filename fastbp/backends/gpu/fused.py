@@ -27,7 +27,7 @@ from ...functions.activations import Activation, activation_named
 from ...functions.loss_panels import OUTCOME_ROWS, SAMPLE_CORRECT, SAMPLE_E
 from ...functions.losses import Loss
 from ...optimizers.rules import Rule
-from .device import ALIGNMENT, cooperative_kernel, device_function, divided, inlined, item, put, quad, seen
+from .device import ALIGNMENT, chosen, cooperative_kernel, device_function, divided, inlined, item, put, quad, seen
 from .driver import SIMULATED, cuda
 from .memory import there
 from .panels import outputs_of_sample, sample_at
@@ -62,12 +62,12 @@ def _chosen(functions: tuple[Callable[..., Any], ...]) -> Any:
         return inlined(lambda number, a, h: last(a, h))
     others, own = _chosen(functions[:-1]), len(functions) - 1
 
-    def chosen(number: int, a: Any, h: Any) -> Any:
+    def choose(number: int, a: Any, h: Any) -> Any:
         if number == own:
             return last(a, h)
         return others(number, a, h)
 
-    return inlined(chosen)
+    return inlined(choose)
 
 
 def numbered(activations: tuple[Activation, ...]) -> tuple[tuple[Activation, ...], list[int]]:
@@ -352,9 +352,10 @@ def fused_steps(dtype: np.dtype, shape: Shape, activations: tuple[Activation, ..
             row = step_rows[step]
             start, size = int(row[start_at]), int(row[size_at])
             tiles = (size + tile - 1) // tile
-            now, then = (theta, other) if step % 2 == 0 else (other, theta)
-            averages_now, averages_then = ((averages, other_averages) if step % 2 == 0
-                                           else (other_averages, averages))
+            is_even = step % 2 == 0
+            now, then = chosen(is_even, theta, other), chosen(is_even, other, theta)
+            averages_now = chosen(is_even, averages, other_averages)
+            averages_then = chosen(is_even, other_averages, averages)
             for slot in range(cuda.blockIdx.x, slots, blocks):
                 E, correct = 0.0, 0.0
                 part, scratch = parts[slot], scratch_of_slots[slot]

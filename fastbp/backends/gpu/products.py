@@ -68,6 +68,11 @@ def grid_for(block: Block, rows: int, columns: int, slices: int = 1) -> tuple[in
     return -(-columns // block.tile[1]), -(-rows // block.tile[0]), slices
 
 
+def has_quads(weights: int, width_before: int) -> bool:
+    """Whether W_k, which begins at `weights` in θ, can be loaded by quads: its rows are aligned."""
+    return weights % 4 == 0 and width_before % 4 == 0
+
+
 class Operand(NamedTuple):
     """How a block loads slabs of one operand of a product into shared memory: `lines` lines of `depth` k each."""
 
@@ -237,12 +242,15 @@ def _places(block: Block) -> tuple[Any, Any]:
 
 
 @functools.cache
-def forward_product(dtype: np.dtype, block: Block, activation: Activation) -> Any:
-    """A kernel: h_k = g(W_k h_{k-1} + b_k), and g'(a_k) beside it; a_k itself where g takes all units of a sample."""
+def forward_product(dtype: np.dtype, block: Block, activation: Activation, by_quads: bool = False) -> Any:
+    """A kernel: h_k = g(W_k h_{k-1} + b_k), and g'(a_k) beside it; a_k itself where g takes all units of a sample.
+
+    by_quads : whether W_k is loaded by quads; see `has_quads`
+    """
     T, (rows, columns), (left_slabs, right_slabs) = dtype.type, block.tile, block.slabs
     by_unit = activation if activation.g is not None else activation_named("identity", "activation")
     g, g_prime, (row, column) = device_function(by_unit.g), device_function(by_unit.g_prime), _places(block)
-    accumulate = _accumulator(dtype, block, left_by_k=True, right_by_k=False)
+    accumulate = _accumulator(dtype, block, left_by_k=True, right_by_k=False, left_by_quads=by_quads)
 
     @kernel
     def forward(theta: Any, h: Any, slope: Any, weights: int, bias: int, before: int, here: int, width_before: int,
@@ -272,11 +280,11 @@ def forward_product(dtype: np.dtype, block: Block, activation: Activation) -> An
 
 
 @functools.cache
-def backward_product(dtype: np.dtype, block: Block) -> Any:
-    """A kernel: δ_{k-1} = W_kᵀ δ_k ⊙ g'(a_{k-1}), in the place of g'."""
+def backward_product(dtype: np.dtype, block: Block, by_quads: bool = False) -> Any:
+    """A kernel: δ_{k-1} = W_kᵀ δ_k ⊙ g'(a_{k-1}), in the place of g'; W_k by quads where `has_quads`."""
     T, (rows, columns), (left_slabs, right_slabs) = dtype.type, block.tile, block.slabs
     row, column = _places(block)
-    accumulate = _accumulator(dtype, block, left_by_k=False, right_by_k=False)
+    accumulate = _accumulator(dtype, block, left_by_k=False, right_by_k=False, left_by_quads=by_quads)
 
     @kernel
     def backward(theta: Any, delta: Any, weights: int, before: int, here: int, width_before: int, width: int,
@@ -297,17 +305,96 @@ def backward_product(dtype: np.dtype, block: Block) -> Any:
 
 
 @functools.cache
-def gradient_product(dtype: np.dtype, block: Block) -> Any:
-    """A kernel: Σ_s δ_k h_{k-1}ᵀ and Σ_s δ_k, over each slice of the samples separately.
+def split_product(dtype: np.dtype, block: Block, is_forward: bool, by_quads: bool = False) -> Any:
+    """A kernel: the slices of sums of W_k h_{k-1}, for `join_forward`, or of W_kᵀ δ_k, for `join_backward`.
 
-    h has a row of ones after those of layer k-1, so that ∂E/∂b_k is one more column of ∂E/∂W_k.
-    part : (slices, P), of which the places of layer k are written.
+    So a product of few tiles and long sums has blocks for all multiprocessors.
+    values : h or delta, of which K rows from row `source` on are summed; part : slices · M · samples numbers
     """
     T, (rows, columns), (left_slabs, right_slabs) = dtype.type, block.tile, block.slabs
     row, column = _places(block)
-    accumulate = _accumulator(dtype, block, left_by_k=True, right_by_k=True, left_by_quads=True)
+    accumulate = _accumulator(dtype, block, left_by_k=is_forward, right_by_k=False, left_by_quads=by_quads)
 
     @kernel
+    def multiply_slice(theta: Any, values: Any, part: Any, weights: int, width_before: int, source: int, M: int, K: int,
+                       samples: int, slice_size: int) -> None:
+        tile = cuda.local.array((8, 8), T)
+        slab_left = cuda.shared.array(left_slabs, T, alignment=ALIGNMENT)
+        slab_right = cuda.shared.array(right_slabs, T, alignment=ALIGNMENT)
+        m0, n0, piece, row_size = cuda.blockIdx.y * rows, cuda.blockIdx.x * columns, cuda.blockIdx.z, values.shape[1]
+        begin = piece * slice_size
+        m_stride, k_stride = (width_before, 1) if is_forward else (1, width_before)
+        accumulate(tile, slab_left, slab_right, theta, weights + begin * k_stride, m_stride, k_stride, M,
+                   values, (source + begin) * row_size, 1, row_size, samples, max(0, min(K - begin, slice_size)))
+        for i in range(8):
+            for j in range(8):
+                m, s = m0 + row(i), n0 + column(j)
+                if m < M and s < samples:
+                    part[(piece * M + m) * samples + s] = tile[i, j]
+
+    return multiply_slice
+
+
+@inlined
+def sum_of_slices(part: Any, slices: int, size: int, p: int) -> Any:
+    """Σ over slices of `size` numbers, in their order, of number p."""
+    total = part[p]
+    for piece in range(1, slices):
+        total += part[piece * size + p]
+    return total
+
+
+@functools.cache
+def join_forward(dtype: np.dtype, activation: Activation) -> Any:
+    """A kernel: `forward_product` from the sums of `split_product`; a row of blocks for each unit."""
+    T = dtype.type
+    by_unit = activation if activation.g is not None else activation_named("identity", "activation")
+    g, g_prime = device_function(by_unit.g), device_function(by_unit.g_prime)
+
+    @kernel
+    def join_forward_slices(part: Any, slices: int, theta: Any, h: Any, slope: Any, bias: int, here: int,
+                            samples: int) -> None:
+        s, unit = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.y
+        if s < samples:
+            a = sum_of_slices(part, slices, cuda.gridDim.y * samples, unit * samples + s) + theta[bias + unit]
+            value = T(g(a))
+            h[here + unit, s] = value
+            slope[here + unit, s] = T(g_prime(a, value))
+
+    return join_forward_slices
+
+
+@kernel
+def join_backward(part: Any, slices: int, delta: Any, before: int, samples: int) -> None:
+    """`backward_product` from the sums of `split_product`; a row of blocks for each unit."""
+    s, unit = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockIdx.y
+    if s < samples:
+        delta[before + unit, s] *= sum_of_slices(part, slices, cuda.gridDim.y * samples, unit * samples + s)
+
+
+@functools.cache
+def gradient_product(dtype: np.dtype, block: Block) -> Any:
+    """A kernel: Σ_s δ_k h_{k-1}ᵀ and Σ_s δ_k, over each slice of the samples separately.
+
+    The blocks of the first columns also sum over δ alone: ∂E/∂b_k as one more column would take one more tile.
+    part : (slices, P), of which the places of layer k are written.
+    """
+    T, (rows, columns), (left_slabs, right_slabs), threads = dtype.type, block.tile, block.slabs, block.threads
+    row, column = _places(block)
+    accumulate = _accumulator(dtype, block, left_by_k=True, right_by_k=True, left_by_quads=True)
+
+    @inlined
+    def sum_of_row(values: Any, place: int, begin: int, end: int) -> Any:
+        """Σ of a row's numbers from begin to end, one after another; four at a time would take registers."""
+        total = T(0)
+        for s in range(begin, end):
+            total += item(values, place + s)
+        return total
+
+    # With 130 registers, which it would have, a multiprocessor has room for one of its large blocks, with 128 for two.
+    bounded = functools.partial(kernel, max_registers=128) if block == LARGE and dtype.itemsize == 4 else kernel
+
+    @bounded
     def gradient(delta: Any, h: Any, part: Any, weights: int, bias: int, before: int, here: int, width_before: int,
                  width: int, samples: int, slice_size: int) -> None:
         tile = cuda.local.array((8, 8), T)
@@ -316,12 +403,14 @@ def gradient_product(dtype: np.dtype, block: Block) -> Any:
         m0, n0, piece = cuda.blockIdx.y * rows, cuda.blockIdx.x * columns, cuda.blockIdx.z
         begin, end = piece * slice_size, min(samples, (piece + 1) * slice_size)
         accumulate(tile, slab_left, slab_right, delta, here * delta.shape[1] + begin, delta.shape[1], 1, width,
-                   h, before * h.shape[1] + begin, h.shape[1], 1, width_before + 1, max(0, end - begin))
+                   h, before * h.shape[1] + begin, h.shape[1], 1, width_before, max(0, end - begin))
         for i in range(8):
             for j in range(8):
                 unit, column_j = m0 + row(i), n0 + column(j)
-                if unit < width and column_j <= width_before:
-                    place = weights + unit * width_before + column_j if column_j < width_before else bias + unit
-                    part[piece, place] = tile[i, j]
+                if unit < width and column_j < width_before:
+                    part[piece, weights + unit * width_before + column_j] = tile[i, j]
+        if n0 == 0:
+            for unit in range(m0 + cuda.threadIdx.x, min(m0 + rows, width), threads):
+                part[piece, bias + unit] = sum_of_row(delta, (here + unit) * delta.shape[1], begin, end)
 
     return gradient
