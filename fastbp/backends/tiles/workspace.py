@@ -53,8 +53,8 @@ RESIDENT_BYTES = 2**19
 #: MAX_SLOTS panels, or for the smallest groups of all threads.
 GROUP_BYTES, MIN_GROUP, MAX_GROUP, MAX_SLOTS = 2**17, 2, 8, 64
 
-#: With bfloat16 factors a tile of W is rounded once for a group: of 8 panels 32-64⁴-16 took 0.95 of the time of 2 or 16,
-#: and 128-256⁶-10 0.98 of that of 2.
+#: With bfloat16 factors a tile of W is rounded once for a group: of 8 panels 32-64⁴-16 took 0.95 of the time of 2 or of
+#: 16, and 128-256⁶-10 0.98 of that of 2.
 GROUP_OF_PAIRS = 8
 
 #: The stored gradients of chunks have about this number of bytes in all, but every thread has one at least.
@@ -232,7 +232,7 @@ def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int, factors
     if has_pairs:
         of_pairs = {"in_h_pairs": _apart(in_row * width // 2, line),
                     "in_delta_pairs": _apart(widest * width // 2, line),
-                    "in_packed": _apart(packed_size(dtype.name), line)}
+                    "in_packed": _apart(packed_size(), line)}
         sizes |= {"h_pairs": slots * of_pairs["in_h_pairs"], "delta_pairs": slots * of_pairs["in_delta_pairs"],
                   "tile_delta": units * delta_row, "packed": threads * of_pairs["in_packed"]}
     numbers, places_in_memory = _shared(sizes, dtype)
