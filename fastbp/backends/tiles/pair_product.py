@@ -1,11 +1,13 @@
 """The products a = W h and e = Wᵀ δ on pairs of bfloat16: `product.affine_product`, with W rounded on the way.
 
-W lies in theta as float32. The rows of a tile are rounded to pairs, for PACKED_STEPS steps, just before the tile goes
-over all panels with them: so they are always those of theta, and are read from the first-level cache. To keep W in
-pairs beside theta, written with each update, took a tenth of a step longer in 784-512-512-10.
+W lies in theta as float32. Rows of A are rounded to pairs, for some steps, just before tiles go over all panels with
+them: so they are always those of theta, and are read from the caches next to the core. To keep W in pairs beside theta,
+written with each update, took 784-512-512-10 a tenth of a step longer.
 """
 
 from typing import Any
+
+import numpy as np
 
 from ...compiling.addresses import INTEGER, invoke, pointer, pointer_type
 from ...compiling.decorators import inlined
@@ -13,22 +15,24 @@ from .host import host
 from .product import FROM_C, affine_tile
 from .rounding import pack_columns, pack_row
 
-#: Steps, of two terms of a sum each, of which a tile of W is in pairs at a time: 16 kB.
-PACKED_STEPS = 256
+#: Steps, of two terms of a sum each, of which rows of W are in pairs at a time: long pieces of them are read in order.
+#: From one such row to the next it is an odd number of cache lines, so that rows are spread over all sets of a cache.
+STEPS_OF_ROWS, PACKED_ROW = 1024, 1024 + 16
 
-#: From one row of such a tile to the next, which is an odd number of cache lines: so rows are spread over all sets of
-#: the first-level cache.
-PACKED_ROW = PACKED_STEPS + 16
-
-
-def packed_size(dtype: str) -> int:
-    """The numbers of a tile of W in pairs."""
-    return max(host().tile_rows * PACKED_ROW, PACKED_STEPS * _vectors_of_columns(dtype) * host().lanes(dtype))
+#: Columns of W are in pairs for fewer steps, and for TILES tiles at a time, so that whole cache lines are read, once
+#: each. With a tile alone, 56 bytes of each row, Wᵀδ of 1,024 ran at 0.70 of the ceiling in place of 0.90: such rows
+#: push each other out of the caches.
+STEPS_OF_COLUMNS, TILES = 128, 8
 
 
-def _vectors_of_columns(dtype: str) -> int:
-    """How many vectors the columns of a tile of Wᵀ are, a row of W each."""
-    return -(-host().tile_rows // host().lanes(dtype))
+def columns_at_once() -> int:
+    """How many columns of W are in pairs at a time."""
+    return TILES * host().tile_rows
+
+
+def packed_size() -> int:
+    """The numbers of the part of W that is in pairs."""
+    return max(host().tile_rows * PACKED_ROW, STEPS_OF_COLUMNS * columns_at_once())
 
 
 def pair_affine_product(dtype: str, fetches: bool, factors: int) -> Any:
@@ -41,38 +45,47 @@ def pair_affine_product(dtype: str, fetches: bool, factors: int) -> Any:
     B : panels of pairs, b_panel apart; a step of B, of two terms, is `lanes` further.
     packed : memory for `packed_size` numbers.
 
-    If it `fetches`, the next tile's part of W is prefetched as in `product.affine_product`.
+    If it `fetches`, what is rounded next is prefetched as in `product.affine_product`.
     """
-    lanes, tile_rows, vectors = host().lanes(dtype), host().tile_rows, _vectors_of_columns(dtype)
-    packed_step = vectors * lanes
+    lanes, tile_rows, line = host().lanes(dtype), host().tile_rows, 64 // np.dtype(dtype).itemsize
+    strip = columns_at_once()
+    vectors = strip // lanes
 
     def product(rows, start, bias, C, c_panel, W, w_row, is_transposed, B, b_panel, terms, panels, packed):
-        steps, tiles = (terms + 1) // 2, (rows + tile_rows - 1) // tile_rows
-        for t in range(0, steps, PACKED_STEPS):
-            here = min(PACKED_STEPS, steps - t)
+        steps = (terms + 1) // 2
+        most, at_once = (STEPS_OF_COLUMNS, strip) if is_transposed else (STEPS_OF_ROWS, tile_rows)
+        parts = (rows + at_once - 1) // at_once
+        for t in range(0, steps, most):
+            here = min(most, steps - t)
             these, begin = min(2 * here, terms - 2 * t), start if t == 0 else FROM_C
-            r = 0
-            for tile in range(tiles):
-                count = (rows - r) // (tiles - tile)
+            first = 0
+            for part in range(parts):
+                size = (rows - first) // (parts - part)
                 if is_transposed:
-                    W_tile = pointer(W, 2 * t * w_row + r)
-                    pack_columns(factors, lanes, vectors, these, count, W_tile, w_row, packed)
-                    a_row, a_step, ahead_step, next_tile = 1, packed_step, 2 * w_row, pointer(W_tile, count)
+                    size = min(strip, rows - first)
+                    W_part = pointer(W, 2 * t * w_row + first)
+                    pack_columns(factors, lanes, vectors, these, size, W_part, w_row, packed)
+                    a_row, a_step, ahead_step, following = 1, strip, 2 * w_row, pointer(W_part, size)
                 else:
-                    W_tile = pointer(W, r * w_row + 2 * t)
-                    for i in range(count):
-                        pack_row(factors, lanes, these, pointer(W_tile, i * w_row), pointer(packed, i * PACKED_ROW))
-                    a_row, a_step, ahead_step, next_tile = PACKED_ROW, 1, 2, pointer(W_tile, count * w_row)
-                for p in range(0, panels, 2):
-                    ahead = pointer(next_tile, 0 if is_transposed else p % tile_rows * w_row)
-                    C_tile, B_tile = pointer(C, p * c_panel + r * lanes), pointer(B, p * b_panel + t * lanes)
-                    if panels - p > 1:
-                        affine_tile(factors, lanes, 2, fetches, count, begin, pointer(bias, r), C_tile, c_panel, packed,
-                                    a_row, a_step, B_tile, b_panel, here, ahead, w_row, ahead_step)
-                    else:
-                        affine_tile(factors, lanes, 1, fetches, count, begin, pointer(bias, r), C_tile, c_panel, packed,
-                                    a_row, a_step, B_tile, b_panel, here, ahead, w_row, ahead_step)
-                r += count
+                    W_part = pointer(W, first * w_row + 2 * t)
+                    for i in range(size):
+                        pack_row(factors, lanes, these, pointer(W_part, i * w_row), pointer(packed, i * PACKED_ROW))
+                    a_row, a_step, ahead_step, following = PACKED_ROW, 1, 2, pointer(W_part, size * w_row)
+                tiles, r = (size + tile_rows - 1) // tile_rows, 0
+                for tile in range(tiles):
+                    count = (size - r) // (tiles - tile)
+                    A, C_row, b = pointer(packed, r * a_row), (first + r) * lanes, pointer(bias, first + r)
+                    for p in range(0, panels, 2):
+                        ahead = pointer(following, tile * line if is_transposed else p % tile_rows * w_row)
+                        C_tile, B_tile = pointer(C, p * c_panel + C_row), pointer(B, p * b_panel + t * lanes)
+                        if panels - p > 1:
+                            affine_tile(factors, lanes, 2, fetches, count, begin, b, C_tile, c_panel, A, a_row, a_step,
+                                        B_tile, b_panel, here, ahead, w_row, ahead_step)
+                        else:
+                            affine_tile(factors, lanes, 1, fetches, count, begin, b, C_tile, c_panel, A, a_row, a_step,
+                                        B_tile, b_panel, here, ahead, w_row, ahead_step)
+                    r += count
+                first += size
 
     numbers = pointer_type(dtype)
     return product, (INTEGER, INTEGER, numbers, numbers, INTEGER, numbers, INTEGER, INTEGER, numbers, INTEGER, INTEGER,
