@@ -35,7 +35,7 @@ own = slice(6000 * world.rank // world.size, 6000 * (world.rank + 1) // world.si
 shards = kind == "shards"
 data = {"memory": (X, d), "shards": (X[own], d[own]),
         "stream": ([(X[b : b + 700], d[b : b + 700]) for b in range(0, 6000, 700)],)}[kind]
-net = fastbp.MLP([20, 64, 5], seed=1)
+net = fastbp.MLP([20, *HIDDEN, 5], seed=1)
 sys.stdout.write(f"begins {world.rank} {os.getpid()}\\n")
 sys.stdout.flush()
 history = net.fit(*data, optimizer=fastbp.Adam(fastbp.schedules.Cosine(0.002, updates=9000)), epochs=EPOCHS,
@@ -49,11 +49,17 @@ sys.stdout.write(f"ended {history.stop_reason} {digest.hexdigest()}\\n")
 """
 
 
-def started(ranks, path, kind, resume, epochs):
+#: The hidden layers of two networks: gradients of the first are added up in a tree, and of the other one ranks exchange
+#: activations and parameters.
+HIDDEN = [64], [200, 100]
+
+
+def started(ranks, path, kind, resume, epochs, hidden):
     """A training on ranks, and the ids of their processes once all have begun."""
     launcher = shutil.which("mpiexec", path=f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}")
+    program = TRAIN.replace("EPOCHS", str(epochs)).replace("HIDDEN", str(hidden))
     process = subprocess.Popen([launcher, "-n", str(ranks), sys.executable, "-W", "ignore", "-c",
-                                TRAIN.replace("EPOCHS", str(epochs)), path, kind, "resume" if resume else "anew"],
+                                program, path, kind, "resume" if resume else "anew"],
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                                env=os.environ | {"NUMBA_NUM_THREADS": "1"})
     lines = [process.stdout.readline().split() for _ in range(ranks)]
@@ -86,20 +92,22 @@ def main():
     rng, slowest = np.random.default_rng(options.seed), 0.0
     with tempfile.TemporaryDirectory() as folder:
         expected, seconds = {}, {}
-        for kind in ("memory", "stream"):
-            process, _ = started(1, os.path.join(folder, "whole"), kind, False, options.epochs)
-            begin = time.perf_counter()
-            expected[kind] = outcome(process)
-            seconds[kind] = time.perf_counter() - begin
-        expected["shards"], seconds["shards"] = expected["memory"], seconds["memory"]
+        for number, hidden in enumerate(HIDDEN):
+            for kind in ("memory", "stream"):
+                process, _ = started(1, os.path.join(folder, "whole"), kind, False, options.epochs, hidden)
+                begin = time.perf_counter()
+                expected[kind, number] = outcome(process)
+                seconds[kind, number] = time.perf_counter() - begin
+            for found in (expected, seconds):
+                found["shards", number] = found["memory", number]
         kills = trainings = 0
         while kills < options.kills:
-            kind = ("memory", "shards", "stream")[trainings % 3]
+            kind, number = ("memory", "shards", "stream")[trainings % 3], trainings % 2
             path, resume = os.path.join(folder, f"run{trainings}"), False
             for _ in range(int(rng.integers(1, 5))):
                 ranks = int(rng.integers(1, 4))
-                process, numbers = started(ranks, path, kind, resume, options.epochs)
-                time.sleep(rng.uniform(0, 1.0 * seconds[kind]))
+                process, numbers = started(ranks, path, kind, resume, options.epochs, HIDDEN[number])
+                time.sleep(rng.uniform(0, 1.0 * seconds[kind, number]))
                 victim = numbers[int(rng.integers(0, ranks))]
                 if is_running(victim):
                     os.kill(victim, signal.SIGKILL if rng.random() < 0.7 else signal.SIGINT)
@@ -110,8 +118,9 @@ def main():
                 slowest = max(slowest, time.monotonic() - begin)
                 assert slowest < PATIENCE, slowest
                 kills, resume = kills + 1, True
-            found = outcome(started(int(rng.integers(1, 4)), path, kind, True, options.epochs)[0])
-            assert found == expected[kind], (options.seed, trainings, kind)
+            found = outcome(started(int(rng.integers(1, 4)), path, kind, True, options.epochs,
+                                    HIDDEN[number])[0])
+            assert found == expected[kind, number], (options.seed, trainings, kind)
             trainings += 1
             print(f"{kills} kills of {trainings} trainings, all with the same bits; the slowest end took "
                   f"{slowest:.1f} s", flush=True)
