@@ -12,7 +12,7 @@
 Behind them come the tile of `fastbp.backends.tiled`, which is written in LLVM code, and `np_dot`, which calls a BLAS.
 `fastbp compare --steps` times all of them, and asv_bench/LOOPS_AND_BLAS.md walks through them.
 
-Each file stands for itself and Numba alone, and has
+Each file needs Numba alone, and at most the file before it that it changes, and has
 
     forward(W, b, H, A)      a = W h + b of every sample
     backward(W, delta, E)    e = Wᵀ δ of every sample
@@ -23,4 +23,6 @@ H, E : (S, M), a row for each sample
 A, delta : (S, N)
 
 Indices: s sample, i unit of the layer, j unit before it. All arrays lie row by row, in one dtype.
+
+`one_version.py` repeats a product, or makes training steps of them, for `fastbp compare --steps`.
 """
