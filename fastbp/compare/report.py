@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .measuring import BFLOAT16_CEILING, CEILINGS
-from .summary import baseline, geometric_means, other_numbers, summarise
+from .summary import baseline, geometric_means, other_numbers, rounds_to, summarise
 
 #: What the cells of a table may show, and its title.
 QUANTITIES = {"ratio": "times as long as {baseline}", "us": "µs per step", "samples": "samples per second",
