@@ -65,8 +65,8 @@ def table(results: dict[str, Any], show: str | None = None) -> str:
     ceilings = [place for place in CEILINGS.values() if any(row.get(place) for row in results["workloads"])]
     columns = [name for name in shown if show != "ratio" or name != first]
     with_peers = any(summary["fastest_peer"] for summary in summaries)
-    by_peer = {"ratio": [first] if first else [],
-               "us": [name for name in shown if not results["contestants"][name]["peer"]]}.get(show, [])
+    own = [name for name in shown if not (results["contestants"][name]["peer"] or rounds_to(name, results))]
+    by_peer = {"ratio": [first] if first else [], "us": own}.get(show, [])
     by_peer = by_peer if with_peers else []
     heads = ["product, N" if products else "workload"]
     heads += [f"{short(first)} µs/step", "±", "GFLOP/s", "of ceiling"] if show == "ratio" and first else []
