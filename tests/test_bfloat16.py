@@ -14,6 +14,7 @@ import fastbp
 from fastbp import MLP, Adam
 from fastbp.backends import tiled_bfloat16
 from fastbp.backends.tiles.host import multiplies_bfloat16
+from fastbp.distributed import in_threads
 from fastbp.formulas.bfloat16 import bfloat16
 from fastbp.functions.losses import LOSSES
 
@@ -149,6 +150,35 @@ def test_any_number_of_threads_gives_the_same_bits():
     finally:
         fastbp.set_num_threads(before)
     assert len(found) == 1
+
+
+def test_a_factor_that_rounds_to_infinity_is_a_divergence():
+    """Although E is finite, as relu hides it."""
+    X, d = np.float32([[0, 3.4e38]] * 8), np.zeros((8, 1), np.float32)
+    for optimizer in (fastbp.SGD(1e-3), Adam(1e-3)):
+        net = network([2, 3, 1])
+        net.weights[0] = np.float32([[1, -1]] * 3)
+        before = net.theta.copy()
+        with pytest.raises(fastbp.DivergenceError):
+            net.fit(X, d, optimizer=optimizer, epochs=2, batch_size=8)
+        np.testing.assert_array_equal(net.theta, before)
+
+
+def test_ranks_and_many_networks_take_it():
+    X, d = rng.standard_normal((90, 12)).astype(np.float32), rng.standard_normal((90, 2)).astype(np.float32)
+    alone, many = network([12, 20, 9, 2]), [network([12, 20, 9, 2]) for _ in range(2)]
+    alone.fit(X, d, epochs=2, batch_size=20, seed=0)
+    fastbp.fit_many(many, X, d, epochs=2, batch_size=20, seeds=[0, 0])
+    assert {net.theta.tobytes() for net in many} == {alone.theta.tobytes()}
+
+    def train(communicator):
+        net = network([12, 20, 9, 2])
+        net.fit(X, d, epochs=2, batch_size=20, seed=0, communicator=communicator)
+        return net.theta.tobytes()
+
+    of_ranks = [set(in_threads(train, ranks)) for ranks in (1, 2)]
+    assert len(of_ranks[0]) == 1
+    assert of_ranks[0] == of_ranks[1]
 
 
 def test_it_warns_once_where_there_is_no_instruction(monkeypatch):

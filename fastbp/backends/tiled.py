@@ -452,6 +452,8 @@ def largest_change(job: Any, largest: Any, largest_input: Any, count: Any, slots
         largest_delta = 0.0
         for slot in range(slots):
             largest_delta = larger(largest_delta, np.float64(largest[(2 * slot + 1) * apart + k]))
+        if largest_h > job.largest_factor:
+            return np.inf
         bound += count * largest_delta * larger(1.0, largest_h)
         largest_h = 0.0
         for slot in range(slots):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .measuring import BFLOAT16_CEILING, CEILINGS
-from .summary import baseline, geometric_means, other_numbers, summarise
+from .summary import baseline, geometric_means, other_numbers, rounds_to, summarise
 
 #: What the cells of a table may show, and its title.
 QUANTITIES = {"ratio": "times as long as {baseline}", "us": "µs per step", "samples": "samples per second",
@@ -65,8 +65,8 @@ def table(results: dict[str, Any], show: str | None = None) -> str:
     ceilings = [place for place in CEILINGS.values() if any(row.get(place) for row in results["workloads"])]
     columns = [name for name in shown if show != "ratio" or name != first]
     with_peers = any(summary["fastest_peer"] for summary in summaries)
-    by_peer = {"ratio": [first] if first else [],
-               "us": [name for name in shown if not results["contestants"][name]["peer"]]}.get(show, [])
+    own = [name for name in shown if not (results["contestants"][name]["peer"] or rounds_to(name, results))]
+    by_peer = {"ratio": [first] if first else [], "us": own}.get(show, [])
     by_peer = by_peer if with_peers else []
     heads = ["product, N" if products else "workload"]
     heads += [f"{short(first)} µs/step", "±", "GFLOP/s", "of ceiling"] if show == "ratio" and first else []

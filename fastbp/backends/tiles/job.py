@@ -137,6 +137,7 @@ class Job(Call):
     lane_rows: int
     row_cost: int         # what ∂E/∂W of a panel costs by `gradient_tile`, 0 where that is never more than by
     lane_cost: int        # `lane_gradient`: see `gradients.costs`
+    largest_factor: float  # numbers beyond it may be infinite in a product
     in_panel: int
     in_error: int
     in_target: int
@@ -243,7 +244,7 @@ def fields(work: np.ndarray) -> Job:
     return cast(Job, work[:JOB_SIZE].view(_DTYPE)[0])
 
 
-def make_job(**given: int) -> np.ndarray:
+def make_job(**given: float) -> np.ndarray:
     """A job for a workspace: every field of `Job` but those of `Call` and of `_SET_LATER`, which are 0 if not given."""
     required = set(FIELDS) - {*Call.__annotations__, *_SET_LATER}
     if not required <= set(given) <= set(FIELDS):

@@ -17,6 +17,9 @@ from .vectors import I32, Vectors
 #: What the numbers of a factor are: floats; pairs, by the processor's instruction; pairs, by operations on integers.
 FLOATS, PAIRS, EMULATED_PAIRS = range(3)
 
+#: The largest finite bfloat16.
+LARGEST = (2.0 - 2.0**-7) * 2.0**127
+
 _I16 = ir.IntType(16)
 
 #: Names of LLVM, where a bfloat16 is an integer of 16 bits: newer releases take these declarations for their own.

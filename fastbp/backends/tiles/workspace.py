@@ -22,7 +22,7 @@ from .magnitude import note_largest
 from .online import MAX_PARAMETERS, scratch_size
 from .outcomes import keep_outcomes
 from .pair_product import packed_size, pair_affine_product
-from .pairs import FLOATS
+from .pairs import FLOATS, LARGEST
 from .phases import FEW, gradient_share, propagate_share
 from .product import affine_product, gradient_tile
 from .rounding import pair_rows, pair_samples, pair_units
@@ -262,8 +262,8 @@ def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int, factors
         in_panel=in_panel, in_error=in_error, in_target=in_target, in_outcome=in_outcome, in_rows=in_rows,
         in_largest=in_largest, in_squares=in_squares, in_delta=units * width,
         in_tile_delta=delta_row if has_pairs else units * width, tile_delta_row=delta_row,
-        samples_of_number=samples_of_number, in_block=count * width // samples_of_number,
-        in_row=in_row, in_sums=in_sums)
+        samples_of_number=samples_of_number, in_block=count * width // samples_of_number, in_row=in_row,
+        in_sums=in_sums, largest_factor=LARGEST if has_pairs else np.inf)
     memory = numbers, integers, largest, squares, E, correct, before, by_layer
     return keeping(work, *memory), sum(array.nbytes for array in memory)
 
