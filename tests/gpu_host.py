@@ -82,7 +82,8 @@ def trained(n, epochs, **fit):
     history = net.fit(X, d, epochs=epochs, batch_size=8, seed=0, **fit)
     order = [name for name in driver.order if name in driver.launches or name in OF_INTEREST]
     return {"epochs": history.epochs, "updates": int(history.optimizer_state.updates[0]),
-            "calls": dict(driver.calls), "launches": dict(driver.launches), "order": order}
+            "held": sum(driver.held.values()), "calls": dict(driver.calls), "launches": dict(driver.launches),
+            "order": order}
 
 
 BY_NORM = {"optimizer": fastbp.SGD(0.1, clip_norm=1.0)}

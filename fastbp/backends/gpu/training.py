@@ -96,16 +96,18 @@ def _slice(theta: Any, grad: Any, layout: DeviceLayout, samples: Samples, traini
                 descend(theta, grad, layout, samples, training, next_parts, orders, memory, work, interrupts)
         except Interruption as interruption:
             heard = interruption
-            clear(grad, work)
-        records, E = memory.read()
-        if fused is not None:
-            fused.finish(theta, state.averages, len(records), work)
-        state.updates[0] += len(records)
-        done, status = count_steps(parts, records, plan, progress, n)
-        left -= done
-        if E is not None:
-            progress.sums[BATCH_E] = E
-            orders.go_back_to(int(counts[EPOCH]), plan)
+        with held_back():  # steps that were taken are counted
+            if heard is not None:
+                clear(grad, work)
+            records, E = memory.read()
+            if fused is not None:
+                fused.finish(theta, state.averages, len(records), work)
+            state.updates[0] += len(records)
+            done, status = count_steps(parts, records, plan, progress, n)
+            left -= done
+            if E is not None:
+                progress.sums[BATCH_E] = E
+                orders.go_back_to(int(counts[EPOCH]), plan)
         if heard is not None:
             raise heard
         if E is not None:
