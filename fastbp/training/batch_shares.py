@@ -1,7 +1,7 @@
 """`BatchShares`: how the ranks of a session share batches of `tiled`, where that pays; see `shared_tiles`."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +24,6 @@ from ..backends.training_loop import DIVERGED, POSITION, Training
 from ..distributed.communicators import broadcast, partners
 from ..layout import aligned_zeros
 
-if TYPE_CHECKING:
-    from .ranks import RankSession
-
 #: The first numbers of a message in float64: how many ranks were interrupted, whether the whole state is wanted, and
 #: whether bounds on theta are not known. What follows are the largest |h_k| and |δ_k|.
 _INTERRUPTS, _WANTED, _UNKNOWN, _LARGEST = range(4)
@@ -35,7 +32,7 @@ _INTERRUPTS, _WANTED, _UNKNOWN, _LARGEST = range(4)
 _MOST_SIZES = 4
 
 
-def are_shared(session: "RankSession") -> bool:
+def are_shared(session: Any) -> bool:
     """Whether the ranks of a session share batches: by the network, the data's kind, the batch and the optimizer."""
     net, plan, ranks = session.net, session.plan, session.ranks
     return bool(net.backend_module is tiled and ranks.reduction == "tree" and ranks.average_every is None
@@ -60,7 +57,7 @@ class BatchShares:
         Whether this rank has all of the optimizer's averages; of others it may have old ones.
     """
 
-    def __init__(self, session: "RankSession", work: np.ndarray) -> None:
+    def __init__(self, session: Any, work: np.ndarray) -> None:
         self._session, net = session, session.net
         self._communicator = session.ranks.communicator
         self._rank, self._ranks = self._communicator.rank, self._communicator.size
