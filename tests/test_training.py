@@ -18,7 +18,7 @@ from tolerances import CUDA, assert_close, on_host
 
 import fastbp
 from fastbp import schedules
-from fastbp.backends import loops
+from fastbp.backends import loops, sample_by_sample
 from fastbp.formulas import sampling
 from fastbp.pace import Pace
 from fastbp.training import session
@@ -191,7 +191,8 @@ def test_slices_do_not_change_a_bit(monkeypatch, batch_size):
     """Batches in chunks of 3 samples, each in a slice of its own or in fewer, which end within an epoch, at its end, or
     within the next one."""
     train, results = loops.train, []
-    monkeypatch.setattr(loops, "chunk", lambda layout, dtype: 3)
+    for module in (loops, sample_by_sample):
+        monkeypatch.setattr(module, "chunk", lambda layout, dtype: 3)
     for length in (1, 4, 7, 10**9):
         slices, net = [], network()
         monkeypatch.setattr(Pace, "next_slice", lambda pace, threads, length=length: (1, length))

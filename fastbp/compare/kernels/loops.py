@@ -16,7 +16,7 @@ from .one_layer import OneLayer
 
 
 class Products(OneLayer):
-    """All units of a sample in a row; see `loops.Workspace`."""
+    """All units of a sample in a row; see `sample_by_sample.Workspace`."""
 
     def __init__(self, product: Product) -> None:
         super().__init__(product)
