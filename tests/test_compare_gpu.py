@@ -257,7 +257,7 @@ def test_fit_on_a_gpu_gets_samples_that_lie_there(monkeypatch, shuffle):
             return self.values
 
     class Net:
-        backend = "cuda"
+        backend, products = "cuda", None
         backend_module = types.SimpleNamespace(memory=types.SimpleNamespace(
             write=lambda array, values: array.values.__setitem__(..., values)))
 
