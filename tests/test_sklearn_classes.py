@@ -76,3 +76,12 @@ def test_the_weights_of_one_class_are_those_of_scikit_learn(settings):
     assert found.validation_scores_ == expected.validation_scores_
     assert from_sklearn(expected).predict_proba(X).shape == (len(X), 1)
     assert found.to_sklearn().predict(X).tolist() == y.tolist()
+
+
+def test_messages_about_many_classes_are_short():
+    X, y = np.arange(1000.0)[:, None], np.arange(1000)
+    model = MLPClassifier((2,), max_iter=True, warm_start=True, backend="loops").partial_fit(X, y, classes=y)
+    for call, message in ((model.partial_fit, "classes not in"), (model.fit, "warm_start")):
+        with pytest.raises(ValueError, match=message) as caught:
+            call(X, y + 1)
+        assert len(str(caught.value)) < 500

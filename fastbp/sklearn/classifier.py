@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
-from ..checks.messages import shown
+from ..checks.messages import shortened, shown
 from ..checks.samples import Samples
 from ..training.checkpoints import Path
 from .arguments import NUMBERS, require_sound_arguments
@@ -253,7 +253,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             return X, y
         if self.warm_start and not incremental and set(unique_labels(y)) != set(self.classes_):
             raise ValueError(f"warm_start can only be used where `y` has the same classes as in the previous call to "
-                             f"fit. Previously got {self.classes_}, `y` has {unique_labels(y)}")
+                             f"fit. Previously got {shortened(self.classes_, 160)}, `y` has "
+                             f"{shortened(unique_labels(y), 160)}")
         return X, y
 
     def _weights_of_classes(self, d: np.ndarray) -> list[np.ndarray] | None:
@@ -264,8 +265,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _encoded(self, name: str, y: np.ndarray) -> np.ndarray:
         found = unique_labels(y)
         if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
-            raise ValueError(f"`{name}` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
-                             f"'{name}' has {found}.")
+            raise ValueError(f"`{name}` has classes not in `self.classes_`. `self.classes_` has "
+                             f"{shortened(self.classes_, 160)}. '{name}' has {shortened(found, 160)}.")
         if (y.ndim == 2) != self._label_binarizer.y_type_.startswith("multilabel"):
             raise ValueError(f"{name}: expected {'(n, K) of 0 and 1' if y.ndim == 1 else 'one class for each sample'}, "
                              f"as before, found shape {y.shape}")

@@ -65,7 +65,7 @@ class _Descent:
                          loss_scale=estimator._loss_scale, tolerance=float(estimator.tol),
                          patience=0 if estimator.early_stopping else self.waits,
                          dropout=estimator.dropout if drops else None)
-        self.epochs = 1 if incremental else estimator.max_iter
+        self.epochs = 1 if incremental else int(estimator.max_iter)
         self.session = Session(net, samples, plan, self.optimizer(), estimator._optimizer_state, self.epochs)
         if not estimator.early_stopping:
             self.session.progress.sums[BEST] = estimator.best_loss_
