@@ -91,6 +91,16 @@ def _vectors(context, builder, factors, lanes, numbers):
                        factors.literal_value == PAIRS)
 
 
+def _by_twos(builder, count, write):
+    """write(place, True) for every two of `count` places, of which the first is given, and write(place, False) for an
+    odd one."""
+    loop = Loop(builder, count, 2, [])
+    write(loop.place, True)
+    place, _ = loop.end([])
+    with builder.if_then(builder.icmp_signed("<", place, count)):
+        write(place, False)
+
+
 @intrinsic(prefer_literal=True)
 def _pair_units(typing_context, factors, lanes, units, source, target):
     signature = types.void(factors, lanes, units, source, target)
@@ -99,15 +109,13 @@ def _pair_units(typing_context, factors, lanes, units, source, target):
         _, _, units, source, target = values
         v = _vectors(context, builder, factors, lanes, signature.args[3])
 
-        def pair(place, second):
-            x = v.load(v.at(source, builder.mul(place, I64(v.lanes))))
-            v.store(v.paired(x, second(place)), v.at(target, builder.mul(builder.lshr(place, I64(1)), I64(v.lanes))))
+        def pair(place, has_two):
+            first = v.at(source, builder.mul(place, I64(v.lanes)))
+            second = v.load(v.at(first, v.lanes)) if has_two else v.zero
+            v.store(v.paired(v.load(first), second),
+                    v.at(target, builder.mul(builder.lshr(place, I64(1)), I64(v.lanes))))
 
-        loop = Loop(builder, units, 2, [])
-        pair(loop.place, lambda place: v.load(v.at(source, builder.mul(builder.add(place, I64(1)), I64(v.lanes)))))
-        place, _ = loop.end([])
-        with builder.if_then(builder.icmp_signed("<", place, units)):
-            pair(place, lambda place: v.zero)
+        _by_twos(builder, units, pair)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -122,7 +130,8 @@ def _pair_samples(typing_context, factors, lanes, units, source, target, row, co
         v = _vectors(context, builder, factors, lanes, signature.args[3])
         half, mask = Vectors(builder, v.number, v.lanes // 2), v.lanes_below(count)
 
-        def write(places):
+        def write(first, has_two):
+            places = [first, builder.add(first, I64(1))] if has_two else [first]
             loaded = [builder.select(mask, v.load(v.at(source, builder.mul(place, I64(v.lanes)))), v.zero)
                       for place in places]
             both = v.joined(loaded[0], loaded[-1])
@@ -130,11 +139,7 @@ def _pair_samples(typing_context, factors, lanes, units, source, target, row, co
                 pairs = v.shuffle(both, both, range(n * half.lanes, (n + 1) * half.lanes))
                 half.store(pairs, v.at(target, builder.mul(place, row)))
 
-        loop = Loop(builder, units, 2, [])
-        write([loop.place, builder.add(loop.place, I64(1))])
-        place, _ = loop.end([])
-        with builder.if_then(builder.icmp_signed("<", place, units)):
-            write([place])
+        _by_twos(builder, units, write)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -202,11 +207,7 @@ def pack_columns(typing_context, factors, lanes, vectors, rows, columns, W, w_ro
                 at = builder.add(builder.mul(place, I64(len(blocks) * v.lanes // 2)), I64(n * v.lanes))
                 v.store(pairs, v.at(target, at))
 
-        loop = Loop(builder, rows, 2, [])
-        pack(loop.place, True)
-        place, _ = loop.end([])
-        with builder.if_then(builder.icmp_signed("<", place, rows)):
-            pack(place, False)
+        _by_twos(builder, rows, pack)
         return context.get_dummy_value()
 
     return signature, codegen
