@@ -22,6 +22,7 @@ from ..layout import Layout, aligned_zeros, keeping
 from ..optimizers.blocks import FAR
 from ..optimizers.updates import larger, update, write_row
 from ..schedules import learning_rate_at
+from ..threads import share_of
 from .contract import Batch, Extras
 from .leaves import LEAF_UNIT
 from .tiled import begin_job, forget_largest, largest_change, leave_finite, measure_bounds, run, slots_of, threads_for
@@ -74,9 +75,8 @@ def share_of_samples(size: int, rank: int, ranks: int) -> tuple[int, int]:
     >>> [share_of_samples(100, rank, 3) for rank in range(3)]
     [(0, 32), (32, 64), (64, 100)]
     """
-    units = -(-size // LEAF_UNIT)
-    begin, end = units * rank // ranks * LEAF_UNIT, units * (rank + 1) // ranks * LEAF_UNIT
-    return min(begin, size), min(end, size)
+    begin, end = share_of(-(-size // LEAF_UNIT), rank, ranks)
+    return min(begin * LEAF_UNIT, size), min(end * LEAF_UNIT, size)
 
 
 def share_of_parameters(layout: Layout, rank: int, ranks: int) -> tuple[int, int]:

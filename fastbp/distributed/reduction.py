@@ -43,10 +43,8 @@ class Reduction:
 
     Attributes
     ----------
-    leaves : (int, int)
-        The first leaf of this rank, and the first after its leaves.
     parts : list of Part
-        The same in nodes of the tree.
+        What this rank computes.
     nodes : ndarray
         Memory for that; the first row becomes the sum.
     """
@@ -55,8 +53,7 @@ class Reduction:
                  by_transport: bool = False) -> None:
         self._communicator, self._leaves = communicator, leaves
         rank, size = communicator.rank, communicator.size
-        self.leaves: tuple[int, int] = share_of(leaves, rank, size)
-        self.parts = list(parts_of(*self.leaves))
+        self.parts = list(parts_of(*share_of(leaves, rank, size)))
         self.tail = tail_at(parameters, dtype)
         rows = max(part.row + (part.stop - part.first).bit_length() for part in self.parts)
         self.nodes = make_nodes(rows, parameters, dtype, leaves)

@@ -105,7 +105,8 @@ class BatchShares:
             return 0, True
         if flags[_UNKNOWN]:
             bounds[0] = -1.0
-        status = self._take_step(samples, float(self._weights[:size].cumsum()[-1]), team)  # added up one by one
+        weight = float(self._weights[:size].cumsum()[-1]) if session.plan.by_weight else 0.0  # added up one by one
+        status = self._take_step(samples, weight, team)
         if status or flags[_WANTED] or counts[POSITION] in (0, session.rows):
             self.make_whole()
         return status, False
@@ -114,8 +115,9 @@ class BatchShares:
         """Give and get h, δ and what was found of the samples; the sums of the flags."""
         messages, largest = self._messages_for(size), self._memory.largest
         own = messages[self._rank]
-        own.numbers[:_LARGEST], own.numbers[_LARGEST:] = flags, largest
-        own.write()
+        if self._ranks > 1:
+            own.numbers[:_LARGEST], own.numbers[_LARGEST:] = flags, largest
+            own.write()
         found = np.array(flags, np.float64)
         for partner in self._partners():
             message = messages[partner]

@@ -206,8 +206,8 @@ def gradient_share(dtype: str) -> Any:
 
     Its arguments are those of `propagate_share`, but for the address of the job `all_of_them` in place of 0.
     """
-    one = np.dtype(dtype).type(1)
     T = np.dtype(dtype).type
+    one = T(1)
 
     def share(job: Any, others: int, setting: int, thread: int, threads: int) -> None:
         addresses = pointer_to(others, np.int64)

@@ -15,8 +15,8 @@ from .job import phase_arguments
 from .product import add_gradient_tile
 from .sums import add_sums
 
-#: The most leaves that go through the network together: 2^5, whose sums take six levels.
-MOST_LEAVES, LEVELS = 32, 6
+#: The most leaves that go through the network together, whose sums take six levels.
+MOST_LEAVES = 32
 
 
 def leaf_gradient_share(dtype: str) -> Any:
@@ -59,7 +59,7 @@ def add_tile(job: Any, one: Any, rows: int, columns: int, delta: Any, h: Any, le
              ) -> None:
     """target += a tile of ∂E/∂W: the leaves' sums, added up in their tree.
 
-    levels : LEVELS tiles of sums, the next of which begins at zero where the left one of two leaves begins.
+    levels : memory for tiles of sums, the next of which begins at zero where the left one of two leaves begins.
     """
     width, places, top = job.lanes, job.leaf_places, 0
     size = rows * 2 * width
