@@ -198,6 +198,20 @@ def test_a_panel_has_the_same_bits_alone_and_beside_another(outputs, dtype):
         assert [values[S].tobytes() for values in found] == [values.tobytes() for values in alone]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("columns", [1024, 1137])
+@pytest.mark.parametrize("units", [2, 150])
+def test_columns_of_a_large_w_that_are_copied_give_the_same_bits(units, columns, dtype):
+    """Nine panels together take copies of W_2, three do not; see `tiles.packing`."""
+    widths, lanes = (3, columns, units, 2), tiled.lanes(np.dtype(dtype))
+    inputs = naive.draw_inputs(widths, 9 * lanes, dtype=dtype)
+    net = make_network(inputs["theta"], widths, ("tanh", "tanh", "identity"), "squared_error", dtype)
+    together = net.input_gradient(inputs["X"], inputs["targets"])
+    for begin in range(0, 9 * lanes, 3 * lanes):
+        S = slice(begin, begin + 3 * lanes)
+        assert net.input_gradient(inputs["X"][S], inputs["targets"][S]).tobytes() == together[S].tobytes()
+
+
 # ---- one-sample steps, compiled for one list of widths ---------------------------------------------------------------
 
 ONLINE = {

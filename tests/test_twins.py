@@ -19,6 +19,7 @@ from fastbp.backends.tiles import (
     magnitude,
     normal_equations,
     outcomes,
+    packing,
     pair_phases,
     pair_product,
     pairs,
@@ -36,6 +37,7 @@ from fastbp.optimizers import blocks, rules, updates
 F = "float32"
 TWINS = [
     (product.affine_product(F, True, 8), product.affine),
+    (packing.columns_product(F), product.affine),
     (product.gradient_tile(F, 2), product.add_gradient_tile),
     (pair_product.pair_affine_product(F, True, pairs.EMULATED_PAIRS), pair_product.pair_affine),
     (pair_phases.propagate_share(F), phases.run_share),

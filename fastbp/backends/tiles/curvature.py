@@ -37,7 +37,8 @@ from .host import host
 from .jacobian import ROW_STEPS
 from .job import Job, Slot, begin_call, is_given, job_at, job_in, slot_of
 from .lane_gradient import COLUMNS, add_lane_gradient
-from .panels import COLUMN_STEPS, end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows, stores_rows
+from .packing import errors_product
+from .panels import end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows, stores_rows
 from .product import FROM_BIAS, FROM_C, FROM_ZERO, add_gradient_tile, affine
 from .sums import add_sums
 from .workspace import chunk as chunk
@@ -126,7 +127,7 @@ def evaluate_changes(job: Any, changes: Any, slot: Any, own: Any, panel: Any, p:
 def backward_changes(job: Any, changes: Any, slot: Any, own: Any, k: Any, gauss_newton: Any, panel: Any,
                      panels: Any) -> None:
     """δ_k, Rδ_k and, above the first layer, e_{k-1} = W_kᵀ δ_k and Re_{k-1} = W_kᵀ Rδ_k + V_kᵀ δ_k of some panels."""
-    width, units, inputs = job.lanes, job.widths[k], job.widths[k - 1]
+    width, units = job.lanes, job.widths[k]
     begin = panel * job.in_delta + job.units[k] * width
     delta, Rdelta = pointer(job.delta, begin), pointer(changes.delta, begin)
     for p in range(panels):
@@ -140,13 +141,10 @@ def backward_changes(job: Any, changes: Any, slot: Any, own: Any, k: Any, gauss_
     if k == 1:
         return
     W, V = pointer(job.theta, job.weights_at[k]), pointer(changes.theta, job.weights_at[k])
-    affine(job.affine, inputs, FROM_ZERO, job.theta, own.e, job.in_error, W, 1, inputs, Rdelta, job.in_delta, units,
-           panels, COLUMN_STEPS)
+    errors_product(job, k, FROM_ZERO, own.e, job.in_error, W, Rdelta, job.in_delta, panels)
     if gauss_newton == 0:
-        affine(job.affine, inputs, FROM_C, job.theta, own.e, job.in_error, V, 1, inputs, delta, job.in_delta, units,
-               panels, COLUMN_STEPS)
-        affine(job.affine, inputs, FROM_ZERO, job.theta, slot.e, job.in_error, W, 1, inputs, delta, job.in_delta,
-               units, panels, COLUMN_STEPS)
+        errors_product(job, k, FROM_C, own.e, job.in_error, V, delta, job.in_delta, panels)
+        errors_product(job, k, FROM_ZERO, slot.e, job.in_error, W, delta, job.in_delta, panels)
 
 
 @subkernel

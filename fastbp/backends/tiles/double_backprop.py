@@ -27,7 +27,8 @@ from .gradients import add_lane_tiles, add_tiles, sums_by_lanes
 from .jacobian import ROW_STEPS
 from .job import begin_call, fields, is_given, job_at, job_in, slot_of
 from .outcomes import sums_of_chunk
-from .panels import COLUMN_STEPS, end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows, stores_rows
+from .packing import errors_product
+from .panels import end_delta, evaluate, forward_layer, gather_inputs, keep_rows, slot_rows, stores_rows
 from .product import FROM_ZERO, affine
 from .shares import add_biases
 from .sums import add_no_sums, add_sums
@@ -121,7 +122,7 @@ def evaluate_column(job: Any, column: Any, slot: Any, own: Any, j: Any, panel: A
 def backward_columns(job: Any, columns: Any, slot: Any, k: Any, thread_slots: Any, panel: Any, panels: Any,
                      T: Any) -> None:
     """δ_k along every input, Rδ_k of the values, and their e_{k-1}, of some panels."""
-    width, units, inputs, W = job.lanes, job.widths[k], job.widths[k - 1], pointer(job.theta, job.weights_at[k])
+    width, units, W = job.lanes, job.widths[k], pointer(job.theta, job.weights_at[k])
     begin, (place, of_h) = panel * job.in_delta + job.units[k] * width, thread_slots
     addresses = pointer_to(columns, np.int64)
     Rdelta = pointer(job.delta, begin)
@@ -138,11 +139,9 @@ def backward_columns(job: Any, columns: Any, slot: Any, k: Any, thread_slots: An
             delta_of_panel(job.apply_delta[k], a_k, h_k, e_k, pointer(delta, p * job.in_delta), units)
             add_second_of_panel(column.apply[k], a_k, h_k, e_k, Ra_k, Rh_k, pointer(Rdelta, p * job.in_delta), units)
         if k > 1:
-            affine(job.affine, inputs, FROM_ZERO, job.theta, own.e, job.in_error, W, 1, inputs, delta, job.in_delta,
-                   units, panels, COLUMN_STEPS)
+            errors_product(job, k, FROM_ZERO, own.e, job.in_error, W, delta, job.in_delta, panels)
     if k > 1:
-        affine(job.affine, inputs, FROM_ZERO, job.theta, slot.e, job.in_error, W, 1, inputs, Rdelta, job.in_delta,
-               units, panels, COLUMN_STEPS)
+        errors_product(job, k, FROM_ZERO, slot.e, job.in_error, W, Rdelta, job.in_delta, panels)
 
 
 @subkernel

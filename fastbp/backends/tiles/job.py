@@ -108,6 +108,7 @@ class Job(Call):
 
     # The compiled pieces.
     affine: Code
+    affine_columns: Code  # Wᵀδ where W has long rows, see `packing`; or 0
     gradient_1: Code      # the gradient tile of one vector
     gradient_2: Code      # of two vectors
     lane_gradient: Code
@@ -152,6 +153,8 @@ class Job(Call):
     in_block: int
     in_row: int
     in_sums: int
+    long_row: int         # columns of a W whose rows are long
+    period: int           # rows with a multiple of so many columns share one set of the first-level cache
 
     # Where X is sparse, see `tiles.sparse`; else 0.
     features: int         # N_0

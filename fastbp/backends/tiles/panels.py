@@ -27,13 +27,10 @@ from .jacobian import ROW_STEPS, by_columns, write_columns
 from .job import Slot, is_given
 from .magnitude import raise_to_largest
 from .outcomes import copy_outcomes
+from .packing import errors_product
 from .product import FROM_BIAS, FROM_ZERO, affine
 from .sparse import copy_sums, is_sparse, sum_rows
 from .transpose import NARROW, gather_converted, transpose, transpose_columns
-
-#: Steps of one tile of W_kᵀ δ_k, which reads down the rows of W_k, far apart in memory. COLUMN_STEPS of them are used
-#: again by the next columns before they leave the cache, even where they lie a power of two apart and share a few sets.
-COLUMN_STEPS = 128
 
 
 @inlined
@@ -306,13 +303,12 @@ def activate_layer(job: Any, slot: Any, k: Any, p: Any) -> None:
 @inlined
 def backward_layer(job: Any, slot: Any, k: Any, panel: Any, panels: Any) -> None:
     """δ_k = e_k ⊙ g'_k(a_k) and, where it is wanted, e_{k-1} = W_kᵀ δ_k of some panels."""
-    width, units, inputs = job.lanes, job.widths[k], job.widths[k - 1]
-    here = job.units[k] * width
+    here = job.units[k] * job.lanes
     for p in range(panels):
         delta_layer(job, slot, k, panel + p, p)
     if k > job.lowest:
-        affine(job.affine, inputs, FROM_ZERO, job.theta, slot.e, job.in_error, pointer(job.theta, job.weights_at[k]),
-               1, inputs, pointer(job.delta, panel * job.in_delta + here), job.in_delta, units, panels, COLUMN_STEPS)
+        errors_product(job, k, FROM_ZERO, slot.e, job.in_error, pointer(job.theta, job.weights_at[k]),
+                       pointer(job.delta, panel * job.in_delta + here), job.in_delta, panels)
 
 
 @inlined

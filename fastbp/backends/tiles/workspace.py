@@ -21,10 +21,11 @@ from .lane_gradient import lane_gradient, lane_rows
 from .magnitude import note_largest
 from .online import MAX_PARAMETERS, scratch_size
 from .outcomes import keep_outcomes
+from .packing import LONG_ROW, columns_product, is_long
 from .pair_product import packed_size, pair_affine_product
 from .pairs import FLOATS, LARGEST
 from .phases import FEW, gradient_share, propagate_share
-from .product import affine_product, gradient_tile
+from .product import PERIOD, affine_product, gradient_tile
 from .rounding import pair_rows, pair_samples, pair_units
 from .row_products import add_outer, combine_rows, dot_rows
 from .sparse import entries_share, transpose_share
@@ -121,12 +122,18 @@ def pieces_of(layout: Layout, dtype: np.dtype, by_lanes: bool, factors: int = FL
         "propagate_phase": (propagate_share, name), "gradient_phase": (gradient_share, name),
         "affine": (affine_product, name, not resident, periodic_rows()), "gradient_2": (gradient_tile, name, 2),
         "gradient_1": (gradient_tile, name, 1), "clip_panel": (clip_panel, name),
+        **({"affine_columns": (columns_product, name)} if takes_columns(layout, dtype) else {}),
         **({"lane_gradient": (lane_gradient, name)} if by_lanes else {}), "dot_rows": (dot_rows, name),
         "keep_outcomes": (keep_outcomes, name), "note_largest": (note_largest, name), "add_outer": (add_outer, name),
         "gather": (transpose_block, name, True), "combine_rows": (combine_rows, name),
         "transpose_block": (transpose_block, name, False), "add_row_sums": (add_row_sums, name),
         "transpose_narrow": (transpose_narrow, name),
         **({} if factors == FLOATS else _pieces_of_pairs(name, resident, factors))}
+
+
+def takes_columns(layout: Layout, dtype: np.dtype) -> bool:
+    """Whether a W has long rows: one of a layer that is not the first, whose errors training does not need."""
+    return any(is_long(units, dtype) for units in layout.widths[1:-1].tolist())
 
 
 def _pieces_of_pairs(name: str, resident: bool, factors: int) -> dict[str, Piece]:
@@ -255,7 +262,7 @@ def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int, factors
         rows=integers.ctypes.data, steps=integers.ctypes.data + 8 * slots * in_rows,
         largest=largest.ctypes.data, squares=squares.ctypes.data, E=E.ctypes.data, correct=correct.ctypes.data,
         before=before.ctypes.data if len(before) else 0,
-        **{"lane_gradient": 0, **{field: address_of(*piece) for field, piece in compiled.items()}},
+        **{"lane_gradient": 0, "affine_columns": 0, **{field: address_of(*piece) for field, piece in compiled.items()}},
         evaluate=layout.evaluate, chunk=count, lanes=width, few=0 if has_pairs else min(FEW, width),
         tile_rows=host().tile_rows, lane_rows=lane_rows(),
         row_cost=row_cost if by_lanes else 0, lane_cost=lane_cost, group=group if resident else 0,
@@ -263,7 +270,8 @@ def one_job(layout: Layout, dtype: np.dtype, samples: int, threads: int, factors
         in_largest=in_largest, in_squares=in_squares, in_delta=units * width,
         in_tile_delta=delta_row if has_pairs else units * width, tile_delta_row=delta_row,
         samples_of_number=samples_of_number, in_block=count * width // samples_of_number, in_row=in_row,
-        in_sums=in_sums, largest_factor=LARGEST if has_pairs else np.inf)
+        in_sums=in_sums, long_row=LONG_ROW // itemsize, period=PERIOD // itemsize,
+        largest_factor=LARGEST if has_pairs else np.inf)
     memory = numbers, integers, largest, squares, E, correct, before, by_layer
     return keeping(work, *memory), sum(array.nbytes for array in memory)
 

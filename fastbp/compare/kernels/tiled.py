@@ -7,7 +7,7 @@ import numpy as np
 from ...backends.tiled import run
 from ...backends.tiles.jacobian import ROW_STEPS
 from ...backends.tiles.job import fields, job_in, phase_arguments
-from ...backends.tiles.panels import COLUMN_STEPS
+from ...backends.tiles.packing import columns_product, errors_product, is_long
 from ...backends.tiles.phases import FEW
 from ...backends.tiles.product import FROM_BIAS, FROM_ZERO, affine
 from ...backends.tiles.workspace import lanes, workspace
@@ -48,6 +48,8 @@ class Products(OneLayer):
         self.job.theta, self.job.target = self.theta.ctypes.data, self.grad.ctypes.data
         self.job.count, self.job.alpha = self.samples, 1.0
         name = self.dtype.name
+        if is_long(self.inputs, self.dtype):  # as in layers that are not the first, which takes no such product
+            self.job.affine_columns = address_of(columns_product, name)
         self.phase = {"W h": lambda: address_of(layer_sums, name), "Wᵀδ": lambda: address_of(layer_errors, name),
                       "δhᵀ": lambda: self.job.gradient_phase}[product.product]()
 
@@ -112,9 +114,9 @@ def layer_errors(dtype: str) -> Any:
     def share(job: Any, thread: int, threads: int) -> None:
         begin, end, group = panels_of(job, thread, threads)
         for panel in range(begin, end, group):
-            affine(job.affine, job.inputs, FROM_ZERO, job.theta, pointer(job.e, panel * job.in_error), job.in_error,
-                   pointer(job.theta, job.weights_at[1]), 1, job.inputs,
-                   pointer(job.delta, panel * job.in_delta + job.units[1] * job.lanes), job.in_delta, job.outputs,
-                   min(group, end - panel), COLUMN_STEPS)
+            errors_product(job, 1, FROM_ZERO, pointer(job.e, panel * job.in_error), job.in_error,
+                           pointer(job.theta, job.weights_at[1]),
+                           pointer(job.delta, panel * job.in_delta + job.units[1] * job.lanes), job.in_delta,
+                           min(group, end - panel))
 
     return share, phase_arguments(dtype)
