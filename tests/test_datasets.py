@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fastbp import datasets
+from fastbp.datasets.targets import as_floats
 
 TABLE = "a,b,kind\n1,2.5,cat\n3,0.1,ant\n-5e1,6,cat\n"
 
@@ -180,6 +181,7 @@ def test_idx_labels_are_classes_however_many(mnist):
     ("", {}, "is empty"), ("a,b\n", {}, "is empty"), ("a,b\n1,x\n,y\n", {}, "row 2, column 'a' is missing"),
     ("a,b\n1,x\ninf,y\n", {}, "row 2, column 'a' is inf"), ("a,b\n1,x\n2,\n", {}, "row 2, column 'b' is missing"),
     ("a,b\n1,2\n2,inf\n", {}, "row 2, column 'b' is inf"), ("1,2,x\n3,z,y\n", {}, "row 2, column '1' is 'z'"),
+    (f"a,b\n2,2\n{-10**400},3\n", {}, "row 2, column 'a' is -inf"),
     ("a,b\n1,x\n2,y\n", {"target": "c"}, "target is 'c'.*one of 'a', 'b', or an index from -2 to 1"),
     ("a,b\n1,x\n2,y\n", {"target": "-3"}, "target is '-3'"), ("a,a\n1,2\n", {}, "two columns of the name 'a'"),
     (",a,b\n0,1,2\n", {}, "column 0 has no name"), ("a,b\n1,2,3\n", {}, "3 fields in row 1, expected 2"),
@@ -293,3 +295,11 @@ def test_refused_split(y, fraction, message):
 def test_refused_seed():
     with pytest.raises(ValueError, match="seed: expected at least 0, found -1"):
         datasets.split(datasets.load("iris"), 0.5, seed=-1)
+
+
+def test_numbers_that_are_too_large_become_infinite_without_a_warning():
+    """What is not finite is named later."""
+    largest = np.array([np.finfo(np.longdouble).max, np.nan])  # where they have more digits than float64, or as many
+    found = as_floats(largest)
+    assert found.dtype == np.float64
+    assert found[0] in (np.inf, np.finfo(np.float64).max)

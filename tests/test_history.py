@@ -28,7 +28,8 @@ def test_records():
     ("loss", "low", "^value: expected a number for 'loss', found 'low'$"), ("loss", 10**400,
                                                                             "^value: expected a number"),
     (["loss"], 0.5, "^name: expected a text, found"), ("loss", (1.0,), "^value: expected a number"),
-    ("loss", np.complex64(1), "^value: expected"), ("loss", np.ma.masked_array([1.0], [True]), "^value: expected a")])
+    ("loss", np.complex64(1), "^value: expected"), ("loss", np.ma.masked_array([1.0], [True]), "^value: expected a"),
+    ("loss", [1.0, np.ma.masked_array(1, True)], "^value: expected a number")])
 def test_what_is_no_record(name, value, message):
     history = fastbp.History()
     with pytest.raises(TypeError, match=message):

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import fastbp
 from fastbp.checks import samples
@@ -181,6 +182,7 @@ def test_wrong_sample_weight(call, wrong, error, words):
     ("progress", "yes", TypeError), ("metrics", {1: len}, TypeError),
     ("optimizer", fastbp.Adam(epsilon=1e-46), ValueError), ("optimizer", fastbp.RMSprop(epsilon=1e-46), ValueError),
     ("callbacks", fastbp.EarlyStopping("loss"), TypeError), ("metrics", {"mine": 3}, TypeError),
+    ("metrics", sparse.dok_array(np.ones((2, 2))), TypeError),  # a mapping
     ("metrics", [len], TypeError), ("metrics", {"loss": len}, ValueError), ("seed", -1, ValueError),
     ("seed", 0.5, TypeError), ("validation_data", X, TypeError), ("validation_data", (X,), TypeError),
     ("validation_data", (X, LABELS, WEIGHT, 0), TypeError), ("validation_data", {"X": X, "d": LABELS}, TypeError),
@@ -189,6 +191,13 @@ def test_wrong_sample_weight(call, wrong, error, words):
 def test_wrong_argument_of_fit(name, wrong, error):
     net = network()
     assert_refused(net, error, f"{name}: ", lambda: net.fit(X, LABELS, **{name: wrong}))
+
+
+def test_a_nan_that_signals_is_refused_without_a_warning():
+    """The processor notes when such a one becomes a float32."""
+    signalling = np.full((5, 3), 0x7FF0000000000001, np.uint64).view(np.float64)
+    net = network()
+    assert_refused(net, ValueError, "X: ", lambda: net.forward(signalling))
 
 
 def test_a_metric_that_is_no_number():

@@ -1,5 +1,6 @@
 """`LevenbergMarquardt` and `LBFGS` in `fit`: against plain references, and what they refuse."""
 
+import contextlib
 import inspect
 import os
 import signal
@@ -326,6 +327,15 @@ def test_divergence(optimizer):
     with pytest.raises(fastbp.DivergenceError, match="the loss is not finite"):
         net.fit(X, D, optimizer=optimizer)
     assert (net.theta == 1e200).all()
+
+
+@pytest.mark.parametrize("optimizer", [LBFGS(), LevenbergMarquardt()], ids=str)
+def test_penalties_near_the_largest_number_give_no_warnings(optimizer):
+    for penalty in (1e30, 3.5e38, 1e300):
+        net = made(dtype="float32", hidden=3)
+        with contextlib.suppress(fastbp.DivergenceError):
+            net.fit(X, D, optimizer=optimizer, epochs=2, l2_penalty=penalty)
+        assert np.isfinite(net.theta).all()
 
 
 def test_lbfgs_is_scipys():

@@ -177,10 +177,12 @@ def test_classes_are_not_kept_of_a_first_call_that_an_error_of_the_users_own_end
 
 
 @pytest.mark.parametrize(("settings", "X", "error", "message"), [
-    ({"tol": 10**400}, np.ones((4, 3)), ValueError, "numbers that float64 holds"),
+    ({"tol": 10**400}, np.ones((4, 3)), ValueError, "^tol: expected a number that float64 holds"),
+    ({"alpha": 10**400, "solver": "lbfgs"}, np.ones((4, 3)), ValueError, "^alpha: expected a number that"),
+    ({"hidden_layer_sizes": [[0] * 200]}, np.ones((4, 3)), ValueError, "^hidden_layer_sizes must be .{,150}$"),
     ({}, [[10**400] * 3] * 4, ValueError, "float64"),
     ({"dropout": [[1], [1, 2]]}, np.ones((4, 3)), TypeError, r"^dropout\[0\]: expected a number"),
     ({"dropout": np.float32}, np.ones((4, 3)), TypeError, "^dropout: expected a number")])
 def test_numbers_beyond_float64_and_odd_rates(settings, X, error, message):
     with pytest.raises(error, match=message):
-        MLPClassifier(hidden_layer_sizes=(2, 2), backend="loops", **settings).fit(X, [0, 1, 0, 1])
+        MLPClassifier(**{"hidden_layer_sizes": (2, 2), "backend": "loops", **settings}).fit(X, [0, 1, 0, 1])

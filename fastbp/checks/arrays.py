@@ -86,7 +86,7 @@ def finite_array(name: str, given: np.ndarray, dtype: np.dtype, frame: Any = Non
     if given.dtype == dtype and given.flags.carray:
         array = given
     else:
-        with np.errstate(over="ignore", under="ignore"):  # an overflow is found below, and named
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what it makes is found below
             array = readable(np.ascontiguousarray(given, dtype))
     largest = largest_magnitude(array)
     if not math.isfinite(largest):
@@ -207,7 +207,7 @@ def _first_non_finite(array: np.ndarray, dtype: np.dtype, standardization: Any) 
     """The index of the first number of a vector or matrix that is not finite in a dtype, or not when standardised."""
     before = 0
     for part in parts_of(array.reshape(len(array), -1)):
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             wrong = ~np.isfinite(part.astype(dtype) if standardization is None
                                  else standardization.applied(part, dtype))
         if wrong.any():

@@ -42,7 +42,7 @@ def array_of_frame(name: str, frame: Any, dtype: np.dtype | None) -> np.ndarray:
     columns = [np.asarray(c) if isinstance(c.dtype, np.dtype) else c.array for c in columns]
     numbers = np.empty(frame.shape, dtype)
     rows = max(1, _FILLED_TOGETHER // max(1, numbers.itemsize * len(columns)))
-    with np.errstate(over="ignore", under="ignore"):  # an overflow is found where the array is checked
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # found where the array is checked
         for start in range(0, len(numbers), rows):
             block = numbers[start : start + rows]
             for j, column in enumerate(columns):

@@ -102,7 +102,7 @@ def checked_rows(name: str, given: Any, dtype: np.dtype, rows_of: RowsOf | None 
     if given.size * dtype.itemsize <= SMALL_COPY or not _lies_otherwise(given, dtype):
         array, largest = finite_array(name, given, dtype, frame)
         return array, largest, None
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         largest = float(dtype.type(_largest_as_it_lies(given)))
     if not math.isfinite(largest):
         refuse_non_finite(name, given, dtype, frame)
@@ -137,7 +137,7 @@ def as_readable(array: np.ndarray) -> np.ndarray:
     """The matrix itself where it can be read as it lies, else a copy in float64."""
     if _can_be_read(array):
         return array
-    with np.errstate(over="ignore"):  # an infinity is found, and named
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinity is found, and named
         return np.ascontiguousarray(array, np.float64)
 
 

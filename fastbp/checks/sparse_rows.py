@@ -76,10 +76,10 @@ def checked_csr(name: str, X: Any, dtype: np.dtype) -> tuple[CsrRows, float]:
     rows = csr_rows(name, X, dtype)
     values, largest = rows.values, 0.0
     if len(values):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             largest = float(max(abs(dtype.type(values.min())), abs(dtype.type(values.max()))))
     if not math.isfinite(largest):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             entry = int(np.argmin(np.isfinite(values.astype(dtype))))
         place = [int(np.searchsorted(rows.indptr, entry, side="right")) - 1, int(rows.columns[entry])]
         reason = f"which is beyond {dtype}" if np.isfinite(values[entry]) else "expected finite numbers"
@@ -104,7 +104,7 @@ def csr_rows(name: str, X: Any, dtype: np.dtype) -> CsrRows:
         count = _checked_entries(name, X)
     values = np.ascontiguousarray(X.data[:count])
     if values.dtype.name not in _AS_THEY_ARE or not (values.dtype.isnative and values.flags.aligned):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             values = values.astype(dtype)
     columns = np.ascontiguousarray(X.indices[:count], np.int32 if X.indices.dtype.itemsize <= 4 else np.int64)
     return CsrRows(values, columns, np.ascontiguousarray(X.indptr, np.int64), X.shape[1])

@@ -76,7 +76,7 @@ def _one_each(name: str, value: Any, features: int) -> np.ndarray:
     if given.shape not in ((), (features,)):
         raise ValueError(f"{name}: expected a number, or one for each of {features} features, found shape "
                          f"{given.shape}")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         numbers = np.broadcast_to(given.astype(np.float64), (features,))
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if wrong.size:

@@ -181,13 +181,15 @@ def _is_named(path: Path, first: list[str], above: Any, below: Any, target: str 
 
 
 def _numbers(column: Any, decimal: str) -> np.ndarray:
-    """The fields as float64, NaN where they are no numbers."""
+    """The fields as float64, NaN where they are no numbers; whole numbers that are too large are infinite."""
     if column.dtype.kind in "biuf":
         return column.to_numpy(np.float64)
     pd = imported("pandas", "reading CSV files")
     of_row, fields = _distinct(column)
     if decimal == ",":
         fields = [field.translate(_SWAPPED) if isinstance(field, str) else field for field in fields]
+    fields = [math.inf * (1 if field > 0 else -1) if isinstance(field, int) and abs(field) >= 2**1024 else field
+              for field in fields]
     numbers = pd.to_numeric(pd.Series(fields, dtype=object), errors="coerce").to_numpy(np.float64)
     return np.append(numbers, np.nan)[of_row]
 

@@ -23,7 +23,8 @@ def as_floats(values: np.ndarray) -> np.ndarray:
     """The values in native byte order and row-major, as float32 where that holds them exactly, else as float64."""
     size = values.dtype.itemsize
     narrow = size <= 4 if values.dtype.kind == "f" else size <= 2
-    return np.ascontiguousarray(values, np.float32 if narrow else np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is found later, and named
+        return np.ascontiguousarray(values, np.float32 if narrow else np.float64)
 
 
 def encoded(source: str, table: Table, y: np.ndarray, task: str

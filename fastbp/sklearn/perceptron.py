@@ -199,11 +199,17 @@ class Perceptron(BaseEstimator, ABC):
             weight = weights_by_class(of_classes, as_places(d)) * (1.0 if weight is None else weight)
         return as_samples(X, d, weight, self.net_.dtype, self.n_outputs_, suffix, name, self.net_.standardization)
 
+    def _validate_params(self) -> None:
+        for name, value in self.get_params(deep=False).items():
+            if isinstance(value, Integral) and abs(int(value)) >= 2**1024:
+                raise ValueError(f"{name}: expected a number that float64 holds, found {shown(value)}")
+        super()._validate_params()
+
     def _hidden_widths(self) -> list[int]:
         given = self.hidden_layer_sizes
         widths = list(given) if hasattr(given, "__iter__") else [given]
         if not all(isinstance(width, Integral) and not isinstance(width, bool) and int(width) > 0 for width in widths):
-            raise ValueError(f"hidden_layer_sizes must be integers > 0, got {widths}.")
+            raise ValueError(f"hidden_layer_sizes must be integers > 0, got {shown(widths)}.")
         return [int(width) for width in widths]
 
     def _require_whole_batches(self, validation: tuple[Any, Any, Any], checkpointing: tuple[Any, Any, Any]) -> None:

@@ -240,7 +240,7 @@ class _Rows:
             self._arrays = [_grown(array, self._rows) if len(array) else array for array in self._arrays]
         if self._sparse is not None:
             self._sparse.append(samples.X)
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             for array, given in zip(self._arrays, samples[:4], strict=True):
                 if len(array):
                     array[self.count : end] = given

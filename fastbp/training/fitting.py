@@ -365,11 +365,12 @@ def _checked_validation(net: Network, validation_data: tuple[Any, ...] | None) -
 def _checked_metrics(metrics: Mapping[str, Callable[..., float]] | None) -> dict[str, Callable[..., float]]:
     if not isinstance(metrics, Mapping | None):
         raise TypeError(f"metrics: expected a mapping of names to callables, found {shown(metrics)}")
-    for name, metric in (metrics or {}).items():
+    given = {} if metrics is None else dict(metrics)
+    for name, metric in given.items():
         if not isinstance(name, str):
             raise TypeError(f"metrics: expected names as keys, found {shown(name)}")
         if not callable(metric):
             raise TypeError(f"metrics: expected a callable for {shown(name)}, found {shown(metric)}")
         if name in ("loss", "accuracy") or name.startswith("validation_"):
             raise ValueError(f"metrics: expected names that the history does not use itself, found {shown(name)}")
-    return dict(metrics or {})
+    return given

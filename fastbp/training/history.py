@@ -158,7 +158,7 @@ class History:
 def _number(name: str, value: Any) -> float:
     """A value to record as a float."""
     try:
-        if isinstance(value, np.ma.MaskedArray) or np.iscomplexobj(value):
+        if isinstance(value, np.ma.MaskedArray | list | tuple) or np.iscomplexobj(value):
             raise TypeError
         return float(value)
     except (TypeError, ValueError, OverflowError):

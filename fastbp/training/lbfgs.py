@@ -28,13 +28,14 @@ class Objective:
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """The value, and the gradient (P,) in float64."""
         net = self.net
-        net.theta[:] = theta
-        net.zero_grad()
-        E = net.accumulate_samples(self.samples)
         squares = 0.0
-        for W, dW in zip(net.weights, net.weight_gradients, strict=True):
-            squares += float(np.vdot(W, W))
-            dW += self.alpha * W
+        with np.errstate(over="ignore", invalid="ignore"):  # the search may try points where E or ∇E is not finite
+            net.theta[:] = theta
+            net.zero_grad()
+            E = net.accumulate_samples(self.samples)
+            for W, dW in zip(net.weights, net.weight_gradients, strict=True):
+                squares += float(np.vdot(W, W))
+                dW += self.alpha * W
         self.E, self.penalty = E, 0.5 * self.alpha * squares
         return self.value, net.grad.astype(np.float64) / self.divisor
 

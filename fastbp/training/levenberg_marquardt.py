@@ -166,7 +166,9 @@ class LevenbergMarquardtSession(FullBatchSession):
         (JJ, Jr), objective = point.products, self._objective(point)
         decay = self._levels.alpha + self._decay
         gradient = beta * Jr + decay * point.theta
-        if float(np.linalg.norm(gradient)) <= optimizer.min_grad * self.divisor:
+        with np.errstate(over="ignore"):
+            norm = float(np.linalg.norm(gradient))
+        if norm <= optimizer.min_grad * self.divisor:
             self._accept(point, mu, mu, self._levels, "min_grad")
             return RUNNING
         while mu <= optimizer.mu_max:
