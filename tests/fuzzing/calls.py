@@ -184,7 +184,8 @@ CALLS = [
     Call("step", lambda net: net.step, {"learning_rate": number(0, 1)}, ("learning_rate",)),
     Call("fit", lambda net: net.fit, _WEIGHTED | _MORE, ("X", "d", "epochs")),
     Call("fit a stream", lambda net: net.fit, {"X": good_stream} | _MORE, ("X", "epochs")),
-    Call("fit_many", lambda net: lambda **given: fastbp.fit_many([net, *given.pop("others")], **given), _WEIGHTED | {
+    Call("fit_many", lambda net: lambda others, **given: fastbp.fit_many(
+        [net, *others] if isinstance(others, list | tuple) else others, **given), _WEIGHTED | {
         name: _MORE[name] for name in ("optimizer", "epochs", "batch_size", "shuffle", "replacement", "progress",
                                        "clip_sample_norm", "dropout")} | {
         "seeds": lambda rng, net: one_of(rng, [None, [1, 2]]), "executor": lambda rng, net: None,
