@@ -115,7 +115,7 @@ class Moments:
         if self.samples == 0:
             raise ValueError("X: expected at least one sample, found none")
         first, mean, squares = self._sums
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             means = np.ldexp(np.ldexp(first, -self._exponents) + mean, self._exponents)
             deviations = np.ldexp(np.sqrt(squares / self.samples), self._exponents)
         scale = np.where(squares == 0.0, 1.0, np.minimum(deviations, sys.float_info.max))  # which rounding may pass

@@ -12,11 +12,11 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from ...compiling.addresses import INTEGER, intrinsic, pointer, pointer_type
+from ...compiling.addresses import intrinsic, pointer
 from ...compiling.decorators import inlined
 from .host import host
 from .pairs import FLOATS
-from .product import FROM_C, affine, affine_tile
+from .product import FROM_C, affine, affine_arguments, affine_tile
 from .row_products import Loop
 from .vectors import I64, Vectors
 
@@ -91,9 +91,7 @@ def columns_product(dtype: str) -> Any:
                         r += count
                 first += size
 
-    numbers = pointer_type(dtype)
-    return product, (INTEGER, INTEGER, numbers, numbers, INTEGER, numbers, INTEGER, INTEGER, numbers, INTEGER, INTEGER,
-                     INTEGER, INTEGER)
+    return product, affine_arguments(dtype)
 
 
 @intrinsic(prefer_literal=True)

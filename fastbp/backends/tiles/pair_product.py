@@ -12,6 +12,7 @@ import numpy as np
 from ...compiling.addresses import INTEGER, invoke, pointer, pointer_type
 from ...compiling.decorators import inlined
 from .host import host
+from .packing import STEPS, columns_at_once
 from .product import FROM_C, affine_tile
 from .rounding import pack_columns, pack_row
 
@@ -19,20 +20,13 @@ from .rounding import pack_columns, pack_row
 #: From one such row to the next it is an odd number of cache lines, so that rows are spread over all sets of a cache.
 STEPS_OF_ROWS, PACKED_ROW = 1024, 1024 + 16
 
-#: Columns of W are in pairs for fewer steps, and for TILES tiles at a time, so that whole cache lines are read, once
-#: each. With a tile alone, 56 bytes of each row, Wᵀδ of 1,024 ran at 0.70 of the ceiling in place of 0.90: such rows
-#: push each other out of the caches.
-STEPS_OF_COLUMNS, TILES = 128, 8
-
-
-def columns_at_once() -> int:
-    """How many columns of W are in pairs at a time."""
-    return TILES * host().tile_rows
+# Columns of W are in pairs for as many steps and tiles at a time as `packing` copies of them: whole cache lines are
+# read, once each. With a tile alone, 56 bytes of each row, Wᵀδ of 1,024 ran at 0.70 of the ceiling in place of 0.90.
 
 
 def packed_size() -> int:
     """The numbers of the part of W that is in pairs."""
-    return max(host().tile_rows * PACKED_ROW, STEPS_OF_COLUMNS * columns_at_once())
+    return max(host().tile_rows * PACKED_ROW, STEPS * columns_at_once())
 
 
 def pair_affine_product(dtype: str, fetches: bool, factors: int) -> Any:
@@ -53,7 +47,7 @@ def pair_affine_product(dtype: str, fetches: bool, factors: int) -> Any:
 
     def product(rows, start, bias, C, c_panel, W, w_row, is_transposed, B, b_panel, terms, panels, packed):
         steps = (terms + 1) // 2
-        most, at_once = (STEPS_OF_COLUMNS, strip) if is_transposed else (STEPS_OF_ROWS, tile_rows)
+        most, at_once = (STEPS, strip) if is_transposed else (STEPS_OF_ROWS, tile_rows)
         parts = (rows + at_once - 1) // at_once
         for t in range(0, steps, most):
             here = min(most, steps - t)

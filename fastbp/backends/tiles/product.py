@@ -76,9 +76,14 @@ def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
                                     a_step, B_tile, b_panel, here, ahead, ahead_row, a_step)
                 r += count
 
+    return product, affine_arguments(dtype)
+
+
+def affine_arguments(dtype: str) -> tuple[Any, ...]:
+    """The types of the arguments of `affine_product`'s function."""
     numbers = pointer_type(dtype)
-    return product, (INTEGER, INTEGER, numbers, numbers, INTEGER, numbers, INTEGER, INTEGER, numbers, INTEGER, INTEGER,
-                     INTEGER, INTEGER)
+    return (INTEGER, INTEGER, numbers, numbers, INTEGER, numbers, INTEGER, INTEGER, numbers, INTEGER, INTEGER, INTEGER,
+            INTEGER)
 
 
 @inlined
