@@ -4,7 +4,9 @@ When a new release fails here, the message says which promise it broke; `fastbp/
 """
 
 import ast
+import contextlib
 import gc
+import re
 import weakref
 from types import SimpleNamespace
 from unittest import mock
@@ -22,6 +24,7 @@ from numba.core.registry import cpu_target
 
 import fastbp
 from fastbp.compiling import addresses, cache, decorators, engines
+from fastbp.functions import activations
 
 # ---- One folder ----------------------------------------------------------------------------------------------------
 
@@ -167,21 +170,26 @@ def test_the_native_function_is_found_and_named():
 
 
 def test_of_a_function_that_is_not_stored_machine_code_alone_stays():
-    """Its library, with LLVM's module, is gone, and the address can be called."""
-    libraries, known = [], engines.LastingCompiler._library
+    """Its library, with LLVM's module, is gone at once, as is what checked its formulas; the address can be called."""
+    libraries = []
 
-    def noted(*given):
-        library = known(*given)
-        libraries.append(weakref.ref(library))
-        return library
+    def noting(known):
+        def noted(*given):
+            library = known(*given)
+            libraries.append(weakref.ref(library))
+            return library
 
-    with mock.patch.object(engines.LastingCompiler, "_library", staticmethod(noted)):
+        return staticmethod(noted)
+
+    compilers = engines.LastingCompiler, engines.PassingCompiler, decorators._OwnLoopCompiler
+    with contextlib.ExitStack() as patches:
+        for kind in compilers:
+            patches.enter_context(mock.patch.object(kind, "_library", noting(kind._library)))
         own = fastbp.Activation("doubled", lambda a: a + a, lambda a, h: 2.0)
         net = fastbp.MLP([1, 1], activation=[own], loss="squared_error", backend="loops")
         net.theta[:] = 1.0
         assert net.forward([[1.0]]) == 4.0
-    gc.collect()
-    assert [library() for library in libraries] == [None] * 2
+    assert [library() for library in libraries] == [None] * 8  # 4 for the checks, then a panel and its formula by twos
     assert net.forward([[2.0]]) == 6.0
 
 
@@ -193,6 +201,20 @@ def test_llvms_passes_are_deleted_with_what_holds_them(kind):
         passes.close()
     assert len(lib.method_calls) == 1, f"llvmlite does not delete a {kind.__name__} ({VERSIONS})"
     assert "Dispose" in lib.method_calls[0][0]
+
+
+@pytest.mark.parametrize("make", [activations.apply_panel, activations.delta_panel])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_panel_of_an_activation_is_one_loop_over_whole_vectors(make, dtype):
+    """Loops over units and samples were unrolled, and then vectorised over units: gathers, and four times the code."""
+    own = fastbp.Activation("bent", lambda a: (np.sqrt(a * a + 1) - 1) / 2 + a,
+                            lambda a, h: a / (2 * np.sqrt(a * a + 1)) + 1)
+    with decorators.undisturbed():
+        module = addresses.compiled_function(make, own, dtype, 16)._library._final_module
+    text = str(module)
+    assert re.search(r"load <\d+ x (float|double)>", text), f"it has no vectors ({VERSIONS})"
+    assert "gather" not in text, f"it does not go along the panel ({VERSIONS})"
+    assert "memcheck" not in text, f"it asks whether panels overlap ({VERSIONS})"
 
 
 def test_a_function_that_is_not_found_is_refused(monkeypatch):

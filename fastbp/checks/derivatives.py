@@ -28,7 +28,7 @@ FLOATS = (np.float32, np.float64)
 @undisturbed()
 def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others: Iterable[tuple[float, ...]] = ((),), *,
                      takes_value: bool = False) -> tuple[Any, Any]:
-    """A user's function of a number, and its derivative, compiled here alone; kernels compile their own.
+    """A user's function of a number, and its derivative, as Python; compiled here for the checks alone.
 
     names : the arguments that held them.
     others : the arguments that both take after the number, one tuple for each case to check.
@@ -61,7 +61,7 @@ def checked_formulas(names: tuple[str, str], functions: tuple[Any, Any], others:
     require_no_raise(names[1], own_prime)
     for rest in cases:
         require_derivative(names, value, derivative, rest)
-    return own, own_prime
+    return own.py_func, own_prime.py_func
 
 
 def compiled_formula(name: str, function: Any) -> Any:

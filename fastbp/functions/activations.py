@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from numba import carray
 
 from ..checks.arguments import require_initializer
@@ -75,7 +76,7 @@ class Activation(Record):
         require_new_name("activation", name, [record.name for record in ACTIVATIONS])
         require_initializer(initializer)
         checked = checked_formulas(("g", "g_prime"), (g, g_prime), takes_value=True)
-        self._set(name, f"custom_activation_{next(_SERIALS)}", [compiled.py_func for compiled in checked], initializer,
+        self._set(name, f"custom_activation_{next(_SERIALS)}", checked, initializer,
                   (name, g, g_prime, initializer))
         self.register()
 
@@ -167,12 +168,17 @@ BY_NAME = Activation.by_name = {activation.name: activation for activation in AC
 
 def apply_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, units) that gives h = g(a) for a panel, for `address_of`."""
-    apply, vector = activation.apply, pointer_type(dtype)
+    g, T, vector = activation.g, np.dtype(dtype).type, pointer_type(dtype)
+    apply: Any = activation.apply if g is None else None  # of softmax, which takes all units of a sample
 
     def panel(a: Any, h: Any, units: int) -> None:
+        for i in range(units * samples):
+            h[i] = T(g(a[i]))
+
+    def panel_of_samples(a: Any, h: Any, units: int) -> None:
         apply(carray(a, (units, samples)), carray(h, (units, samples)))
 
-    return panel, (vector, vector, INTEGER)
+    return panel if apply is None else panel_of_samples, (vector, vector, INTEGER)
 
 
 @inlined
@@ -183,13 +189,18 @@ def activate_panel(address: Any, a: Any, h: Any, units: Any) -> None:
 
 def delta_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, e, delta, units) that gives δ = e ⊙ g'(a) for a panel, for `address_of`."""
-    apply_delta, vector = activation.delta, pointer_type(dtype)
+    g_prime, T, vector = activation.g_prime, np.dtype(dtype).type, pointer_type(dtype)
+    apply_delta: Any = activation.delta if g_prime is None else None
 
     def panel(a: Any, h: Any, e: Any, delta: Any, units: int) -> None:
+        for i in range(units * samples):
+            delta[i] = e[i] * T(g_prime(a[i], h[i]))
+
+    def panel_of_samples(a: Any, h: Any, e: Any, delta: Any, units: int) -> None:
         shape = (units, samples)
         apply_delta(carray(a, shape), carray(h, shape), carray(e, shape), carray(delta, shape))
 
-    return panel, (vector, vector, vector, vector, INTEGER)
+    return panel if apply_delta is None else panel_of_samples, (vector, vector, vector, vector, INTEGER)
 
 
 @inlined

@@ -95,7 +95,7 @@ class Loss(Record):
         checked = checked_formulas(("loss", "loss_prime"), (loss, loss_prime),
                                    [(d,) for d in _CHECKED_TARGETS[targets]])
         symbol = f"custom_loss_{next(_SERIALS)}"
-        self._formulas = [compiled.py_func for compiled in checked]
+        self._formulas = checked
         self._set(name, symbol, None, targets, given=(name, loss, loss_prime, targets))
         self.register()
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from numba import carray
 
-from ..compiling.addresses import INTEGER, invoke, pointer_type
-from ..compiling.decorators import inlined, named, panel_loop
+from ..compiling.addresses import INTEGER, in_order, invoke, pointer_type
+from ..compiling.decorators import inlined
 from ..formulas import activations as activation_formulas
 from ..formulas import losses as loss_formulas
 from . import loss_panels
@@ -37,29 +37,21 @@ def require_second_derivatives(activations: Sequence[Activation], loss: Loss | N
             raise ValueError(f"{kind}: {record.name!r} is your own, and has no second derivative; use one of fastbp's")
 
 
-def _add_second(symbol: str, g_second: Any) -> Any:
-    """Rδ += e ⊙ g''(a) ⊙ Ra, of an activation that acts on each unit alone."""
-    def add_second(a: Any, h: Any, e: Any, Ra: Any, Rh: Any, Rdelta: Any) -> None:
-        for i in range(a.shape[0]):
-            for s in range(a.shape[1]):
-                Rdelta[i, s] += e[i, s] * g_second(a[i, s], h[i, s]) * Ra[i, s]
-
-    return panel_loop(named(f"{symbol}_add_second", add_second))
-
-
+@in_order
 def add_second_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, e, Ra, Rh, Rdelta, units) that adds e ⊙ g''(a) ⊙ Ra to Rδ of a panel, for `address_of`."""
-    name = activation.name
-    add_second = (activation_formulas.softmax_second if name == "softmax" else
-                  _add_second(activation.symbol, getattr(activation_formulas, f"{name}_second")))
-    vector = pointer_type(dtype)
+    second, vector = getattr(activation_formulas, f"{activation.name}_second"), pointer_type(dtype)
 
     def panel(a: Any, h: Any, e: Any, Ra: Any, Rh: Any, Rdelta: Any, units: int) -> None:
-        shape = (units, samples)
-        add_second(carray(a, shape), carray(h, shape), carray(e, shape), carray(Ra, shape), carray(Rh, shape),
-                   carray(Rdelta, shape))
+        for i in range(units * samples):
+            Rdelta[i] += e[i] * second(a[i], h[i]) * Ra[i]
 
-    return panel, (*[vector] * 6, INTEGER)
+    def panel_of_samples(a: Any, h: Any, e: Any, Ra: Any, Rh: Any, Rdelta: Any, units: int) -> None:
+        shape = (units, samples)
+        second(carray(a, shape), carray(h, shape), carray(e, shape), carray(Ra, shape), carray(Rh, shape),
+               carray(Rdelta, shape))
+
+    return panel_of_samples if activation.g is None else panel, (*[vector] * 6, INTEGER)
 
 
 @inlined
