@@ -24,7 +24,7 @@ from numba.core.registry import cpu_target
 
 import fastbp
 from fastbp.compiling import addresses, cache, decorators, engines
-from fastbp.functions import activations
+from fastbp.functions import activations, second
 
 # ---- One folder ----------------------------------------------------------------------------------------------------
 
@@ -203,18 +203,31 @@ def test_llvms_passes_are_deleted_with_what_holds_them(kind):
     assert "Dispose" in lib.method_calls[0][0]
 
 
-@pytest.mark.parametrize("make", [activations.apply_panel, activations.delta_panel])
+@pytest.mark.parametrize(("make", "own"), [(activations.apply_panel, True), (activations.delta_panel, True),
+                                           (activations.apply_panel, False), (activations.delta_panel, False),
+                                           (second.add_second_panel, False)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_panel_of_an_activation_is_one_loop_over_whole_vectors(make, dtype):
+def test_a_panel_of_an_activation_is_one_loop_over_whole_vectors(make, own, dtype):
     """Loops over units and samples were unrolled, and then vectorised over units: gathers, and four times the code."""
-    own = fastbp.Activation("bent", lambda a: (np.sqrt(a * a + 1) - 1) / 2 + a,
-                            lambda a, h: a / (2 * np.sqrt(a * a + 1)) + 1)
-    with decorators.undisturbed():
-        module = addresses.compiled_function(make, own, dtype, 16)._library._final_module
-    text = str(module)
-    assert re.search(r"load <\d+ x (float|double)>", text), f"it has no vectors ({VERSIONS})"
-    assert "gather" not in text, f"it does not go along the panel ({VERSIONS})"
-    assert "memcheck" not in text, f"it asks whether panels overlap ({VERSIONS})"
+    bent = fastbp.Activation("bent", lambda a: (np.sqrt(a * a + 1) - 1) / 2 + a,
+                             lambda a, h: a / (2 * np.sqrt(a * a + 1)) + 1)
+    code = code_of(make, bent if own else activations.BY_NAME["gelu"], dtype, 16)
+    assert re.search(r"load <\d+ x (float|double)>", code), f"it has no vectors ({VERSIONS})"
+    assert "gather" not in code, f"it does not go along the panel ({VERSIONS})"
+    assert "memcheck" not in code, f"it asks whether panels overlap ({VERSIONS})"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_softmax_is_computed_for_vectors_of_samples(dtype):
+    """With the units of a sample inside, it was ten times as slow: one number after the other."""
+    code = code_of(activations.apply_panel, activations.BY_NAME["softmax"], dtype, 16)
+    assert re.search(r"fptosi <\d+ x ", code), f"the exponentials are no vectors ({VERSIONS})"
+
+
+def code_of(make, *settings):
+    """LLVM's optimised code of a function that is called by address, compiled anew."""
+    with decorators.undisturbed(), mock.patch.object(addresses, "cache_folder", return_value=None):
+        return str(addresses.compiled_function(make, *settings)._library._final_module)
 
 
 def test_a_function_that_is_not_found_is_refused(monkeypatch):

@@ -240,3 +240,18 @@ def address_in_memory(typing_context: Any, base: Any) -> Any:
         return builder.ptrtoint(data, ir.IntType(64))
 
     return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def local_numbers(typing_context: Any, like: Any, count: Any) -> Any:
+    """A pointer, of the type of another, to memory for `count` numbers, a literal, until the function returns."""
+    signature = types.CPointer(like.dtype)(like, count)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        number = context.get_value_type(signature.return_type.dtype)
+        with builder.goto_entry_block():  # `cgutils.alloca_once` would fill it with zeros, which takes 1 µs
+            memory = builder.alloca(ir.ArrayType(number, count.literal_value))
+        memory.align = 64
+        return builder.bitcast(memory, number.as_pointer())
+
+    return signature, codegen

@@ -17,9 +17,10 @@ from numba import carray
 from ..checks.arguments import require_initializer
 from ..checks.derivatives import checked_formulas
 from ..checks.messages import shown
-from ..compiling.addresses import INTEGER, invoke, pointer_type
+from ..compiling.addresses import INTEGER, invoke, local_numbers, pointer_type
 from ..compiling.decorators import inlined, named, own_formula, own_panel_loop, panel_loop
 from ..formulas import activations as formulas
+from ..formulas.activations import SUMS
 from .record import Record, require_new_name, restored
 
 
@@ -105,12 +106,15 @@ class Activation(Record):
 
     @property
     def apply(self) -> Any:
-        """The compiled function apply(a, h): h = g(a), on panels (units, samples)."""
+        """The compiled function apply(a, h, sums): h = g(a), on panels (units, samples).
+
+        sums : (SUMS, samples), memory for sums over units.
+        """
         return self._panel_loop(0)
 
     @property
     def delta(self) -> Any:
-        """The compiled function delta(a, h, e, delta): δ = e ⊙ g'(a), or Jᵀ e, on panels."""
+        """The compiled function delta(a, h, e, delta, sums): δ = e ⊙ g'(a), or Jᵀ e, on panels."""
         return self._panel_loop(1)
 
     def _panel_loop(self, place: int) -> Any:
@@ -128,13 +132,13 @@ _SERIALS = itertools.count()
 
 def _panel_loops(compiled: Callable[..., Any], symbol: str, g: Any, g_prime: Any) -> tuple[Any, Any]:
     """`apply` and `delta` of an activation that acts on each unit alone, as `compiled` compiles them."""
-    def apply(a: Any, h: Any) -> None:
+    def apply(a: Any, h: Any, sums: Any) -> None:
         T = type(a[0, 0])
         for i in range(a.shape[0]):
             for s in range(a.shape[1]):
                 h[i, s] = T(g(a[i, s]))
 
-    def apply_delta(a: Any, h: Any, e: Any, delta: Any) -> None:
+    def apply_delta(a: Any, h: Any, e: Any, delta: Any, sums: Any) -> None:
         T = type(a[0, 0])
         for i in range(a.shape[0]):
             for s in range(a.shape[1]):
@@ -170,13 +174,15 @@ def apply_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, units) that gives h = g(a) for a panel, for `address_of`."""
     g, T, vector = activation.g, np.dtype(dtype).type, pointer_type(dtype)
     apply: Any = activation.apply if g is None else None  # of softmax, which takes all units of a sample
+    in_sums = SUMS * samples
 
     def panel(a: Any, h: Any, units: int) -> None:
         for i in range(units * samples):
             h[i] = T(g(a[i]))
 
     def panel_of_samples(a: Any, h: Any, units: int) -> None:
-        apply(carray(a, (units, samples)), carray(h, (units, samples)))
+        shape, sums = (units, samples), carray(local_numbers(a, in_sums), (SUMS, samples))
+        apply(carray(a, shape), carray(h, shape), sums)
 
     return panel if apply is None else panel_of_samples, (vector, vector, INTEGER)
 
@@ -191,14 +197,15 @@ def delta_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, e, delta, units) that gives δ = e ⊙ g'(a) for a panel, for `address_of`."""
     g_prime, T, vector = activation.g_prime, np.dtype(dtype).type, pointer_type(dtype)
     apply_delta: Any = activation.delta if g_prime is None else None
+    in_sums = SUMS * samples
 
     def panel(a: Any, h: Any, e: Any, delta: Any, units: int) -> None:
         for i in range(units * samples):
             delta[i] = e[i] * T(g_prime(a[i], h[i]))
 
     def panel_of_samples(a: Any, h: Any, e: Any, delta: Any, units: int) -> None:
-        shape = (units, samples)
-        apply_delta(carray(a, shape), carray(h, shape), carray(e, shape), carray(delta, shape))
+        shape, sums = (units, samples), carray(local_numbers(h, in_sums), (SUMS, samples))
+        apply_delta(carray(a, shape), carray(h, shape), carray(e, shape), carray(delta, shape), sums)
 
     return panel if apply_delta is None else panel_of_samples, (vector, vector, vector, vector, INTEGER)
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from numba import carray
 
-from ..compiling.addresses import INTEGER, in_order, invoke, pointer_type
+from ..compiling.addresses import INTEGER, in_order, invoke, local_numbers, pointer_type
 from ..compiling.decorators import inlined
 from ..formulas import activations as activation_formulas
 from ..formulas import losses as loss_formulas
+from ..formulas.activations import SUMS
 from . import loss_panels
 from .activations import Activation
 from .loss_panels import OUTCOME_ROWS
@@ -41,15 +42,16 @@ def require_second_derivatives(activations: Sequence[Activation], loss: Loss | N
 def add_second_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, e, Ra, Rh, Rdelta, units) that adds e ⊙ g''(a) ⊙ Ra to Rδ of a panel, for `address_of`."""
     second, vector = getattr(activation_formulas, f"{activation.name}_second"), pointer_type(dtype)
+    in_sums = SUMS * samples
 
     def panel(a: Any, h: Any, e: Any, Ra: Any, Rh: Any, Rdelta: Any, units: int) -> None:
         for i in range(units * samples):
             Rdelta[i] += e[i] * second(a[i], h[i]) * Ra[i]
 
     def panel_of_samples(a: Any, h: Any, e: Any, Ra: Any, Rh: Any, Rdelta: Any, units: int) -> None:
-        shape = (units, samples)
+        shape, sums = (units, samples), carray(local_numbers(h, in_sums), (SUMS, samples))
         second(carray(a, shape), carray(h, shape), carray(e, shape), carray(Ra, shape), carray(Rh, shape),
-               carray(Rdelta, shape))
+               carray(Rdelta, shape), sums)
 
     return panel_of_samples if activation.g is None else panel, (*[vector] * 6, INTEGER)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...formulas.activations import SUMS
 from ...formulas.dropout import unit_is_kept
 from ...formulas.sample_gradients import clip_factor
 from ...functions.activations import Activation
@@ -82,7 +83,7 @@ def outputs_of_sample(dtype: np.dtype, activation: Activation, loss: Loss) -> An
     def finish(y: Any) -> None:
         """h_L = g(a_L)."""
         if not by_unit:
-            apply(y, y)
+            apply(y, y, cuda.local.array((SUMS, 1), T))
 
     @inlined
     def weigh(y: Any, delta: Any, d: Any, e: Any, outcome: Any, sample: int, labels: Any, targets: Any,
@@ -101,7 +102,7 @@ def outputs_of_sample(dtype: np.dtype, activation: Activation, loss: Loss) -> An
             for i in range(y.shape[0]):
                 delta[i, 0] *= e[i, 0]
         else:
-            apply_delta(y, y, e, delta)
+            apply_delta(y, y, e, delta, cuda.local.array((SUMS, 1), T))
 
     return finish, weigh
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from ...compiling.addresses import INTEGER, invoke, pointer, pointer_to, pointer_type
+from ...compiling.addresses import INTEGER, invoke, local_numbers, pointer, pointer_to, pointer_type
 from ...compiling.decorators import inlined, subkernel
+from ...formulas.activations import SUMS
 from ...functions import activations, loss_panels
 from ...functions.losses import record_named
 from ...layout import make_layout
@@ -119,10 +120,11 @@ def _layer(T: Any, widths: Sequence[int], name: str, k: int, deeper: Callable[..
             for j in range(columns):
                 total += theta[W + i * columns + j] * h_prev[j]
             a[i] = total
-        apply(carray(a, one), carray(h, one))
+        sums = carray(local_numbers(a, SUMS), (SUMS, 1))
+        apply(carray(a, one), carray(h, one), sums)
         deeper(theta, h, e, a, d, weight, rate, outcome)
         delta = e
-        apply_delta(carray(a, one), carray(h, one), carray(e, one), carray(delta, one))
+        apply_delta(carray(a, one), carray(h, one), carray(e, one), carray(delta, one), sums)
         if goes_on:
             for j in range(columns):
                 e_prev[j] = T(0.0)

@@ -9,10 +9,9 @@ time with W of 2,048 × 2,048, 0.84 with 1,024 × 1,024, and 0.96 with 1,500 × 
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 
-from ...compiling.addresses import intrinsic, pointer
+from ...compiling.addresses import intrinsic, local_numbers, pointer
 from ...compiling.decorators import inlined
 from .host import host
 from .pairs import FLOATS
@@ -92,21 +91,6 @@ def columns_product(dtype: str) -> Any:
                 first += size
 
     return product, affine_arguments(dtype)
-
-
-@intrinsic(prefer_literal=True)
-def local_numbers(typing_context: Any, like: Any, count: Any) -> Any:
-    """A pointer, of the type of another, to memory for `count` numbers, a literal, until the function returns."""
-    signature = types.CPointer(like.dtype)(like, count)
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        number = context.get_value_type(signature.return_type.dtype)
-        with builder.goto_entry_block():  # `cgutils.alloca_once` would fill it with zeros, which takes 1 µs
-            memory = builder.alloca(ir.ArrayType(number, count.literal_value))
-        memory.align = 64
-        return builder.bitcast(memory, number.as_pointer())
-
-    return signature, codegen
 
 
 @intrinsic(prefer_literal=True)
