@@ -292,11 +292,21 @@ def test_an_update_that_overflows_leaves_theta(optimizer):
     assert np.array_equal(theta, before)
 
 
-@pytest.mark.parametrize("size", [1e200, 1e-200])
-def test_the_norm_of_a_gradient_neither_overflows_nor_vanishes(size):
-    theta, sgd = np.zeros(2), SGD(1.0, clip_norm=size)
-    sgd.step(theta, size * np.array([3.0, 4.0]), sgd.start(theta))
-    np.testing.assert_allclose(theta, [-0.6 * size, -0.8 * size], rtol=1e-14)
+@pytest.mark.parametrize(("dtype", "size"), [("float64", size) for size in (1e200, 1e150, 1e-140, 1e-161, 1e-200)]
+                         + [("float32", size) for size in (5e37, 1e30, 1e-30, 1e-37)])
+def test_the_norm_of_a_gradient_neither_overflows_nor_vanishes(dtype, size):
+    theta, sgd = np.zeros(2, dtype), SGD(1.0, clip_norm=size)
+    sgd.step(theta, (size * np.array([3.0, 4.0])).astype(dtype), sgd.start(theta))
+    np.testing.assert_allclose(theta, [-0.6 * size, -0.8 * size], rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_norm_of_a_large_gradient_is_that_of_numpy(dtype):
+    grad = np.random.default_rng(0).standard_normal(100_003).astype(dtype)
+    theta, sgd = np.zeros_like(grad), SGD(1.0, clip_norm=1.0)
+    expected = -grad.astype(float) / np.linalg.norm(grad.astype(float))
+    sgd.step(theta, grad.copy(), sgd.start(theta))
+    np.testing.assert_allclose(theta, expected, rtol=4 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize(("theta", "error"), [

@@ -182,17 +182,31 @@ def largest_of(values: Any) -> float:
     return largest
 
 
+#: Between these sums of squares no square that counts has vanished or overflowed. Squares of float32 never do in
+#: float64.
+SMALLEST_SQUARES, LARGEST_SQUARES = 1e-280, 1e300
+
+
 @subkernel
 def norm_of(grad: Any) -> float:
-    """‖grad‖ in float64, scaled by the largest coordinate, so that no square overflows or vanishes."""
+    """‖grad‖ in float64; where squares would vanish or overflow, of the numbers divided by the largest one."""
+    total = sum_of_squares(grad, 1.0)
+    if SMALLEST_SQUARES < total < LARGEST_SQUARES:
+        return math.sqrt(total)
     largest = largest_of(grad)
     if largest == 0.0:
         return 0.0
-    total = 0.0
-    for p in range(grad.shape[0]):
-        ratio = np.float64(grad[p]) / largest
+    return largest * math.sqrt(sum_of_squares(grad, largest))
+
+
+@subkernel
+def sum_of_squares(values: Any, unit: float) -> float:
+    """Σ (x / unit)² in float64."""
+    numbers, total = pointer(values, 0), 0.0
+    for p in range(values.shape[0]):
+        ratio = np.float64(numbers[p]) / unit
         total += ratio * ratio
-    return largest * math.sqrt(total)
+    return total
 
 
 @inlined
