@@ -24,7 +24,7 @@ from numba.core.registry import cpu_target
 
 import fastbp
 from fastbp.compiling import addresses, cache, decorators, engines
-from fastbp.functions import activations, second
+from fastbp.functions import activations, losses, second
 
 # ---- One folder ----------------------------------------------------------------------------------------------------
 
@@ -222,6 +222,13 @@ def test_a_softmax_is_computed_for_vectors_of_samples(dtype):
     """With the units of a sample inside, it was ten times as slow: one number after the other."""
     code = code_of(activations.apply_panel, activations.BY_NAME["softmax"], dtype, 16)
     assert re.search(r"fptosi <\d+ x ", code), f"the exponentials are no vectors ({VERSIONS})"
+
+
+@pytest.mark.parametrize("name", ["squared_error", "huber", "cross_entropy", "binary_cross_entropy"])
+def test_panels_of_losses_do_not_ask_whether_arrays_overlap(name):
+    code = code_of(losses.evaluate_panel, losses.BY_NAME[name], "float32", 16)
+    assert re.search(r"load <\d+ x float>", code), f"it has no vectors ({VERSIONS})"
+    assert "memcheck" not in code, f"the flag `noalias` of panel loops ({VERSIONS})"
 
 
 def code_of(make, *settings):

@@ -136,6 +136,18 @@ class _PartCompiler(KernelCompiler):
     _library = _PartLibrary
 
 
+class _PanelCompiler(_LoopCompiler):
+    """Compiles for arrays that do not overlap."""
+
+    def compile_extra(self, function: Any) -> Any:
+        self.state.flags.noalias = True
+        return super().compile_extra(function)
+
+
+class _OwnPanelCompiler(_PanelCompiler):
+    _library = _OwnLoopLibrary
+
+
 class _Refused:
     """What stands for compiled code where Numba is told not to compile: using it is an error that says so."""
 
@@ -171,6 +183,8 @@ def _njit(**options: Any) -> Any:
 
 _LOOP: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _LoopCompiler}
 _OWN_LOOP: Any = {**_LOOP, "pipeline_class": _OwnLoopCompiler}
+_PANEL: Any = {**_LOOP, "pipeline_class": _PanelCompiler}
+_OWN_PANEL: Any = {**_LOOP, "pipeline_class": _OwnPanelCompiler}
 _PART: Any = {**_LOOP, "pipeline_class": _PartCompiler}
 
 inlined = numba.extending.register_jitable(**_PART)
@@ -208,16 +222,16 @@ def subkernel(function: Callable[..., Any] | None = None, *, inline: bool = Fals
 def panel_loop(function: Callable[..., Any]) -> Any:
     """Compile a loop over a panel into what calls it, where the number of samples is a constant.
 
-    Inlining is forced, which tells LLVM that panels are whole vectors and do not overlap; without it relu took three
-    times as long. Sums over units are not reassociated. For panels of one sample LLVM makes two versions: with vectors
-    for arrays that are far enough apart, and without them for others. So the bits would depend on addresses.
+    Its arrays must not overlap. With tests whether they do, before every row, the loss of 100 classes took 2.6 times as
+    long, and bits of panels of one sample could depend on addresses. Inlining is forced, which tells LLVM that panels
+    are whole vectors; without it relu took three times as long. Sums over units are not reassociated.
     """
-    return _part_of_kernels(function, KERNEL_FASTMATH - {"reassoc"}, _LOOP, inline=True)
+    return _part_of_kernels(function, KERNEL_FASTMATH - {"reassoc"}, _PANEL, inline=True)
 
 
 def own_panel_loop(function: Callable[..., Any]) -> Any:
     """Compile a `panel_loop` over a user's own equation."""
-    return _part_of_kernels(function, KERNEL_FASTMATH - {"reassoc"}, _OWN_LOOP, inline=True)
+    return _part_of_kernels(function, KERNEL_FASTMATH - {"reassoc"}, _OWN_PANEL, inline=True)
 
 
 def _part_of_kernels(function: Callable[..., Any], fastmath: frozenset[str], options: Any, inline: bool) -> Any:

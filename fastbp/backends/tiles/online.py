@@ -123,7 +123,7 @@ def _layer(T: Any, widths: Sequence[int], name: str, k: int, deeper: Callable[..
         sums = carray(local_numbers(a, SUMS), (SUMS, 1))
         apply(carray(a, one), carray(h, one), sums)
         deeper(theta, h, e, a, d, weight, rate, outcome)
-        delta = e
+        delta = local_numbers(a, rows)
         apply_delta(carray(a, one), carray(h, one), carray(e, one), carray(delta, one), sums)
         if goes_on:
             for j in range(columns):
