@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import fastbp
 from fastbp.compare.workloads import WORKLOADS, Workload
@@ -29,11 +30,15 @@ class Steps:
         OWN_TIME or WALL_TIME.
     standardizes : bool
         Whether the network standardises X, which it reads where it lies then.
+    clip_norm : float or None
+        Of the optimizer.
+    options
+        Further arguments of `fit`.
     """
 
     def __init__(self, workload: Workload, backend: str, seconds: float, clock: Callable[[], float],
-                 standardizes: bool = False) -> None:
-        self._workload, self._clock = workload, clock
+                 standardizes: bool = False, clip_norm: float | None = None, **options: Any) -> None:
+        self._workload, self._clock, self._options = workload, clock, options
         self._X, self._d = workload.draw("float32")
         self._net = fastbp.MLP(workload.widths, activation=workload.activation, loss=workload.loss, seed=0,
                                backend=backend)
@@ -41,7 +46,7 @@ class Steps:
             self._net.standardize(self._X)
         self._start = self._net.theta.copy()
         optimizer = {"sgd": fastbp.SGD, "adam": fastbp.Adam}[workload.optimizer]
-        self._optimizer = optimizer(workload.learning_rate)
+        self._optimizer = optimizer(workload.learning_rate, clip_norm=clip_norm)
         self._take(LONG if backend == "tiled" and workload.flops < TINY else 1)
         self.run()
         taken = self.measure() * self.count
@@ -68,7 +73,7 @@ class Steps:
         """Train."""
         n = self._batches * self._workload.batch_size
         self._net.fit(self._X[:n], self._d[:n], optimizer=self._optimizer, epochs=self._epochs,
-                      batch_size=self._workload.batch_size, shuffle=False, progress=False)
+                      batch_size=self._workload.batch_size, shuffle=False, progress=False, **self._options)
 
     def measure(self) -> float:
         """Seconds of a step, from the initial parameters."""
