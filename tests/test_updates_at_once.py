@@ -67,6 +67,21 @@ def test_same_as_an_update_after_the_gradient(optimizer, shape, extras, dtype, u
         assert found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("extras", ["penalty", "weighted"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradient_descent_with_a_penalty_or_a_mean_by_weight_too(shape, extras, dtype, updates_at_once):
+    """Without either, phase 2 adds to θ itself, and needs no such kernel."""
+    at_once = trained(*SHAPES[shape], SGD(1e-3), dtype, **EXTRAS[extras])
+    assert updates_at_once()
+    after = trained(*SHAPES[shape], SGD(1e-3, clip_norm=1e30), dtype, **EXTRAS[extras])
+    assert not updates_at_once()
+    for found, expected in zip(at_once, after, strict=True):
+        assert found.tobytes() == expected.tobytes()
+    trained(*SHAPES[shape], SGD(1e-3), dtype)
+    assert not updates_at_once()
+
+
 @pytest.mark.parametrize("widths", [[80, 200, 30], [1700, 40, 3]], ids=str)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_same_bits_for_any_slices_and_threads(optimizer, widths, monkeypatch):

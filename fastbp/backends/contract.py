@@ -89,9 +89,9 @@ class Backend(Protocol):
         that is little."""
 
     def specialised(self, work: Any, optimizer: Any, widths: tuple[int, ...], activations: tuple[str, ...], loss: str,
-                    dtype: np.dtype, batch_size: int, steps: int) -> Any:
-        """The workspace, with what updates by this optimizer need, and with whatever is worth compiling for that many
-        plain steps of this very network."""
+                    dtype: np.dtype, batch_size: int, steps: int, descends: bool) -> Any:
+        """The workspace, with what updates by this optimizer need where training is more than `is_plain_descent`, and
+        with whatever is worth compiling for that many plain steps of this very network."""
 
     def for_leaves(self, work: Any, dtype: np.dtype) -> Any:
         """The workspace, with what `add_leaves` needs beside."""

@@ -106,15 +106,16 @@ def _addresses_of_updates(rule: Rule, dtype: np.dtype) -> tuple[int, ...]:
 
 
 def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, ...], activations: tuple[str, ...],
-                loss: str, dtype: np.dtype, batch_size: int, steps: int) -> np.ndarray:
+                loss: str, dtype: np.dtype, batch_size: int, steps: int, descends: bool) -> np.ndarray:
     """Set the job's kernels for updates by this optimizer, and for one-sample steps of this network; the job.
 
-    The latter is 0 if `steps` are not worth compiling it, the former if updates need no kernel, or the whole gradient.
+    The latter is 0 if `steps` are not worth compiling it. The former is 0 if training `descends` with nothing beside,
+    which needs no kernel, or if updates need the whole gradient.
     """
     job, rule = fields(work), rule_of(optimizer)
     job.online = (address_of(online_steps, dtype.name, widths, activations, loss)
                   if is_worth_compiling(widths, batch_size, steps) else 0)
-    in_tiles = not optimizer.is_plain and optimizer.clip_norm == 0.0
+    in_tiles = not descends and optimizer.clip_norm == 0.0
     job.update, job.update_phase = _addresses_of_updates(rule, dtype) if in_tiles else (0, 0)
     return work
 

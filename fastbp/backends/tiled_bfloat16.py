@@ -69,6 +69,6 @@ def pieces(layout: Layout, activations: Sequence[Activation], loss: Loss, dtype:
 
 
 def specialised(work: np.ndarray, optimizer: OptimizerSpec, widths: tuple[int, ...], activations: tuple[str, ...],
-                loss: str, dtype: np.dtype, batch_size: int, steps: int) -> np.ndarray:
+                loss: str, dtype: np.dtype, batch_size: int, steps: int, descends: bool) -> np.ndarray:
     """Set the job's kernels for updates by this optimizer; the job. No step of one sample has kernels of its own."""
-    return tiled.specialised(work, optimizer, widths, activations, loss, dtype, batch_size, steps=0)
+    return tiled.specialised(work, optimizer, widths, activations, loss, dtype, batch_size, 0, descends)

@@ -261,11 +261,11 @@ class Session:
     def _specialised(self, work: Any) -> Any:
         """The workspace with kernels for this very network, if its plain steps are enough to pay for them."""
         net, plan = self.net, self.plan
-        plain = (is_plain_descent(self.spec, plan) and plan.clip_norm == 0.0 and not len(plan.rates)
-                 and net.is_built_in)
+        descends = is_plain_descent(self.spec, plan)
+        plain = descends and plan.clip_norm == 0.0 and not len(plan.rates) and net.is_built_in
         steps = (self.samples_in_all or 0) // plan.batch_size if plain else 0
         return net.backend_module.specialised(work, self.spec, net.widths, net.activations, net.loss, net.dtype,
-                                              plan.batch_size, steps)
+                                              plan.batch_size, steps, descends)
 
     def advance(self, work: Any, until: int) -> int:
         """The status of `train` after one slice, on as many threads as pay, which ends after epoch `until` at most."""
