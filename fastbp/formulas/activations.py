@@ -223,7 +223,8 @@ def smallest_probability(a: Any) -> Any:
 
 
 #: Rows of the memory that the functions of a softmax need for sums over the units of each sample, (SUMS, samples).
-#: A loop with the samples inside is one of vectors; with the units inside, h = softmax(a) took ten times as long.
+#: A loop with the samples inside is one of vectors; with the units inside, h = softmax(a) took ten times as long. Where
+#: the shape of that memory is known, for one sample on a GPU, it lies in registers.
 SUMS = 2
 
 
@@ -231,17 +232,17 @@ SUMS = 2
 def softmax(a: Any, h: Any, sums: Any) -> None:
     """h_i = exp(a_i - m) / Σ_j exp(a_j - m), m = max a; h may be a."""
     T = type(a[0, 0])
-    for s in range(a.shape[1]):
+    for s in range(sums.shape[1]):
         sums[0, s], sums[1, s] = a[0, s], T(0.0)
     for i in range(1, a.shape[0]):
-        for s in range(a.shape[1]):
+        for s in range(sums.shape[1]):
             sums[0, s] = max(sums[0, s], a[i, s])
     for i in range(a.shape[0]):
-        for s in range(a.shape[1]):
+        for s in range(sums.shape[1]):
             h[i, s] = exp(a[i, s] - sums[0, s])
             sums[1, s] += h[i, s]
     for i in range(a.shape[0]):
-        for s in range(a.shape[1]):
+        for s in range(sums.shape[1]):
             p = h[i, s] / sums[1, s]
             h[i, s] = smallest_probability(p) if p < smallest_probability(p) else p
 
@@ -249,25 +250,25 @@ def softmax(a: Any, h: Any, sums: Any) -> None:
 @panel_loop
 def softmax_delta(a: Any, h: Any, e: Any, delta: Any, sums: Any) -> None:
     """δ = h ⊙ (e - ⟨e, h⟩)."""
-    for s in range(h.shape[1]):
+    for s in range(sums.shape[1]):
         sums[0, s] = h[0, s] * e[0, s]
     for i in range(1, h.shape[0]):
-        for s in range(h.shape[1]):
+        for s in range(sums.shape[1]):
             sums[0, s] += h[i, s] * e[i, s]
     for i in range(h.shape[0]):
-        for s in range(h.shape[1]):
+        for s in range(sums.shape[1]):
             delta[i, s] = h[i, s] * (e[i, s] - sums[0, s])
 
 
 @panel_loop
 def softmax_second(a: Any, h: Any, e: Any, Ra: Any, Rh: Any, Rdelta: Any, sums: Any) -> None:
     """Rδ += Rh ⊙ (e - ⟨e, h⟩) - h ⟨e, Rh⟩: what δ = h ⊙ (e - ⟨e, h⟩) changes by where h does and e does not."""
-    for s in range(h.shape[1]):
+    for s in range(sums.shape[1]):
         sums[0, s], sums[1, s] = h[0, s] * e[0, s], Rh[0, s] * e[0, s]
     for i in range(1, h.shape[0]):
-        for s in range(h.shape[1]):
+        for s in range(sums.shape[1]):
             sums[0, s] += h[i, s] * e[i, s]
             sums[1, s] += Rh[i, s] * e[i, s]
     for i in range(h.shape[0]):
-        for s in range(h.shape[1]):
+        for s in range(sums.shape[1]):
             Rdelta[i, s] += Rh[i, s] * (e[i, s] - sums[0, s]) - h[i, s] * sums[1, s]
