@@ -171,7 +171,10 @@ BY_NAME = Activation.by_name = {activation.name: activation for activation in AC
 
 
 def apply_panel(activation: Activation, dtype: str, samples: int) -> Any:
-    """The function (a, h, units) that gives h = g(a) for a panel, for `address_of`."""
+    """The function (a, h, units) that gives h = g(a) for a panel, for `address_of`.
+
+    It is one loop over the panel's memory. Of two, LLVM unrolled the inner one, and then took vectors across units.
+    """
     g, T, vector = activation.g, np.dtype(dtype).type, pointer_type(dtype)
     apply: Any = activation.apply if g is None else None  # of softmax, which takes all units of a sample
     in_sums = SUMS * samples
