@@ -18,7 +18,7 @@ from ..checks.arguments import require_initializer
 from ..checks.derivatives import checked_formulas
 from ..checks.messages import shown
 from ..compiling.addresses import INTEGER, invoke, local_numbers, pointer_type
-from ..compiling.decorators import inlined, named, own_formula, own_panel_loop, panel_loop
+from ..compiling.decorators import inlined, own_formula
 from ..formulas import activations as formulas
 from ..formulas.activations import SUMS
 from .record import Record, require_new_name, restored
@@ -81,12 +81,16 @@ class Activation(Record):
                   (name, g, g_prime, initializer))
         self.register()
 
+    #: For an activation that takes all units of a sample: the compiled functions apply(a, h, sums), h = g(a), and
+    #: delta(a, h, e, delta, sums), δ = Jᵀ e, on panels (units, samples); sums: (SUMS, samples), memory for sums over
+    #: units. None for all others.
+    apply: Any
+    delta: Any
+
     def _set(self, name: str, symbol: str, formulas: Sequence[Any], initializer: str, given: Any = None,
-             loops: tuple[Any, Any] | None = None) -> "Activation":
+             over_units: tuple[Any, Any] = (None, None)) -> "Activation":
         self.name, self.symbol, self.initializer, self.given = name, symbol, initializer, given
-        self._formulas, self._loops = formulas, loops
-        if loops is None and given is None:
-            self._loops = _panel_loops(panel_loop, symbol, *formulas)
+        self._formulas, (self.apply, self.delta) = formulas, over_units
         return self
 
     @property
@@ -104,23 +108,6 @@ class Activation(Record):
         chosen = self._formulas[place]
         return chosen if self.given is None else own_formula(chosen)
 
-    @property
-    def apply(self) -> Any:
-        """The compiled function apply(a, h, sums): h = g(a), on panels (units, samples).
-
-        sums : (SUMS, samples), memory for sums over units.
-        """
-        return self._panel_loop(0)
-
-    @property
-    def delta(self) -> Any:
-        """The compiled function delta(a, h, e, delta, sums): δ = e ⊙ g'(a), or Jᵀ e, on panels."""
-        return self._panel_loop(1)
-
-    def _panel_loop(self, place: int) -> Any:
-        loops = self._loops or _panel_loops(own_panel_loop, self.symbol, self.g, self.g_prime)
-        return loops[place]
-
     def __reduce__(self) -> tuple[Any, ...]:
         if self.given is None:
             return activation_named, (self.name, "activation")
@@ -128,23 +115,6 @@ class Activation(Record):
 
 
 _SERIALS = itertools.count()
-
-
-def _panel_loops(compiled: Callable[..., Any], symbol: str, g: Any, g_prime: Any) -> tuple[Any, Any]:
-    """`apply` and `delta` of an activation that acts on each unit alone, as `compiled` compiles them."""
-    def apply(a: Any, h: Any, sums: Any) -> None:
-        T = type(a[0, 0])
-        for i in range(a.shape[0]):
-            for s in range(a.shape[1]):
-                h[i, s] = T(g(a[i, s]))
-
-    def apply_delta(a: Any, h: Any, e: Any, delta: Any, sums: Any) -> None:
-        T = type(a[0, 0])
-        for i in range(a.shape[0]):
-            for s in range(a.shape[1]):
-                delta[i, s] = e[i, s] * T(g_prime(a[i, s], h[i, s]))
-
-    return compiled(named(f"{symbol}_apply", apply)), compiled(named(f"{symbol}_delta", apply_delta))
 
 
 def _componentwise(name: str, initializer: str) -> Activation:
@@ -164,7 +134,7 @@ ACTIVATIONS = (
     _componentwise("silu", "he"),
     _componentwise("gelu", "he"),
     object.__new__(Activation)._set("softmax", "softmax", (None, None), "glorot",
-                                    loops=(formulas.softmax, formulas.softmax_delta)),
+                                    over_units=(formulas.softmax, formulas.softmax_delta)),
 )
 
 BY_NAME = Activation.by_name = {activation.name: activation for activation in ACTIVATIONS}
@@ -176,8 +146,7 @@ def apply_panel(activation: Activation, dtype: str, samples: int) -> Any:
     It is one loop over the panel's memory. Of two, LLVM unrolled the inner one, and then took vectors across units.
     """
     g, T, vector = activation.g, np.dtype(dtype).type, pointer_type(dtype)
-    apply: Any = activation.apply if g is None else None  # of softmax, which takes all units of a sample
-    in_sums = SUMS * samples
+    apply, in_sums = activation.apply, SUMS * samples
 
     def panel(a: Any, h: Any, units: int) -> None:
         for i in range(units * samples):
@@ -199,8 +168,7 @@ def activate_panel(address: Any, a: Any, h: Any, units: Any) -> None:
 def delta_panel(activation: Activation, dtype: str, samples: int) -> Any:
     """The function (a, h, e, delta, units) that gives δ = e ⊙ g'(a) for a panel, for `address_of`."""
     g_prime, T, vector = activation.g_prime, np.dtype(dtype).type, pointer_type(dtype)
-    apply_delta: Any = activation.delta if g_prime is None else None
-    in_sums = SUMS * samples
+    apply_delta, in_sums = activation.delta, SUMS * samples
 
     def panel(a: Any, h: Any, e: Any, delta: Any, units: int) -> None:
         for i in range(units * samples):

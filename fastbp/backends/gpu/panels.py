@@ -76,7 +76,8 @@ def outputs_of_sample(dtype: np.dtype, activation: Activation, loss: Loss) -> An
     the outcome.
     """
     T, by_unit = dtype.type, activation.g is not None
-    apply, apply_delta = device_function(activation.apply), device_function(activation.delta)
+    over_units: Any = [None if by_unit else device_function(f) for f in (activation.apply, activation.delta)]
+    apply, apply_delta = over_units
     evaluate = device_function(loss.evaluate)
 
     @inlined

@@ -17,8 +17,7 @@ import numpy as np
 from numba import carray, types
 
 from ...compiling.addresses import INTEGER, invoke, local_numbers, pointer, pointer_to, pointer_type
-from ...compiling.decorators import inlined, subkernel
-from ...formulas.activations import SUMS
+from ...compiling.decorators import inlined, named, panel_loop, subkernel
 from ...functions import activations, loss_panels
 from ...functions.losses import record_named
 from ...layout import make_layout
@@ -109,22 +108,22 @@ def _layer(T: Any, widths: Sequence[int], name: str, k: int, deeper: Callable[..
     """Layer k around the deeper ones; h_prev, e_prev and a_prev are layer k-1's, and layer k's follow them."""
     rows, columns, layout = widths[k], widths[k - 1], make_layout(widths)
     W, b, goes_on = int(layout.weights[k]), int(layout.biases[k]), k > 1
-    apply, apply_delta = activations.BY_NAME[name].apply, activations.BY_NAME[name].delta
+    activate, delta_of = (
+        panel_loop(named(f"{make.__name__}_inlined_{name}", make(activations.BY_NAME[name], np.dtype(T).name, 1)[0]))
+        for make in (activations.apply_panel, activations.delta_panel))
 
     @subkernel(inline=True)
     def layer(theta: Any, h_prev: Any, e_prev: Any, a_prev: Any, d: Any, weight: Any, rate: Any, outcome: Any) -> None:
-        one = (rows, 1)
         a, h, e = pointer(a_prev, columns), pointer(h_prev, columns), pointer(e_prev, columns)
         for i in range(rows):
             total = theta[b + i]
             for j in range(columns):
                 total += theta[W + i * columns + j] * h_prev[j]
             a[i] = total
-        sums = carray(local_numbers(a, SUMS), (SUMS, 1))
-        apply(carray(a, one), carray(h, one), sums)
+        activate(a, h, rows)
         deeper(theta, h, e, a, d, weight, rate, outcome)
         delta = local_numbers(a, rows)
-        apply_delta(carray(a, one), carray(h, one), carray(e, one), carray(delta, one), sums)
+        delta_of(a, h, e, delta, rows)
         if goes_on:
             for j in range(columns):
                 e_prev[j] = T(0.0)
