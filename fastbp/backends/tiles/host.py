@@ -16,6 +16,11 @@ class Host(NamedTuple):
     vector_bytes: int
     tile_rows: int  # the most rows of a tile of two vectors: 2 · rows accumulators, 2 vectors and a broadcast operand
 
+    @property
+    def broadcasts(self) -> bool:
+        """Whether a multiply-add reads a number from memory for all lanes."""
+        return self.name == "AVX-512"
+
     def lanes(self, dtype: str) -> int:
         """How many numbers a vector holds."""
         return self.vector_bytes // np.dtype(dtype).itemsize

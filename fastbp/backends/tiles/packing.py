@@ -79,14 +79,15 @@ def columns_product(dtype: str) -> Any:
                     B_tile, r = pointer(B, p * b_panel + t * lanes), 0
                     for tile in range(tiles):
                         count = (size - r) // (tiles - tile)
-                        ahead, A_tile = pointer(W_part, size + tile * line), pointer(packed, r)
+                        ahead = pointer(W_part, size + tile * line + 2 * p % lanes * a_step)
+                        A_tile = pointer(packed, r)
                         C_tile, tile_bias = pointer(C, p * c_panel + (first + r) * lanes), pointer(bias, first + r)
                         if panels - p > 1:
                             affine_tile(FLOATS, lanes, 2, True, count, begin, tile_bias, C_tile, c_panel, A_tile, 1,
-                                        strip, B_tile, b_panel, here, ahead, 0, a_step)
+                                        strip, B_tile, b_panel, here, ahead, a_step, a_step * lanes)
                         else:
                             affine_tile(FLOATS, lanes, 1, True, count, begin, tile_bias, C_tile, c_panel, A_tile, 1,
-                                        strip, B_tile, b_panel, here, ahead, 0, a_step)
+                                        strip, B_tile, b_panel, here, ahead, a_step, a_step * lanes)
                         r += count
                 first += size
 

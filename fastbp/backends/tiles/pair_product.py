@@ -59,25 +59,26 @@ def pair_affine_product(dtype: str, fetches: bool, factors: int) -> Any:
                     size = min(strip, rows - first)
                     W_part = pointer(W, 2 * t * w_row + first)
                     pack_columns(factors, lanes, vectors, these, size, W_part, w_row, packed)
-                    a_row, a_step, ahead_step, following = 1, strip, 2 * w_row, pointer(W_part, size)
+                    a_row, a_step, ahead_block, following = 1, strip, 2 * lanes * w_row, pointer(W_part, size)
                 else:
                     W_part = pointer(W, first * w_row + 2 * t)
                     for i in range(size):
                         pack_row(factors, lanes, these, pointer(W_part, i * w_row), pointer(packed, i * PACKED_ROW))
-                    a_row, a_step, ahead_step, following = PACKED_ROW, 1, 2, pointer(W_part, size * w_row)
+                    a_row, a_step, ahead_block, following = PACKED_ROW, 1, 2 * lanes, pointer(W_part, size * w_row)
                 tiles, r = (size + tile_rows - 1) // tile_rows, 0
                 for tile in range(tiles):
                     count = (size - r) // (tiles - tile)
                     A, C_row, b = pointer(packed, r * a_row), (first + r) * lanes, pointer(bias, first + r)
                     for p in range(0, panels, 2):
-                        ahead = pointer(following, tile * line if is_transposed else p % tile_rows * w_row)
+                        ahead = pointer(following, tile * line + 2 * p % (2 * lanes) * w_row if is_transposed else
+                                        2 * p % tile_rows * w_row)
                         C_tile, B_tile = pointer(C, p * c_panel + C_row), pointer(B, p * b_panel + t * lanes)
                         if panels - p > 1:
                             affine_tile(factors, lanes, 2, fetches, count, begin, b, C_tile, c_panel, A, a_row, a_step,
-                                        B_tile, b_panel, here, ahead, w_row, ahead_step)
+                                        B_tile, b_panel, here, ahead, w_row, ahead_block)
                         else:
                             affine_tile(factors, lanes, 1, fetches, count, begin, b, C_tile, c_panel, A, a_row, a_step,
-                                        B_tile, b_panel, here, ahead, w_row, ahead_step)
+                                        B_tile, b_panel, here, ahead, w_row, ahead_block)
                     r += count
                 first += size
 

@@ -10,7 +10,7 @@ products of backpropagation, with W in place in all of them:
     C + α Σ_s δ_k h_{k-1}ᵀ       r is a unit i, t is s;  A = panels of δ_k, B = h_{k-1}     `gradient_tile`
 
 Every element is one chain of fused multiply-adds in the order of t; in tiles of one or two rows it is four or two, of
-every fourth or second t. How many rows the tile of an element has depends on the network alone.
+every fourth or second t of a block. How many rows the tile of an element has depends on the network alone.
 
 A tile of 14 rows and two vectors of 16 floats has 28 accumulators in the 32 registers of AVX-512 and ran all three
 products at 0.95 of the rate of multiply-adds alone or more (Zen 5). There is code for every number of rows, chosen by a
@@ -23,6 +23,7 @@ The numbers of A and B may be pairs of bfloat16, and a step is two terms then; s
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 
 from ...compiling.addresses import INTEGER, intrinsic, invoke, pointer, pointer_type
@@ -47,9 +48,8 @@ def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
     A : element (r, t) at r · a_row + t · a_step.
     bias : (rows,), read if start is FROM_BIAS.
 
-    If it `fetches`, the next tile's part of A is prefetched while one tile goes over the panels, so that a large W
-    arrives from memory in time. Where steps follow each other in memory, two rows are prefetched with each pair of
-    panels, else the first and the last row. A tile has at most `periodic_rows` rows of A that share a set of the cache.
+    If it `fetches`, each tile prefetches a part of what the next one reads of A, so that a large W arrives from memory
+    in time; 8 panels prefetch it all. A tile has at most `periodic_rows` rows of A that share a set of the cache.
     """
     itemsize, lanes, tile_rows = np.dtype(dtype).itemsize, host().lanes(dtype), host().tile_rows
 
@@ -63,17 +63,18 @@ def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
             for tile in range(tiles):
                 count = (rows - r) // (tiles - tile)
                 next_tile = pointer(A, (r + count) * a_row + t * a_step)
-                ahead_row = a_row if a_step == 1 else (count - 1) * a_row
+                ahead_row, ahead_block = a_row if a_step == 1 else a_step, a_step * lanes
                 for p in range(0, panels, 2):
-                    ahead = pointer(next_tile, p % most * a_row if a_step == 1 else 0)
+                    ahead = pointer(next_tile, 2 * p % most * a_row if a_step == 1 else
+                                    count - 1 + 2 * p % lanes * a_step)
                     C_tile, A_tile = pointer(C, p * c_panel + r * lanes), pointer(A, r * a_row + t * a_step)
                     B_tile, tile_bias = pointer(B, p * b_panel + t * lanes), pointer(bias, r)
                     if panels - p > 1:
                         affine_tile(FLOATS, lanes, 2, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row,
-                                    a_step, B_tile, b_panel, here, ahead, ahead_row, a_step)
+                                    a_step, B_tile, b_panel, here, ahead, ahead_row, ahead_block)
                     else:
                         affine_tile(FLOATS, lanes, 1, fetches, count, begin, tile_bias, C_tile, c_panel, A_tile, a_row,
-                                    a_step, B_tile, b_panel, here, ahead, ahead_row, a_step)
+                                    a_step, B_tile, b_panel, here, ahead, ahead_row, ahead_block)
                 r += count
 
     return product, affine_arguments(dtype)
@@ -124,22 +125,33 @@ def add_gradient_tile(address: Any, rows: Any, columns: Any, alpha: Any, C: Any,
 
 @intrinsic(prefer_literal=True)
 def affine_tile(typing_context, factors, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B,
-                b_panel, steps, ahead, ahead_row, ahead_step):
+                b_panel, steps, ahead, ahead_row, ahead_block):
     """C = start + A B for one tile; `factors` says what the numbers of A and B are, see `pairs`.
 
-    If it `fetches`, each step prefetches the numbers at `ahead` and in the row after it, and goes ahead_step further.
+    If it `fetches`, the numbers at `ahead` and in the three rows after it are prefetched, ahead_row apart, and after
+    every `lanes` steps those ahead_block further.
     """
     signature = types.void(factors, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B,
-                           b_panel, steps, ahead, ahead_row, ahead_step)
+                           b_panel, steps, ahead, ahead_row, ahead_block)
 
     def codegen(context, builder, signature, values):
-        rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row, ahead_step = values[4:]
+        rows, start, bias, C, c_panel, A, a_row, a_step, B, b_panel, steps, ahead, ahead_row, ahead_block = (
+            map(_constant_or, signature.args[4:], values[4:]))
 
         def body(tile):
-            C_at = tile.corners(C, c_row=I64(tile.v.lanes), c_vector=c_panel)
+            v = tile.v
+            C_at = tile.corners(C, c_row=I64(v.lanes), c_vector=c_panel)
             tile.begin(start, bias, C_at)
-            tile.loop(A, a_row, a_step, B, b_panel, steps, ahead if fetches.literal_value else None, ahead_row,
-                      ahead_step)
+            if fetches.literal_value:
+                def prefetch(_, place):
+                    for row in range(4):
+                        v.prefetch(v.at(place, builder.mul(ahead_row, I64(row))))
+                    return v.at(place, ahead_block)
+
+                block = builder.mul(a_step, I64(v.lanes))
+                tile.loop_in_blocks(A, a_row, a_step, block, B, b_panel, steps, ahead, prefetch)
+            else:
+                tile.loop(A, a_row, a_step, B, b_panel, steps)
             tile.end(C_at)
 
         _for_every_number_of_rows(context, builder, C_type=signature.args[7], factors=factors.literal_value,
@@ -147,6 +159,11 @@ def affine_tile(typing_context, factors, lanes, vectors, fetches, rows, start, b
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _constant_or(type_of_value, value):
+    """A value of LLVM's, as a constant where Numba knows it for a literal."""
+    return I64(type_of_value.literal_value) if isinstance(type_of_value, types.IntegerLiteral) else value
 
 
 @intrinsic(prefer_literal=True)
@@ -159,11 +176,28 @@ def _gradient_tile(typing_context, factors, lanes, vectors, rows, columns, alpha
         _, _, _, rows, columns, alpha, C, c_row, A, a_panel, B, b_block, steps, ahead, ahead_row = values
 
         def body(tile):
-            C_at = tile.corners(C, c_row=c_row, c_vector=I64(tile.v.lanes))
+            v = tile.v
+            C_at = tile.corners(C, c_row=c_row, c_vector=I64(v.lanes))
+            last = v.at(ahead, builder.mul(ahead_row, builder.sub(rows, I64(1))))
+
+            def prefetch_rows(count, row):
+                for _ in range(count):
+                    for n in tile.vectors:
+                        v.prefetch(v.at(row, n * v.lanes), write=True)
+                    row = v.first_of(v.at(row, ahead_row), last)
+                return row
+
+            def prefetch(a, row):
+                # The next panel is too far away for the processor to predict. All rows of C at once delayed the loads.
+                for r in tile.rows:
+                    v.prefetch(v.at(v.at(a, a_panel), r * v.lanes))
+                return prefetch_rows(2, row)
+
             if factors.literal_value == FLOATS:
-                tile.loop_over_panels(A, a_panel, B, b_block, steps, ahead, ahead_row)
+                tile.loop_in_blocks(A, I64(v.lanes), I64(1), a_panel, B, b_block, steps, ahead, prefetch)
             else:
-                tile.loop_over_rows(A, a_panel, B, b_block, steps, ahead, ahead_row)
+                tile.loop_in_blocks(A, a_panel, I64(1), I64(v.lanes), B, b_block, steps, ahead,
+                                    lambda _, row: prefetch_rows(4, row))
             tile.add_to(C_at, alpha, columns)
 
         _for_every_number_of_rows(context, builder, C_type=signature.args[6], factors=factors.literal_value,
@@ -193,7 +227,7 @@ class _Tile:
     def __init__(self, builder, v, vectors, rows):
         self.builder, self.v = builder, v
         self.rows, self.vectors = range(rows), range(vectors)
-        self.sums = []
+        self.sums = [[v.zero for _ in self.vectors] for _ in self.rows]
 
     def corners(self, C, c_row, c_vector):
         """Where each vector of C lies."""
@@ -225,10 +259,34 @@ class _Tile:
         self.sums = [[self._phi([(values[code][r][v], block) for code, block in enumerate(blocks)])
                       for v in self.vectors] for r in self.rows]
 
-    def loop(self, A, a_row, a_step, B, b_vector, steps, ahead=None, ahead_row=None, ahead_step=None, last_row=None):
-        """sums[r][v] += A[r, t] B[t, v] for all steps, at least one; each prefetches two numbers of the next tile.
+    def loop_in_blocks(self, A, a_row, a_step, a_block, B, b_vector, steps, ahead, prefetch):
+        """sums[r][v] += A[r, t] B[t, v] for all steps, at least one, in blocks of `lanes` of them.
 
-        With a last_row, each prefetches a row of what is written, from `ahead` to that one.
+        a_block : from a block of A to the next.
+        prefetch : the function (a, ahead) that prefetches, before the block at `a`, from `ahead` on; it returns where
+            the next block goes on.
+        """
+        builder, v = self.builder, self.v
+        entry, block = builder.block, builder.append_basic_block("block")
+        done = builder.append_basic_block("blocks_done")
+        builder.branch(block)
+        builder.position_at_end(block)
+        left, a, b, place = (self._phi([(value, entry)]) for value in (steps, A, B, ahead))
+        begun = [[self._phi([(value, entry)]) for value in row] for row in self.sums]
+        self.sums = begun
+        next_place = prefetch(a, place)
+        here = builder.select(builder.icmp_signed("<", left, I64(v.lanes)), left, I64(v.lanes))
+        self.loop(a, a_row, a_step, b, b_vector, here)
+        rest = builder.sub(left, here)
+        advanced = [(left, rest), (a, v.at(a, a_block)), (b, v.at(b, v.lanes * v.lanes)), (place, next_place)]
+        advanced += [(begun[r][n], self.sums[r][n]) for r in self.rows for n in self.vectors]
+        for phi, value in advanced:
+            phi.add_incoming(value, builder.block)
+        builder.cbranch(builder.icmp_signed(">", rest, I64(0)), block, done)
+        builder.position_at_end(done)
+
+    def loop(self, A, a_row, a_step, B, b_vector, steps):
+        """sums[r][v] += A[r, t] B[t, v] for all steps, at least one.
 
         A multiply-add waits four cycles for the one before it in its sum, and two begin every cycle. Tiles of a few
         rows have too few sums for that, and take several steps at once, into separate sums that are added up at the
@@ -236,112 +294,84 @@ class _Tile:
         depends on the number of threads.
         """
         builder, v = self.builder, self.v
-        # Three rows share a pointer, to which an address adds row · {0, 1, 2}: the 16 general registers do not hold a
-        # pointer for each of 14 rows.
-        bases = [v.at(A, builder.mul(a_row, I64(r))) for r in self.rows if r % 3 == 0]
-        places = [I64(0), B, *bases, *([] if ahead is None else [ahead])]
-        ahead_row = None if ahead is None else ahead_row
+        places = [B, *(v.at(A, builder.mul(a_row, I64(r))) for r in self.rows[:: self._rows_per_pointer(a_row)])]
+        end = v.at(B, builder.mul(steps, I64(v.lanes)))
         at_once = min(4, 4 // len(self.rows))
         if at_once > 1:
             nothing = [[v.zero for _ in self.vectors] for _ in self.rows]
             places, sums = self._steps(at_once, places, [self.sums, *([nothing] * (at_once - 1))], a_row, a_step,
-                                       b_vector, steps, ahead_row, ahead_step, last_row)
+                                       b_vector, end)
             for other in sums[1:]:
                 sums[0] = [[builder.fadd(x, y) for x, y in zip(*pair, strict=True)]
                            for pair in zip(sums[0], other, strict=True)]
             self.sums = sums[0]
-        _, [self.sums] = self._steps(1, places, [self.sums], a_row, a_step, b_vector, steps, ahead_row, ahead_step,
-                                     last_row, certain=at_once <= 1)
+        _, [self.sums] = self._steps(1, places, [self.sums], a_row, a_step, b_vector, end, certain=at_once <= 1)
 
-    def _steps(self, at_once, places, sums, a_row, a_step, b_vector, steps, ahead_row, ahead_step, last_row,
-               certain=False):
+    def _rows_per_pointer(self, a_row):
+        """How many rows of A have one pointer.
+
+        Where they lie a constant apart, it is one for all. Else it is one for three, to which an address adds
+        row · {0, 1, 2}: the 16 general registers do not hold a pointer for each of 14 rows.
+        """
+        return len(self.rows) if isinstance(a_row, ir.Constant) else 3
+
+    def _rows_read_twice(self, a_row):
+        """The rows of A that each multiply-add reads itself, where the processor's can.
+
+        A row that is loaded once takes an instruction more, one that is read twice a load more, of which two begin
+        every cycle. Addresses with an index make two instructions of such a multiply-add: there they are the rows that
+        have a pointer. Where another thread of the core was busy, products took 0.90 to 0.97 of the time (Emerald
+        Rapids); else it made no difference.
+        """
+        if not host().broadcasts:
+            return ()
+        return self.rows[:: 2 if isinstance(a_row, ir.Constant) else 3]
+
+    def _steps(self, at_once, places, sums, a_row, a_step, b_vector, end, certain=False):
         """Take all steps that are left, `at_once` of them in a turn; `certain` if there is one turn at least.
 
-        places : t, and the pointers of step t into B, A, and ahead if there is an ahead_row.
+        places : the pointers of step t into B, and into A.
         sums : for each step of a turn.
-        Returns both as they are at the end.
+        end : where B ends.
+        Returns places and sums as they are at the end.
+
+        LLVM would load a number once for all its uses, and would add up the address of each row from that of the row
+        before: pointers that it knows nothing about keep both as they are written here.
         """
         builder, v = self.builder, self.v
-        last = builder.sub(steps, I64(at_once))
+        per_pointer, read_twice = self._rows_per_pointer(a_row), self._rows_read_twice(a_row)
+        last = v.at(end, -at_once * v.lanes)
         entry, body, done = builder.block, builder.append_basic_block("step"), builder.append_basic_block("stepped")
         if certain:
             builder.branch(body)
         else:
-            builder.cbranch(builder.icmp_signed("<=", places[0], last), body, done)
+            builder.cbranch(v.is_before(last, places[0]), done, body)
         builder.position_at_end(body)
         flat = [value for one in sums for row in one for value in row]
         phis = [self._phi([(value, entry)]) for value in [*places, *flat]]
-        t, *pointers = phis[: len(places)]
+        b, *a = phis[: len(places)]
         added = phis[len(places) :]
         for step in range(at_once):
-            b, *a = pointers
             vectors = [v.load(v.at(b, builder.mul(b_vector, I64(n)))) for n in self.vectors]
-            if last_row is not None:
-                for n in self.vectors:
-                    v.prefetch(v.at(a[-1], n * v.lanes), write=True)
-            elif ahead_row is not None:
-                v.prefetch(a[-1])
-                v.prefetch(v.at(a[-1], ahead_row))
             for r in self.rows:
-                factor = v.splat(builder.load(v.at(a[r // 3], builder.mul(a_row, I64(r % 3)))))
+                number, offset = r // per_pointer, builder.mul(a_row, I64(r % per_pointer))
                 for n in self.vectors:
+                    if n == 0 or r in read_twice:
+                        a[number] = v.opaque(a[number])
+                        factor = v.splat(builder.load(v.at(a[number], offset)))
                     place = (step * len(self.rows) + r) * len(self.vectors) + n
                     added[place] = v.add_product(factor, vectors[n], added[place])
-            following = [v.at(p, a_step) for p in a]
-            if last_row is not None:
-                following[-1] = self._first_of(v.at(a[-1], ahead_row), last_row)
-            elif ahead_row is not None:
-                following[-1] = v.at(a[-1], ahead_step)
-            pointers = [v.at(b, v.lanes), *following]
-        after = [builder.add(t, I64(at_once)), *pointers, *added]
+            b, a = v.opaque(v.at(b, v.lanes)), [v.at(p, a_step) for p in a]
+        after = [b, *a, *added]
         for phi, value in zip(phis, after, strict=True):
             phi.add_incoming(value, body)
-        builder.cbranch(builder.icmp_signed("<=", after[0], last), body, done)
+        builder.cbranch(v.is_before(last, b), done, body)
         builder.position_at_end(done)
         if not certain:
             after = [self._phi([(before, entry), (value, body)])
                      for before, value in zip([*places, *flat], after, strict=True)]
         rest = iter(after[len(places) :])
         return after[: len(places)], [[[next(rest) for _ in self.vectors] for _ in self.rows] for _ in sums]
-
-    def loop_over_panels(self, A, a_panel, B, b_block, steps, ahead, ahead_row):
-        """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one, where A lies in panels of `lanes` steps.
-
-        Every panel prefetches the next one, which is too far away for the processor to predict, and two rows of what
-        is written next. All of its rows at once delayed the other loads.
-        """
-        builder, v = self.builder, self.v
-        self.sums = [[v.zero for _ in self.vectors] for _ in self.rows]
-        last = v.at(ahead, builder.mul(ahead_row, I64(len(self.rows) - 1)))
-        entry, outer = builder.block, builder.append_basic_block("panel")
-        done = builder.append_basic_block("panels_done")
-        builder.branch(outer)
-        builder.position_at_end(outer)
-        left, a, b = self._phi([(steps, entry)]), self._phi([(A, entry)]), self._phi([(B, entry)])
-        row = self._phi([(ahead, entry)])
-        sums = [[self._phi([(value, entry)]) for value in row] for row in self.sums]
-        self.sums = sums
-        for r in self.rows:
-            v.prefetch(v.at(v.at(a, a_panel), r * v.lanes))
-        for place in (row, v.at(row, ahead_row)):
-            for n in self.vectors:
-                v.prefetch(v.at(place, n * v.lanes), write=True)
-        next_row = self._first_of(v.at(row, builder.mul(ahead_row, I64(2))), last)
-        here = builder.select(builder.icmp_signed("<", left, I64(v.lanes)), left, I64(v.lanes))
-        self.loop(a, I64(v.lanes), I64(1), b, b_block, here)
-        rest = builder.sub(left, here)
-        advanced = [(left, rest), (a, v.at(a, a_panel)), (b, v.at(b, v.lanes * v.lanes)), (row, next_row)]
-        advanced += [(sums[r][n], self.sums[r][n]) for r in self.rows for n in self.vectors]
-        for phi, value in advanced:
-            phi.add_incoming(value, builder.block)
-        builder.cbranch(builder.icmp_signed(">", rest, I64(0)), outer, done)
-        builder.position_at_end(done)
-
-    def loop_over_rows(self, A, a_row, B, b_block, steps, ahead, ahead_row):
-        """sums[r][v] = Σ_t A[r, t] B[t, v] for all steps, at least one; each prefetches a row of `ahead`."""
-        self.sums = [[self.v.zero for _ in self.vectors] for _ in self.rows]
-        last = self.v.at(ahead, self.builder.mul(ahead_row, I64(len(self.rows) - 1)))
-        self.loop(A, a_row, I64(1), B, b_block, steps, ahead, ahead_row, last_row=last)
 
     def end(self, C_at):
         """C = the accumulators."""
@@ -369,12 +399,6 @@ class _Tile:
                 v.masked_store(sum_here, C_at[r][n], masks[n])
         builder.branch(end)
         builder.position_at_end(end)
-
-    def _first_of(self, place, other):
-        """That of two pointers which comes first in memory."""
-        builder = self.builder
-        is_before = builder.icmp_unsigned("<", builder.ptrtoint(place, I64), builder.ptrtoint(other, I64))
-        return builder.select(is_before, place, other)
 
     def _phi(self, incoming):
         phi = self.builder.phi(incoming[0][0].type)

@@ -25,6 +25,20 @@ class Vectors:
         """pointer + offset, counted in numbers."""
         return self.builder.gep(pointer, [I64(offset) if isinstance(offset, int) else offset])
 
+    def is_before(self, pointer: Any, other: Any) -> Any:
+        """Whether a pointer comes before another in memory."""
+        builder = self.builder
+        return builder.icmp_unsigned("<", builder.ptrtoint(pointer, I64), builder.ptrtoint(other, I64))
+
+    def first_of(self, pointer: Any, other: Any) -> Any:
+        """That of two pointers which comes first in memory."""
+        return self.builder.select(self.is_before(pointer, other), pointer, other)
+
+    def opaque(self, pointer: Any) -> Any:
+        """The same pointer, of which LLVM does not know that it is; it takes no instruction."""
+        kind = ir.FunctionType(pointer.type, [pointer.type])
+        return self.builder.call(ir.InlineAsm(kind, "", "=r,0"), [pointer])
+
     def load(self, pointer: Any) -> Any:
         """The vector at a pointer, aligned or not."""
         value = self.builder.load(self.builder.bitcast(pointer, self.type.as_pointer()))
