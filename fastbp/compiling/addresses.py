@@ -19,7 +19,7 @@ from numba.core.typing import signature
 from numba.extending import intrinsic as _intrinsic
 
 from .cache import cache_folder, kernel_cache
-from .decorators import FORMULA_FASTMATH, KERNEL_FASTMATH, KernelCompiler, named, undisturbed
+from .decorators import FORMULA_FASTMATH, KERNEL_FASTMATH, KernelCompiler, WideCompiler, named, undisturbed
 from .engines import LastingCompiler, forget_constants
 
 INTEGER = types.int64
@@ -43,6 +43,16 @@ _IN_ORDER: set[Callable[..., Any]] = set()
 def in_order(make: Callable[..., Any]) -> Callable[..., Any]:
     """Compile the function that `make` describes with the sums in the order in which they are written."""
     _IN_ORDER.add(make)
+    return make
+
+
+#: What `short_loops` was called for.
+_SHORT_LOOPS: set[Callable[..., Any]] = set()
+
+
+def short_loops(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile the function that `make` describes with vectors that LLVM prefers; its loops do not fill wider ones."""
+    _SHORT_LOOPS.add(make)
     return make
 
 
@@ -103,8 +113,9 @@ def compiled_function(make: Callable[..., Any], *settings: Any) -> Any:
     fastmath = FORMULA_FASTMATH if make in _IN_ORDER else KERNEL_FASTMATH
     options = {"error_model": "numpy", "fastmath": set(fastmath)}
     compiled = _ccallback.CFunc(function, (tuple(arguments), types.void), locals={}, options=options)
+    compiler = KernelCompiler if make in _SHORT_LOOPS else WideCompiler
     compiled._compiler = _Compiler(function, compiled._targetdescr, options, {},
-                                   KernelCompiler if _is_stored(settings) else LastingCompiler)
+                                   compiler if _is_stored(settings) else LastingCompiler)
     if cache_folder() is not None and _is_stored(settings):
         compiled._cache = kernel_cache(function)
     compiled.compile()

@@ -12,7 +12,7 @@ from numba import types
 from numba.core.codegen import JITCPUCodegen, RuntimeLinker
 from numba.core.registry import cpu_target
 
-from .decorators import KernelCompiler, OnePipeline
+from .decorators import KernelCompiler, OnePipeline, WideVectors
 from .interrupts import safe_point
 
 
@@ -22,7 +22,7 @@ def _engine() -> Any:
     return JITCPUCodegen("fastbp")._engine._ee
 
 
-class _LastingLibrary(OnePipeline):
+class _LastingLibrary(WideVectors, OnePipeline):
     """Code of which only the machine code stays, also after the library is gone.
 
     Tens of kilobytes of a small function, where Numba keeps a megabyte. Functions of which no address was asked for lie

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from ...compiling.addresses import INTEGER, invoke, local_numbers, pointer, pointer_to, pointer_type
+from ...compiling.addresses import INTEGER, invoke, local_numbers, pointer, pointer_to, pointer_type, short_loops
 from ...compiling.decorators import inlined, named, panel_loop, subkernel
 from ...functions import activations, loss_panels
 from ...functions.losses import record_named
@@ -41,6 +41,7 @@ def scratch_size(widths: Any) -> int:
     return 4 * sum(widths) + loss_panels.OUTCOME_ROWS
 
 
+@short_loops
 def online_steps(dtype: str, widths: tuple[int, ...], names: tuple[str, ...], loss: str) -> Any:
     """The function that takes a step for each of the samples order[first : first + count], for `address_of`.
 
