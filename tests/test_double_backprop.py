@@ -113,11 +113,11 @@ def test_slopes_make_up_for_targets():
     between = np.linspace(-3, 3, 101)[:, None]
     errors = []
     for weight in (0.0, 1.0):
-        net = MLP([1, 16, 1], activation="tanh", loss="squared_error", dtype="float64", seed=0)
-        net.fit(x, np.sin(2 * x), optimizer=Adam(0.02), epochs=3000, batch_size=8, shuffle=False,
+        net = MLP([1, 16, 1], activation="tanh", loss="squared_error", dtype="float64", seed=1)
+        net.fit(x, np.sin(2 * x), optimizer=Adam(0.02), epochs=1000, batch_size=8, shuffle=False,
                 derivatives=2 * np.cos(2 * x)[:, :, None], derivative_weight=weight)
         errors.append(np.abs(net.forward(between) - np.sin(2 * between)).max())
-    assert errors[1] < 0.1 < errors[0]
+    assert errors[1] < 0.05 and errors[0] > 0.3
 
 
 def test_what_does_not_go_with_it_is_refused():
