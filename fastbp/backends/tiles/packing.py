@@ -15,7 +15,7 @@ from ...compiling.addresses import intrinsic, local_numbers, pointer
 from ...compiling.decorators import inlined
 from .host import host
 from .pairs import FLOATS
-from .product import FROM_C, affine, affine_arguments, affine_tile
+from .product import FETCHED_ROWS, FROM_C, affine, affine_arguments, affine_tile
 from .row_products import Loop
 from .vectors import I64, Vectors
 
@@ -79,7 +79,7 @@ def columns_product(dtype: str) -> Any:
                     B_tile, r = pointer(B, p * b_panel + t * lanes), 0
                     for tile in range(tiles):
                         count = (size - r) // (tiles - tile)
-                        ahead = pointer(W_part, size + tile * line + 2 * p % lanes * a_step)
+                        ahead = pointer(W_part, size + tile * line + FETCHED_ROWS // 2 * p % lanes * a_step)
                         A_tile = pointer(packed, r)
                         C_tile, tile_bias = pointer(C, p * c_panel + (first + r) * lanes), pointer(bias, first + r)
                         if panels - p > 1:

@@ -13,7 +13,7 @@ from ...compiling.addresses import INTEGER, invoke, pointer, pointer_type
 from ...compiling.decorators import inlined
 from .host import host
 from .packing import STEPS, columns_at_once
-from .product import FROM_C, affine_tile
+from .product import FETCHED_ROWS, FROM_C, affine_tile
 from .rounding import pack_columns, pack_row
 
 #: Steps, of two terms of a sum each, of which rows of W are in pairs at a time: long pieces of them are read in order.
@@ -70,8 +70,8 @@ def pair_affine_product(dtype: str, fetches: bool, factors: int) -> Any:
                     count = (size - r) // (tiles - tile)
                     A, C_row, b = pointer(packed, r * a_row), (first + r) * lanes, pointer(bias, first + r)
                     for p in range(0, panels, 2):
-                        ahead = pointer(following, tile * line + 2 * p % (2 * lanes) * w_row if is_transposed else
-                                        2 * p % tile_rows * w_row)
+                        ahead = pointer(following, tile * line + FETCHED_ROWS // 2 * p % (2 * lanes) * w_row
+                                        if is_transposed else FETCHED_ROWS // 2 * p % tile_rows * w_row)
                         C_tile, B_tile = pointer(C, p * c_panel + C_row), pointer(B, p * b_panel + t * lanes)
                         if panels - p > 1:
                             affine_tile(factors, lanes, 2, fetches, count, begin, b, C_tile, c_panel, A, a_row, a_step,

@@ -38,6 +38,9 @@ FROM_ZERO, FROM_BIAS, FROM_C = 0, 1, 2
 #: Rows of W_k a multiple of PERIOD bytes apart share one set of the first-level cache: see `host.periodic_rows`.
 PERIOD = 4096
 
+#: How many rows of what is read next a tile prefetches. The tiles of a pair of panels each take those after the last.
+FETCHED_ROWS = 4
+
 
 def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
     """The function C = start + A B for some panels, tile by tile, `block` steps at a time; for `address_of`.
@@ -65,8 +68,8 @@ def affine_product(dtype: str, fetches: bool, periodic_rows: int) -> Any:
                 next_tile = pointer(A, (r + count) * a_row + t * a_step)
                 ahead_row, ahead_block = a_row if a_step == 1 else a_step, a_step * lanes
                 for p in range(0, panels, 2):
-                    ahead = pointer(next_tile, 2 * p % most * a_row if a_step == 1 else
-                                    count - 1 + 2 * p % lanes * a_step)
+                    ahead = pointer(next_tile, FETCHED_ROWS // 2 * p % most * a_row if a_step == 1 else
+                                    count - 1 + FETCHED_ROWS // 2 * p % lanes * a_step)
                     C_tile, A_tile = pointer(C, p * c_panel + r * lanes), pointer(A, r * a_row + t * a_step)
                     B_tile, tile_bias = pointer(B, p * b_panel + t * lanes), pointer(bias, r)
                     if panels - p > 1:
@@ -128,8 +131,8 @@ def affine_tile(typing_context, factors, lanes, vectors, fetches, rows, start, b
                 b_panel, steps, ahead, ahead_row, ahead_block):
     """C = start + A B for one tile; `factors` says what the numbers of A and B are, see `pairs`.
 
-    If it `fetches`, the numbers at `ahead` and in the three rows after it are prefetched, ahead_row apart, and after
-    every `lanes` steps those ahead_block further.
+    If it `fetches`, the numbers at `ahead` are prefetched, in FETCHED_ROWS rows ahead_row apart, and after every
+    `lanes` steps those ahead_block further.
     """
     signature = types.void(factors, lanes, vectors, fetches, rows, start, bias, C, c_panel, A, a_row, a_step, B,
                            b_panel, steps, ahead, ahead_row, ahead_block)
@@ -144,7 +147,7 @@ def affine_tile(typing_context, factors, lanes, vectors, fetches, rows, start, b
             tile.begin(start, bias, C_at)
             if fetches.literal_value:
                 def prefetch(_, place):
-                    for row in range(4):
+                    for row in range(FETCHED_ROWS):
                         v.prefetch(v.at(place, builder.mul(ahead_row, I64(row))))
                     return v.at(place, ahead_block)
 
